@@ -1,0 +1,24 @@
+"""Errors meant for the person at the shell: one line that says what is wrong and what to do.
+
+Anything else that escapes is a bug, and shows a traceback.
+"""
+
+from __future__ import annotations
+
+
+class QmgenError(Exception):
+    """Work failed for a reason the user can act on (exit code 1)."""
+
+    exit_code = 1
+
+
+class UsageError(QmgenError):
+    """A wrong command, option, configuration or input (exit code 2)."""
+
+    exit_code = 2
+
+
+class Interrupted(QmgenError):
+    """Stopped by a signal or a time limit; the same command continues (exit code 75)."""
+
+    exit_code = 75

@@ -1,0 +1,73 @@
+"""What leaves this room: molecules, conformers, and the failures of either.
+
+``Molecule`` is one entry of a source; ``Conformer`` one geometry, ready to be labelled; ``Failure`` stands
+for every entry that became no row, with a reason from a closed list.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+
+class Reason(StrEnum):
+    """Why a molecule or conformer has no label (the ``reason`` column of the failures files)."""
+
+    UNREADABLE = "unreadable"
+    UNSUPPORTED_ELEMENT = "unsupported_element"
+    NET_CHARGE = "net_charge"
+    ODD_ELECTRONS = "odd_electrons"
+    EMBEDDING_FAILED = "embedding_failed"
+    EMBEDDING_TIMEOUT = "embedding_timeout"
+    EMBEDDING_CRASHED = "embedding_crashed"
+    COINCIDENT_ATOMS = "coincident_atoms"
+    BAD_COORDINATES = "bad_coordinates"
+    NO_VIRTUAL_ORBITAL = "no_virtual_orbital"
+    NOT_CONVERGED = "not_converged"
+    OUT_OF_MEMORY = "out_of_memory"
+
+
+@dataclass(frozen=True)
+class Molecule:
+    """One entry of a source.
+
+    ``molecule_id`` is its 0-based place in the source, ``smiles`` canonical (empty for a bare geometry).
+    ``numbers`` (atoms,) uint8 and ``positions`` (atoms, 3) float64 in Bohr are set when the source gave a geometry.
+    ``charge`` is the net charge as far as the source states one.
+    """
+
+    molecule_id: int
+    name: str
+    smiles: str
+    numbers: np.ndarray | None = None
+    positions: np.ndarray | None = None
+    charge: int = 0
+
+
+@dataclass(frozen=True)
+class Conformer:
+    """One geometry to label: ``numbers`` (atoms,) uint8, ``positions`` (atoms, 3) float64 in Bohr.
+
+    Positions are representable in float32: the corpus stores them so, and a label must belong to the stored geometry.
+    """
+
+    molecule_id: int
+    conformer_id: int
+    name: str
+    smiles: str
+    numbers: np.ndarray
+    positions: np.ndarray
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An entry without a label. ``conformer_id`` is -1 when it concerns the whole molecule."""
+
+    molecule_id: int
+    conformer_id: int
+    name: str
+    smiles: str
+    reason: Reason
+    detail: str
