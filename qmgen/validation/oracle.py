@@ -1,0 +1,224 @@
+"""PySCF as the oracle: one geometry, one level of theory, converged tighter than what is being judged.
+
+>>> water = solve(np.array([8, 1, 1]), positions_in_bohr, Level("b3lyp5", "sto-3g", 1))
+>>> water.energy, water.homo, water.lumo        # Hartree
+>>> water.dipole                                # (3,) e Bohr
+
+Everything here is in atomic units: PySCF carries constants older than ``qmgen.constants``, so nothing of it is ever
+asked for in eV or Debye. PySCF is imported inside the functions, never at import.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, Final
+
+import numpy as np
+
+from qmgen.constants import AU_TO_DEBYE
+from qmgen.errors import UsageError
+
+#: qmgen's functional names in a spelling that no PySCF version and no ``.pyscf_conf.py`` reads another way.
+FUNCTIONALS: Final[dict[str, str]] = {
+    "hf": "hf",
+    "lda": "lda,vwn",
+    "pbe": "pbe,pbe",
+    "pbe0": "pbe0",
+    "b3lyp": "b3lypg",  # VWN-RPA, as Gaussian
+    "b3lyp5": ".2*HF + .08*SLATER + .72*B88, .81*LYP + .19*VWN",  # VWN5, as QM1B
+}
+#: First guesses tried when a solution lower than PySCF's own is known to exist.
+OTHER_GUESSES: Final = ("atom", "huckel", "1e", "minao")
+
+
+@dataclass(frozen=True)
+class Level:
+    """A level of theory: functional by qmgen's name, basis by PySCF's, grid level 0-9."""
+
+    xc: str
+    basis: str
+    grid_level: int
+
+    def __str__(self) -> str:
+        return f"{self.xc}/{self.basis}, grid level {self.grid_level}"
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """When PySCF stops: energy change (Ha), norm of the orbital gradient (Ha; ``None``: PySCF's default), cycles.
+
+    With ``second_order`` an SCF that plain DIIS leaves unconverged goes on with Newton steps.
+    """
+
+    conv_tol: float = 1e-11
+    conv_tol_grad: float | None = 1e-7
+    max_cycle: int = 100
+    second_order: bool = True
+
+
+TIGHT: Final = Thresholds()
+
+
+@dataclass(frozen=True)
+class Reference:
+    """PySCF's answer. Energies in Hartree, ``dipole`` (3,) in e Bohr, ``guess`` names what it was started from."""
+
+    energy: float
+    homo: float
+    lumo: float
+    dipole: np.ndarray
+    cycles: int
+    converged: bool
+    guess: str
+    seconds: float
+
+    @property
+    def dipole_debye(self) -> np.ndarray:
+        """The dipole moment (3,) in Debye."""
+        return self.dipole * AU_TO_DEBYE
+
+
+def mean_field(numbers: np.ndarray, positions: np.ndarray, level: Level, **attributes: Any) -> Any:
+    """A PySCF RKS (RHF for ``hf``) object, not yet run; ``attributes`` are set on it (``conv_tol=1e-9``).
+
+    ``numbers`` (atoms,), ``positions`` (atoms, 3) in Bohr. Raises ``UsageError`` for a functional or basis that is
+    not known, or an odd number of electrons.
+    """
+    from pyscf import dft, gto, scf
+
+    if level.xc not in FUNCTIONALS:
+        raise UsageError(f"unknown functional {level.xc!r}; known: {', '.join(FUNCTIONALS)}")
+    if int(np.sum(numbers)) % 2:
+        raise UsageError(f"{int(np.sum(numbers))} electrons: the oracle is for closed shells")
+    atoms = [(int(z), tuple(map(float, xyz))) for z, xyz in zip(numbers, np.reshape(positions, (-1, 3)), strict=True)]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # advice to install another package
+            mol = gto.M(atom=atoms, basis=level.basis, unit="Bohr", symmetry=False, verbose=0)
+    except (KeyError, RuntimeError) as error:  # BasisNotFoundError is a RuntimeError
+        reason = " ".join(str(error).split())
+        raise UsageError(f"PySCF has no basis {level.basis!r} for these elements: {reason}") from error
+    if level.xc == "hf":
+        mf = scf.RHF(mol)
+    else:
+        mf = dft.RKS(mol, xc=FUNCTIONALS[level.xc])
+        mf.grids.level = level.grid_level
+    mf.chkfile = None  # no file per molecule
+    for name, value in attributes.items():
+        setattr(mf, name, value)
+    return mf
+
+
+def solve(
+    numbers: np.ndarray,
+    positions: np.ndarray,
+    level: Level,
+    *,
+    thresholds: Thresholds = TIGHT,
+    density: np.ndarray | None = None,
+    guess: str = "minao",
+) -> Reference:
+    """The SCF solution PySCF finds from ``density`` (AOs, AOs) if given, else from the named ``guess``.
+
+    ``numbers`` (atoms,), ``positions`` (atoms, 3) in Bohr. Failure to converge is in the result, not an exception;
+    raises what ``mean_field`` raises.
+    """
+    return _run(_prepare(numbers, positions, level, thresholds), thresholds, density, guess)[0]
+
+
+def solve_lower(
+    numbers: np.ndarray,
+    positions: np.ndarray,
+    level: Level,
+    first: Reference,
+    *,
+    target: float,
+    thresholds: Thresholds = TIGHT,
+    density: np.ndarray | None = None,
+) -> Reference:
+    """The lowest solution within reach, or ``first`` if none lies below it. Stops once ``target`` (Ha) is reached.
+
+    Tried in this order: the given density, the other standard guesses, and from the lowest solution the directions in
+    which PySCF's internal stability analysis says the energy falls.
+    """
+    best = first
+    for found in _attempts(numbers, positions, level, thresholds, density):
+        if found.converged and found.energy < best.energy - thresholds.conv_tol:
+            best = found
+        if best.energy <= target:
+            break
+    return best
+
+
+def _attempts(
+    numbers: np.ndarray, positions: np.ndarray, level: Level, thresholds: Thresholds, density: np.ndarray | None
+) -> Iterator[Reference]:
+    lowest: tuple[float, Any] | None = None
+    starts: list[tuple[str, np.ndarray | None]] = [(guess, None) for guess in OTHER_GUESSES]
+    if density is not None:
+        starts.insert(0, ("given density", density))
+    for name, start in starts:
+        found, mf = _run(_prepare(numbers, positions, level, thresholds), thresholds, start, name)
+        if found.converged and (lowest is None or found.energy < lowest[0]):
+            lowest = found.energy, mf
+        yield found
+    for _ in range(3):
+        if lowest is None:
+            return
+        orbitals, stable = _downhill(lowest[1])
+        if stable:
+            return
+        start = lowest[1].make_rdm1(orbitals, lowest[1].mo_occ)
+        found, mf = _run(_prepare(numbers, positions, level, thresholds), thresholds, start, "stability")
+        if not found.converged or found.energy >= lowest[0] - thresholds.conv_tol:
+            return
+        lowest = found.energy, mf
+        yield found
+
+
+def _downhill(mf: Any) -> tuple[np.ndarray, bool]:
+    """Orbitals rotated along an unstable direction, and whether the solution was stable after all."""
+    orbitals, _, stable, _ = mf.stability(internal=True, external=False, return_status=True)
+    return orbitals, bool(stable)
+
+
+def _prepare(numbers: np.ndarray, positions: np.ndarray, level: Level, thresholds: Thresholds) -> Any:
+    return mean_field(
+        numbers,
+        positions,
+        level,
+        conv_tol=thresholds.conv_tol,
+        conv_tol_grad=thresholds.conv_tol_grad,
+        max_cycle=thresholds.max_cycle,
+    )
+
+
+def _run(mf: Any, thresholds: Thresholds, density: np.ndarray | None, guess: str) -> tuple[Reference, Any]:
+    start = perf_counter()
+    if density is None:
+        mf.init_guess = guess
+    mf.kernel(dm0=density)
+    cycles = int(mf.cycles)
+    if not mf.converged and thresholds.second_order:
+        start_density = mf.make_rdm1()
+        mf = mf.newton()
+        mf.kernel(dm0=start_density)
+        cycles += int(getattr(mf, "cycles", 0) or 0)
+    return _reference(mf, cycles, guess, perf_counter() - start), mf
+
+
+def _reference(mf: Any, cycles: int, guess: str, seconds: float) -> Reference:
+    occupied, virtual = mf.mo_energy[mf.mo_occ > 0], mf.mo_energy[mf.mo_occ == 0]
+    return Reference(
+        energy=float(mf.e_tot),
+        homo=float(occupied.max()),
+        lumo=float(virtual.min()) if virtual.size else float("nan"),
+        dipole=np.asarray(mf.dip_moment(unit="AU", verbose=0), dtype=np.float64),
+        cycles=cycles,
+        converged=bool(mf.converged),
+        guess=guess,
+        seconds=seconds,
+    )
