@@ -1,0 +1,6 @@
+"""Settings of each command, checked before any work starts: pydantic models, read from TOML, environment and flags."""
+
+from qmgen.config.load import resolve
+from qmgen.config.models import BenchConfig, CommandConfig, GenerateConfig, ValidateConfig
+
+__all__ = ["BenchConfig", "CommandConfig", "GenerateConfig", "ValidateConfig", "resolve"]

@@ -1,0 +1,121 @@
+"""Where settings come from: defaults < TOML file < ``QMGEN_*`` environment < flags. Every mistake names its source."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from qmgen.config.models import CommandConfig
+from qmgen.errors import UsageError
+
+Model = TypeVar("Model", bound=CommandConfig)
+
+PREFIX = "QMGEN_"
+
+#: what to do about a setting without which the command cannot start
+REQUIRED = {
+    "molecules": "no molecules: give --molecules FILE, or molecules = [...] in the config",
+    "out": "no output directory: give --out DIR, or out = ... in the config",
+    "directory": "no corpus directory given",
+}
+
+
+def resolve(
+    model: type[Model],
+    file: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Model:
+    """The configuration of one command. Flags that are ``None`` or empty lists were not given.
+
+    Raises ``UsageError`` with one line per mistake, each naming the setting and where it was made.
+    """
+    values: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    layers = (
+        (read_file(model, file) if file is not None else {}, lambda key: f"in {file}"),
+        (_from_environment(model, os.environ if environment is None else environment), _variable),
+        ({key: value for key, value in (flags or {}).items() if value is not None and value != []}, _flag),
+    )
+    for layer, name in layers:
+        values.update(layer)
+        origin.update({key: name(key) for key in layer})
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise UsageError("\n".join(_line(detail, origin) for detail in error.errors())) from None
+
+
+def read_file(model: type[CommandConfig], file: Path) -> dict[str, Any]:
+    """The settings of a TOML file, with relative paths made relative to the file."""
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"no such config file: {file}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise UsageError(f"cannot read the config file {file}: {reason}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{file} is not valid TOML: {error}") from None
+    for key in values:
+        if key not in model.model_fields:
+            raise UsageError(f"{file}: there is no setting {key!r}{nearest(key, model.model_fields)}")
+    return {key: _beside(file, value) if key in model.path_fields else value for key, value in values.items()}
+
+
+def nearest(word: str, known: Collection[str]) -> str:
+    """``; did you mean 'x'?``, or what there is if nothing is near."""
+    match = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {match[0]!r}?" if match else f"; there are: {', '.join(known)}"
+
+
+def _beside(file: Path, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_beside(file, item) for item in value]
+    if not isinstance(value, str) or value in ("", "-"):
+        return value
+    return os.path.normpath(file.parent / Path(value).expanduser())
+
+
+def _from_environment(model: type[CommandConfig], environment: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, field in model.model_fields.items():
+        text = environment.get(PREFIX + key.upper(), "")
+        if not text:
+            continue
+        annotation = field.annotation
+        if annotation in (list[str], str, Path) or Path in get_args(annotation) or str in get_args(annotation):
+            values[key] = text.split(os.pathsep) if annotation == list[str] else text
+            continue
+        try:
+            values[key] = TypeAdapter(annotation).validate_strings(text)
+        except ValidationError as error:
+            raise UsageError(_line({**error.errors()[0], "loc": (key,)}, {key: _variable(key)})) from None
+    return values
+
+
+def _variable(key: str) -> str:
+    return f"in the environment variable {PREFIX}{key.upper()}"
+
+
+def _flag(key: str) -> str:
+    return f"given as --{key.replace('_', '-')}"
+
+
+def _line(detail: ErrorDetails, origin: Mapping[str, str]) -> str:
+    """One mistake on one line: setting, value, source, and what it should be."""
+    key = str(detail["loc"][0]) if detail["loc"] else ""
+    if detail["type"] == "missing" or (detail["type"] == "too_short" and key in REQUIRED):
+        return REQUIRED.get(key, f"the setting {key!r} is missing")
+    message = detail["msg"].removeprefix("Value error, ")
+    if not key:
+        return message
+    message = message.replace("Input should be", "should be", 1).replace("an instance of Path", "text", 1)
+    return f"{key} = {detail['input']!r} {origin.get(key, '')}: {message}"

@@ -1,0 +1,137 @@
+"""One model per command: every setting, its type, its bounds and its default.
+
+Strict on purpose: ``conformers = "5"`` and ``conformers = true`` are mistakes, not fives and ones. Values that come
+as text (environment variables) are converted before they get here, in ``load``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from qmgen.config.toml import document
+
+#: RDKit and NumPy take seeds up to here alike.
+LARGEST_SEED = 2**31 - 1
+
+
+def _as_list(value: Any) -> Any:
+    if isinstance(value, str | Path):
+        return [str(value)]
+    if isinstance(value, list | tuple):
+        return [str(item) if isinstance(item, Path) else item for item in value]
+    return value
+
+
+def _as_path(value: Any) -> Any:
+    return Path(value) if isinstance(value, str) and value else value
+
+
+Files = Annotated[list[str], BeforeValidator(_as_list)]
+Folder = Annotated[Path, BeforeValidator(_as_path)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+
+
+class CommandConfig(BaseModel):
+    """What all configurations share: unknown keys are errors, values do not change once made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    #: settings that name files; relative ones in a TOML file are relative to that file
+    path_fields: ClassVar[frozenset[str]] = frozenset()
+
+    def resolved_toml(self, directory: Path | None = None) -> str:
+        """Every setting as TOML. Paths are written relative to ``directory``, the place where the text will lie."""
+        return document(self.model_dump(), self.path_fields, directory)
+
+
+class LevelConfig(CommandConfig):
+    """The level of theory. Unknown names are found by ``qmgen.dft``, which owns them."""
+
+    xc: str = "b3lyp5"
+    basis: str = "sto-3g"
+    grid_level: int = Field(default=1, ge=0, le=5)
+
+    @field_validator("xc", "basis")
+    @classmethod
+    def _lower_case(cls, value: str) -> str:
+        return value.strip().lower()
+
+
+class GenerateConfig(LevelConfig):
+    """``qmgen generate``: molecules in, labelled corpus out. Energies in Hartree, times in seconds."""
+
+    path_fields: ClassVar[frozenset[str]] = frozenset({"molecules", "out"})
+    #: settings that change no row and no file's name: where and how fast, how much of it, what the card says
+    outside_rows: ClassVar[frozenset[str]] = frozenset(
+        {"molecules", "out", "workers", "limit", "time_limit", "max_failures", "licence"}
+    )
+
+    molecules: Files = Field(min_length=1)
+    smiles_column: str | None = None
+    conformers: Count = 1
+    seed: Seed = 0
+    precision: Literal["float64"] = "float64"
+    guess: Literal["atoms", "minao", "core"] = "atoms"
+    conv_energy: Positive = 1e-9
+    conv_gradient: Positive = 1e-6
+    max_cycles: Count = 50
+    batch_size: Count | None = None
+    embed_time_limit: Positive = 60.0
+    units: Count | None = None
+    validation_fraction: Fraction = 0.05
+    test_fraction: Fraction = 0.05
+    out: Folder
+    workers: Count | None = None
+    limit: Count | None = None
+    time_limit: Positive | None = None
+    max_failures: int | None = Field(default=None, ge=0)
+    licence: str = "CC-BY-4.0"
+
+    @model_validator(mode="after")
+    def _room_for_training(self) -> GenerateConfig:
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise ValueError(
+                "validation_fraction and test_fraction leave nothing for training: their sum must be below 1"
+            )
+        return self
+
+    def row_fields(self) -> dict[str, Any]:
+        """The settings that decide what is in the rows, for the config hash.
+
+        The molecules themselves count too, by their content and not by their file's name: the caller adds their digest.
+        """
+        return {name: value for name, value in self.model_dump().items() if name not in self.outside_rows}
+
+
+class ValidateConfig(CommandConfig):
+    """``qmgen validate``: a seeded sample of a corpus against PySCF. Tolerances in Hartree and Debye."""
+
+    path_fields: ClassVar[frozenset[str]] = frozenset({"directory", "out"})
+
+    directory: Folder
+    sample: Count = 50
+    seed: Seed = 0
+    tol_energy: Positive = 1e-6
+    tol_orbital: Positive = 1e-5
+    tol_dipole: Positive = 1e-3
+    workers: Count | None = None
+    out: Folder | None = None
+
+
+class BenchConfig(LevelConfig):
+    """``qmgen bench``: the same molecules through qmgen and PySCF. No ``molecules`` means the list that ships."""
+
+    path_fields: ClassVar[frozenset[str]] = frozenset({"molecules", "out"})
+
+    molecules: Files = Field(default_factory=list)
+    count: Count = 32
+    seed: Seed = 0
+    repeats: Count = 1
+    workers: Count | None = None
+    out: Folder | None = None

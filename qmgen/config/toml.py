@@ -1,0 +1,42 @@
+"""Writing TOML: flat keys with strings, numbers, booleans and lists of strings, which is all a configuration has."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def document(values: Mapping[str, Any], path_fields: Collection[str] = (), directory: Path | None = None) -> str:
+    """One ``key = value`` line each; what is not set stands as a comment. Paths are relative to ``directory``, if given."""
+    lines = []
+    for key, value in values.items():
+        if value is None:
+            lines.append(f"# {key} is not set")
+            continue
+        if key in path_fields and directory is not None:
+            value = (
+                [_relative(item, directory) for item in value]
+                if isinstance(value, list)
+                else _relative(value, directory)
+            )
+        lines.append(f"{key} = {literal(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def literal(value: Any) -> str:
+    """``value`` as TOML writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(literal(item) for item in value) + "]"
+    # JSON's escapes are TOML's, except for DEL, which TOML wants escaped
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _relative(path: str | Path, directory: Path) -> str:
+    return str(path) if str(path) == "-" else os.path.relpath(path, directory)

@@ -1,0 +1,43 @@
+"""Switches of the process that a command throws once, before its first array: float64 and the compilation cache.
+
+Never at import: importing ``qmgen`` sets no flag and queries no device.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+#: compilations shorter than this (seconds) are not worth a file
+SHORTEST_KEPT = 0.1
+
+
+def default_cache() -> Path:
+    """Where compiled programs are kept: ``$QMGEN_CACHE``, or the user's cache directory."""
+    if chosen := os.environ.get("QMGEN_CACHE"):
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "qmgen" / "xla"
+
+
+def prepare(cache: Path | None = None) -> Path | None:
+    """Switches on float64 and JAX's persistent compilation cache; returns the cache's directory.
+
+    ``JAX_COMPILATION_CACHE_DIR`` or an earlier choice by the caller's own program is left as it is, unless ``cache`` says
+    otherwise. A directory that cannot be written means no cache (``None``): slower, not wrong. Harmless when repeated.
+    """
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    chosen = cache or jax.config.jax_compilation_cache_dir or default_cache()
+    directory = Path(chosen)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    if not os.access(directory, os.W_OK):
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(directory))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", SHORTEST_KEPT)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    return directory
