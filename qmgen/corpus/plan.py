@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -48,8 +48,14 @@ class Unit:
         return {split: f"data/{split}-{tail}" for split in SPLITS} | {FAILURES: f"failures/part-{tail}"}
 
     def done(self, directory: Path) -> bool:
-        """Whether all files of this unit exist under their final names."""
-        return all((directory / name).is_file() for name in reversed(self.files().values()))
+        """Whether all files of this unit exist under their final names; for a cut one, a longer cut will do."""
+        if all((directory / name).is_file() for name in reversed(self.files().values())):
+            return True
+        if self.first is None:
+            return False
+        others = (int(m["first"]) for p in directory.glob("failures/*.first-*.parquet") if (m := _NAME.match(p.name)))
+        wider = [replace(self, first=first) for first in set(others) if first > self.first]
+        return any(unit.done(directory) for unit in [replace(self, first=None), *sorted(wider, key=lambda u: -u.end)])
 
 
 @dataclass(frozen=True)

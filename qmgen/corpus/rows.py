@@ -36,7 +36,7 @@ def row_table(rows: Iterable[Row], schema: pa.Schema) -> pa.Table:
 
 
 def failure_table(rows: Iterable[Row], schema: pa.Schema) -> pa.Table:
-    """Failures as a sorted table of ``schema`` (see ``failure_schema``). Raises ``ValueError`` as ``row_table`` does."""
+    """Failures as a sorted table of ``failure_schema``. Raises ``ValueError`` on a missing column or doubled entry."""
     table = _table(rows, schema)
     _check_unique(table)
     return table

@@ -68,7 +68,9 @@ def failure_fields() -> list[pa.Field]:
     ]
 
 
-def row_schema(metadata: Mapping[str, Any] | None = None, forces: bool = False, std_description: str = _STD) -> pa.Schema:
+def row_schema(
+    metadata: Mapping[str, Any] | None = None, forces: bool = False, std_description: str = _STD
+) -> pa.Schema:
     """Schema of the data files; ``metadata`` holds plain JSON values, without the prefix."""
     return pa.schema(row_fields(forces, std_description), metadata=encode(metadata or {}))
 

@@ -1,0 +1,81 @@
+"""README.md of a corpus: what it is, its columns, how to load it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from qmgen.corpus.schema import failure_fields, row_fields
+
+_PAGE = """# A qmgen corpus
+
+{rows} labelled geometries of {molecules} molecules, {level}. Licence: {licence}.
+{state}
+| split | rows | molecules |
+|---|---|---|
+{splits}
+
+{failures} entries got no label; each is a row in `failures/`, with its reason{reasons}.
+{merged} duplicates (equal canonical SMILES) were merged into their first occurrence.
+
+## Load it
+
+```python
+import qmgen
+train = qmgen.load("path/to/this/directory", split="train")        # pyarrow.Table
+
+import pandas as pd
+train = pd.read_parquet([str(p) for p in sorted(pathlib.Path(".").glob("data/train-*.parquet"))])
+```
+
+Conformers of one molecule are all in the same split. `pos` is flat: `np.reshape(row["pos"], (-1, 3))`.
+Energies in eV are Hartree x 27.211386245988 (CODATA 2018); compare with other programs in Hartree.
+
+## Columns of `data/`
+
+{columns}
+
+## Columns of `failures/`
+
+{failure_columns}
+
+## Level of theory
+
+{theory}
+
+`config.toml` holds the settings, `manifest.json` counts, checksums and versions; `sha256sum -c SHA256SUMS` checks the
+files; `qmgen validate` recomputes a sample with PySCF.
+"""
+
+
+def card(manifest: Mapping[str, Any]) -> str:
+    """The page for a manifest (see ``manifest.write_manifest``)."""
+    counts = manifest["counts"]
+    theory = manifest.get("level_of_theory", {})
+    reasons = ", ".join(f"{name}: {n}" for name, n in counts["failures_by_reason"].items())
+    return _PAGE.format(
+        rows=counts["rows"],
+        molecules=counts["molecules"],
+        level=f"{theory.get('xc', '?')}/{theory.get('basis', '?')}",
+        licence=manifest["licence"],
+        state="" if manifest["complete"] else "\n**Unfinished**: the same `qmgen generate` command continues.\n",
+        splits="\n".join(f"| {name} | {n['rows']} | {n['molecules']} |" for name, n in counts["splits"].items()),
+        failures=counts["failures"],
+        reasons=f" ({reasons})" if reasons else "",
+        merged=counts["merged"],
+        columns=_columns(row_fields()),
+        failure_columns=_columns(failure_fields()),
+        theory="\n".join(f"- {key.replace('_', ' ')}: {value}" for key, value in theory.items()),
+    )
+
+
+def _columns(fields: list[Any]) -> str:
+    head = "| column | type | unit | what |\n|---|---|---|---|\n"
+    lines = []
+    for field in fields:
+        kind = str(field.type.value_type) + " list" if hasattr(field.type, "value_type") else str(field.type)
+        unit = field.metadata[b"unit"].decode()
+        lines.append(
+            f"| `{field.name}` | {kind} | {'' if unit == '1' else unit} | {field.metadata[b'description'].decode()} |"
+        )
+    return head + "\n".join(lines)
