@@ -23,13 +23,13 @@ def default_cache() -> Path:
 def prepare(cache: Path | None = None) -> Path | None:
     """Switches on float64 and JAX's persistent compilation cache; returns the cache's directory.
 
-    ``JAX_COMPILATION_CACHE_DIR`` or an earlier choice by the caller's own program is left as it is, unless ``cache`` says
-    otherwise. A directory that cannot be written means no cache (``None``): slower, not wrong. Harmless when repeated.
+    A directory chosen before (``JAX_COMPILATION_CACHE_DIR``, or by the caller's program) stays, unless ``cache`` is given.
+    A directory that cannot be written means no cache (``None``): slower, not wrong. Harmless when repeated.
     """
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    chosen = cache or jax.config.jax_compilation_cache_dir or default_cache()
+    chosen = cache or getattr(jax.config, "jax_compilation_cache_dir", None) or default_cache()
     directory = Path(chosen)
     try:
         directory.mkdir(parents=True, exist_ok=True)

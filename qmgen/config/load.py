@@ -90,7 +90,7 @@ def _from_environment(model: type[CommandConfig], environment: Mapping[str, str]
         text = environment.get(PREFIX + key.upper(), "")
         if not text:
             continue
-        annotation = field.annotation
+        annotation: Any = field.annotation
         if annotation in (list[str], str, Path) or Path in get_args(annotation) or str in get_args(annotation):
             values[key] = text.split(os.pathsep) if annotation == list[str] else text
             continue

@@ -96,9 +96,7 @@ class GenerateConfig(LevelConfig):
     @model_validator(mode="after")
     def _room_for_training(self) -> GenerateConfig:
         if self.validation_fraction + self.test_fraction >= 1:
-            raise ValueError(
-                "validation_fraction and test_fraction leave nothing for training: their sum must be below 1"
-            )
+            raise ValueError("validation_fraction + test_fraction must be below 1: they leave nothing for training")
         return self
 
     def row_fields(self) -> dict[str, Any]:

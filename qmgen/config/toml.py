@@ -10,18 +10,14 @@ from typing import Any
 
 
 def document(values: Mapping[str, Any], path_fields: Collection[str] = (), directory: Path | None = None) -> str:
-    """One ``key = value`` line each; what is not set stands as a comment. Paths are relative to ``directory``, if given."""
+    """One ``key = value`` line each, a comment where nothing is set. Paths are relative to ``directory``, if given."""
     lines = []
     for key, value in values.items():
         if value is None:
             lines.append(f"# {key} is not set")
             continue
         if key in path_fields and directory is not None:
-            value = (
-                [_relative(item, directory) for item in value]
-                if isinstance(value, list)
-                else _relative(value, directory)
-            )
+            value = _relative(value, directory)
         lines.append(f"{key} = {literal(value)}")
     return "\n".join(lines) + "\n"
 
@@ -38,5 +34,7 @@ def literal(value: Any) -> str:
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _relative(path: str | Path, directory: Path) -> str:
+def _relative(path: Any, directory: Path) -> Any:
+    if isinstance(path, list):
+        return [_relative(item, directory) for item in path]
     return str(path) if str(path) == "-" else os.path.relpath(path, directory)

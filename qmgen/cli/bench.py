@@ -1,0 +1,44 @@
+"""``qmgen bench``: throughput on this machine, next to PySCF's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qmgen.cli.talk import print_json, say
+
+
+def bench(
+    molecules: Annotated[
+        list[str] | None, typer.Option(help="Source of molecules. [default: the list that ships]")
+    ] = None,
+    count: Annotated[int | None, typer.Option(help="Molecules to draw from it. [default: 32]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the draw and the conformers. [default: 0]")] = None,
+    xc: Annotated[str | None, typer.Option(help="Functional. [default: b3lyp5]")] = None,
+    basis: Annotated[str | None, typer.Option(help="Basis set. [default: sto-3g]")] = None,
+    grid_level: Annotated[int | None, typer.Option(help="Integration grid, 0 to 5. [default: 1]")] = None,
+    repeats: Annotated[int | None, typer.Option(help="Warm runs; the best counts. [default: 1]")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes. [default: one per core]")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The result as JSON on standard output.")] = False,
+) -> int:
+    """Measure conformers per second, next to PySCF's.
+
+    The same molecules at the same level in one run, cold and warm, with peak memory.
+    """
+    given = dict(locals())
+    from qmgen.config import BenchConfig, resolve
+
+    flags = {name: given[name] for name in BenchConfig.model_fields if name in given}
+    settings = resolve(BenchConfig, None, flags)
+
+    from qmgen import benchmark
+
+    result = benchmark.run(settings)
+    if as_json:
+        print_json(result)
+    else:
+        say(benchmark.table(result))
+    return 0

@@ -1,0 +1,24 @@
+"""``qmgen doctor``: what this machine has."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from qmgen.cli.talk import print_json, say
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="The findings as JSON on standard output.")] = False,
+) -> int:
+    """Versions, devices and caches: what to paste into a bug report."""
+    from qmgen.benchmark.doctor import lines, report
+
+    findings = report()
+    if as_json:
+        print_json(findings)
+    else:
+        for line in lines(findings):
+            say(line)
+    return 0

@@ -1,0 +1,94 @@
+"""``qmgen generate``: molecules in, labelled corpus out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from qmgen.cli.talk import columns, plain, print_json, say
+
+#: the process ended well, but left more molecules without a label than the person allows
+TOO_MANY_FAILURES = 3
+
+
+def generate(
+    config: Annotated[
+        Path | None, typer.Argument(help="TOML file with any of the settings below.", show_default=False)
+    ] = None,
+    molecules: Annotated[
+        list[str] | None,
+        typer.Option(help="Source: .smi .csv .sdf .xyz .parquet, or - for SMILES on standard input; may be repeated."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Directory of the corpus.")] = None,
+    smiles_column: Annotated[str | None, typer.Option(help="Column of a .csv that holds the SMILES.")] = None,
+    conformers: Annotated[int | None, typer.Option(help="Conformers per molecule. [default: 1]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of conformers and splits. [default: 0]")] = None,
+    xc: Annotated[str | None, typer.Option(help="Functional. [default: b3lyp5]")] = None,
+    basis: Annotated[str | None, typer.Option(help="Basis set. [default: sto-3g]")] = None,
+    grid_level: Annotated[int | None, typer.Option(help="Integration grid, 0 to 5. [default: 1]")] = None,
+    precision: Annotated[str | None, typer.Option(help="Arithmetic. [default: float64]")] = None,
+    guess: Annotated[str | None, typer.Option(help="First guess: atoms, minao or core. [default: atoms]")] = None,
+    conv_energy: Annotated[float | None, typer.Option(help="Largest energy change, Ha. [default: 1e-09]")] = None,
+    conv_gradient: Annotated[float | None, typer.Option(help="Largest orbital gradient, Ha. [default: 1e-06]")] = None,
+    max_cycles: Annotated[int | None, typer.Option(help="SCF cycles before a retry. [default: 50]")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Conformers per batch. [default: by shape]")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes. [default: by the machine]")] = None,
+    units: Annotated[int | None, typer.Option(help="Work units, one shard each. [default: by size]")] = None,
+    limit: Annotated[int | None, typer.Option(help="Stop after this many molecules of the source.")] = None,
+    time_limit: Annotated[float | None, typer.Option(help="Stop after this many seconds, with exit code 75.")] = None,
+    max_failures: Annotated[int | None, typer.Option(help="Exit code 3 past this many failures.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON on standard output.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
+) -> int:
+    """Label molecules with batched Kohn-Sham DFT and write a corpus.
+
+    Settings come from the flags, then QMGEN_* variables, then the TOML file, then the defaults.
+    """
+    given = dict(locals())
+    from qmgen.config import GenerateConfig, resolve
+
+    flags = {name: given[name] for name in GenerateConfig.model_fields if name in given}
+    settings = resolve(GenerateConfig, config, flags)
+
+    from qmgen.pipeline.run import generate as run
+
+    summary = run(settings, quiet=quiet)
+    if as_json:
+        print_json(summary)
+    elif not quiet:
+        for line in summary_lines(plain(summary)):
+            say(line)
+    allowed = settings.max_failures
+    return TOO_MANY_FAILURES if allowed is not None and sum(summary.failures.values()) > allowed else 0
+
+
+def summary_lines(summary: dict[str, Any]) -> list[str]:
+    """What a person wants to know when the run is over, and what to do next."""
+    directory = summary["directory"]
+    failures = summary["failures"]
+    rows = [
+        ("rows", f"{summary['rows']}"),
+        ("molecules", f"{summary['molecules']}"),
+        ("failures", f"{sum(failures.values())}"),
+    ]
+    rows += [(f"  {reason}", f"{count}") for reason, count in sorted(failures.items()) if count]
+    rows += [
+        ("conformers per second", _number(summary["conformers_per_second"], 2)),
+        ("seconds to the first row", _number(summary["seconds_to_first_row"], 1)),
+        ("seconds in all", _number(summary["seconds"], 1)),
+    ]
+    return [
+        "",
+        f"corpus in {directory}",
+        *columns(rows),
+        "",
+        "try next",
+        f"  qmgen validate {directory} --sample 20        # the same molecules with PySCF",
+        f"  python -c 'import qmgen; print(qmgen.load(\"{directory}\"))'",
+    ]
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,92 @@
+"""The ``qmgen`` command: its table of commands, and what becomes of errors.
+
+Exit codes: 0 done, 1 failed or out of tolerance, 2 usage or configuration, 3 more failures than allowed,
+75 stopped and resumable, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from qmgen.cli.bench import bench
+from qmgen.cli.doctor import doctor
+from qmgen.cli.generate import generate
+from qmgen.cli.talk import say
+from qmgen.cli.validate import validate
+from qmgen.errors import QmgenError, UsageError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(generate)
+app.command()(validate)
+app.command()(bench)
+app.command()(doctor)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from qmgen import __version__
+
+        typer.echo(f"qmgen {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with every error.")] = False,
+) -> None:
+    """Make quantum-chemical training data: molecules in, labels by batched Kohn-Sham DFT out."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command line and returns its exit code; errors become one line on standard error."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]  # accepted anywhere, not only before the command
+    try:
+        code = app(args=words or ["--help"], prog_name="qmgen", standalone_mode=False)
+        sys.stdout.flush()
+        return int(code or 0) if words else UsageError.exit_code
+    except BrokenPipeError:
+        # whoever read our output has seen enough; keep the interpreter from complaining at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (typer.Abort, KeyboardInterrupt) as error:
+        return _report(error, "interrupted", INTERRUPTED, debug)
+    except QmgenError as error:
+        return _report(error, str(error), error.exit_code, debug)
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "qmgen"
+        return _report(error, f"{error.format_message().rstrip('.')} (see {command} --help)", error.exit_code, debug)
+    except Exception as error:
+        hint = "" if debug else "; --debug shows where"
+        return _report(error, f"{type(error).__name__}: {error} (this is a bug in qmgen{hint})", 1, debug)
+
+
+def _report(error: BaseException, message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    for line in message.splitlines():
+        if line.strip():
+            say(f"qmgen: {line}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
