@@ -1,0 +1,90 @@
+"""The seam between labels and files: atomic units become eV and Debye here, and nowhere else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from qmgen.constants import AU_TO_DEBYE, BOHR_TO_ANGSTROM, CODATA_YEAR, ELEMENTARY_CHARGE_C, HARTREE_TO_EV
+from qmgen.labeling.types import Label
+from qmgen.molecules.types import Conformer, Failure, Reason
+
+_SYMBOLS = (
+    "X H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr "
+    "Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe"
+).split()
+
+#: what the eV, Debye and Angstrom of a corpus mean (part of its metadata)
+CONSTANTS: dict[str, float | int] = {
+    "codata": CODATA_YEAR,
+    "hartree_in_ev": HARTREE_TO_EV,
+    "bohr_in_angstrom": BOHR_TO_ANGSTROM,
+    "au_in_debye": AU_TO_DEBYE,
+    "elementary_charge_in_coulomb": ELEMENTARY_CHARGE_C,
+}
+
+
+def symbols(numbers: np.ndarray) -> list[str]:
+    """Element symbols of atomic ``numbers`` (atoms,)."""
+    return [_SYMBOLS[int(z)] for z in numbers]
+
+
+def row(conformer: Conformer, label: Label) -> dict[str, Any]:
+    """The row of a labelled conformer, in the units of the corpus.
+
+    Raises ``ValueError`` if the positions would change when stored as float32: the label would belong to another
+    geometry than the one that is stored.
+    """
+    positions = conformer.positions.astype(np.float32)
+    if not np.array_equal(positions.astype(np.float64), conformer.positions):
+        raise ValueError(f"molecule {conformer.molecule_id}: positions are not representable in float32")
+    homo, lumo = label.homo * HARTREE_TO_EV, label.lumo * HARTREE_TO_EV
+    return {
+        "smile": conformer.smiles,
+        "atoms": "".join(symbols(conformer.numbers)),
+        "z": conformer.numbers.astype(np.uint8),
+        "energy": label.energy * HARTREE_TO_EV,
+        "homo": homo,
+        "lumo": lumo,
+        "N": int(label.n_orbitals),
+        "std": label.energy_std * HARTREE_TO_EV,
+        "y": lumo - homo,
+        "pos": positions.reshape(-1),
+        "molecule_id": conformer.molecule_id,
+        "conformer_id": conformer.conformer_id,
+        "name": conformer.name,
+        "converged": bool(label.converged),
+        "cycles": int(label.cycles),
+        "orbital_gradient": float(label.orbital_gradient),
+        "dipole": np.asarray(label.dipole, dtype=np.float64) * AU_TO_DEBYE,
+        "charges": np.asarray(label.charges, dtype=np.float64),
+        "precision": label.precision,
+    }
+
+
+def failure_row(failure: Failure) -> dict[str, Any]:
+    """The row of the failures file."""
+    return {
+        "molecule_id": failure.molecule_id,
+        "conformer_id": failure.conformer_id,
+        "name": failure.name,
+        "smile": failure.smiles,
+        "reason": str(failure.reason),
+        "detail": failure.detail,
+    }
+
+
+def not_finite(conformer: Conformer, label: Label) -> Failure | None:
+    """A failure where the label holds a number that is not finite: such a thing never becomes a row."""
+    scalars = (label.energy, label.homo, label.lumo, label.energy_std, label.orbital_gradient)
+    if np.all(np.isfinite(scalars)) and np.all(np.isfinite(label.dipole)) and np.all(np.isfinite(label.charges)):
+        return None
+    return Failure(
+        conformer.molecule_id,
+        conformer.conformer_id,
+        conformer.name,
+        conformer.smiles,
+        Reason.NOT_CONVERGED,
+        "the label holds a number that is not finite",
+    )

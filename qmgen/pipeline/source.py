@@ -1,0 +1,116 @@
+"""The source of a run: its entries, counted, digested, numbered through all files, and cut into work units."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from qmgen.corpus.plan import Plan, Unit
+from qmgen.corpus.shard import digest
+from qmgen.errors import UsageError
+from qmgen.molecules.types import Failure, Molecule
+from qmgen.pipeline.stages import Stages
+
+Entry = Molecule | Failure
+
+HELD: Final = 20000  # entries kept in memory instead of being read a second time
+
+
+@dataclass(frozen=True)
+class Work:
+    """A unit and what is to be done in it: its entries, less ``merged`` duplicates of earlier ones."""
+
+    unit: Unit
+    entries: list[Entry]
+    merged: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """``files`` in order, ``entries`` in all of them together, ``digests`` (SHA-256) of their contents."""
+
+    files: tuple[Path, ...]
+    smiles_column: str | None
+    stages: Stages
+    entries: int
+    digests: tuple[str, ...]
+    held: tuple[Entry, ...] | None = None
+
+    def __iter__(self) -> Iterator[Entry]:
+        """All entries, unmerged; ``molecule_id`` counts through all files."""
+        if self.held is not None:
+            return iter(self.held)
+        return _read(self.files, self.smiles_column, self.stages)
+
+    def works(self, plan: Plan) -> Iterator[Work]:
+        """The units of ``plan`` with their entries; a duplicate is merged into its first occurrence in the source."""
+        unique: Iterator[Entry] = iter(self.stages.load("merge")(islice(iter(self), plan.wanted)))
+        entry = next(unique, None)
+        for unit in plan:
+            mine: list[Entry] = []
+            while entry is not None and entry.molecule_id < unit.end:
+                mine.append(entry)
+                entry = next(unique, None)
+            yield Work(unit, mine, unit.end - unit.start - len(mine))
+
+
+@contextmanager
+def open_source(files: Sequence[str], smiles_column: str | None, stages: Stages) -> Iterator[Source]:
+    """The source of ``files`` (``-`` is standard input, spooled to a temporary file for as long as this is open).
+
+    Raises ``UsageError`` on a file that is missing, empty, or holds no molecule.
+    """
+    with tempfile.TemporaryDirectory(prefix="qmgen-") as folder:
+        paths = tuple(_spool(Path(folder)) if name == "-" else _checked(Path(name)) for name in files)
+        entries = 0
+        held: list[Entry] | None = []
+        for entry in _read(paths, smiles_column, stages):
+            if entry.molecule_id != entries:
+                raise RuntimeError(f"entry {entries} of the source is numbered {entry.molecule_id}")
+            entries += 1
+            if held is not None:
+                held.append(entry)
+                if entries > HELD:
+                    held = None
+        if not entries:
+            raise UsageError(f"no molecules in {', '.join(files)}: the input must hold at least one")
+        digests = tuple(digest(path) for path in paths)
+        yield Source(paths, smiles_column, stages, entries, digests, None if held is None else tuple(held))
+
+
+def _read(paths: Sequence[Path], smiles_column: str | None, stages: Stages) -> Iterator[Entry]:
+    read = stages.load("read")
+    offset = 0
+    for path in paths:
+        count = 0
+        for entry in read(path, smiles_column):
+            yield replace(entry, molecule_id=entry.molecule_id + offset) if offset else entry
+            count += 1
+        offset += count
+
+
+def _checked(path: Path) -> Path:
+    if not path.exists():
+        raise UsageError(f"no such file: {path}")
+    if path.is_dir():
+        raise UsageError(f"{path} is a directory: give a file of molecules")
+    if path.stat().st_size == 0:
+        raise UsageError(f"{path} is empty: the input must hold at least one molecule")
+    return path
+
+
+def _spool(folder: Path) -> Path:
+    """Standard input as a file of SMILES, so that it can be counted, cut into units, and read by several processes."""
+    path = folder / "stdin.smi"
+    with path.open("wb") as stream:
+        while piece := sys.stdin.buffer.read(1 << 20):
+            stream.write(piece)
+    if path.stat().st_size == 0:
+        raise UsageError("standard input is empty: pipe SMILES into it, one per line")
+    return path

@@ -1,0 +1,35 @@
+"""The stations of the pipeline by name, so that each is imported only in the process and at the time it is needed.
+
+A worker pins itself to its core before anything imports numpy or jax; and a test can put a stand-in for any station.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Stages:
+    """``module:function`` of each station.
+
+    ``read(path, smiles_column)`` and ``merge(entries)`` yield Molecule or Failure; ``conformers(molecules, count, seed,
+    time_limit)`` Conformer or Failure; ``label(conformers, settings)`` (Conformer, Label) or Failure, in any order.
+    ``prepare()`` sets the switches of the process; ``theory(settings)`` describes the level of theory and refuses
+    an unknown one.
+    """
+
+    read: str = "qmgen.molecules:read_molecules"
+    merge: str = "qmgen.molecules:merge_duplicates"
+    conformers: str = "qmgen.molecules:conformers"
+    label: str = "qmgen.labeling:label"
+    prepare: str = "qmgen.runtime:prepare"
+    theory: str = "qmgen.pipeline.level:level_of_theory"
+
+    def load(self, stage: str) -> Callable[..., Any]:
+        """The function of a station: ``stages.load("label")``."""
+        module, _, name = getattr(self, stage).partition(":")
+        function: Callable[..., Any] = getattr(import_module(module), name)
+        return function
