@@ -36,6 +36,6 @@ def level_of_theory(settings: Settings) -> dict[str, Any]:
         "functional": FUNCTIONALS[settings.xc],
         "basis": basis.name,
         "basis_checksum": basis.checksum,
-        "grid": f"Becke partition, Treutler-Ahlrichs radii, Lebedev angles, NWChem pruning, level {settings.grid_level}",
+        "grid": f"Becke partition, Treutler-Ahlrichs radii, Lebedev, NWChem pruning, level {settings.grid_level}",
         **{key: value for key, value in values.items() if key not in ("xc", "basis")},
     }

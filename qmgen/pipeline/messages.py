@@ -1,0 +1,86 @@
+"""What the parent and its workers say to one another over a pipe. Plain dataclasses, one per sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from qmgen.pipeline.source import Entry, Work
+from qmgen.pipeline.unit import Job, UnitResult
+
+
+@dataclass(frozen=True)
+class Start:
+    """Parent: here is the job. The worker answers ``Ready``."""
+
+    job: Job
+
+
+@dataclass(frozen=True)
+class Do:
+    """Parent: do this unit. The worker answers ``Progress`` any number of times, then ``Done``, or ``Stopped``."""
+
+    work: Work
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Parent: label these twice, write nothing. The worker answers ``Measured``."""
+
+    entries: list[Entry]
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Parent: finish the batch in hand and leave. The worker answers ``Stopped``."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Worker: waiting for work. ``about`` says who it is: pid, core, devices, versions."""
+
+    about: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Worker: rows and failures of the unit in hand so far."""
+
+    rows: int
+    failures: int
+
+
+@dataclass(frozen=True)
+class Done:
+    """Worker: the unit's files are written."""
+
+    result: UnitResult
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Worker: ``rows`` out of ``attempts``; seconds of the first pass (with compilation) and of the second; bytes of
+    the rows as a file; the largest resident memory in bytes."""
+
+    attempts: int
+    rows: int
+    cold_seconds: float
+    warm_seconds: float
+    file_bytes: int
+    peak_memory: int
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Worker: leaving. ``about`` holds what it knows at its end (seconds of compilation)."""
+
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Worker: an exception, and with it the end. ``message`` of an error meant for the user, else ``traceback``."""
+
+    exit_code: int | None
+    message: str
+    traceback: str
