@@ -61,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(args=words or ["--help"], prog_name="qmgen", standalone_mode=False)
         sys.stdout.flush()
+        if code == INTERRUPTED:  # typer has caught the KeyboardInterrupt
+            say("qmgen: interrupted")
         return int(code or 0) if words else UsageError.exit_code
     except BrokenPipeError:
         # whoever read our output has seen enough; keep the interpreter from complaining at exit

@@ -20,7 +20,7 @@ def validate(
     tol_orbital: Annotated[float | None, typer.Option(help="HOMO, LUMO and gap, Ha. [default: 1e-05]")] = None,
     tol_dipole: Annotated[float | None, typer.Option(help="Dipole, Debye. [default: 0.001]")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes of PySCF. [default: one per core]")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where table, figure and JSON go. [default: DIR/validation]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the JSON and the figure go. [default: DIR]")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The table as JSON on standard output.")] = False,
 ) -> int:
     """Recompute a sample of a corpus with PySCF.
@@ -37,9 +37,16 @@ def validate(
     from qmgen.validation import validate as run
 
     tolerances = Tolerances(settings.tol_energy, settings.tol_orbital, settings.tol_dipole)
-    report = run(settings.directory, settings.sample, settings.seed, tolerances, settings.out)
+    report = run(
+        settings.directory,
+        sample=settings.sample,
+        seed=settings.seed,
+        tolerances=tolerances,
+        out=settings.out,
+        jobs=settings.workers,
+    )
     if as_json:
-        print_json(report.as_dict())
+        print_json(report.to_dict())
     else:
         say(report.table())
     return 0 if report.passed else OUT_OF_TOLERANCE

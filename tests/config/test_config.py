@@ -1,0 +1,144 @@
+"""Layers, bounds, and messages of the configuration."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from qmgen.config import BenchConfig, GenerateConfig, ValidateConfig, resolve
+from qmgen.errors import UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "run.toml"
+    file.write_text(text)
+    return file
+
+
+MINIMAL = 'molecules = ["a.smi"]\nout = "corpus"\n'
+
+
+def test_defaults_then_file_then_environment_then_flags(tmp_path: Path) -> None:
+    file = write(tmp_path, MINIMAL + "seed = 1\nconformers = 2\nmax_cycles = 30\n")
+    environment = {"QMGEN_CONFORMERS": "3", "QMGEN_MAX_CYCLES": "31"}
+    found = resolve(GenerateConfig, file, {"max_cycles": 32, "seed": None, "molecules": []}, environment)
+    assert (found.xc, found.seed, found.conformers, found.max_cycles) == ("b3lyp5", 1, 3, 32)
+
+
+def test_paths_in_a_file_are_relative_to_the_file_and_others_to_the_shell(tmp_path: Path) -> None:
+    file = write(tmp_path, 'molecules = ["a.smi", "../b.smi", "-"]\nout = "corpus"\n')
+    found = resolve(GenerateConfig, file, {}, {})
+    assert found.molecules == [str(tmp_path / "a.smi"), str(tmp_path.parent / "b.smi"), "-"]
+    assert found.out == tmp_path / "corpus"
+    assert resolve(GenerateConfig, file, {"out": Path("here")}, {}).out == Path("here")
+    assert resolve(GenerateConfig, file, {}, {"QMGEN_OUT": "there"}).out == Path("there")
+
+
+def test_the_environment_is_text_and_becomes_what_the_setting_needs() -> None:
+    environment = {
+        "QMGEN_MOLECULES": os.pathsep.join(["a.smi", "b.smi"]),
+        "QMGEN_OUT": "x",
+        "QMGEN_TIME_LIMIT": "90",
+        "QMGEN_XC": "PBE0",
+        "QMGEN_SEED": "",
+        "QMGEN_CACHE": "not a setting",
+    }
+    found = resolve(GenerateConfig, None, {}, environment)
+    assert (found.molecules, found.time_limit, found.xc, found.seed) == (["a.smi", "b.smi"], 90.0, "pbe0", 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("conformer = 2", "there is no setting 'conformer'; did you mean 'conformers'?"),
+        ("zzz = 2", "there is no setting 'zzz'; there are: xc, basis,"),
+        ('conformers = "5"', "conformers = '5' in {file}: should be a valid integer"),
+        ("conformers = 1.5", "conformers = 1.5 in {file}: should be a valid integer"),
+        ("conformers = true", "conformers = True in {file}: should be a valid integer"),
+        ("conformers = 0", "conformers = 0 in {file}: should be greater than or equal to 1"),
+        ("grid_level = 6", "grid_level = 6 in {file}: should be less than or equal to 5"),
+        ("seed = -1", "seed = -1 in {file}"),
+        ("conv_energy = 0.0", "conv_energy = 0.0 in {file}: should be greater than 0"),
+        ("conv_energy = nan", "conv_energy = nan in {file}"),
+        ('guess = "magic"', "guess = 'magic' in {file}: should be 'atoms', 'minao' or 'core'"),
+        ("validation_fraction = 0.5\ntest_fraction = 0.5", "must be below 1"),
+        ("x == 1", "{file} is not valid TOML"),
+    ],
+)
+def test_a_mistake_in_a_file_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    file = write(tmp_path, MINIMAL + text + "\n")
+    with pytest.raises(UsageError) as caught:
+        resolve(GenerateConfig, file, {}, {})
+    assert message.format(file=file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_each_mistake_has_a_line_of_its_own(tmp_path: Path) -> None:
+    file = write(tmp_path, MINIMAL + "conformers = 0\ngrid_level = 6\n")
+    with pytest.raises(UsageError) as caught:
+        resolve(GenerateConfig, file, {}, {})
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_mistakes_name_the_variable_or_the_flag() -> None:
+    with pytest.raises(
+        UsageError, match="seed = 'abc' in the environment variable QMGEN_SEED: should be a valid integer"
+    ):
+        resolve(GenerateConfig, None, {}, {"QMGEN_SEED": "abc"})
+    with pytest.raises(UsageError, match="max_failures = -1 given as --max-failures"):
+        resolve(GenerateConfig, None, {"molecules": ["a"], "out": Path("x"), "max_failures": -1}, {})
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such config file"):
+        resolve(GenerateConfig, tmp_path / "none.toml", {}, {})
+    with pytest.raises(UsageError, match="cannot read the config file"):
+        resolve(GenerateConfig, tmp_path, {}, {})
+    (tmp_path / "latin.toml").write_bytes(b"# \xe9\n")
+    with pytest.raises(UsageError, match="not UTF-8 text"):
+        resolve(GenerateConfig, tmp_path / "latin.toml", {}, {})
+
+
+def test_the_resolved_file_reads_back_as_the_same_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = GenerateConfig(molecules=['in/a "b".smi', "-"], out=Path("out"), smiles_column="é\t", limit=3)
+    text = config.resolved_toml(Path("out"))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "config.toml").write_text(text)
+    assert resolve(GenerateConfig, Path("out/config.toml"), {}, {}) == config
+    assert tomllib.loads(text)["conv_energy"] == 1e-9
+    assert "# workers is not set" in text
+
+
+def test_the_row_fields_are_all_but_place_speed_and_paperwork() -> None:
+    config = GenerateConfig(molecules=["a.smi"], out=Path("out"))
+    assert set(config.row_fields()) == {
+        "xc", "basis", "grid_level", "smiles_column", "conformers", "seed", "precision", "guess", "conv_energy",
+        "conv_gradient", "max_cycles", "batch_size", "embed_time_limit", "units", "validation_fraction",
+        "test_fraction",
+    }  # fmt: skip
+    assert GenerateConfig.outside_rows <= set(GenerateConfig.model_fields)
+
+
+def test_python_users_may_leave_lists_and_paths_to_us() -> None:
+    config = GenerateConfig(molecules="a.smi", out="corpus")
+    assert (config.molecules, config.out) == (["a.smi"], Path("corpus"))
+
+
+def test_the_other_commands() -> None:
+    assert resolve(ValidateConfig, None, {"directory": Path("x")}, {}).sample == 50
+    assert resolve(BenchConfig, None, {}, {}).molecules == []
+    with pytest.raises(UsageError, match="no corpus directory"):
+        resolve(ValidateConfig, None, {}, {})
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.toml")), ids=lambda file: file.name)
+def test_the_configurations_that_ship_are_valid(file: Path) -> None:
+    resolve(GenerateConfig, file, {}, {})
