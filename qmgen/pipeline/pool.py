@@ -40,8 +40,8 @@ class Worker:
 class Pool:
     """``count`` workers for ``job``, each on a core of ``cores`` with one thread; on any core where that is empty.
 
-    ``on_progress(rows, failures)`` hears of each advance, ``on_done(result)`` of each finished unit. Use it as a context:
-    leaving it ends every process.
+    ``on_progress(rows, failures)`` hears of each advance, ``on_done(result)`` of each finished unit. Use it as a
+    context: leaving it ends every process.
     """
 
     job: Job

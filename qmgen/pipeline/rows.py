@@ -10,10 +10,10 @@ from qmgen.constants import AU_TO_DEBYE, BOHR_TO_ANGSTROM, CODATA_YEAR, ELEMENTA
 from qmgen.labeling.types import Label
 from qmgen.molecules.types import Conformer, Failure, Reason
 
-_SYMBOLS: tuple[str, ...] = tuple(
+_SYMBOLS = (  # noqa: SIM905
     "X H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr "
-    "Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe".split(" ")
-)
+    "Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe"
+).split()
 
 #: what the eV, Debye and Angstrom of a corpus mean (part of its metadata)
 CONSTANTS: dict[str, float | int] = {

@@ -1,0 +1,44 @@
+"""Stopping in good order: the first signal or the end of the time is a wish, the second signal is a command."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from types import FrameType, TracebackType
+from typing import Any
+
+
+class StopWatch:
+    """A context in which SIGINT and SIGTERM, and ``time_limit`` seconds, set ``reason``; a second signal raises
+    ``SystemExit(130)`` at once. Outside of the main thread only the time limit works."""
+
+    def __init__(self, time_limit: float | None = None) -> None:
+        self.reason: str | None = None
+        self._deadline = None if time_limit is None else time.monotonic() + time_limit
+        self._before: dict[int, Any] = {}
+
+    def stopping(self) -> bool:
+        """Whether the run should come to its end."""
+        if self.reason is None and self._deadline is not None and time.monotonic() >= self._deadline:
+            self.reason = "the time limit"
+        return self.reason is not None
+
+    def __enter__(self) -> StopWatch:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.reason is not None:
+            raise SystemExit(130)
+        self.reason = signal.Signals(number).name
+        print("\nqmgen: stopping after the batch in hand; once more to stop at once", file=sys.stderr, flush=True)

@@ -1,0 +1,76 @@
+"""What a run did, for the person who started it and for scripts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Counts of the whole corpus (``rows``, ``molecules`` with a row, ``failures`` by reason, ``merged`` duplicates,
+    ``entries`` of the source), and of this run alone (the ``run_`` fields and the times, in seconds)."""
+
+    directory: Path
+    entries: int
+    rows: int
+    molecules: int
+    failures: dict[str, int]
+    merged: int
+    splits: dict[str, int]
+    files: int
+    bytes: int
+    run_rows: int
+    run_failures: int
+    run_units: int
+    units: int
+    workers: int
+    seconds: float
+    seconds_to_first_row: float | None
+    compile_seconds: float | None
+    max_failures: int | None = None
+
+    @property
+    def failed(self) -> int:
+        """Failures of all reasons."""
+        return sum(self.failures.values())
+
+    @property
+    def too_many_failures(self) -> bool:
+        """More failures than ``max_failures``: exit code 3."""
+        return self.max_failures is not None and self.failed > self.max_failures
+
+    @property
+    def rate(self) -> float:
+        """Conformers per second of this run, from its start, compilation included."""
+        return (self.run_rows + self.run_failures) / self.seconds if self.seconds else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for ``--json``."""
+        return asdict(self) | {
+            "directory": str(self.directory),
+            "failed": self.failed,
+            "conformers_per_second": self.rate,
+            "too_many_failures": self.too_many_failures,
+        }
+
+    def text(self) -> str:
+        """A few lines for standard error."""
+        lines = [f"{self.rows} rows of {self.molecules} molecules in {self.directory}"]
+        lines.append("  splits      " + ", ".join(f"{name} {rows}" for name, rows in self.splits.items()))
+        reasons = ", ".join(f"{reason} {n}" for reason, n in self.failures.items())
+        lines.append(f"  failures    {self.failed}" + (f" ({reasons}); see failures/" if reasons else ""))
+        if self.merged:
+            lines.append(f"  duplicates  {self.merged} merged")
+        lines.append(f"  files       {self.files}, {self.bytes / 1e6:.2f} MB")
+        if self.run_units:
+            first = "" if self.seconds_to_first_row is None else f", first row after {self.seconds_to_first_row:.1f} s"
+            compiled = f", compiling {self.compile_seconds:.1f} s in all" if self.compile_seconds else ""
+            lines.append(
+                f"  this run    {self.run_rows} rows in {self.seconds:.1f} s, {self.rate:.2f} conformers/s "
+                f"with {self.workers} worker(s){first}{compiled}"
+            )
+        else:
+            lines.append("  this run    nothing was left to do")
+        return "\n".join(lines)
