@@ -206,5 +206,7 @@ def _send(worker: Worker, message: object) -> None:
 
 def _raised(message: Failed) -> Exception:
     if message.exit_code is None:
-        return RuntimeError(f"in a worker: {message.message}\n{message.traceback}")
+        error = RuntimeError(f"in a worker: {message.message}")
+        error.add_note(message.traceback)
+        return error
     return (UsageError if message.exit_code == 2 else QmgenError)(message.message)

@@ -25,7 +25,7 @@ from qmgen.corpus.splits import Splitter
 from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.labeling.types import Settings
 from qmgen.pipeline.pool import Pool, default_layout
-from qmgen.pipeline.progress import Progress, default_progress
+from qmgen.pipeline.progress import Progress, Quiet, default_progress
 from qmgen.pipeline.rows import CONSTANTS
 from qmgen.pipeline.signals import StopWatch
 from qmgen.pipeline.source import Source, Work, open_source
@@ -39,8 +39,10 @@ if TYPE_CHECKING:
 _PACKAGES = ("qmgen", "numpy", "scipy", "jax", "jaxlib", "rdkit", "pyarrow")
 
 
-def generate(config: GenerateConfig, progress: Progress | None = None, stages: Stages | None = None) -> Summary:
-    """Label the molecules of ``config`` and write the corpus ``config.out``.
+def generate(
+    config: GenerateConfig, progress: Progress | None = None, stages: Stages | None = None, quiet: bool = False
+) -> Summary:
+    """Label the molecules of ``config`` and write the corpus ``config.out``; ``quiet`` shows no progress.
 
     Raises ``UsageError`` before any work when the source, the level of theory or the directory will not do;
     ``Interrupted`` after a signal or the time limit, with all finished units kept; ``QmgenError`` when a worker died or
@@ -55,7 +57,7 @@ def generate(config: GenerateConfig, progress: Progress | None = None, stages: S
         the_plan = plan(source.entries, config.conformers, config.units, config.limit)
         _claim(job, config)
         with StopWatch(config.time_limit) as watch:
-            run = _Run(config, job, the_plan, source, progress or default_progress(), clock)
+            run = _Run(config, job, the_plan, source, progress or (Quiet() if quiet else default_progress()), clock)
             run.do(watch)
         return run.finish(watch)
 
@@ -176,6 +178,9 @@ class _Run:
                 f"{counts['rows']} rows are safe in {self.job.directory}; the same command continues"
             )
         self._check_books(counts)
+        seconds = self.clock.seconds()
+        run_rows = sum(result.rows for result in self.results)
+        run_failures = sum(sum(result.failures.values()) for result in self.results)
         return Summary(
             directory=self.job.directory,
             entries=self.plan.wanted,
@@ -186,12 +191,13 @@ class _Run:
             splits={name: split["rows"] for name, split in counts["splits"].items()},
             files=len(manifest["files"]),
             bytes=sum(file["bytes"] for file in manifest["files"]),
-            run_rows=sum(result.rows for result in self.results),
-            run_failures=sum(sum(result.failures.values()) for result in self.results),
+            run_rows=run_rows,
+            run_failures=run_failures,
             run_units=len(self.results),
             units=self.plan.count,
             workers=self.count,
-            seconds=self.clock.seconds(),
+            seconds=seconds,
+            conformers_per_second=(run_rows + run_failures) / seconds,
             seconds_to_first_row=self.first_row,
             compile_seconds=self._compiled(),
             max_failures=self.config.max_failures,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 
 @dataclass(frozen=True)
 class Summary:
     """Counts of the whole corpus (``rows``, ``molecules`` with a row, ``failures`` by reason, ``merged`` duplicates,
-    ``entries`` of the source), and of this run alone (the ``run_`` fields and the times, in seconds)."""
+    ``entries`` of the source), and of this run alone: the ``run_`` fields, the times in seconds, and
+    ``conformers_per_second`` from its start to its end, compilation included."""
 
     directory: Path
     entries: int
@@ -27,6 +27,7 @@ class Summary:
     units: int
     workers: int
     seconds: float
+    conformers_per_second: float
     seconds_to_first_row: float | None
     compile_seconds: float | None
     max_failures: int | None = None
@@ -41,20 +42,6 @@ class Summary:
         """More failures than ``max_failures``: exit code 3."""
         return self.max_failures is not None and self.failed > self.max_failures
 
-    @property
-    def rate(self) -> float:
-        """Conformers per second of this run, from its start, compilation included."""
-        return (self.run_rows + self.run_failures) / self.seconds if self.seconds else 0.0
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for ``--json``."""
-        return asdict(self) | {
-            "directory": str(self.directory),
-            "failed": self.failed,
-            "conformers_per_second": self.rate,
-            "too_many_failures": self.too_many_failures,
-        }
-
     def text(self) -> str:
         """A few lines for standard error."""
         lines = [f"{self.rows} rows of {self.molecules} molecules in {self.directory}"]
@@ -68,7 +55,7 @@ class Summary:
             first = "" if self.seconds_to_first_row is None else f", first row after {self.seconds_to_first_row:.1f} s"
             compiled = f", compiling {self.compile_seconds:.1f} s in all" if self.compile_seconds else ""
             lines.append(
-                f"  this run    {self.run_rows} rows in {self.seconds:.1f} s, {self.rate:.2f} conformers/s "
+                f"  this run    {self.run_rows} rows in {self.seconds:.1f} s, {self.conformers_per_second:.2f} conformers/s "
                 f"with {self.workers} worker(s){first}{compiled}"
             )
         else:

@@ -1,0 +1,93 @@
+"""``--dry-run``: the plan, and what it will cost, from labelling a few of its molecules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from qmgen.corpus.identity import check_same
+from qmgen.corpus.plan import plan
+from qmgen.pipeline.messages import Measure
+from qmgen.pipeline.pool import Pool, default_layout
+from qmgen.pipeline.run import job_of, settings_of
+from qmgen.pipeline.source import open_source
+from qmgen.pipeline.stages import Stages
+
+if TYPE_CHECKING:
+    from qmgen.config.models import GenerateConfig
+
+SAMPLE: Final = 8  # molecules, spread evenly over the source
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """``rows`` to be written at most (duplicates and failures will be fewer), in ``units`` work units by ``workers``;
+    ``hours`` on this machine without compilation; ``gigabytes`` on disk; ``memory_gigabytes`` of one worker at its peak;
+    measured on ``sampled`` molecules, of which ``sample_failures`` got no label."""
+
+    directory: Path
+    molecules: int
+    rows: int
+    units: int
+    units_left: int
+    workers: int
+    seconds_per_row: float | None
+    compile_seconds: float
+    hours: float | None
+    gigabytes: float | None
+    memory_gigabytes: float
+    sampled: int
+    sample_failures: int
+
+    def text(self) -> str:
+        """A few lines for standard error."""
+        lines = [
+            f"{self.rows} rows of {self.molecules} molecules in {self.units} work units ({self.units_left} to do), "
+            f"{self.workers} worker(s), into {self.directory}",
+            f"  measured    {self.sampled} molecules, {self.sample_failures} without a label",
+        ]
+        if self.hours is None or self.gigabytes is None or self.seconds_per_row is None:
+            lines.append("  no estimate: none of them got a label")
+        else:
+            lines.append(f"  time        {self.hours:.2g} h ({self.seconds_per_row:.2g} s a row and worker)")
+            lines.append(f"  disk        {self.gigabytes:.2g} GB")
+        lines.append(f"  start-up    {self.compile_seconds:.1f} s for compiling the measured shapes")
+        lines.append(f"  memory      {self.memory_gigabytes:.2g} GB a worker")
+        return "\n".join(lines)
+
+
+def estimate(config: GenerateConfig, stages: Stages | None = None) -> Estimate:
+    """Plan the run and label a few molecules of it twice, in one worker; nothing is written. Raises as ``generate``."""
+    stages = stages or Stages()
+    settings = settings_of(config)
+    theory = stages.load("theory")(settings)
+    with open_source(config.molecules, config.smiles_column, stages) as source:
+        job = job_of(config, settings, theory, source, stages)
+        check_same(job.directory, job.metadata["recipe"])
+        the_plan = plan(source.entries, config.conformers, config.units, config.limit)
+        step = max(the_plan.wanted // SAMPLE, 1)
+        sample = list(islice(iter(source), 0, min(the_plan.wanted, SAMPLE * step), step))
+    left = [unit for unit in the_plan if not unit.done(job.directory)]
+    count, cores = default_layout(config.workers, max(len(left), 1))
+    with Pool(job, 1, cores[:1]) as pool:
+        measured = pool.measure(Measure(sample))
+    rows = sum(unit.end - unit.start for unit in left) * config.conformers
+    per_attempt = measured.warm_seconds / measured.attempts if measured.attempts else 0.0
+    known = measured.rows > 0
+    return Estimate(
+        directory=job.directory,
+        molecules=the_plan.wanted,
+        rows=the_plan.wanted * config.conformers,
+        units=sum(1 for _ in the_plan),
+        units_left=len(left),
+        workers=count,
+        seconds_per_row=per_attempt if known else None,
+        compile_seconds=max(measured.cold_seconds - measured.warm_seconds, 0.0),
+        hours=rows * per_attempt / count / 3600 if known else None,
+        gigabytes=rows * measured.file_bytes / measured.rows / 1e9 if known else None,
+        memory_gigabytes=measured.peak_memory / 1e9,
+        sampled=len(sample),
+        sample_failures=measured.attempts - measured.rows,
+    )
