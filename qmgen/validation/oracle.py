@@ -32,6 +32,7 @@ FUNCTIONALS: Final[dict[str, str]] = {
 }
 #: First guesses tried when a solution lower than PySCF's own is known to exist.
 OTHER_GUESSES: Final = ("atom", "huckel", "1e", "minao")
+NEWTON_CYCLES: Final = 50
 
 
 @dataclass(frozen=True)
@@ -139,16 +140,16 @@ def solve_lower(
     thresholds: Thresholds = TIGHT,
     density: np.ndarray | None = None,
 ) -> Reference:
-    """The lowest solution within reach, or ``first`` if none lies below it. Stops once ``target`` (Ha) is reached.
+    """The lowest converged solution within reach, or ``first`` if that is it. Stops once ``target`` (Ha) is reached.
 
     Tried in this order: the given density, the other standard guesses, and from the lowest solution the directions in
     which PySCF's internal stability analysis says the energy falls.
     """
     best = first
     for found in _attempts(numbers, positions, level, thresholds, density):
-        if found.converged and found.energy < best.energy - thresholds.conv_tol:
+        if found.converged and (not best.converged or found.energy < best.energy - thresholds.conv_tol):
             best = found
-        if best.energy <= target:
+        if best.converged and best.energy <= target:
             break
     return best
 
@@ -205,6 +206,7 @@ def _run(mf: Any, thresholds: Thresholds, density: np.ndarray | None, guess: str
     if not mf.converged and thresholds.second_order:
         start_density = mf.make_rdm1()
         mf = mf.newton()
+        mf.max_cycle = NEWTON_CYCLES
         mf.kernel(dm0=start_density)
         cycles += int(getattr(mf, "cycles", 0) or 0)
     return _reference(mf, cycles, guess, perf_counter() - start), mf

@@ -1,0 +1,201 @@
+"""``validate``: a seeded sample of a corpus, recomputed with PySCF at the level of theory the files state."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from qmgen.corpus.reader import open_corpus
+from qmgen.errors import QmgenError, UsageError
+from qmgen.validation.compare import DEFAULT, Tolerances, Values, compare
+from qmgen.validation.oracle import Level, Reference, solve, solve_lower
+from qmgen.validation.pool import cores, single_threaded_pool, unordered
+from qmgen.validation.result import Failed, Report, Row
+from qmgen.validation.sample import Entry, Sample, draw, level_of
+
+FILE_NAME = "validation.json"
+
+
+def validate(
+    directory: Path | str,
+    *,
+    sample: int = 50,
+    seed: int = 0,
+    tolerances: Tolerances = DEFAULT,
+    out: Path | None = None,
+    jobs: int | None = None,
+    progress: bool = True,
+) -> Report:
+    """Recompute ``sample`` rows of the corpus in ``directory`` and compare.
+
+    Writes ``out`` (default: ``validation.json`` in the corpus; a directory gets a file of that name). ``jobs`` PySCF
+    processes, one per core by default, each with one thread; progress goes to standard error, if that is a terminal.
+    Being out of tolerance is in the report, not an exception. Raises ``UsageError`` for a directory without rows or
+    with a level of theory that PySCF cannot follow, ``QmgenError`` when PySCF gave no reference at all.
+    """
+    if sample < 1:
+        raise UsageError(f"a sample of {sample} rows compares nothing: give at least 1")
+    corpus = open_corpus(directory)
+    level = level_of(corpus)
+    drawn = draw(corpus, sample, seed)
+    start = perf_counter()
+    workers = min(jobs or cores(), len(drawn.entries))
+    outcomes = _solve_all(drawn.entries, level, tolerances.energy, workers, progress)
+    report = _report(str(directory), level, tolerances, sample, seed, drawn, outcomes)
+    report.provenance.update(jobs=workers, seconds=round(perf_counter() - start, 3))
+    if not report.rows:
+        raise QmgenError(
+            f"PySCF converged for none of the {len(drawn.entries)} sampled rows: {report.failed[0].detail}"
+        )
+    _write(report, _target(Path(directory), out))
+    return report
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a PySCF process gets: a row, and how far below PySCF it may lie."""
+
+    index: int
+    entry: Entry
+    level: Level
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """PySCF's last word on a row; ``restarted`` when its first lay above ours; ``problem`` when it has none."""
+
+    index: int
+    reference: Reference | None
+    restarted: bool = False
+    problem: str = ""
+
+
+def recompute(task: Task) -> Outcome:
+    """Run in a PySCF process: solve, and look for a lower solution where ours is lower or PySCF found none."""
+    entry, level = task.entry, task.level
+    try:
+        first = solve(entry.numbers, entry.positions, level)
+        below = first.converged and entry.energy < first.energy - task.tolerance
+        if first.converged and not below:
+            return Outcome(task.index, first)
+        target = entry.energy + task.tolerance
+        found = solve_lower(entry.numbers, entry.positions, level, first, target=target)
+    except (QmgenError, ArithmeticError, ValueError, RuntimeError) as error:  # numpy's LinAlgError is a ValueError
+        return Outcome(task.index, None, problem=" ".join(f"{type(error).__name__}: {error}".split()))
+    if not found.converged:
+        return Outcome(task.index, None, problem=f"PySCF did not converge in {found.cycles} cycles from any guess")
+    return Outcome(task.index, found, restarted=below)
+
+
+def _solve_all(
+    entries: tuple[Entry, ...], level: Level, tolerance: float, workers: int, progress: bool
+) -> list[Outcome]:
+    """Outcomes in the order of ``entries``; large molecules go first, so that no core is left alone at the end."""
+    order = sorted(range(len(entries)), key=lambda index: (-entries[index].n_orbitals, index))
+    tasks = [Task(index, entries[index], level, tolerance) for index in order]
+    with single_threaded_pool(workers) as pool:
+        outcomes = list(_shown(unordered(pool, recompute, tasks), len(tasks), progress))
+    return sorted(outcomes, key=lambda outcome: outcome.index)
+
+
+def _shown(outcomes: Iterator[Outcome], total: int, progress: bool) -> Iterator[Outcome]:
+    from tqdm import tqdm
+
+    shown = tqdm(outcomes, total=total, desc="PySCF", unit="row", file=sys.stderr, disable=None if progress else True)
+    yield from shown
+
+
+def _report(
+    directory: str,
+    level: Level,
+    tolerances: Tolerances,
+    size: int,
+    seed: int,
+    drawn: Sample,
+    outcomes: list[Outcome],
+) -> Report:
+    pairs = [(e, o, o.reference) for e, o in zip(drawn.entries, outcomes, strict=True) if o.reference is not None]
+    entries, references = [entry for entry, _, _ in pairs], [reference for _, _, reference in pairs]
+    ours = _values(entries, [entry.dipole for entry in entries])
+    theirs = _values(references, [reference.dipole_debye for reference in references])
+    rows = tuple(
+        Row(
+            molecule_id=entry.molecule_id,
+            conformer_id=entry.conformer_id,
+            smiles=entry.smiles,
+            atoms=len(entry.numbers),
+            n_orbitals=entry.n_orbitals,
+            guess=reference.guess,
+            restarted=outcome.restarted,
+            seconds=round(reference.seconds, 3),
+        )
+        for entry, outcome, reference in pairs
+    )
+    lowered = [o.restarted and r.energy <= e.energy + tolerances.energy for e, o, r in pairs]
+    failed = tuple(
+        Failed(entry.molecule_id, entry.conformer_id, outcome.problem)
+        for entry, outcome in zip(drawn.entries, outcomes, strict=True)
+        if outcome.reference is None
+    )
+    return Report(
+        directory=directory,
+        level=level,
+        tolerances=tolerances,
+        sample=size,
+        seed=seed,
+        corpus_rows=drawn.rows,
+        not_converged=drawn.not_converged,
+        rows=rows,
+        failed=failed,
+        ours=ours,
+        reference=theirs,
+        lowered=sum(lowered),
+        comparison=compare(ours, theirs, tolerances),
+        provenance=_provenance(),
+    )
+
+
+def _values(items: list[Entry] | list[Reference], dipoles: list[np.ndarray]) -> Values:
+    return Values(
+        energy=np.array([item.energy for item in items], dtype=np.float64),
+        homo=np.array([item.homo for item in items], dtype=np.float64),
+        lumo=np.array([item.lumo for item in items], dtype=np.float64),
+        dipole=np.array(dipoles, dtype=np.float64).reshape(-1, 3),
+    )
+
+
+def _provenance() -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+    }
+    for name in ("qmgen", "pyscf", "numpy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _target(directory: Path, out: Path | None) -> Path:
+    if out is None:
+        return directory / FILE_NAME
+    return out if out.suffix == ".json" else out / FILE_NAME
+
+
+def _write(report: Report, path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(report.to_json(), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}; choose another place with --out") from error
