@@ -1,0 +1,139 @@
+"""Basis sets: shells of contracted Gaussians per element.
+
+    basis = load_basis("sto-3g")
+    basis.shells(6)     # carbon: a 1s shell, and a 2s2p shell whose functions share their exponents
+
+Functions of one element that share exponents form one ``Shell`` with several angular momenta (the "sp shells" of
+Pople's sets), so that a pair of shells is evaluated once for all of them. Tables come from the data files
+beside this module; other names are read through PySCF by ``basis_pyscf``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+
+import numpy as np
+
+from qmgen.errors import UsageError
+
+SHIPPED = ("sto-3g", "6-31g")
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Contracted functions of one atom over common exponents.
+
+    Attributes:
+        momenta: angular momenta l of the functions, ascending; each stands for 2l+1 functions (2l+1 = Cartesian for s, p).
+        exponents: (K,) in 1/Bohr^2, descending.
+        coefficients: (K, len(momenta)), with the norms of primitives and of the contracted function multiplied in.
+    """
+
+    momenta: tuple[int, ...]
+    exponents: np.ndarray
+    coefficients: np.ndarray
+
+    @property
+    def n_functions(self) -> int:
+        return sum(2 * l + 1 for l in self.momenta)
+
+
+@dataclass(frozen=True)
+class Basis:
+    """A named basis set; ``table`` maps atomic number to its shells in the order of the orbitals."""
+
+    name: str
+    table: dict[int, tuple[Shell, ...]]
+    checksum: str
+
+    @property
+    def elements(self) -> frozenset[int]:
+        return frozenset(self.table)
+
+    def shells(self, number: int) -> tuple[Shell, ...]:
+        return self.table[number]
+
+    def n_orbitals(self, numbers: np.ndarray) -> int:
+        return sum(shell.n_functions for z in numbers if z for shell in self.table[int(z)])
+
+
+def load_basis(name: str) -> Basis:
+    """The basis set called ``name`` (case does not matter).
+
+    Raises:
+        UsageError: no set of that name, or one with d or f functions, which have no integrals here yet.
+    """
+    return _load(name.strip().lower())
+
+
+@lru_cache(maxsize=16)
+def _load(name: str) -> Basis:
+    if name in SHIPPED:
+        raw = json.loads(resources.files("qmgen.dft").joinpath("data", f"{name}.json").read_text())["elements"]
+    else:
+        raw = _from_pyscf(name)
+    table = {int(z): _merge_shells(shells) for z, shells in raw.items()}
+    table = {z: shells for z, shells in table.items() if all(max(s.momenta) <= 1 for s in shells)}
+    if not table:
+        raise UsageError(f"basis '{name}' has d or f functions on every element; only s and p shells are supported so far")
+    checksum = hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()[:16]
+    return Basis(name, table, checksum)
+
+
+def _from_pyscf(name: str) -> dict[str, list]:
+    try:
+        from qmgen.dft.basis_pyscf import known_names, read_tables
+    except ImportError as error:
+        raise UsageError(f"basis '{name}' is not one of {', '.join(SHIPPED)}, and PySCF, which has more, is missing") from error
+    raw = read_tables(name)
+    if not raw:
+        near = difflib.get_close_matches(name, [*SHIPPED, *known_names()], n=1, cutoff=0.5)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise UsageError(f"unknown basis '{name}'{hint} (shipped: {', '.join(SHIPPED)})")
+    return raw
+
+
+def _merge_shells(raw: list) -> tuple[Shell, ...]:
+    """Group general contractions of equal exponents; the n-th s goes with the n-th p that shares them.
+
+    Orbitals keep PySCF's order (by angular momentum, then as listed) through ``orbital_slots`` of the shell layout.
+    """
+    plain: list[tuple[int, np.ndarray, np.ndarray]] = []
+    for entry in raw:
+        l, rows = entry[0], entry[1:]
+        if rows and not isinstance(rows[0], (list, tuple)):  # [l, kappa, rows...]: PySCF's relativistic marker
+            rows = rows[1:]
+        array = np.asarray(rows, dtype=np.float64)
+        order = np.argsort(-array[:, 0], kind="stable")
+        for column in range(1, array.shape[1]):
+            plain.append((l, array[order, 0], _normalised(l, array[order, 0], array[order, column])))
+    shells: list[Shell] = []
+    used: set[int] = set()
+    for i, (l, exponents, coefficients) in enumerate(plain):
+        if i in used:
+            continue
+        momenta, columns = [l], [coefficients]
+        for j in range(i + 1, len(plain)):
+            lj, ej, cj = plain[j]
+            if j not in used and lj == momenta[-1] + 1 and ej.shape == exponents.shape and np.array_equal(ej, exponents):
+                momenta.append(lj)
+                columns.append(cj)
+                used.add(j)
+        shells.append(Shell(tuple(momenta), exponents, np.stack(columns, axis=1)))
+    return tuple(shells)
+
+
+def _normalised(l: int, exponents: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """Coefficients (K,) of raw Gaussians x^l exp(-a r^2) such that the contracted function has norm one."""
+    double_factorial = math.prod(range(2 * l - 1, 0, -2))
+    norms = (2 * exponents / np.pi) ** 0.75 * (4 * exponents) ** (l / 2) / math.sqrt(double_factorial)
+    c = coefficients * norms
+    p = exponents[:, None] + exponents[None, :]
+    overlap = (np.pi / p) ** 1.5 * double_factorial / (2 * p) ** l
+    return c / math.sqrt(c @ overlap @ c)

@@ -1,0 +1,104 @@
+"""Hermite Gaussians: index tables, expansion coefficients E, and the Coulomb recursion R.
+
+A product of two Gaussians on centres A and B is a sum of Hermite Gaussians on P = (aA + bB)/p,
+with coefficients E_t^{ij} per direction (McMurchie & Davidson, J. Comput. Phys. 26, 218 (1978);
+Helgaker, Joergensen, Olsen, "Molecular Electronic-Structure Theory", sections 9.2 and 9.9).
+Everything here is written for any angular momentum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qmgen.dft.integrals.boys import boys
+
+Array = jax.Array
+
+
+@lru_cache(maxsize=32)
+def hermite_indices(order: int) -> tuple[tuple[int, int, int], ...]:
+    """All (t, u, v) with t+u+v <= order, by total order, so that a lower order is a prefix of a higher one."""
+    return tuple(
+        (t, u, n - t - u) for n in range(order + 1) for t in range(n, -1, -1) for u in range(n - t, -1, -1)
+    )
+
+
+def hermite_count(order: int) -> int:
+    return (order + 1) * (order + 2) * (order + 3) // 6
+
+
+@lru_cache(maxsize=64)
+def sum_table(order_bra: int, order_ket: int) -> np.ndarray:
+    """For sum index s and bra index T: the ket index T' with T + T' = s, or -1; shape (n_sum, n_bra)."""
+    position = {tuv: i for i, tuv in enumerate(hermite_indices(order_ket))}
+    bra = hermite_indices(order_bra)
+    table = [
+        [position.get((s[0] - t[0], s[1] - t[1], s[2] - t[2]), -1) for t in bra]
+        for s in hermite_indices(order_bra + order_ket)
+    ]
+    return np.asarray(table)
+
+
+def expansion_1d(la: int, lb: int, pa: Array, pb: Array, half_over_p: Array) -> list[list[list[Array | None]]]:
+    """E_t^{ij} for i <= la, j <= lb along one direction, without the factor exp(-mu AB^2).
+
+    ``pa`` = P - A, ``pb`` = P - B and ``half_over_p`` = 1/(2p) have one common shape, which the coefficients get too.
+    Returns e[i][j][t]; None stands for zero.
+    """
+    one = jnp.ones_like(half_over_p)
+    table: list[list[list[Array | None]]] = [[[] for _ in range(lb + 1)] for _ in range(la + 1)]
+    for i in range(la + 1):
+        for j in range(lb + 1):
+            if i == 0 and j == 0:
+                table[i][j] = [one]
+                continue
+            previous, shift = (table[i - 1][j], pa) if i > 0 else (table[i][j - 1], pb)
+            table[i][j] = [_raise(previous, t, shift, half_over_p) for t in range(i + j + 1)]
+    return table
+
+
+def _raise(previous: list[Array | None], t: int, shift: Array, half_over_p: Array) -> Array | None:
+    terms = []
+    if t >= 1 and previous[t - 1] is not None:
+        terms.append(half_over_p * previous[t - 1])
+    if t < len(previous) and previous[t] is not None:
+        terms.append(shift * previous[t])
+    if t + 1 < len(previous) and previous[t + 1] is not None:
+        terms.append((t + 1) * previous[t + 1])
+    return sum(terms[1:], terms[0]) if terms else None
+
+
+def coulomb_recursion(order: int, alpha: Array, x: Array, y: Array, z: Array, scale: Array) -> list[Array]:
+    """R_{tuv} = d^t/dx^t d^u/dy^u d^v/dz^v of scale * F_0(alpha r^2), for all indices of ``hermite_indices(order)``.
+
+    All arguments have one common shape. Source: Helgaker et al., eqs. 9.9.13 and 9.9.18-20.
+    """
+    t_argument = alpha * (x * x + y * y + z * z)
+    values = boys(order, t_argument)
+    level: list[dict[tuple[int, int, int], Array]] = []
+    factor = scale
+    for n in range(order + 1):
+        level.append({(0, 0, 0): factor * values[n]})
+        factor = factor * (-2.0 * alpha)
+    for total in range(1, order + 1):
+        for n in range(order - total + 1):
+            above = level[n + 1]
+            for tuv in hermite_indices(total)[hermite_count(total - 1) :]:
+                level[n][tuv] = _step(above, tuv, (x, y, z))
+    return [level[0][tuv] for tuv in hermite_indices(order)]
+
+
+def _step(above: dict[tuple[int, int, int], Array], tuv: tuple[int, int, int], xyz: Sequence[Array]) -> Array:
+    # lower the largest index first: fewest terms with the factor t
+    axis = max(range(3), key=lambda d: tuv[d])
+    one_less = tuple(n - (d == axis) for d, n in enumerate(tuv))
+    value = xyz[axis] * above[one_less]  # type: ignore[index]
+    if tuv[axis] >= 2:
+        two_less = tuple(n - 2 * (d == axis) for d, n in enumerate(tuv))
+        value = value + (tuv[axis] - 1) * above[two_less]  # type: ignore[index]
+    return value
