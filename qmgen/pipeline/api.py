@@ -70,7 +70,7 @@ def label(
     """Label molecules, in order of their place in the input.
 
     ``molecules``: SMILES strings or ``Molecule`` objects, in any mixture; one SMILES string; or a path, as a
-    ``pathlib.Path`` or as the name of a file that exists. ``settings`` are the fields of ``qmgen.labeling.types.Settings``
+    ``pathlib.Path`` or as the name of a file that exists. ``settings`` are the fields of ``labeling.types.Settings``
     (``xc``, ``basis``, ``grid_level``, ``conv_energy`` ...), energies in Hartree. What gets no label is a row in
     ``failures``. Switches on float64 in this process. Raises ``UsageError`` on an unknown setting, functional or basis.
     """

@@ -23,9 +23,10 @@ SAMPLE: Final = 8  # molecules, spread evenly over the source
 
 @dataclass(frozen=True)
 class Estimate:
-    """``rows`` to be written at most (duplicates and failures will be fewer), in ``units`` work units by ``workers``;
-    ``hours`` on this machine without compilation; ``gigabytes`` on disk; ``memory_gigabytes`` of one worker at its peak;
-    measured on ``sampled`` molecules, of which ``sample_failures`` got no label."""
+    """``rows`` in all, at most (duplicates and failures will be fewer), in ``units`` work units by ``workers``.
+
+    For the ``units_left``: ``hours`` on this machine without compilation, ``gigabytes`` on disk. ``memory_gigabytes``
+    of one worker at its peak. Measured on ``sampled`` molecules, of which ``sample_failures`` got no label."""
 
     directory: Path
     molecules: int

@@ -54,10 +54,8 @@ class Summary:
         if self.run_units:
             first = "" if self.seconds_to_first_row is None else f", first row after {self.seconds_to_first_row:.1f} s"
             compiled = f", compiling {self.compile_seconds:.1f} s in all" if self.compile_seconds else ""
-            lines.append(
-                f"  this run    {self.run_rows} rows in {self.seconds:.1f} s, {self.conformers_per_second:.2f} conformers/s "
-                f"with {self.workers} worker(s){first}{compiled}"
-            )
+            rate = f"{self.conformers_per_second:.2f} conformers/s with {self.workers} worker(s)"
+            lines.append(f"  this run    {self.run_rows} rows in {self.seconds:.1f} s, {rate}{first}{compiled}")
         else:
             lines.append("  this run    nothing was left to do")
         return "\n".join(lines)

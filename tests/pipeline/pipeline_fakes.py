@@ -1,0 +1,121 @@
+"""Stand-ins for the stations of the pipeline: quick, deterministic, without RDKit and JAX.
+
+Lines of the source steer them: ``CCO`` is labelled; ``bad`` is unreadable; ``flat`` cannot be embedded;
+``diverge`` does not converge; ``nan`` has a label that is not finite; ``lose`` vanishes (a bug); ``crash`` kills its
+process; ``raise`` raises; ``full`` meets a refusal meant for the user.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qmgen.errors import QmgenError, UsageError
+from qmgen.labeling.types import Label, Settings
+from qmgen.molecules.types import Conformer, Failure, Molecule, Reason
+
+
+def read(path: Path, smiles_column: str | None) -> Iterator[Molecule | Failure]:
+    for number, line in enumerate(Path(path).read_text().splitlines()):
+        smiles, _, name = line.partition(" ")
+        if smiles == "bad":
+            yield Failure(number, -1, name, smiles, Reason.UNREADABLE, "not a SMILES string")
+        else:
+            yield Molecule(number, name, smiles)
+
+
+class merge:
+    def __init__(self, entries: Iterable[Molecule | Failure]) -> None:
+        self.entries, self.merged = entries, 0
+
+    def __iter__(self) -> Iterator[Molecule | Failure]:
+        seen: set[str] = set()
+        for entry in self.entries:
+            if isinstance(entry, Molecule) and entry.smiles in seen:
+                self.merged += 1
+                continue
+            seen.add(entry.smiles)
+            yield entry
+
+
+def conformers(
+    molecules: Iterable[Molecule], count: int, seed: int, time_limit: float
+) -> Iterator[Conformer | Failure]:
+    for m in molecules:
+        if m.smiles.startswith("flat"):
+            yield Failure(m.molecule_id, -1, m.name, m.smiles, Reason.EMBEDDING_FAILED, "no geometry")
+            continue
+        for c in range(count):
+            random_of = np.random.default_rng(int(hashlib.sha256(f"{seed}{m.smiles}{c}".encode()).hexdigest()[:8], 16))
+            numbers = np.array([6] + [1] * (len(m.smiles) % 4 + 1), dtype=np.uint8)
+            positions = random_of.normal(size=(len(numbers), 3)).astype(np.float32).astype(np.float64)
+            yield Conformer(m.molecule_id, c, m.name, m.smiles, numbers, positions)
+
+
+def label(geometries: Iterable[Conformer], settings: Settings) -> Iterator[tuple[Conformer, Label] | Failure]:
+    waiting: list[Conformer] = []
+    for conformer in geometries:
+        waiting.append(conformer)
+        if len(waiting) == 4:
+            yield from _batch(waiting, settings)
+            waiting = []
+    yield from _batch(waiting, settings)
+
+
+def label_slowly(geometries: Iterable[Conformer], settings: Settings) -> Iterator[tuple[Conformer, Label] | Failure]:
+    for result in label(geometries, settings):
+        time.sleep(0.05)
+        yield result
+
+
+def _batch(batch: list[Conformer], settings: Settings) -> Iterator[tuple[Conformer, Label] | Failure]:
+    batch = list(batch)
+    random.Random(time.monotonic_ns()).shuffle(batch)  # the order of completion is nobody's promise
+    for c in batch:
+        kind = c.smiles.split("_")[0]
+        if kind == "diverge":
+            yield Failure(c.molecule_id, c.conformer_id, c.name, c.smiles, Reason.NOT_CONVERGED, "50 cycles")
+            continue
+        if kind == "lose":
+            continue
+        if kind == "crash":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if kind == "raise":
+            raise KeyError("a bug")
+        if kind == "full":
+            raise QmgenError("batch of 4 does not fit: choose a smaller --batch-size")
+        yield c, make_label(c, float("nan") if kind == "nan" else 0.0)
+
+
+def make_label(c: Conformer, shift: float = 0.0) -> Label:
+    return Label(
+        energy=float(-np.sum(c.numbers.astype(float) ** 2) - np.sum(c.positions**2)) + shift,
+        homo=-0.25,
+        lumo=0.125,
+        energy_std=1e-10,
+        dipole=c.positions[0],
+        charges=c.positions[:, 0],
+        n_orbitals=5 + len(c.numbers) - 1,
+        converged=True,
+        cycles=9,
+        orbital_gradient=1e-7,
+        precision="float64",
+    )
+
+
+def prepare() -> None:
+    pass
+
+
+def theory(settings: Settings) -> dict[str, Any]:
+    if settings.xc == "b3lpy":
+        raise UsageError("unknown functional 'b3lpy'; did you mean 'b3lyp'?")
+    return {"xc": settings.xc, "basis": settings.basis, "grid_level": settings.grid_level}

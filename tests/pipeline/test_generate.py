@@ -1,0 +1,232 @@
+"""A whole run with stand-ins for chemistry and physics: books, bytes, refusals."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from qmgen.config import GenerateConfig
+from qmgen.constants import HARTREE_TO_EV
+from qmgen.corpus import open_corpus
+from qmgen.errors import QmgenError, UsageError
+from qmgen.molecules.types import Molecule
+from qmgen.pipeline.estimate import estimate
+from qmgen.pipeline.progress import Lines
+from qmgen.pipeline.run import generate
+from qmgen.pipeline.stages import Stages
+
+Config = Callable[..., GenerateConfig]
+
+
+def contents(directory: Path) -> dict[str, str]:
+    """Names and digests of what must not depend on how a run went."""
+    paths = [*directory.glob("data/*"), *directory.glob("failures/*"), directory / "SHA256SUMS"]
+    return {str(p.relative_to(directory)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(paths)}
+
+
+def test_corpus_is_whole(config: Config, stages: Stages, lines: Lines) -> None:
+    settings = config(conformers=2, units=3)
+    summary = generate(settings, lines, stages)
+    corpus = open_corpus(settings.out)
+    assert (summary.rows, summary.molecules, summary.failed, summary.entries) == (80, 40, 0, 40)
+    assert len(corpus) == 80 and len(corpus.files()) == 9
+    manifest = json.loads((settings.out / "manifest.json").read_text())
+    assert manifest["complete"] and manifest["plan"] == {"entries": 40, "units": 3, "wanted": 40}
+    assert manifest["counts"]["rows"] == 80 and len(manifest["files"]) == 12
+    for line in (settings.out / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((settings.out / name).read_bytes()).hexdigest() == digest
+    assert tomllib.loads((settings.out / "config.toml").read_text())["conformers"] == 2
+    assert "eV" in (settings.out / "README.md").read_text()
+    (run,) = (settings.out / "runs").glob("*.json")
+    assert json.loads(run.read_text())["state"] == "finished"
+    assert not list((settings.out / ".tmp").iterdir())
+    assert summary.seconds_to_first_row is not None and "80 rows" in summary.text()
+
+
+def test_rows_hold_what_the_labels_said(config: Config, stages: Stages, lines: Lines) -> None:
+    from pipeline_fakes import conformers as fake_conformers  # on the search path by the fixture
+    from pipeline_fakes import make_label
+
+    settings = config(["CCO ethanol"])
+    generate(settings, lines, stages)
+    (row,) = open_corpus(settings.out).table().to_pylist()
+    (conformer,) = fake_conformers([Molecule(0, "ethanol", "CCO")], 1, 0, 60.0)
+    assert row["pos"] == conformer.positions.reshape(-1).tolist()  # float32 on disk, exactly
+    assert row["energy"] == make_label(conformer).energy * HARTREE_TO_EV
+    assert row["y"] == row["lumo"] - row["homo"] == 0.375 * HARTREE_TO_EV
+    assert (row["smile"], row["name"], row["atoms"], row["N"]) == ("CCO", "ethanol", "CHHHH", 9)
+
+
+@pytest.mark.parametrize("workers", [2, 5])
+def test_bytes_do_not_depend_on_workers_or_order(
+    config: Config, stages: Stages, lines: Lines, tmp_path: Path, workers: int
+) -> None:
+    troubled = ["bad x", "flat_1", "diverge_1", *[f"C_{i}" for i in range(30)], "C_3 again"]
+    one = generate(config(troubled, out=tmp_path / "one", units=6), lines, stages)
+    many = generate(config(troubled, out=tmp_path / "many", units=6, workers=workers), lines, stages)
+    assert contents(one.directory) == contents(many.directory)
+    assert one.failures == many.failures == {"embedding_failed": 1, "not_converged": 1, "unreadable": 1}
+    assert one.merged == 1 and one.rows == 30
+
+
+def test_every_failure_is_a_row(config: Config, stages: Stages, lines: Lines) -> None:
+    settings = config(
+        ["bad hopeless", "C_1", "flat_1 plane", "diverge_1", "nan_1", "C_1"], conformers=2, max_failures=5
+    )
+    summary = generate(settings, lines, stages)
+    failures = open_corpus(settings.out).failures().to_pylist()
+    assert [(f["molecule_id"], f["conformer_id"], f["reason"]) for f in failures] == [
+        (0, -1, "unreadable"),
+        (2, -1, "embedding_failed"),
+        (3, 0, "not_converged"),
+        (3, 1, "not_converged"),
+        (4, 0, "not_converged"),
+        (4, 1, "not_converged"),
+    ]
+    assert failures[0]["name"] == "hopeless" and failures[1]["detail"] == "no geometry"
+    assert summary.rows == 2 and summary.merged == 1 and summary.too_many_failures
+
+
+def test_only_failures_still_make_a_readable_corpus(config: Config, stages: Stages, lines: Lines) -> None:
+    settings = config(["bad", "flat_1"])
+    assert generate(settings, lines, stages).rows == 0
+    corpus = open_corpus(settings.out)
+    assert corpus.table().num_rows == 0 and corpus.failures().num_rows == 2
+
+
+def test_the_same_command_continues(config: Config, stages: Stages, lines: Lines) -> None:
+    settings = config(units=4)
+    first = generate(settings, lines, stages)
+    before = contents(first.directory)
+    for name in ("data/test-00002-of-00004.parquet", "failures/part-00001-of-00004.parquet", "manifest.json"):
+        (first.directory / name).unlink()
+    again = generate(settings, lines, stages)
+    assert again.run_units == 2 and again.rows == 40 and contents(again.directory) == before
+    assert generate(settings, lines, stages).run_units == 0
+
+
+def test_a_limit_is_continued_by_a_run_without_it(config: Config, stages: Stages, lines: Lines, tmp_path: Path) -> None:
+    whole = generate(config(out=tmp_path / "whole", units=4), lines, stages)
+    short = generate(config(units=4, limit=13), lines, stages)
+    assert (short.rows, short.entries) == (13, 13)
+    assert (short.directory / "data/train-00001-of-00004.first-3.parquet").exists()
+    assert generate(config(units=4, limit=13), lines, stages).run_units == 0
+    assert generate(config(units=4, limit=12), lines, stages).run_units == 0  # the longer cut will do
+    assert generate(config(units=4, limit=15), lines, stages).rows == 15
+    full = generate(config(units=4), lines, stages)
+    assert full.rows == 40 and contents(full.directory) == contents(whole.directory)
+
+
+def test_several_sources_are_numbered_through(config: Config, stages: Stages, lines: Lines, tmp_path: Path) -> None:
+    more = tmp_path / "more.smi"
+    more.write_text("C_1\nC_9\n")
+    settings = config(["C_0", "C_1"])
+    settings = settings.model_copy(update={"molecules": [*settings.molecules, str(more)]})
+    summary = generate(settings, lines, stages)
+    ids = open_corpus(settings.out).table(columns=["molecule_id"])["molecule_id"].to_pylist()
+    assert sorted(ids) == [0, 1, 3]
+    assert summary.merged == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"xc": "pbe", "conformers": 3}, "conformers: 1 -> 3; xc: b3lyp5 -> pbe"),
+        ({"lines": ["C_0", "C_1", "C_2"]}, "source:"),
+    ],
+)
+def test_another_corpus_in_the_directory_is_refused(
+    config: Config, stages: Stages, lines: Lines, changes: dict, said: str
+) -> None:
+    first = generate(config(["C_0", "C_1"]), lines, stages)
+    before = contents(first.directory)
+    (first.directory / "manifest.json").unlink()  # the files say the same
+    with pytest.raises(UsageError, match=r"holds another corpus \(" + said):
+        generate(config(**{"lines": ["C_0", "C_1"], **changes}), lines, stages)
+    assert contents(first.directory) == before
+
+
+def test_what_changes_no_row_is_not_refused(config: Config, stages: Stages, lines: Lines, tmp_path: Path) -> None:
+    generate(config(), lines, stages)
+    moved = tmp_path / "elsewhere.smi"
+    moved.write_bytes((tmp_path / "source.smi").read_bytes())
+    settings = config(workers=2, licence="CC0-1.0", limit=40, max_failures=1).model_copy(
+        update={"molecules": [str(moved)]}
+    )
+    assert generate(settings, lines, stages).run_units == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"molecules": ["nowhere.smi"]}, "no such file: nowhere.smi"),
+        ({"molecules": ["."]}, "is a directory"),
+        ({"lines": []}, "is empty"),
+        ({"xc": "b3lpy"}, "did you mean 'b3lyp'"),
+    ],
+)
+def test_wrong_input_is_refused_before_any_work(
+    config: Config, stages: Stages, lines: Lines, settings: dict, said: str
+) -> None:
+    wrong = config(**settings)
+    with pytest.raises(UsageError, match=said):
+        generate(wrong, lines, stages)
+    assert not wrong.out.exists()
+
+
+def test_out_that_is_a_file_or_foreign_is_refused(config: Config, stages: Stages, lines: Lines, tmp_path: Path) -> None:
+    (tmp_path / "corpus").write_text("mine")
+    with pytest.raises(UsageError, match="is a file"):
+        generate(config(), lines, stages)
+    foreign = tmp_path / "foreign" / "data"
+    foreign.mkdir(parents=True)
+    (foreign / "other.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UsageError, match="did not write"):
+        generate(config(out=tmp_path / "foreign"), lines, stages)
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "said"),
+    [
+        ("lose_1", RuntimeError, "neither row nor failure"),
+        ("raise_1", RuntimeError, "a bug"),
+        ("full_1", QmgenError, "smaller --batch-size"),
+        ("crash_1", QmgenError, r"a worker died in work unit 1 \(molecules 2 to 3\): SIGKILL"),
+    ],
+)
+def test_a_broken_worker_is_reported_and_nothing_partial_kept(
+    config: Config, stages: Stages, lines: Lines, line: str, kind: type[Exception], said: str
+) -> None:
+    settings = config(["C_0", "C_1", "C_2", line, "C_4", "C_5"], units=3)
+    with pytest.raises(kind, match=said):
+        generate(settings, lines, stages)
+    assert (settings.out / "failures/part-00000-of-00003.parquet").exists()
+    assert not list(settings.out.glob("*/*-00001-of-00003*"))
+    (run,) = (settings.out / "runs").glob("*.json")
+    assert json.loads(run.read_text())["state"] == "failed"
+    assert not list((settings.out / ".tmp").glob("*"))
+
+
+def test_file_metadata_name_the_level_of_theory(config: Config, stages: Stages, lines: Lines) -> None:
+    settings = config(["C_0"])
+    generate(settings, lines, stages)
+    corpus = open_corpus(settings.out)
+    assert corpus.level_of_theory == {"xc": "b3lyp5", "basis": "sto-3g", "grid_level": 1}
+    assert corpus.metadata["constants"]["codata"] == 2018
+    metadata = pq.read_schema(corpus.files()[0]).metadata
+    assert not any(b"workers" in value or str(settings.out).encode() in value for value in metadata.values())
+
+
+def test_estimate_writes_nothing(config: Config, stages: Stages) -> None:
+    settings = config(conformers=5)
+    found = estimate(settings, stages)
+    assert (found.rows, found.units, found.sampled) == (200, 8, 8)
+    assert found.hours is not None and found.gigabytes is not None and "GB" in found.text()
+    assert not settings.out.exists()
