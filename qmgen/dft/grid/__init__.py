@@ -1,0 +1,20 @@
+"""Integration grids: PySCF's points and weights, the partition among atoms on the device.
+
+    points, owner, atomic_weights = molecular_grid(numbers, positions, level=1)          # host, numpy
+    weights = atomic_weights * partition_weights(points, owner, positions, size_adjustments(numbers), numbers > 0)
+"""
+
+from qmgen.dft.grid.atomic import AtomicGrid, atomic_grid, molecular_grid, points_count
+from qmgen.dft.grid.elements import LEVELS, MAX_NUMBER, size_adjustments
+from qmgen.dft.grid.partition import partition_weights
+
+__all__ = [
+    "LEVELS",
+    "MAX_NUMBER",
+    "AtomicGrid",
+    "atomic_grid",
+    "molecular_grid",
+    "partition_weights",
+    "points_count",
+    "size_adjustments",
+]
