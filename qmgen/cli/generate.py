@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from qmgen.cli.talk import columns, plain, print_json, say
+from qmgen.cli.talk import print_json, say
 
 #: the process ended well, but left more molecules without a label than the person allows
 TOO_MANY_FAILURES = 3
@@ -36,9 +39,12 @@ def generate(
     batch_size: Annotated[int | None, typer.Option(help="Conformers per batch. [default: by shape]")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes. [default: by the machine]")] = None,
     units: Annotated[int | None, typer.Option(help="Work units, one shard each. [default: by size]")] = None,
-    limit: Annotated[int | None, typer.Option(help="Stop after this many molecules of the source.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first so many molecules of the source.")] = None,
     time_limit: Annotated[float | None, typer.Option(help="Stop after this many seconds, with exit code 75.")] = None,
     max_failures: Annotated[int | None, typer.Option(help="Exit code 3 past this many failures.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Measure a few molecules, say what the rest costs.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
 ) -> int:
@@ -52,43 +58,37 @@ def generate(
     flags = {name: given[name] for name in GenerateConfig.model_fields if name in given}
     settings = resolve(GenerateConfig, config, flags)
 
+    if dry_run:
+        from qmgen.pipeline.estimate import estimate
+
+        expected = estimate(settings)
+        if as_json:
+            print_json(expected)
+        else:
+            say(expected.text())
+        return 0
+
     from qmgen.pipeline.run import generate as run
 
     summary = run(settings, quiet=quiet)
     if as_json:
         print_json(summary)
     elif not quiet:
-        for line in summary_lines(plain(summary)):
+        say(summary.text())
+        for line in next_steps(summary.directory, summary.rows):
             say(line)
-    allowed = settings.max_failures
-    return TOO_MANY_FAILURES if allowed is not None and sum(summary.failures.values()) > allowed else 0
+    return TOO_MANY_FAILURES if summary.too_many_failures else 0
 
 
-def summary_lines(summary: dict[str, Any]) -> list[str]:
-    """What a person wants to know when the run is over, and what to do next."""
-    directory = summary["directory"]
-    failures = summary["failures"]
-    rows = [
-        ("rows", f"{summary['rows']}"),
-        ("molecules", f"{summary['molecules']}"),
-        ("failures", f"{sum(failures.values())}"),
-    ]
-    rows += [(f"  {reason}", f"{count}") for reason, count in sorted(failures.items()) if count]
-    rows += [
-        ("conformers per second", _number(summary["conformers_per_second"], 2)),
-        ("seconds to the first row", _number(summary["seconds_to_first_row"], 1)),
-        ("seconds in all", _number(summary["seconds"], 1)),
-    ]
+def next_steps(directory: Path, rows: int) -> list[str]:
+    """What to try when the run is over, as lines to paste into a shell."""
+    place = shlex.quote(os.path.relpath(directory))
+    program = shlex.quote(os.path.relpath(sys.argv[0])) if Path(sys.argv[0]).name == "qmgen" else "qmgen"
+    if not rows:
+        return ["try next", f"  {program} generate --help    # no row was made; failures/ in {place} says why"]
     return [
-        "",
-        f"corpus in {directory}",
-        *columns(rows),
-        "",
         "try next",
-        f"  qmgen validate {directory} --sample 20        # the same molecules with PySCF",
-        f"  python -c 'import qmgen; print(qmgen.load(\"{directory}\"))'",
+        f"  {program} validate {place} --sample 20    # the same molecules with PySCF",
+        f"  less {place}/README.md    # what the columns mean, and how to load them",
+        f"  {program} generate --molecules YOUR.smi --out your-corpus    # molecules of your own",
     ]
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"

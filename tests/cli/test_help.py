@@ -31,5 +31,5 @@ def test_defaults_in_the_help_are_those_of_the_model(command: Callable[..., Any]
 
 @pytest.mark.parametrize(("command", "model"), COMMANDS)
 def test_every_option_reaches_the_model(command: Callable[..., Any], model: type[CommandConfig]) -> None:
-    not_settings = {"config", "as_json", "quiet", "return"}
+    not_settings = {"config", "dry_run", "as_json", "quiet"}
     assert set(inspect.signature(command).parameters) - not_settings <= set(model.model_fields)
