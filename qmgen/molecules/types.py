@@ -35,7 +35,8 @@ class Molecule:
 
     ``molecule_id`` is its 0-based place in the source, ``smiles`` canonical (empty for a bare geometry).
     ``numbers`` (atoms,) uint8 and ``positions`` (atoms, 3) float64 in Bohr are set when the source gave a geometry.
-    ``charge`` is the net charge as far as the source states one.
+    ``charge`` is the net charge as far as the source states one. ``conformer_id`` belongs to a given geometry, where
+    the source numbers several of one molecule.
     """
 
     molecule_id: int
@@ -44,6 +45,7 @@ class Molecule:
     numbers: np.ndarray | None = None
     positions: np.ndarray | None = None
     charge: int = 0
+    conformer_id: int = 0
 
 
 @dataclass(frozen=True)

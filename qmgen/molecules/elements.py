@@ -1,0 +1,27 @@
+"""Chemical symbols and atomic numbers, without RDKit: what the readers of bare geometries need."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_TABLE: Final = """
+H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo Tc
+Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi
+Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og
+"""
+#: symbols in order of atomic number: ``SYMBOLS[6]`` is "C"; ``SYMBOLS[0]`` stands for no element
+SYMBOLS: Final[tuple[str, ...]] = ("?", *_TABLE.split())
+_NUMBERS: Final = {symbol: number for number, symbol in enumerate(SYMBOLS) if number}
+
+
+def symbol_of(number: int) -> str:
+    """The symbol of an atomic number; the number itself in digits where no such element exists."""
+    return SYMBOLS[number] if 0 < number < len(SYMBOLS) else str(number)
+
+
+def number_of(text: str) -> int | None:
+    """The atomic number of a symbol in any case ("C", "cl", "CL") or of a number in digits ("6"); None if neither."""
+    if text.isascii() and text.isdigit():
+        number = int(text)
+        return number if 0 < number < len(SYMBOLS) else None
+    return _NUMBERS.get(text.capitalize())

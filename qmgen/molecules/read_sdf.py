@@ -1,0 +1,59 @@
+"""Reader of ``.sdf``: mol blocks in Angstrom, ended by ``$$$$``. The geometry is used exactly as given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from qmgen.molecules.entries import failure, from_geometry, graph_problem, quiet_chem, why_unreadable
+from qmgen.molecules.geometry import bohr_from_angstrom
+from qmgen.molecules.types import Failure, Molecule, Reason
+
+
+def read_sdf(path: Path) -> Iterator[Molecule | Failure]:
+    """The records of an ``.sdf`` file, in order, named by their title lines; SMILES are derived and canonical."""
+    with path.open(encoding="utf-8-sig", errors="replace") as lines:
+        for molecule_id, record in enumerate(_records(lines)):
+            yield _entry(molecule_id, record)
+
+
+def _records(lines: TextIO) -> Iterator[str]:
+    record: list[str] = []
+    for line in lines:
+        if line.startswith("$$$$"):
+            yield "".join(record)
+            record = []
+        else:
+            record.append(line)
+    if "".join(record).strip():
+        yield "".join(record)
+
+
+def _entry(molecule_id: int, record: str) -> Molecule | Failure:
+    head = record.split("\n", 2)
+    name = head[0].strip()
+    with quiet_chem() as chem:
+        try:
+            mol = chem.MolFromMolBlock(record, removeHs=False)
+            if mol is None:
+                raw = chem.MolFromMolBlock(record, sanitize=False, removeHs=False)
+                return failure(
+                    molecule_id, name, "", Reason.UNREADABLE, why_unreadable(chem, raw, "a mol block"), conformer_id=0
+                )
+            smiles = chem.CanonSmiles(chem.MolToSmiles(chem.RemoveHs(mol)))
+        except (ValueError, RuntimeError) as error:
+            return failure(molecule_id, name, "", Reason.UNREADABLE, f"mol block: {error}", conformer_id=0)
+        numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()], dtype=np.int64)
+        missing = sum(atom.GetTotalNumHs() for atom in mol.GetAtoms())
+        problem = graph_problem(mol)
+        positions = np.array(mol.GetConformer().GetPositions())
+    if problem is None and len(head) > 1 and head[1][20:22] == "2D":
+        problem = Reason.BAD_COORDINATES, "a flat drawing (2D), no geometry; give the molecule as SMILES instead"
+    if problem is None and missing:
+        problem = Reason.BAD_COORDINATES, f"{missing} hydrogens have no position; add them, or give SMILES instead"
+    if problem:
+        return failure(molecule_id, name, smiles, *problem, conformer_id=0)
+    return from_geometry(molecule_id, name, smiles, numbers, bohr_from_angstrom(positions))

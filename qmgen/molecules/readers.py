@@ -1,0 +1,65 @@
+"""Any source of molecules by its suffix: ``read_molecules("drugs.smi")``, as a stream of molecules and failures."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from qmgen.errors import UsageError
+from qmgen.molecules.types import Failure, Molecule
+
+SUFFIXES: Final = (".smi", ".csv", ".sdf", ".xyz", ".parquet")
+
+
+def read_molecules(path: str | Path, smiles_column: str | None = None) -> Iterator[Molecule | Failure]:
+    """The entries of a file, in order and as a stream; ``molecule_id`` is the 0-based place of each.
+
+    What cannot be read or labelled is a ``Failure`` with its reason, never an exception. ``smiles_column`` is for
+    ``.csv`` (default: the first of smiles, SMILES, smile that is there).
+
+    Raises ``UsageError`` at once for a missing file, an unknown suffix, a missing column, or no entry at all.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UsageError(f"{path}: unknown kind of file; the suffix must be one of {' '.join(SUFFIXES)}")
+    if smiles_column is not None and suffix != ".csv":
+        raise UsageError(f"{path}: --smiles-column is for .csv files only")
+    if not path.is_file():
+        what = "is a directory, not a file" if path.is_dir() else "there is no such file"
+        raise UsageError(f"{path}: {what}; give a file of molecules ({' '.join(SUFFIXES)})")
+    try:
+        if path.stat().st_size == 0:
+            raise UsageError(f"{path} is empty; give a file with at least one molecule")
+        entries = _reader(path, suffix, smiles_column)
+        first = next(entries, None)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
+    if first is None:
+        raise UsageError(f"{path} holds no molecules; give a file with at least one")
+    return itertools.chain([first], entries)
+
+
+def _reader(path: Path, suffix: str, smiles_column: str | None) -> Iterator[Molecule | Failure]:
+    """The reader for a suffix; each lives in its own module, imported when asked for."""
+    if suffix == ".smi":
+        from qmgen.molecules.read_smi import read_smi
+
+        return read_smi(path)
+    if suffix == ".csv":
+        from qmgen.molecules.read_csv import read_csv
+
+        return read_csv(path, smiles_column)
+    if suffix == ".sdf":
+        from qmgen.molecules.read_sdf import read_sdf
+
+        return read_sdf(path)
+    if suffix == ".xyz":
+        from qmgen.molecules.read_xyz import read_xyz
+
+        return read_xyz(path)
+    from qmgen.molecules.read_parquet import read_parquet
+
+    return read_parquet(path)
