@@ -207,6 +207,7 @@ def _run(mf: Any, thresholds: Thresholds, density: np.ndarray | None, guess: str
         start_density = mf.make_rdm1()
         mf = mf.newton()
         mf.max_cycle = NEWTON_CYCLES
+        mf.ah_conv_tol, mf.ah_lindep = 1e-18, 1e-20  # the defaults stall at gradients of 4e-7
         mf.kernel(dm0=start_density)
         cycles += int(getattr(mf, "cycles", 0) or 0)
     return _reference(mf, cycles, guess, perf_counter() - start), mf

@@ -59,13 +59,12 @@ def level_of(corpus: Corpus) -> Level:
     return level
 
 
-def hartree_to_ev(corpus: Corpus) -> float:
+def hartree_in_ev(corpus: Corpus) -> float:
     """The factor the rows were written with. Raises ``UsageError`` when the metadata do not state it."""
-    constants: Mapping[str, Any] = corpus.metadata.get("constants") or {}
-    for key, value in constants.items():
-        if key.lower() == "hartree_to_ev":
-            return float(value)
-    raise UsageError(f"{corpus.directory} does not say which constants it was written with (no hartree_to_ev)")
+    factor = (corpus.metadata.get("constants") or {}).get("hartree_in_ev")
+    if not isinstance(factor, float):
+        raise UsageError(f"{corpus.directory} does not state its constants (no hartree_in_ev in the metadata)")
+    return factor
 
 
 def draw(corpus: Corpus, size: int, seed: int) -> Sample:
@@ -84,7 +83,7 @@ def draw(corpus: Corpus, size: int, seed: int) -> Sample:
     if not usable:
         raise UsageError(f"{corpus.directory}: none of its {rows} rows converged, there is nothing to compare")
     drawn = np.random.default_rng(seed).permutation(usable)[:size]
-    entries = _read(corpus, np.sort(candidates[drawn]), hartree_to_ev(corpus))
+    entries = _read(corpus, np.sort(candidates[drawn]), hartree_in_ev(corpus))
     entries.sort(key=lambda entry: (entry.molecule_id, entry.conformer_id))
     return Sample(tuple(entries), rows, rows - usable)
 
