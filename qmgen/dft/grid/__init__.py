@@ -1,7 +1,7 @@
 """Integration grids: PySCF's points and weights, the partition among atoms on the device.
 
-    points, owner, atomic_weights = molecular_grid(numbers, positions, level=1)          # host, numpy
-    weights = atomic_weights * partition_weights(points, owner, positions, size_adjustments(numbers), numbers > 0)
+points, owner, atomic_weights = molecular_grid(numbers, positions, level=1)          # host, numpy
+weights = atomic_weights * partition_weights(points, owner, positions, size_adjustments(numbers), numbers > 0)
 """
 
 from qmgen.dft.grid.atomic import AtomicGrid, atomic_grid, molecular_grid, points_count
