@@ -72,7 +72,7 @@ def label(geometries: Iterable[Conformer], settings: Settings) -> Iterator[tuple
 
 def label_slowly(geometries: Iterable[Conformer], settings: Settings) -> Iterator[tuple[Conformer, Label] | Failure]:
     for result in label(geometries, settings):
-        time.sleep(0.05)
+        time.sleep(0.1)
         yield result
 
 
