@@ -1,0 +1,141 @@
+"""The parity figure: PySCF against qmgen, and every error against its tolerance.
+
+>>> report = validate(directory)
+>>> parity.draw(report, directory / "validation.png")
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from qmgen.constants import HARTREE_TO_EV
+from qmgen.errors import UsageError
+from qmgen.validation.compare import QUANTITIES
+from qmgen.validation.result import Report
+
+FILE_NAME: Final = "validation.png"
+#: one colour per quantity, told apart in common colour-vision deficiencies (Okabe and Ito) and by marker
+STYLES: Final = {
+    "energy": ("#0072B2", "o"),
+    "homo": ("#E69F00", "^"),
+    "lumo": ("#009E73", "v"),
+    "gap": ("#CC79A7", "s"),
+    "dipole": ("#D55E00", "D"),
+}
+#: errors of exactly zero are drawn here, at the bottom of the logarithmic axes
+FLOOR: Final = 1e-14
+
+
+def draw(report: Report, path: Path) -> Path:
+    """Write the figure of ``report`` to ``path`` (PNG, or what its suffix says) and return it.
+
+    Above: gap (eV) and dipole (Debye) of qmgen against PySCF's; below: |error| of every quantity against the number of
+    atomic orbitals, and its distribution; dashed lines are the tolerances. Raises ``UsageError`` when it cannot be
+    written. Uses no display and changes no state of matplotlib.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 8.4), layout="constrained", dpi=130)
+    FigureCanvasAgg(figure)
+    (gap, dipole), (size, spread) = figure.subplots(2, 2)
+    ours, theirs = report.ours, report.reference
+    _parity(gap, theirs.gap * HARTREE_TO_EV, ours.gap * HARTREE_TO_EV, "gap", "eV", "gap")
+    moments = np.linalg.norm(theirs.dipole, axis=-1), np.linalg.norm(ours.dipole, axis=-1)
+    _parity(dipole, moments[0], moments[1], "dipole moment", "D", "dipole")
+    _against_size(size, report)
+    _distribution(spread, report)
+    handles, labels = spread.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9, frameon=False)
+    verdict = "all within tolerance" if report.passed else "OUT OF TOLERANCE"
+    program = f"PySCF {report.provenance.get('pyscf', '')}".strip()
+    figure.suptitle(f"{_counted(len(report.rows))}, {report.level}: qmgen against {program}, {verdict}", fontsize=12)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, metadata={"Software": "qmgen"} if path.suffix == ".png" else None)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}; choose another place with --out") from error
+    except ValueError as error:  # a suffix that matplotlib does not know
+        raise UsageError(f"cannot write {path}: {error}") from error
+    return path
+
+
+def _parity(axes: Any, theirs: np.ndarray, ours: np.ndarray, name: str, unit: str, style: str) -> None:
+    colour, marker = STYLES[style]
+    ends = np.array([min(theirs.min(), ours.min()), max(theirs.max(), ours.max())])
+    margin = max(0.05 * float(ends[1] - ends[0]), 0.05)
+    ends += (-margin, margin)
+    axes.plot(ends, ends, color="0.6", linewidth=1, zorder=1)
+    axes.scatter(theirs, ours, s=26, color=colour, marker=marker, alpha=0.75, linewidths=0, zorder=2)
+    axes.set(xlim=ends, ylim=ends, xlabel=f"PySCF {name} ({unit})", ylabel=f"qmgen {name} ({unit})", aspect="equal")
+    worst = np.max(np.abs(ours - theirs))
+    axes.text(0.04, 0.95, f"largest difference {worst:.1e} {unit}", transform=axes.transAxes, va="top", fontsize=9)
+    axes.grid(color="0.92")
+    axes.set_axisbelow(True)
+
+
+def _against_size(axes: Any, report: Report) -> None:
+    orbitals = np.array([row.n_orbitals for row in report.rows])
+    for quantity in QUANTITIES:
+        colour, marker = STYLES[quantity.name]
+        axes.scatter(
+            orbitals,
+            _errors(report, quantity.name),
+            s=18,
+            color=colour,
+            marker=marker,
+            alpha=0.7,
+            linewidths=0,
+            label=f"{quantity.label} ({quantity.unit})",
+        )
+    _tolerances(axes.axhline, report)
+    axes.set(yscale="log", xlabel="atomic orbitals", ylabel="|qmgen - PySCF| (Ha; dipole: D)", ylim=_limits(report))
+    axes.margins(x=0.08)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(color="0.92")
+    axes.set_axisbelow(True)
+
+
+def _distribution(axes: Any, report: Report) -> None:
+    """Cumulative, because it needs no bins: the share of rows whose error is at most x."""
+    for quantity in QUANTITIES:
+        colour, marker = STYLES[quantity.name]
+        errors = np.sort(_errors(report, quantity.name))
+        share = np.arange(1, len(errors) + 1) / len(errors)
+        axes.step(
+            np.concatenate([errors[:1], errors]), 100 * np.concatenate([[0], share]), where="post", color=colour,
+            marker=marker, markersize=3.5, linewidth=1.2, label=f"{quantity.label} ({quantity.unit})",
+        )  # fmt: skip
+    _tolerances(axes.axvline, report)
+    axes.plot([], [], color="0.4", linestyle="--", linewidth=1, label="tolerance of that colour")
+    axes.set(xscale="log", xlabel="|qmgen - PySCF| (Ha; dipole: D)", ylabel="rows with at most this error (%)")
+    axes.set(xlim=_limits(report), ylim=(-3, 103))
+    axes.grid(color="0.92")
+    axes.set_axisbelow(True)
+
+
+def _tolerances(line: Any, report: Report) -> None:
+    limits = report.tolerances
+    for value, style in ((limits.energy, "energy"), (limits.orbital, "gap"), (limits.dipole, "dipole")):
+        line(value, color=STYLES[style][0], linestyle="--", linewidth=1, zorder=1)
+
+
+def _counted(rows: int) -> str:
+    return f"{rows} row" if rows == 1 else f"{rows} rows"
+
+
+def _errors(report: Report, name: str) -> np.ndarray:
+    """|difference| (rows,), no smaller than the floor; what is not a number stands at the top."""
+    errors = np.abs(report.comparison.differences[name])
+    return np.clip(np.nan_to_num(errors, nan=1.0, posinf=1.0), FLOOR, None)
+
+
+def _limits(report: Report) -> tuple[float, float]:
+    """Whole decades around all errors and all tolerances."""
+    errors = np.concatenate([_errors(report, quantity.name) for quantity in QUANTITIES])
+    limits = report.tolerances
+    values = [errors.min(), errors.max(), limits.energy, limits.orbital, limits.dipole]
+    return float(10 ** np.floor(np.log10(min(values)) - 0.05)), float(10 ** np.ceil(np.log10(max(values)) + 0.3))

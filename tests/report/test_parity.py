@@ -1,0 +1,69 @@
+"""The figure is a picture of the right kind, for good and for strange reports, and leaves matplotlib as it was."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from qmgen.errors import UsageError
+from qmgen.report.parity import draw
+from qmgen.validation.compare import Tolerances, Values, compare
+from qmgen.validation.oracle import Level
+from qmgen.validation.result import Report, Row
+
+
+def report(rows: int = 40, worst: float = 3e-10, orbital: float = 2e-8) -> Report:
+    """A report on made-up labels; energies differ by at most ``worst``, levels by about ``orbital`` (Ha)."""
+    random = np.random.default_rng(0)
+    theirs = Values(
+        energy=-300 - random.random(rows),
+        homo=-0.3 + 0.1 * random.random(rows),
+        lumo=0.05 + 0.2 * random.random(rows),
+        dipole=random.normal(size=(rows, 3)),
+    )
+    ours = Values(
+        energy=theirs.energy + worst * random.uniform(-1, 1, rows),
+        homo=theirs.homo + orbital * random.normal(size=rows),
+        lumo=theirs.lumo + orbital * random.normal(size=rows),
+        dipole=theirs.dipole + 1e-6 * random.normal(size=(rows, 3)),
+    )
+    return Report(
+        directory="corpus",
+        level=Level("b3lyp5", "sto-3g", 1),
+        tolerances=Tolerances(),
+        sample=rows,
+        seed=0,
+        corpus_rows=120,
+        not_converged=0,
+        rows=tuple(Row(i, 0, "C", 20, 49 + i % 31, "minao", False, 1.0) for i in range(rows)),
+        failed=(),
+        ours=ours,
+        reference=theirs,
+        lowered=0,
+        comparison=compare(ours, theirs),
+        provenance={"pyscf": "2.14.0"},
+    )
+
+
+@pytest.mark.parametrize(
+    "made", [report(), report(1), report(worst=0.0, orbital=0.0), report(worst=1e-2, orbital=1e-3)]
+)
+def test_writes_a_picture(made, tmp_path):
+    path = draw(made, tmp_path / "deep" / "validation.png")
+    assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 20_000
+
+
+def test_a_value_that_is_not_a_number_does_not_stop_the_figure(tmp_path):
+    made = report()
+    made.comparison.differences["energy"][0] = np.nan
+    assert draw(dataclasses.replace(made), tmp_path / "nan.svg").exists()
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot write"):
+        draw(report(), tmp_path / "file" / "validation.png")
+    with pytest.raises(UsageError, match="cannot write"):
+        draw(report(), tmp_path / "validation.xyz")
