@@ -33,6 +33,7 @@ def validate(
     flags = {name: given[name] for name in ValidateConfig.model_fields if name in given}
     settings = resolve(ValidateConfig, None, flags)
 
+    from qmgen.report import parity
     from qmgen.validation import Tolerances
     from qmgen.validation import validate as run
 
@@ -45,8 +46,11 @@ def validate(
         out=settings.out,
         jobs=settings.workers,
     )
+    place = settings.out or settings.directory
+    figure = parity.draw(report, place.with_suffix(".png") if place.suffix == ".json" else place / parity.FILE_NAME)
     if as_json:
         print_json(report.to_dict())
     else:
         say(report.table())
+        say(f"figure in {figure}, numbers beside it")
     return 0 if report.passed else OUT_OF_TOLERANCE

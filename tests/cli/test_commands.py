@@ -1,0 +1,130 @@
+"""What commands make of their results: exit codes, talk on standard error, data on standard output only when asked."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from qmgen.cli.main import main
+from qmgen.config import GenerateConfig
+from qmgen.pipeline.estimate import Estimate
+from qmgen.pipeline.summary import Summary
+
+SUMMARY = Summary(
+    directory=Path("corpus"),
+    entries=4,
+    rows=2,
+    molecules=2,
+    failures={"net_charge": 1, "odd_electrons": 1},
+    merged=0,
+    splits={"train": 2},
+    files=4,
+    bytes=1000,
+    run_rows=2,
+    run_failures=2,
+    run_units=1,
+    units=1,
+    workers=1,
+    seconds=2.0,
+    conformers_per_second=2.0,
+    seconds_to_first_row=float("nan"),
+    compile_seconds=None,
+)
+GENERATE = ["generate", "--molecules", "x.smi", "--out", "corpus"]
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in [key for key in os.environ if key.startswith("QMGEN_")]:
+        monkeypatch.delenv(key)
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[GenerateConfig]:
+    """The configurations that reached the pipeline, which answers with ``SUMMARY``."""
+    seen: list[GenerateConfig] = []
+
+    def generate(config: GenerateConfig, quiet: bool) -> Summary:
+        seen.append(config)
+        return replace(SUMMARY, max_failures=config.max_failures)
+
+    monkeypatch.setattr("qmgen.pipeline.run.generate", generate)
+    return seen
+
+
+def test_generate_hands_over_what_was_given(runs: list[GenerateConfig], tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text('molecules = "a.smi"\nout = "o"\nconformers = 2\n')
+    assert main(["generate", str(file), "--seed", "3", "--molecules", "b.smi", "--molecules", "c.smi"]) == 0
+    (config,) = runs
+    assert (config.conformers, config.seed, config.molecules) == (2, 3, ["b.smi", "c.smi"])
+    assert config.out == tmp_path / "o"
+
+
+def test_generate_talks_to_standard_error(runs: list[GenerateConfig], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(GENERATE) == 0
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    for part in ("2 rows", "net_charge 1", "corpus", "try next", "validate corpus"):
+        assert part in printed.err
+
+
+def test_generate_can_be_quiet(runs: list[GenerateConfig], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*GENERATE, "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_generate_prints_json_when_asked(runs: list[GenerateConfig], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*GENERATE, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["rows"], found["directory"], found["failures"]["net_charge"]) == (2, "corpus", 1)
+    assert found["seconds_to_first_row"] is None
+
+
+@pytest.mark.parametrize(("allowed", "code"), [(2, 0), (1, 3), (0, 3)])
+def test_too_many_failures_exit_3(runs: list[GenerateConfig], allowed: int, code: int) -> None:
+    assert main([*GENERATE, "--quiet", "--max-failures", str(allowed)]) == code
+
+
+def test_a_dry_run_measures_and_writes_nothing(
+    runs: list[GenerateConfig], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = Estimate(Path("corpus"), 4, 8, 1, 1, 2, 0.5, 3.0, 1.0, 0.1, 0.5, 4, 0)
+    monkeypatch.setattr("qmgen.pipeline.estimate.estimate", lambda config: expected)
+    assert main([*GENERATE, "--dry-run"]) == 0
+    assert "8 rows of 4 molecules" in capsys.readouterr().err
+    assert main([*GENERATE, "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["hours"] == 1.0
+    assert runs == []
+
+
+@pytest.mark.parametrize(("passed", "code"), [(True, 0), (False, 1)])
+def test_validate_exits_1_out_of_tolerance(
+    passed: bool, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    asked: dict[str, object] = {}
+    figures: list[Path] = []
+
+    def validate(directory: Path, **settings: object) -> SimpleNamespace:
+        asked.update(settings, directory=directory)
+        return SimpleNamespace(passed=passed, table=lambda: "the table", to_dict=lambda: {"passed": passed})
+
+    def draw(report: object, path: Path) -> Path:
+        figures.append(path)
+        return path
+
+    monkeypatch.setattr("qmgen.validation.validate", validate)
+    monkeypatch.setattr("qmgen.report.parity.draw", draw)
+    words = ["validate", str(tmp_path), "--sample", "7", "--tol-dipole", "0.5"]
+    assert main(words) == code
+    assert (asked["directory"], asked["sample"], asked["seed"]) == (tmp_path, 7, 0)
+    assert asked["tolerances"].dipole == 0.5  # type: ignore[attr-defined]
+    assert "the table" in capsys.readouterr().err
+    assert main([*words, "--json", "--out", str(tmp_path / "v.json")]) == code
+    assert json.loads(capsys.readouterr().out) == {"passed": passed}
+    assert figures == [tmp_path / "validation.png", tmp_path / "v.png"]
