@@ -1,0 +1,176 @@
+"""``qmgen doctor``: what this machine has, and whether what qmgen needs works. Every check has a verdict and a hint.
+
+>>> findings = report()
+>>> findings["ok"], [check["name"] for check in findings["checks"] if not check["ok"]]
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
+
+from qmgen import runtime
+from qmgen.benchmark.machine import machine, versions
+from qmgen.errors import QmgenError
+
+#: hydrogen at 1.4 Bohr in STO-3G, RHF (A. Szabo, N. S. Ostlund, Modern Quantum Chemistry, table 3.11: -1.117 Ha)
+H2_BOHR: Final = 1.4
+H2_ENERGY: Final = -1.1167
+H2_TOLERANCE: Final = 2e-4
+
+Check = dict[str, Any]
+
+
+def report() -> dict[str, Any]:
+    """Plain JSON values: ``ok`` (all checks), ``versions``, ``machine``, ``devices``, ``cache`` and ``checks``.
+
+    Each check has ``name``, ``ok``, ``found`` and ``hint`` (empty when ok). Nothing is raised: what fails is a check
+    that is not ok. Switches on float64 and starts JAX's devices in this process.
+    """
+    cache: dict[str, Any] = {}
+    devices: list[dict[str, Any]] = []
+    checks = [
+        _check("python", "use Python 3.11 or newer", lambda: _python()),
+        _check("packages", "install what is missing: pip install qmgen, or run scripts/quickstart", _packages),
+        _check("memory", "close other programs, or use fewer --workers", _memory),
+        _check("cores", "set --workers to the cores' worth of time that the container has", _cores),
+        _check("cache", "set QMGEN_CACHE to a directory that can be written", lambda: _cache(cache)),
+        _check("devices", "check the installation of jax for this accelerator, or set JAX_PLATFORMS=cpu",
+               lambda: _devices(devices)),
+        _check("float64", "something switched float64 off: unset JAX_ENABLE_X64", _float64),
+        _check("basis", "the installation is incomplete: install it again", _basis),
+        _check("self-test", "report this with the output of `qmgen doctor --json`", _self_test),
+    ]  # fmt: skip
+    return {
+        "ok": all(check["ok"] for check in checks),
+        "versions": versions(),
+        "machine": machine(),
+        "devices": devices,
+        "cache": cache,
+        "checks": checks,
+    }
+
+
+def lines(findings: dict[str, Any]) -> list[str]:
+    """The findings for a terminal, one line each."""
+    facts = findings["machine"]
+    named = ", ".join(f"{name} {found or 'missing'}" for name, found in findings["versions"].items())
+    out = [named, f"{facts['cpu']}, {facts['usable_cpus']} of {facts['cpus']} cores; {facts['platform']}"]
+    width = max(len(check["name"]) for check in findings["checks"])
+    for check in findings["checks"]:
+        out.append(f"{'ok  ' if check['ok'] else 'FAIL'}  {check['name']:<{width}}  {check['found']}")
+        if not check["ok"]:
+            out.append(f"      {'':<{width}}  -> {check['hint']}")
+    return out
+
+
+class _Broken(Exception):
+    """A check that found something wrong; the text says what."""
+
+
+def _check(name: str, hint: str, look: Callable[[], str]) -> Check:
+    try:
+        return {"name": name, "ok": True, "found": look(), "hint": ""}
+    except (_Broken, QmgenError) as problem:
+        found = str(problem)
+    except Exception as problem:  # a broken installation fails in any way it likes
+        found = f"{type(problem).__name__}: {problem}"
+    return {"name": name, "ok": False, "found": " ".join(found.split()), "hint": hint}
+
+
+def _python() -> str:
+    if sys.version_info < (3, 11):
+        raise _Broken(f"Python {sys.version.split()[0]}")
+    return f"Python {sys.version.split()[0]}"
+
+
+def _packages() -> str:
+    missing = [name for name, found in versions().items() if found is None]
+    if missing:
+        raise _Broken(f"missing: {', '.join(missing)}")
+    return "all installed"
+
+
+def _memory() -> str:
+    facts = machine()
+    known = [size for size in (facts["memory_bytes"], facts["memory_limit_bytes"]) if size]
+    if not known:
+        return "size unknown"
+    gigabytes = min(known) / 1e9
+    if gigabytes < 2 * facts["usable_cpus"]:
+        raise _Broken(f"{gigabytes:.1f} GB for {facts['usable_cpus']} cores; 2 GB for each are wanted")
+    return f"{gigabytes:.1f} GB"
+
+
+def _cores() -> str:
+    facts = machine()
+    limit = facts["cpu_limit"]
+    if limit is not None and limit < facts["usable_cpus"]:
+        raise _Broken(f"{facts['usable_cpus']} cores are visible, but only {limit:g} cores' worth of time is granted")
+    return f"{facts['usable_cpus']} usable"
+
+
+def _cache(cache: dict[str, Any]) -> str:
+    directory = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or runtime.default_cache())
+    cache.update(directory=str(directory), bytes=0, files=0, writable=False)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            cache["writable"] = True
+    except OSError as error:
+        raise _Broken(f"{directory} cannot be written ({error.strerror}): everything is compiled anew") from error
+    sizes = [entry.stat().st_size for entry in directory.rglob("*") if entry.is_file()]
+    cache.update(bytes=sum(sizes), files=len(sizes))
+    return f"{directory}: {len(sizes)} files, {sum(sizes) / 1e6:.1f} MB"
+
+
+def _devices(devices: list[dict[str, Any]]) -> str:
+    runtime.prepare()
+    import jax
+
+    devices += [{"kind": device.device_kind, "platform": device.platform, "id": device.id} for device in jax.devices()]
+    return ", ".join(f"{device['platform']}:{device['id']} ({device['kind']})" for device in devices)
+
+
+def _float64() -> str:
+    runtime.prepare()
+    import jax.numpy as jnp
+
+    found = jnp.asarray(1.0) + 2.0**-40
+    if found.dtype != jnp.float64 or float(found) == 1.0:
+        raise _Broken(f"computes in {found.dtype}")
+    return "works"
+
+
+def _basis() -> str:
+    from qmgen.dft.basis import load_basis
+
+    return ", ".join(load_basis(name).name for name in ("sto-3g", "6-31g"))
+
+
+def _self_test() -> str:
+    """RHF of H2, through the same door as every label."""
+    import numpy as np
+
+    from qmgen.labeling.types import Settings
+    from qmgen.molecules.types import Conformer, Failure
+    from qmgen.pipeline.stages import Stages
+
+    stages = Stages()
+    stages.load("prepare")()
+    positions = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, np.float64(np.float32(H2_BOHR))]])
+    molecule = Conformer(0, 0, "hydrogen", "[H][H]", np.array([1, 1], dtype=np.uint8), positions)
+    begin = perf_counter()
+    result = next(iter(stages.load("label")(iter([molecule]), Settings(xc="hf", basis="sto-3g", grid_level=0))))
+    seconds = perf_counter() - begin
+    if isinstance(result, Failure):
+        raise _Broken(f"H2 got no label: {result.detail}")
+    energy = float(result[1].energy)
+    if not abs(energy - H2_ENERGY) < H2_TOLERANCE:
+        raise _Broken(f"H2 RHF/STO-3G: {energy:.6f} Ha, not {H2_ENERGY}")
+    return f"H2 RHF/STO-3G: {energy:.6f} Ha in {seconds:.1f} s"

@@ -1,0 +1,85 @@
+"""What is measured: a seeded draw from a source of molecules, embedded once, the same for both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import qmgen
+from qmgen.errors import UsageError
+from qmgen.molecules.types import Conformer, Failure, Molecule
+from qmgen.pipeline.source import open_source
+from qmgen.pipeline.stages import Stages
+
+EMBED_TIME_LIMIT = 60.0  # seconds, the default of ``qmgen generate``
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """``conformers`` of ``molecules``, in order; ``failures`` counts geometries that could not be made."""
+
+    source: list[str]
+    molecules: tuple[Molecule, ...]
+    conformers: tuple[Conformer, ...]
+    failures: int
+
+    def about(self) -> dict[str, Any]:
+        """Plain values: how many, and how large."""
+        heavy = [int(np.sum(c.numbers > 1)) for c in self.conformers]
+        shapes = {(int(np.sum(c.numbers > 1)), int(np.sum(c.numbers == 1))) for c in self.conformers}
+        return {
+            "source": [Path(name).name for name in self.source],
+            "molecules": len(self.molecules),
+            "conformers": len(self.conformers),
+            "without_geometry": self.failures,
+            "heavy_atoms": [min(heavy), max(heavy)],
+            "atoms": [min(len(c.numbers) for c in self.conformers), max(len(c.numbers) for c in self.conformers)],
+            "shapes": len(shapes),
+        }
+
+
+def subjects(files: Sequence[str], count: int, conformers: int, seed: int, stages: Stages) -> Subjects:
+    """At most ``count`` molecules of ``files`` (of the list that ships if there are none), drawn without replacement.
+
+    Raises ``UsageError`` when a file will not do or no molecule of the draw has a geometry.
+    """
+    source = list(files) or [shipped()]
+    with open_source(source, None, stages) as opened:
+        usable = [entry for entry in stages.load("merge")(iter(opened)) if isinstance(entry, Molecule)]
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(usable))[:count])
+    molecules = tuple(usable[place] for place in drawn)
+    made = list(stages.load("conformers")(iter(molecules), conformers, seed, EMBED_TIME_LIMIT))
+    geometries = [item for item in made if not isinstance(item, Failure)]
+    if not geometries:
+        reason = f": {made[0].detail}" if made else ""
+        raise UsageError(f"no molecule of {', '.join(source)} has a geometry to measure with{reason}")
+    geometries.sort(key=lambda item: (item.molecule_id, item.conformer_id))
+    return Subjects(source, molecules, tuple(geometries), len(made) - len(geometries))
+
+
+def shipped() -> str:
+    """The list of molecules in the checkout. Raises ``UsageError`` for an installation without one."""
+    path = Path(qmgen.__file__).parent.parent / "configs" / "quickstart.smi"
+    if not path.is_file():
+        raise UsageError("this installation has no list of molecules: give --molecules FILE")
+    return str(path)
+
+
+def shares(conformers: Sequence[Conformer], count: int) -> list[list[Conformer]]:
+    """``count`` shares of equal mix: sorted by size and dealt like cards; never an empty one."""
+    ordered = sorted(conformers, key=_size, reverse=True)
+    dealt = [ordered[place::count] for place in range(count)]
+    return [share for share in dealt if share]
+
+
+def singles(conformers: Sequence[Conformer]) -> list[list[Conformer]]:
+    """One task per conformer, the largest first, so that no process is left alone with a large one at the end."""
+    return [[conformer] for conformer in sorted(conformers, key=_size, reverse=True)]
+
+
+def _size(conformer: Conformer) -> tuple[int, int]:
+    return int(np.sum(conformer.numbers > 1)), len(conformer.numbers)
