@@ -24,8 +24,8 @@ _PAGE = """# A qmgen corpus
 import qmgen
 train = qmgen.load("path/to/this/directory", split="train")        # pyarrow.Table
 
-import pandas as pd
-train = pd.read_parquet([str(p) for p in sorted(pathlib.Path(".").glob("data/train-*.parquet"))])
+import glob, pandas                                                # or without qmgen, in this directory
+train = pandas.concat(map(pandas.read_parquet, sorted(glob.glob("data/train-*.parquet"))))
 ```
 
 Conformers of one molecule are all in the same split. `pos` is flat: `np.reshape(row["pos"], (-1, 3))`.

@@ -36,14 +36,14 @@ def row_table(rows: Iterable[Row], schema: pa.Schema) -> pa.Table:
 
 
 def failure_table(rows: Iterable[Row], schema: pa.Schema) -> pa.Table:
-    """Failures as a sorted table of ``failure_schema``. Raises ``ValueError`` on a missing column or doubled entry."""
-    table = _table(rows, schema)
-    _check_unique(table)
-    return table
+    """Failures as a sorted table of ``failure_schema``. Raises ``ValueError`` on a missing or unknown column."""
+    return _table(rows, schema, ("molecule_id", "conformer_id", "reason", "detail"))
 
 
-def _table(rows: Iterable[Row], schema: pa.Schema) -> pa.Table:
-    listed: Sequence[Row] = sorted(rows, key=lambda row: (row["molecule_id"], row["conformer_id"]))
+def _table(
+    rows: Iterable[Row], schema: pa.Schema, order: tuple[str, ...] = ("molecule_id", "conformer_id")
+) -> pa.Table:
+    listed: Sequence[Row] = sorted(rows, key=lambda row: tuple(row[name] for name in order))
     wanted = set(schema.names)
     for row in listed:
         if row.keys() != wanted:

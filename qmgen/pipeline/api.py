@@ -10,8 +10,7 @@ labels.failures         # pyarrow.Table: what got no label, and why
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from qmgen.corpus.schema import failure_schema, row_schema
 from qmgen.corpus.splits import Splitter
 from qmgen.errors import UsageError
 from qmgen.labeling.types import Settings
-from qmgen.molecules.types import Failure, Molecule
+from qmgen.molecules.types import Molecule
 from qmgen.pipeline.rows import CONSTANTS, failure_row
 from qmgen.pipeline.source import Entry, open_source
 from qmgen.pipeline.stages import Stages
@@ -101,19 +100,5 @@ def _entries(
         with open_source([str(molecules)], smiles_column, stages) as source:
             return list(source)
     listed: list[str | Molecule] = [molecules] if isinstance(molecules, str) else list(molecules)
-    smiles = [item for item in listed if isinstance(item, str)]
-    read = iter(_parsed(smiles, stages))
-    entries: list[Entry] = [next(read) if isinstance(item, str) else item for item in listed]
-    return [replace(entry, molecule_id=number) for number, entry in enumerate(entries)]
-
-
-def _parsed(smiles: Sequence[str], stages: Stages) -> list[Molecule | Failure]:
-    """SMILES by the reader of files, so that there is one path and one set of messages."""
-    if not smiles:
-        return []
-    if any(not text.strip() or "\n" in text or "\r" in text for text in smiles):
-        raise UsageError("a SMILES string is empty or holds a line break")
-    with tempfile.TemporaryDirectory(prefix="qmgen-") as folder:
-        path = Path(folder) / "molecules.smi"
-        path.write_text("".join(text.strip() + "\n" for text in smiles), encoding="utf-8")
-        return list(stages.load("read")(path, None))
+    parse = stages.load("parse")
+    return [parse(n, m, "") if isinstance(m, str) else replace(m, molecule_id=n) for n, m in enumerate(listed)]

@@ -14,7 +14,7 @@ from typing import Final
 from qmgen.corpus.plan import Plan, Unit
 from qmgen.corpus.shard import digest
 from qmgen.errors import UsageError
-from qmgen.molecules.types import Failure, Molecule
+from qmgen.molecules.types import Failure, Molecule, Reason
 from qmgen.pipeline.stages import Stages
 
 Entry = Molecule | Failure
@@ -43,21 +43,58 @@ class Source:
     held: tuple[Entry, ...] | None = None
 
     def __iter__(self) -> Iterator[Entry]:
-        """All entries, unmerged; ``molecule_id`` counts through all files."""
+        """All entries, unmerged. Identifiers go on from one file to the next, so that they do not collide."""
         if self.held is not None:
             return iter(self.held)
         return _read(self.files, self.smiles_column, self.stages)
 
     def works(self, plan: Plan) -> Iterator[Work]:
-        """The units of ``plan`` with their entries; a duplicate is merged into its first occurrence in the source."""
-        unique: Iterator[Entry] = iter(self.stages.load("merge")(islice(iter(self), plan.wanted)))
+        """The units of ``plan`` with their entries; a duplicate is merged into its first occurrence in the source.
+
+        A geometry whose identifiers were given before becomes a failure: two rows must not share a key.
+        """
+        placed = _Placed(islice(iter(self), plan.wanted))
+        unique: Iterator[Entry] = iter(self.stages.load("merge")(placed))
+        keys = _Keys()
         entry = next(unique, None)
         for unit in plan:
             mine: list[Entry] = []
-            while entry is not None and entry.molecule_id < unit.end:
-                mine.append(entry)
+            while entry is not None and placed.place < unit.end:
+                mine.append(keys.check(entry))
                 entry = next(unique, None)
             yield Work(unit, mine, unit.end - unit.start - len(mine))
+
+
+class _Placed(Iterator[Entry]):
+    """Entries, and the ``place`` (from 0) of the one taken last; a merger hands out each before it takes the next."""
+
+    def __init__(self, entries: Iterator[Entry]) -> None:
+        self._entries = entries
+        self.place = -1
+
+    def __next__(self) -> Entry:
+        entry = next(self._entries)
+        self.place += 1
+        return entry
+
+
+class _Keys:
+    """The (molecule_id, conformer_id) of given geometries so far: sources that bring their own may double them."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+
+    def check(self, entry: Entry) -> Entry:
+        if isinstance(entry, Failure) or entry.positions is None:
+            return entry
+        key = (entry.molecule_id << 32) | entry.conformer_id
+        if key in self._seen:
+            detail = (
+                f"molecule_id {entry.molecule_id} with conformer_id {entry.conformer_id} stands twice in the source"
+            )
+            return Failure(entry.molecule_id, entry.conformer_id, entry.name, entry.smiles, Reason.UNREADABLE, detail)
+        self._seen.add(key)
+        return entry
 
 
 @contextmanager
@@ -71,8 +108,6 @@ def open_source(files: Sequence[str], smiles_column: str | None, stages: Stages)
         entries = 0
         held: list[Entry] | None = []
         for entry in _read(paths, smiles_column, stages):
-            if entry.molecule_id != entries:
-                raise RuntimeError(f"entry {entries} of the source is numbered {entry.molecule_id}")
             entries += 1
             if held is not None:
                 held.append(entry)
@@ -88,11 +123,11 @@ def _read(paths: Sequence[Path], smiles_column: str | None, stages: Stages) -> I
     read = stages.load("read")
     offset = 0
     for path in paths:
-        count = 0
+        last = -1
         for entry in read(path, smiles_column):
+            last = max(last, entry.molecule_id)
             yield replace(entry, molecule_id=entry.molecule_id + offset) if offset else entry
-            count += 1
-        offset += count
+        offset += last + 1
 
 
 def _checked(path: Path) -> Path:

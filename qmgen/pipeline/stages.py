@@ -15,13 +15,15 @@ from typing import Any
 class Stages:
     """``module:function`` of each station.
 
-    ``read(path, smiles_column)`` and ``merge(entries)`` yield Molecule or Failure; ``conformers(molecules, count, seed,
-    time_limit)`` Conformer or Failure; ``label(conformers, settings)`` (Conformer, Label) or Failure, in any order.
+    ``read(path, smiles_column)`` and ``merge(entries)`` yield Molecule or Failure, and ``merge`` hands out each before it
+    takes the next; ``parse(molecule_id, smiles, name)`` returns one. ``conformers(molecules, count, seed, time_limit)``
+    yields Conformer or Failure, ``label(conformers, settings)`` (Conformer, Label) or Failure, in any order.
     ``prepare()`` sets the switches of the process; ``theory(settings)`` describes the level of theory and refuses
     an unknown one.
     """
 
     read: str = "qmgen.molecules:read_molecules"
+    parse: str = "qmgen.molecules.entries:from_smiles"
     merge: str = "qmgen.molecules:merge_duplicates"
     conformers: str = "qmgen.molecules:conformers"
     label: str = "qmgen.labeling:label"

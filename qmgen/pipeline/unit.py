@@ -122,8 +122,11 @@ def label_entries(job: Job, entries: list[Entry], report: Callable[[int, int], N
 
 def _check_books(entries: list[Entry], found: Labelled, awaited: set[tuple[int, int]]) -> None:
     """Nothing is lost: every geometry came back, and every entry is in a row or a failure."""
-    seen = {r["molecule_id"] for rows in found.rows.values() for r in rows}
-    seen |= {failure.molecule_id for failure in found.failures}
+    keys = {(r["molecule_id"], r["conformer_id"]) for rows in found.rows.values() for r in rows}
+    keys |= {(failure.molecule_id, failure.conformer_id) for failure in found.failures}
+    seen = {molecule for molecule, _ in keys}
+    given = (entry for entry in entries if isinstance(entry, Molecule) and entry.positions is not None)
     lost = sorted({entry.molecule_id for entry in entries} - seen)
+    lost += sorted({m.molecule_id for m in given if not {(m.molecule_id, m.conformer_id), (m.molecule_id, -1)} & keys})
     if lost or awaited:
         raise RuntimeError(f"neither row nor failure: molecules {lost[:5]}, conformers {sorted(awaited)[:5]}")

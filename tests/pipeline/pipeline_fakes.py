@@ -2,7 +2,8 @@
 
 Lines of the source steer them: ``CCO`` is labelled; ``bad`` is unreadable; ``flat`` cannot be embedded;
 ``diverge`` does not converge; ``nan`` has a label that is not finite; ``lose`` vanishes (a bug); ``crash`` kills its
-process; ``raise`` raises; ``full`` meets a refusal meant for the user.
+process; ``raise`` raises; ``full`` meets a refusal meant for the user;
+``given_5_2`` is a geometry, conformer 2 of molecule 5.
 """
 
 from __future__ import annotations
@@ -26,10 +27,17 @@ from qmgen.molecules.types import Conformer, Failure, Molecule, Reason
 def read(path: Path, smiles_column: str | None) -> Iterator[Molecule | Failure]:
     for number, line in enumerate(Path(path).read_text().splitlines()):
         smiles, _, name = line.partition(" ")
-        if smiles == "bad":
-            yield Failure(number, -1, name, smiles, Reason.UNREADABLE, "not a SMILES string")
-        else:
-            yield Molecule(number, name, smiles)
+        yield parse(number, smiles, name)
+
+
+def parse(number: int, smiles: str, name: str) -> Molecule | Failure:
+    if smiles == "bad":
+        return Failure(number, -1, name, smiles, Reason.UNREADABLE, "not a SMILES string")
+    if smiles.startswith("given"):  # given_<molecule_id>_<conformer_id>, a geometry with identifiers of its own
+        _, molecule_id, conformer_id = smiles.split("_")
+        positions = np.zeros((2, 3)) + [[0.0], [float(number + 1)]]
+        return Molecule(int(molecule_id), name, "", np.array([1, 1], np.uint8), positions, 0, int(conformer_id))
+    return Molecule(number, name, smiles)
 
 
 class merge:
@@ -39,7 +47,7 @@ class merge:
     def __iter__(self) -> Iterator[Molecule | Failure]:
         seen: set[str] = set()
         for entry in self.entries:
-            if isinstance(entry, Molecule) and entry.smiles in seen:
+            if isinstance(entry, Molecule) and entry.smiles in seen - {""}:
                 self.merged += 1
                 continue
             seen.add(entry.smiles)
@@ -50,6 +58,9 @@ def conformers(
     molecules: Iterable[Molecule], count: int, seed: int, time_limit: float
 ) -> Iterator[Conformer | Failure]:
     for m in molecules:
+        if m.positions is not None and m.numbers is not None:
+            yield Conformer(m.molecule_id, m.conformer_id, m.name, m.smiles, m.numbers, m.positions)
+            continue
         if m.smiles.startswith("flat"):
             yield Failure(m.molecule_id, -1, m.name, m.smiles, Reason.EMBEDDING_FAILED, "no geometry")
             continue

@@ -43,5 +43,3 @@ def test_mistakes_are_named(stages: Stages) -> None:
         qmgen.label("C_0", stages=stages, functional="pbe")
     with pytest.raises(UsageError, match="did you mean 'b3lyp'"):
         qmgen.label("C_0", stages=stages, xc="b3lpy")
-    with pytest.raises(UsageError, match="line break"):
-        qmgen.label(["C_0\nC_1"], stages=stages)

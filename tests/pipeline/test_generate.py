@@ -230,3 +230,19 @@ def test_estimate_writes_nothing(config: Config, stages: Stages) -> None:
     assert (found.rows, found.units, found.sampled) == (200, 8, 8)
     assert found.hours is not None and found.gigabytes is not None and "GB" in found.text()
     assert not settings.out.exists()
+
+
+def test_sources_may_bring_their_own_identifiers(config: Config, stages: Stages, lines: Lines, tmp_path: Path) -> None:
+    """Rows of another corpus keep their keys, in whatever order; a doubled key is a failure, not a second row."""
+    given = ["given_9_1", "given_9_0", "given_2_0", "given_9_1", "given_2_1"]
+    more = tmp_path / "more.smi"
+    more.write_text("given_0_0\nC_1\n")
+    settings = config(given, conformers=3, units=2, validation_fraction=0.0, test_fraction=0.0)
+    settings = settings.model_copy(update={"molecules": [*settings.molecules, str(more)]})
+    summary = generate(settings, lines, stages)
+    table = open_corpus(settings.out).table(columns=["molecule_id", "conformer_id"]).to_pydict()
+    keys = sorted(zip(table["molecule_id"], table["conformer_id"]))
+    assert keys == [(2, 0), (2, 1), (9, 0), (9, 1), (10, 0), (11, 0), (11, 1), (11, 2)]
+    (failure,) = open_corpus(settings.out).failures().to_pylist()
+    assert "stands twice in the source" in failure["detail"]
+    assert summary.entries == 7 and summary.failed == 1
