@@ -15,8 +15,8 @@ from typing import Any
 class Stages:
     """``module:function`` of each station.
 
-    ``read(path, smiles_column)`` and ``merge(entries)`` yield Molecule or Failure, and ``merge`` hands out each before it
-    takes the next; ``parse(molecule_id, smiles, name)`` returns one. ``conformers(molecules, count, seed, time_limit)``
+    ``read(path, smiles_column)`` and ``merge(entries)`` yield Molecule or Failure; ``merge`` hands out each before it
+    takes the next. ``parse(molecule_id, smiles, name)`` returns one. ``conformers(molecules, count, seed, time_limit)``
     yields Conformer or Failure, ``label(conformers, settings)`` (Conformer, Label) or Failure, in any order.
     ``prepare()`` sets the switches of the process; ``theory(settings)`` describes the level of theory and refuses
     an unknown one.
