@@ -75,6 +75,8 @@ def from_smiles(molecule_id: int, text: str, name: str) -> Molecule | Failure:
         )
     if not text:
         return failure(molecule_id, name, "", Reason.UNREADABLE, "no SMILES")
+    if not (text.isascii() and text.isprintable()):  # RDKit reads up to such a character, and says nothing
+        return failure(molecule_id, name, text, Reason.UNREADABLE, "not a SMILES: it holds characters beyond ASCII")
     with quiet_chem() as chem:
         mol = chem.MolFromSmiles(text)
         if mol is None:

@@ -84,6 +84,8 @@ def _entry(place: int, row: dict[str, Any], elements: str) -> Molecule | Failure
 def _numbers(value: Any) -> np.ndarray:
     """Atomic numbers (atoms,) int64 from a list of numbers or symbols, or symbols in one string ("CCOH", "C C")."""
     parts = _SYMBOL.findall(value) if isinstance(value, str) else list(value if value is not None else [])
+    if not parts:
+        raise ValueError("no atoms")
     numbers = [number_of(str(part)) for part in parts]
     for part, number in zip(parts, numbers):
         if number is None:

@@ -40,9 +40,8 @@ def _entry(molecule_id: int, record: str) -> Molecule | Failure:
             mol = chem.MolFromMolBlock(record, removeHs=False)
             if mol is None:
                 raw = chem.MolFromMolBlock(record, sanitize=False, removeHs=False)
-                return failure(
-                    molecule_id, name, "", Reason.UNREADABLE, why_unreadable(chem, raw, "a mol block"), conformer_id=0
-                )
+                problem = _bad_numbers(record) or (Reason.UNREADABLE, why_unreadable(chem, raw, "a mol block"))
+                return failure(molecule_id, name, "", *problem, conformer_id=0)
             smiles = chem.CanonSmiles(chem.MolToSmiles(chem.RemoveHs(mol)))
         except (ValueError, RuntimeError) as error:
             return failure(molecule_id, name, "", Reason.UNREADABLE, f"mol block: {error}", conformer_id=0)
@@ -57,3 +56,21 @@ def _entry(molecule_id: int, record: str) -> Molecule | Failure:
     if problem:
         return failure(molecule_id, name, smiles, *problem, conformer_id=0)
     return from_geometry(molecule_id, name, smiles, numbers, bohr_from_angstrom(positions))
+
+
+def _bad_numbers(record: str) -> tuple[Reason, str] | None:
+    """The first atom line of a V2000 block whose three coordinates (columns of ten) are not finite numbers."""
+    lines = record.split("\n")
+    try:
+        atoms = lines[4 : 4 + int(lines[3][:3])]
+    except (IndexError, ValueError):
+        return None
+    for line in atoms:
+        fields = [line[start : start + 10].strip() for start in (0, 10, 20)]
+        try:
+            finite = np.isfinite([float(field) for field in fields]).all()
+        except ValueError:
+            finite = False
+        if not finite:
+            return Reason.BAD_COORDINATES, f"unreadable coordinates {' '.join(fields)}"
+    return None
