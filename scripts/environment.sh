@@ -2,6 +2,9 @@
 # usage: prepare_environment [EXTRA]   EXTRA is an extra of pyproject.toml, such as "test"
 # Afterwards $python is the environment's interpreter. PYTHON=... chooses the interpreter to build it with.
 
+# pip compiles every module it installs, most of them for nothing (--no-compile): the first import of each does it instead.
+unset PYTHONDONTWRITEBYTECODE
+
 say() { printf '%s\n' "$*" >&2; }
 
 die() {
