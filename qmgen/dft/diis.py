@@ -1,0 +1,53 @@
+"""Pulay's direct inversion in the iterative subspace, with a history of fixed size.
+
+P. Pulay, Chem. Phys. Lett. 73, 393 (1980); J. Comput. Chem. 3, 556 (1982).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+
+class DiisState(NamedTuple):
+    """Ring buffers of Fock matrices and errors, both (m, n, n), and the number stored so far."""
+
+    focks: Array
+    errors: Array
+    count: Array
+
+
+def init_diis(space: int, n: int, dtype: jnp.dtype) -> DiisState:
+    empty = jnp.zeros((space, n, n), dtype)
+    return DiisState(empty, empty, jnp.asarray(0))
+
+
+def extrapolate(state: DiisState, fock: Array, error: Array) -> tuple[DiisState, Array]:
+    """Store (fock, error) and return the combination of stored Fock matrices with the least error.
+
+    The linear system is solved by its eigenvectors, small eigenvalues left out, so that a degenerate history gives a
+    poorer step, never a NaN.
+    """
+    space = state.focks.shape[0]
+    slot = state.count % space
+    focks = jax.lax.dynamic_update_index_in_dim(state.focks, fock, slot, 0)
+    errors = jax.lax.dynamic_update_index_in_dim(state.errors, error, slot, 0)
+    state = DiisState(focks, errors, state.count + 1)
+    used = jnp.arange(space) < state.count
+    flat = errors.reshape(space, -1)
+    products = flat @ flat.T
+    smallest = jnp.min(jnp.where(used, jnp.diagonal(products), jnp.inf))
+    mask = used[:, None] & used[None, :]
+    # products / smallest: the border of ones then has a comparable size
+    block = jnp.where(mask, products / jnp.maximum(smallest, 1e-300), jnp.eye(space, dtype=products.dtype))
+    border = used.astype(products.dtype)
+    matrix = jnp.block([[jnp.zeros((1, 1), products.dtype), border[None, :]], [border[:, None], block]])
+    values, vectors = jnp.linalg.eigh(matrix)
+    inverse = jnp.where(jnp.abs(values) > 1e-12, 1.0 / jnp.where(jnp.abs(values) > 1e-12, values, 1.0), 0.0)
+    weights = (vectors @ (inverse * vectors[0]))[1:] * border
+    weights = weights / jnp.sum(weights)
+    return state, jnp.einsum("m,mij->ij", weights, focks)

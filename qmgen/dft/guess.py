@@ -1,0 +1,95 @@
+"""The first density matrix: a superposition of spherical atoms.
+
+Each atom gets the orbitals of its minimal basis (STO-3G), projected on its own functions of the basis in use, with the
+electrons of the neutral ground state spread evenly over the orbitals of a subshell. In STO-3G itself this is exact;
+no integrals between atoms are needed, and the trace is the number of electrons.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qmgen.dft.basis import Basis, Shell, load_basis
+
+_SUBSHELLS = ((0, 2), (0, 2), (1, 6), (0, 2), (1, 6), (0, 2))  # 1s 2s 2p 3s 3p 4s
+
+
+def atomic_density(number: int, basis: Basis) -> np.ndarray:
+    """Density matrix (n, n) of one neutral spherical atom; orbitals in the order of ``shell_tables``."""
+    key = (basis.name, basis.checksum, number)
+    if key not in _CACHE:
+        _CACHE[key] = _atomic_density(number, basis)
+    return _CACHE[key]
+
+
+_CACHE: dict[tuple[str, str, int], np.ndarray] = {}
+
+
+def superposition_of_atoms(numbers: np.ndarray, basis: Basis, n_orbitals: int) -> np.ndarray:
+    """Block-diagonal density (n_orbitals, n_orbitals), padding zero, for atoms ``numbers`` (A,)."""
+    density = np.zeros((n_orbitals, n_orbitals))
+    first = 0
+    for z in numbers:
+        if z:
+            block = atomic_density(int(z), basis)
+            density[first : first + len(block), first : first + len(block)] = block
+            first += len(block)
+    return density
+
+
+def _atomic_density(number: int, basis: Basis) -> np.ndarray:
+    minimal = load_basis("sto-3g")
+    if number not in minimal.elements:
+        minimal = basis
+    functions, reference = _by_momentum(basis.shells(number)), _by_momentum(minimal.shells(number))
+    sizes = [len(functions.get(l, [])) for l in range(max(functions) + 1)]
+    n = sum((2 * l + 1) * size for l, size in enumerate(sizes))
+    density = np.zeros((n, n))
+    start = 0
+    for l, size in enumerate(sizes):
+        occupation = _occupations(number, l, len(reference.get(l, [])))
+        if size and len(occupation):
+            overlap = _overlaps(l, functions[l], functions[l])
+            cross = _overlaps(l, functions[l], reference[l])
+            # orthonormal occupied orbitals, inner ones first
+            orbitals = _gram_schmidt(np.linalg.solve(overlap, cross), overlap)
+            radial = (orbitals * (occupation / (2 * l + 1))) @ orbitals.T
+            for m in range(2 * l + 1):
+                index = start + m + (2 * l + 1) * np.arange(size)
+                density[np.ix_(index, index)] = radial
+        start += (2 * l + 1) * size
+    return density
+
+
+def _occupations(number: int, momentum: int, available: int) -> np.ndarray:
+    """Electrons in each subshell of one l, inner first, in the neutral atom (Z <= 20)."""
+    left, counts = number, []
+    for l, capacity in _SUBSHELLS:
+        filled = min(left, capacity)
+        left -= filled
+        if l == momentum:
+            counts.append(filled)
+    return np.array(counts[:available], dtype=float)
+
+
+def _by_momentum(shells: tuple[Shell, ...]) -> dict[int, list[tuple[np.ndarray, np.ndarray]]]:
+    table: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for shell in shells:
+        for column, l in enumerate(shell.momenta):
+            table.setdefault(l, []).append((shell.exponents, shell.coefficients[:, column]))
+    return table
+
+
+def _overlaps(l: int, bra: list[tuple[np.ndarray, np.ndarray]], ket: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Overlaps of x^l exp(-a r^2) functions on one centre (l <= 1)."""
+    out = np.empty((len(bra), len(ket)))
+    for i, (a, ca) in enumerate(bra):
+        for j, (b, cb) in enumerate(ket):
+            p = a[:, None] + b[None, :]
+            out[i, j] = ca @ ((np.pi / p) ** 1.5 / (2 * p) ** l) @ cb
+    return out
+
+
+def _gram_schmidt(vectors: np.ndarray, overlap: np.ndarray) -> np.ndarray:
+    upper = np.linalg.cholesky(vectors.T @ overlap @ vectors).T
+    return np.linalg.solve(upper.T, vectors.T).T

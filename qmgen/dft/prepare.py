@@ -1,0 +1,139 @@
+"""From atoms to a ``Problem``: integrals, grid, tables and guess, padded to a shape.
+
+A ``Shape`` is all that compiled code depends on. Many different molecules share one; padding (Z = 0, orbitals without
+coefficients, points without weight) changes no number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qmgen.dft.basis import Basis
+from qmgen.dft.exchange_correlation import BLOCK
+from qmgen.dft.fock import supermatrix
+from qmgen.dft.functionals import Functional
+from qmgen.dft.grid import molecular_grid, partition_weights, points_count, size_adjustments
+from qmgen.dft.guess import superposition_of_atoms
+from qmgen.dft.integrals.one_electron import OneElectron, one_electron_integrals
+from qmgen.dft.integrals.pairs import pair_classes
+from qmgen.dft.integrals.two_electron import repulsion_integrals
+from qmgen.dft.orbital_values import orbital_table
+from qmgen.dft.scf import Problem
+
+Array = jax.Array
+
+#: points per call of the partition kernel
+_GRID_CHUNK = 8 * BLOCK
+#: points whose weight is below this share of the atomic grid's largest contribution cannot be seen in the energy
+_WEIGHT_THRESHOLD = 1e-18
+
+
+@dataclass(frozen=True, order=True)
+class Shape:
+    """Static sizes: orbitals, atoms and blocks of grid points, each padded."""
+
+    n_orbitals: int
+    n_atoms: int
+    n_blocks: int
+
+
+@dataclass(frozen=True)
+class System:
+    """One molecule: ``numbers`` (A,) int and ``positions`` (A, 3) float64 in Bohr. Neutral and closed-shell."""
+
+    numbers: np.ndarray
+    positions: np.ndarray
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A ``Problem`` and what properties need besides: ``one_electron`` matrices and the atom of each orbital."""
+
+    problem: Problem
+    one_electron: OneElectron
+    orbital_atom: np.ndarray
+
+
+def shape_of(numbers: np.ndarray, basis: Basis, functional: Functional, grid_level: int) -> Shape:
+    """The smallest shape that holds a molecule: orbitals in steps of 8, atoms of 16, blocks of four to an octave."""
+    blocks = -(-points_count(numbers, grid_level) // BLOCK) if functional.pieces else 1
+    quantum = max(1, 2 ** ((blocks - 1).bit_length() - 3)) if blocks > 1 else 1
+    return Shape(_up(basis.n_orbitals(numbers), 8), _up(len(numbers), 16), _up(blocks, quantum))
+
+
+def _up(n: int, step: int) -> int:
+    return max(1, -(-n // step)) * step
+
+
+def prepare(system: System, shape: Shape, basis: Basis, functional: Functional, grid_level: int) -> Prepared:
+    """All that the self-consistent field needs, on the device."""
+    numbers = np.zeros(shape.n_atoms, dtype=np.int32)
+    positions = np.zeros((shape.n_atoms, 3))
+    a = len(system.numbers)
+    numbers[:a], positions[:a] = system.numbers, system.positions
+    classes = pair_classes(system.numbers, system.positions, basis)
+    xyz = jnp.asarray(positions)
+    one = one_electron_integrals(classes, numbers, xyz, shape.n_orbitals)
+    repulsion = repulsion_integrals(classes, xyz, shape.n_orbitals)
+    table = orbital_table(system.numbers, basis, shape.n_orbitals)
+    points, weights, n_blocks = _grid(system, numbers, xyz, shape, functional, grid_level)
+    problem = Problem(
+        overlap=one.overlap,
+        core=one.kinetic + one.nuclear,
+        supermatrix=supermatrix(repulsion, shape.n_orbitals, functional.exact_exchange),
+        nuclear_repulsion=nuclear_repulsion(system),
+        n_occupied=int(system.numbers.sum()) // 2,
+        n_real=basis.n_orbitals(system.numbers),
+        guess=superposition_of_atoms(system.numbers, basis, shape.n_orbitals),
+        table=table,
+        positions=positions,
+        points=points,
+        weights=weights,
+        n_blocks=n_blocks,
+    )
+    return Prepared(problem, one, np.asarray(table.atom))
+
+
+def nuclear_repulsion(system: System) -> float:
+    """sum over a < b of Z_a Z_b / R_ab, in Hartree."""
+    z, x = system.numbers.astype(float), system.positions
+    i, j = np.triu_indices(len(z), 1)
+    return float((z[i] * z[j] / np.linalg.norm(x[i] - x[j], axis=1)).sum())
+
+
+def _grid(
+    system: System, numbers: np.ndarray, positions: Array, shape: Shape, functional: Functional, level: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Points (b, BLOCK, 3) and weights (b, BLOCK), those without weight left out, and the number of blocks in use."""
+    if not functional.pieces:
+        return np.zeros((shape.n_blocks, BLOCK, 3)), np.zeros((shape.n_blocks, BLOCK)), 0
+    points, owner, atomic = molecular_grid(system.numbers, system.positions, level)
+    adjust = np.zeros((len(numbers), len(numbers)))
+    a = len(system.numbers)
+    adjust[:a, :a] = size_adjustments(system.numbers)
+    chunks = -(-len(points) // _GRID_CHUNK)
+    padded = np.zeros((chunks * _GRID_CHUNK, 3))
+    owners = np.zeros(chunks * _GRID_CHUNK, dtype=np.int32)
+    padded[: len(points)], owners[: len(points)] = points, owner
+    fractions = [
+        _partition_chunk(padded[c : c + _GRID_CHUNK], owners[c : c + _GRID_CHUNK], positions, adjust, numbers > 0)
+        for c in range(0, len(padded), _GRID_CHUNK)
+    ]
+    weights = np.concatenate([np.asarray(f) for f in fractions])[: len(points)] * atomic
+    keep = weights > _WEIGHT_THRESHOLD
+    points, weights = points[keep], weights[keep]
+    out_points, out_weights = np.zeros((shape.n_blocks * BLOCK, 3)), np.zeros(shape.n_blocks * BLOCK)
+    out_points[: len(points)], out_weights[: len(points)] = points, weights
+    return out_points.reshape(-1, BLOCK, 3), out_weights.reshape(-1, BLOCK), -(-len(points) // BLOCK)
+
+
+@jax.jit
+def _partition_chunk(points: Array, owner: Array, positions: Array, adjust: Array, mask: Array) -> Array:
+    one_block = partial(partition_weights, positions=positions, adjust=adjust, atom_mask=mask)
+    blocks = jax.lax.map(lambda x: one_block(x[0], x[1]), (points.reshape(-1, BLOCK, 3), owner.reshape(-1, BLOCK)))
+    return blocks.reshape(-1)
