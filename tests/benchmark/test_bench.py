@@ -1,0 +1,117 @@
+"""The benchmark at toy size, with PySCF on both sides, so that the right answers are known."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qmgen import benchmark
+from qmgen.benchmark.crew import Crew
+from qmgen.benchmark.subjects import shares, singles, subjects
+from qmgen.config import BenchConfig
+from qmgen.errors import QmgenError, UsageError
+from qmgen.pipeline.stages import Stages
+
+
+@pytest.fixture
+def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    names = ("read", "merge", "conformers", "label", "prepare", "theory")
+    return Stages(**{name: f"bench_fakes:{name}" for name in names})
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Callable[..., BenchConfig]:
+    """``config(names, **settings)``: one stand-in molecule per name."""
+
+    def make(names: list[str], **settings: Any) -> BenchConfig:
+        source = tmp_path / "molecules.smi"
+        source.write_text("".join(f"{name}\n" for name in names))
+        return BenchConfig(**{"molecules": [str(source)], "grid_level": 0, "workers": 1, **settings})
+
+    return make
+
+
+def test_a_whole_benchmark(config, stages, tmp_path, capsys):
+    out = tmp_path / "bench.json"
+    result = benchmark.run(config(["O", "O", "flat", "O"], repeats=3, out=out), stages=stages)
+    assert json.loads(out.read_text()) == result
+    assert capsys.readouterr().out == ""
+    assert result["subjects"]["conformers"] == 3 and result["subjects"]["without_geometry"] == 1
+    ours, theirs = result["sides"]["qmgen"], result["sides"]["pyscf"]
+    assert ours["labelled"] == theirs["labelled"] == 3
+    assert len(ours["warm"]["seconds"]) == len(theirs["warm"]["seconds"]) == 3
+    assert ours["cold"]["seconds"] > 1.0 > max(ours["warm"]["seconds"])  # the stand-in compiles for a second
+    assert result["agreement"]["compared"] == 3
+    assert result["agreement"]["max_abs_energy_difference_hartree"] < 1e-8
+    ratio = result["ratio"]["warm"]
+    assert ratio["min"] <= ratio["median"] <= ratio["max"] and len(ratio["each"]) == 3
+    assert 50e6 < ours["peak_memory_bytes"]["largest_process"] < 2e9
+    assert result["generate"]["rows"] == 3
+    assert {"cpu", "usable_cpus"} <= result["machine"].keys() and result["versions"]["pyscf"]
+
+    text = benchmark.table(result)
+    assert "qmgen / PySCF" in text and "b3lyp5/sto-3g, grid level 0" in text
+    pasted = benchmark.markdown(result).splitlines()
+    rows = [line for line in pasted if line.startswith("|")]
+    assert len({line.count("|") for line in rows}) == 1
+    assert result["date"][:10] in pasted[0]
+
+
+def test_a_disagreement_shows(config, stages):
+    result = benchmark.run(config(["O", "wrong"], repeats=1), stages=stages, progress=False)
+    assert result["agreement"]["worst"] == [1, 0]
+    assert abs(result["agreement"]["max_abs_energy_difference_hartree"] - 1e-4) < 1e-8
+
+
+def test_what_cannot_be_measured_is_one_line(config, stages, tmp_path):
+    with pytest.raises(UsageError, match="b3lyp9"):
+        benchmark.run(config(["O"], xc="b3lyp9"), stages=stages)
+    with pytest.raises(UsageError, match="told to"):
+        benchmark.run(config(["flat"]), stages=stages)
+    with pytest.raises(UsageError, match="no such file"):
+        benchmark.run(BenchConfig(molecules=[str(tmp_path / "none.smi")]), stages=stages)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("crash", QmgenError, "exit code 3"),
+        ("refuse", QmgenError, "told to refuse"),
+        ("bug", RuntimeError, "ZeroDivisionError"),
+    ],
+)
+def test_a_process_that_fails_ends_the_benchmark(config, stages, name, error, message):
+    with pytest.raises(error, match=message):
+        benchmark.run(config([name], repeats=1), stages=stages, progress=False)
+
+
+def test_the_draw_is_seeded_and_shares_are_even(config, stages):
+    files = config(["O"] * 11).molecules
+
+    def drawn(seed: int) -> list[int]:
+        return [molecule.molecule_id for molecule in subjects(files, 5, 1, seed, stages).molecules]
+
+    assert drawn(1) == drawn(1) != drawn(2)
+    found = subjects(files, 5, 2, 0, stages)
+    assert len(found.conformers) == 10
+    assert [len(share) for share in shares(found.conformers, 3)] == [4, 3, 3]
+    assert len(shares(found.conformers, 64)) == len(singles(found.conformers)) == 10
+
+
+def test_processes_have_one_thread_and_their_own_core(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    core = min(os.sched_getaffinity(0))
+    before = os.environ.get("OMP_NUM_THREADS")
+    with Crew("crew_sides:Looking", "setup", 2, (core,)) as crew:
+        done = crew.work(list(range(6)))
+    assert os.environ.get("OMP_NUM_THREADS") == before
+    assert [result["task"] for result in done.results] == list(range(6))
+    assert {result["threads"] for result in done.results} == {"1"}
+    assert {tuple(result["cores"]) for result in done.results} == {(core,)}
+    assert len(done.peak_memory) == 2

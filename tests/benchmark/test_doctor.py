@@ -1,0 +1,50 @@
+"""What doctor says of this machine, and of one with a fault."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from qmgen.benchmark import doctor, machine
+
+
+@pytest.fixture(scope="module")
+def findings():
+    return doctor.report()
+
+
+def test_every_check_has_a_verdict_and_a_hint_when_it_fails(findings):
+    json.dumps(findings, allow_nan=False)
+    assert {"ok", "versions", "machine", "devices", "cache", "checks"} == findings.keys()
+    assert {"python", "qmgen", "jax", "jaxlib", "numpy", "pyscf", "rdkit", "pyarrow"} <= findings["versions"].keys()
+    assert {"directory", "bytes", "writable"} <= findings["cache"].keys()
+    for check in findings["checks"]:
+        assert check.keys() == {"name", "ok", "found", "hint"}
+        assert bool(check["hint"]) != check["ok"]
+        assert check["found"] and "\n" not in check["found"]
+
+
+def test_float64_and_devices_work_here(findings):
+    verdicts = {check["name"]: check["ok"] for check in findings["checks"]}
+    assert verdicts["float64"] and verdicts["devices"] and verdicts["packages"]
+    assert findings["devices"]
+
+
+def test_a_missing_package_and_a_closed_cache_are_found(monkeypatch, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(blocked / "cache"))
+    monkeypatch.setattr(machine, "PACKAGES", ("numpy", "no-such-package"))
+    monkeypatch.setattr(doctor, "_self_test", lambda: "not run")
+    found = doctor.report()
+    failed = {check["name"]: check for check in found["checks"] if not check["ok"]}
+    assert not found["ok"]
+    assert "no-such-package" in failed["packages"]["found"]
+    assert "cannot be written" in failed["cache"]["found"]
+    text = "\n".join(doctor.lines(found))
+    assert "FAIL" in text and "QMGEN_CACHE" in text
+
+
+def test_peak_memory_is_of_this_process():
+    assert 10e6 < machine.peak_memory() < 100e9
