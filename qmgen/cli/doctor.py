@@ -8,11 +8,16 @@ import typer
 
 from qmgen.cli.talk import print_json, say
 
+SOMETHING_WRONG = 1
+
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="The findings as JSON on standard output.")] = False,
 ) -> int:
-    """Versions, devices and caches: what to paste into a bug report."""
+    """Versions, devices and caches, with a check of each.
+
+    What to paste into a bug report. Exit code 1 if a check fails.
+    """
     from qmgen.benchmark.doctor import lines, report
 
     findings = report()
@@ -21,4 +26,4 @@ def doctor(
     else:
         for line in lines(findings):
             say(line)
-    return 0
+    return 0 if findings["ok"] else SOMETHING_WRONG

@@ -128,8 +128,9 @@ class BenchConfig(LevelConfig):
     path_fields: ClassVar[frozenset[str]] = frozenset({"molecules", "out"})
 
     molecules: Files = Field(default_factory=list)
-    count: Count = 32
+    count: Count = 24
+    conformers: Count = 1
     seed: Seed = 0
-    repeats: Count = 1
+    repeats: Count = 3
     workers: Count | None = None
     out: Folder | None = None

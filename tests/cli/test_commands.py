@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from qmgen.cli.main import main
-from qmgen.config import GenerateConfig
+from qmgen.config import BenchConfig, GenerateConfig
 from qmgen.pipeline.estimate import Estimate
 from qmgen.pipeline.summary import Summary
 
@@ -101,6 +101,34 @@ def test_a_dry_run_measures_and_writes_nothing(
     assert main([*GENERATE, "--dry-run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["hours"] == 1.0
     assert runs == []
+
+
+@pytest.mark.parametrize(("good", "code"), [(True, 0), (False, 1)])
+def test_doctor_exits_1_when_something_is_wrong(
+    good: bool, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("qmgen.benchmark.doctor.report", lambda: {"ok": good})
+    monkeypatch.setattr("qmgen.benchmark.doctor.lines", lambda findings: ["a finding"])
+    assert main(["doctor"]) == code
+    assert capsys.readouterr() == ("", "a finding\n")
+    assert main(["doctor", "--json"]) == code
+    assert json.loads(capsys.readouterr().out) == {"ok": good}
+
+
+def test_bench_prints_its_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked: list[object] = []
+
+    def run(config: object) -> dict[str, int]:
+        asked.append(config)
+        return {"ratio": 2}
+
+    monkeypatch.setattr("qmgen.benchmark.run", run)
+    monkeypatch.setattr("qmgen.benchmark.table", lambda result: f"ratio {result['ratio']}")
+    assert main(["bench", "--count", "5", "--repeats", "2"]) == 0
+    assert capsys.readouterr() == ("", "ratio 2\n")
+    assert asked == [BenchConfig(count=5, repeats=2)]
+    assert main(["bench", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"ratio": 2}
 
 
 @pytest.mark.parametrize(("passed", "code"), [(True, 0), (False, 1)])
