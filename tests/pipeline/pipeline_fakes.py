@@ -9,6 +9,7 @@ process; ``raise`` raises; ``full`` meets a refusal meant for the user;
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import signal
@@ -124,6 +125,13 @@ def make_label(c: Conformer, shift: float = 0.0) -> Label:
 
 def prepare() -> None:
     pass
+
+
+def prepare_and_tell() -> None:
+    """Writes what this process was given into a file named by the environment."""
+    names = ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    told = {"cores": sorted(os.sched_getaffinity(0)), **{name: os.environ.get(name) for name in names}}
+    Path(os.environ["QMGEN_TEST_TOLD"], f"{os.getpid()}.json").write_text(json.dumps(told))
 
 
 def theory(settings: Settings) -> dict[str, Any]:

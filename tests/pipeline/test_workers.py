@@ -1,0 +1,96 @@
+"""How workers are laid out over the machine, and what is said while they work."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from qmgen.config import GenerateConfig
+from qmgen.errors import UsageError
+from qmgen.pipeline import pool
+from qmgen.pipeline.level import level_of_theory
+from qmgen.pipeline.progress import Lines
+from qmgen.pipeline.run import generate, settings_of
+from qmgen.pipeline.stages import Stages
+
+Config = Callable[..., GenerateConfig]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no pinning on this system")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_has_one_core_and_one_thread(
+    config: Config, stages: Stages, lines: Lines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setenv("QMGEN_TEST_TOLD", str(tmp_path))
+    monkeypatch.setattr(pool, "_accelerator", lambda: False)
+    generate(config(workers=workers), lines, replace(stages, prepare="pipeline_fakes:prepare_and_tell"))
+    told = [json.loads(path.read_text()) for path in tmp_path.glob("*.json")]
+    assert len(told) == workers
+    assert all(len(one["cores"]) == 1 and one["NPROC"] == one["OMP_NUM_THREADS"] == "1" for one in told)
+    assert len({one["cores"][0] for one in told}) == min(workers, len(pool.usable_cores()))
+
+
+def test_default_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "usable_cores", lambda: (2, 3, 5))
+    monkeypatch.setattr(pool, "_accelerator", lambda: False)
+    assert pool.default_layout(None, 8) == (3, (2, 3, 5))
+    assert pool.default_layout(None, 2) == (2, (2, 3, 5)) and pool.default_layout(7, 8) == (7, (2, 3, 5))
+    monkeypatch.setattr(pool, "_accelerator", lambda: True)
+    assert pool.default_layout(None, 8) == (1, ()) and pool.default_layout(2, 8) == (2, ())
+
+
+def test_the_device_is_judged_without_jax(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert not pool._accelerator()
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda,cpu")
+    assert pool._accelerator()
+
+
+def test_lines_for_log_files() -> None:
+    stream = io.StringIO()
+    lines = Lines(stream, every=0.0)
+    lines.start(10)
+    lines.advance(3, 1)
+    lines.expect(-2)
+    lines.advance(4, 0)
+    said = stream.getvalue().splitlines()
+    assert said[0].startswith("qmgen: 3 rows, 1 failures of 10; ") and said[1].startswith(
+        "qmgen: 7 rows, 1 failures of 8"
+    )
+    assert said[1].endswith(" 0 min left")
+    quiet = Lines(stream, every=60.0)
+    quiet.start(10)
+    quiet.advance(3, 1)
+    assert len(stream.getvalue().splitlines()) == 2
+
+
+def test_standard_input(config: Config, stages: Stages, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = config().model_copy(update={"molecules": ["-"]})
+    for text, rows in ((b"C_0\nC_1\nC_2\n", 3), (b"C_0\nC_1\nC_2\n", 0)):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+        assert generate(settings, lines, stages).run_rows == rows  # the second time nothing is left to do
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    with pytest.raises(UsageError, match="standard input is empty"):
+        generate(settings, lines, stages)
+
+
+@pytest.mark.parametrize("name", ["hf", "lda", "pbe", "pbe0", "b3lyp", "b3lyp5"])
+def test_level_of_theory_spells_the_functional_out(config: Config, name: str) -> None:
+    theory = level_of_theory(settings_of(config(xc=name)))
+    assert theory["xc"] == name and len(theory["basis_checksum"]) >= 16 and theory["conv_energy"] == 1e-9
+    if name.startswith("b3lyp"):
+        assert ("VWN5" if name == "b3lyp5" else "VWN-RPA") in theory["functional"]
+
+
+def test_unknown_level_names_the_nearest(config: Config) -> None:
+    with pytest.raises(UsageError, match=r"unknown functional 'b3lpy5'.* did you mean 'b3lyp5'"):
+        level_of_theory(settings_of(config(xc="b3lpy5")))
+    with pytest.raises(UsageError, match="unknown basis 'sto-3h'; did you mean 'sto-3g'"):
+        level_of_theory(settings_of(config(basis="sto-3h")))
