@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
@@ -40,8 +41,8 @@ def _entry(molecule_id: int, record: str) -> Molecule | Failure:
             mol = chem.MolFromMolBlock(record, removeHs=False)
             if mol is None:
                 raw = chem.MolFromMolBlock(record, sanitize=False, removeHs=False)
-                problem = _bad_numbers(record) or (Reason.UNREADABLE, why_unreadable(chem, raw, "a mol block"))
-                return failure(molecule_id, name, "", *problem, conformer_id=0)
+                why = _bad_numbers(record) or (Reason.UNREADABLE, why_unreadable(chem, raw, "a mol block"))
+                return failure(molecule_id, name, "", *why, conformer_id=0)
             smiles = chem.CanonSmiles(chem.MolToSmiles(chem.RemoveHs(mol)))
         except (ValueError, RuntimeError) as error:
             return failure(molecule_id, name, "", Reason.UNREADABLE, f"mol block: {error}", conformer_id=0)
@@ -68,7 +69,7 @@ def _bad_numbers(record: str) -> tuple[Reason, str] | None:
     for line in atoms:
         fields = [line[start : start + 10].strip() for start in (0, 10, 20)]
         try:
-            finite = np.isfinite([float(field) for field in fields]).all()
+            finite = all(math.isfinite(float(field)) for field in fields)
         except ValueError:
             finite = False
         if not finite:
