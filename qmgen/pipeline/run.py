@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -163,14 +164,19 @@ class _Run:
 
     def finish(self, watch: StopWatch) -> Summary:
         """Manifest and summary; raises ``Interrupted`` where units are left."""
-        manifest = write_manifest(
-            self.job.directory,
-            self.plan,
-            self.job.metadata,
-            licence=self.config.licence,
-            versions=versions(),
-            records=self._records(),
-        )
+        try:
+            manifest = write_manifest(
+                self.job.directory,
+                self.plan,
+                self.job.metadata,
+                licence=self.config.licence,
+                versions=versions(),
+                records=self._records(),
+            )
+        except OSError as error:
+            raise QmgenError(
+                f"cannot write the manifest of {self.job.directory}: {error.strerror}; the rows are safe, run again"
+            ) from error
         counts = manifest["counts"]
         if len(self.results) < self.total:
             raise Interrupted(
@@ -245,7 +251,10 @@ class _Run:
             ],
             "versions": versions(),
         }
-        write_run(self.job.directory, name, record)
+        try:
+            write_run(self.job.directory, name, record)
+        except OSError as error:  # the run's own outcome matters more
+            print(f"qmgen: no record of this run was written: {error.strerror}", file=sys.stderr)
 
 
 def _claim(job: Job, config: GenerateConfig) -> None:

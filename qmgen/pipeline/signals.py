@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import sys
 import threading
 import time
 from types import FrameType, TracebackType
@@ -41,4 +41,5 @@ class StopWatch:
         if self.reason is not None:
             raise SystemExit(130)
         self.reason = signal.Signals(number).name
-        print("\nqmgen: stopping after the batch in hand; once more to stop at once", file=sys.stderr, flush=True)
+        # not print: a signal may arrive in the middle of another write to the same stream
+        os.write(2, b"\nqmgen: stopping after the batch in hand; once more to stop at once\n")
