@@ -4,7 +4,7 @@
 >>> water.energy, water.homo, water.lumo        # Hartree
 >>> water.dipole                                # (3,) e Bohr
 
-Everything here is in atomic units: PySCF carries constants older than ``qmgen.constants``, so nothing of it is ever
+One thread, whatever the environment says: throughput comes from processes. Everything here is in atomic units: PySCF carries constants older than ``qmgen.constants``, so nothing of it is ever
 asked for in eV or Debye. PySCF is imported inside the functions, never at import.
 """
 
@@ -127,7 +127,10 @@ def solve(
     ``numbers`` (atoms,), ``positions`` (atoms, 3) in Bohr. Failure to converge is in the result, not an exception;
     raises what ``mean_field`` raises.
     """
-    return _run(_prepare(numbers, positions, level, thresholds), thresholds, density, guess)[0]
+    from pyscf import lib
+
+    with lib.with_omp_threads(1):
+        return _run(_prepare(numbers, positions, level, thresholds), thresholds, density, guess)[0]
 
 
 def solve_lower(
@@ -145,12 +148,15 @@ def solve_lower(
     Tried in this order: the given density, the other standard guesses, and from the lowest solution the directions in
     which PySCF's internal stability analysis says the energy falls.
     """
+    from pyscf import lib
+
     best = first
-    for found in _attempts(numbers, positions, level, thresholds, density):
-        if found.converged and (not best.converged or found.energy < best.energy - thresholds.conv_tol):
-            best = found
-        if best.converged and best.energy <= target:
-            break
+    with lib.with_omp_threads(1):
+        for found in _attempts(numbers, positions, level, thresholds, density):
+            if found.converged and (not best.converged or found.energy < best.energy - thresholds.conv_tol):
+                best = found
+            if best.converged and best.energy <= target:
+                break
     return best
 
 

@@ -17,7 +17,7 @@ SCHEMA_VERSION = 1
 @dataclass(frozen=True)
 class Row:
     """One row that was recomputed. ``seconds`` PySCF took; ``guess`` its solution was reached from; ``restarted``:
-    ours was lower than PySCF's first solution."""
+    ours was lower than PySCF's first solution, so other starts were tried."""
 
     molecule_id: int
     conformer_id: int
@@ -43,7 +43,8 @@ class Report:
     """``ours`` and ``reference`` (Hartree, Debye) belong to ``rows``, in the order of (molecule_id, conformer_id).
 
     ``corpus_rows`` counts all rows of the corpus, ``not_converged`` those left out because they say so themselves;
-    ``restarted`` rows lay below PySCF's first solution, ``lowered`` of them PySCF then reached or went below.
+    ``below`` rows lay below PySCF's first solution; ``restarted`` of them were tried from other starts, and ``lowered``
+    of these PySCF then reached or went below.
     """
 
     directory: str
@@ -57,6 +58,7 @@ class Report:
     failed: tuple[Failed, ...]
     ours: compare.Values
     reference: compare.Values
+    below: int
     lowered: int
     comparison: compare.Comparison
     provenance: dict[str, Any]
@@ -77,10 +79,10 @@ class Report:
         lines = [head, "", compare.table(self.comparison), ""]
         if self.not_converged:
             lines.append(f"left out: {self.not_converged} rows of the corpus that are marked as not converged")
-        if self.restarted:
+        if self.below:
             lines.append(
-                f"restarted: {self.restarted} rows lay below PySCF's first solution; "
-                f"PySCF reached {self.lowered} of them from another start"
+                f"below: {self.below} rows lay below PySCF's first solution; "
+                f"PySCF was restarted for {self.restarted} of them and reached {self.lowered}"
             )
         lines += [
             f"no reference: molecule {failed.molecule_id}, conformer {failed.conformer_id}: {failed.detail}"
@@ -118,6 +120,7 @@ class Report:
                 "compared": len(self.rows),
                 "not_converged": self.not_converged,
                 "no_reference": len(self.failed),
+                "below": self.below,
                 "restarted": self.restarted,
                 "lowered": self.lowered,
             },

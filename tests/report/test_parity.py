@@ -41,6 +41,7 @@ def report(rows: int = 40, worst: float = 3e-10, orbital: float = 2e-8) -> Repor
         failed=(),
         ours=ours,
         reference=theirs,
+        below=0,
         lowered=0,
         comparison=compare(ours, theirs),
         provenance={"pyscf": "2.14.0"},

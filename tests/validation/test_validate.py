@@ -118,8 +118,25 @@ def test_a_label_below_pyscf_is_an_error_only_after_pyscf_was_restarted(corpus):
     directory = corpus(lambda index, found: replace(found, energy=found.energy - (1e-3 if index == 0 else 0)))
     report = validate(directory, sample=ROWS, jobs=1)
     assert not report.passed
-    assert (report.restarted, report.lowered) == (1, 0)
-    assert "restarted: 1 row" in report.table()
+    assert (report.below, report.restarted, report.lowered) == (1, 1, 0)
+    assert "below: 1 row" in report.table()
+
+
+def test_a_corpus_that_lies_below_pyscf_throughout_costs_few_restarts(corpus, monkeypatch):
+    monkeypatch.setattr("qmgen.validation.run.TRIED_FIRST", 2)
+    report = validate(corpus(lambda index, found: replace(found, energy=found.energy - 0.04)), sample=ROWS, jobs=1)
+    assert (report.below, report.restarted, report.lowered) == (ROWS, 2, 0)
+
+
+def test_a_row_from_a_lower_solution_than_pyscf_found_is_no_error(corpus):
+    """PySCF's first solution is replaced by a higher one; the restart finds ours again."""
+    entry = draw(open_corpus(corpus()), 1, 0).entries[0]
+    task = Task(0, entry, LEVEL, 1e-6)
+    first = recompute(task).reference
+    assert first is not None
+    again = recompute(replace(task, first=replace(first, energy=first.energy + 0.1, guess="excited")))
+    assert again.below and again.restarted and again.reference is not None
+    assert abs(again.reference.energy - entry.energy) < 1e-9
 
 
 def test_rows_that_say_they_did_not_converge_are_left_out_and_counted(corpus):
