@@ -4,8 +4,9 @@
 >>> water.energy, water.homo, water.lumo        # Hartree
 >>> water.dipole                                # (3,) e Bohr
 
-One thread, whatever the environment says: throughput comes from processes. Everything here is in atomic units: PySCF carries constants older than ``qmgen.constants``, so nothing of it is ever
-asked for in eV or Debye. PySCF is imported inside the functions, never at import.
+One thread, whatever the environment says: throughput comes from processes. Everything here is in atomic units: PySCF
+carries constants older than ``qmgen.constants``, so nothing of it is ever asked for in eV or Debye. PySCF is imported
+inside the functions, never at import.
 """
 
 from __future__ import annotations
