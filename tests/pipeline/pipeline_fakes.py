@@ -48,7 +48,7 @@ class merge:
     def __iter__(self) -> Iterator[Molecule | Failure]:
         seen: set[str] = set()
         for entry in self.entries:
-            if isinstance(entry, Molecule) and entry.smiles in seen - {""}:
+            if isinstance(entry, Molecule) and entry.smiles and entry.smiles in seen:
                 self.merged += 1
                 continue
             seen.add(entry.smiles)
