@@ -22,10 +22,10 @@ class Stages:
     an unknown one.
     """
 
-    read: str = "qmgen.molecules:read_molecules"
+    read: str = "qmgen.molecules.readers:read_molecules"
     parse: str = "qmgen.molecules.entries:from_smiles"
-    merge: str = "qmgen.molecules:merge_duplicates"
-    conformers: str = "qmgen.molecules:conformers"
+    merge: str = "qmgen.molecules.duplicates:merge_duplicates"
+    conformers: str = "qmgen.molecules.embedding_pool:conformers"
     label: str = "qmgen.labeling:label"
     prepare: str = "qmgen.runtime:prepare"
     theory: str = "qmgen.pipeline.level:level_of_theory"
