@@ -82,13 +82,19 @@ def generate(
 
 def next_steps(directory: Path, rows: int) -> list[str]:
     """What to try when the run is over, as lines to paste into a shell."""
-    place = shlex.quote(os.path.relpath(directory))
-    program = shlex.quote(os.path.relpath(sys.argv[0])) if Path(sys.argv[0]).name == "qmgen" else "qmgen"
+    place = _typed(directory)
+    program = _typed(Path(sys.argv[0])) if Path(sys.argv[0]).name == "qmgen" else "qmgen"
     if not rows:
-        return ["try next", f"  {program} generate --help    # no row was made; failures/ in {place} says why"]
+        return ["", "try next", f"  {program} generate --help    # no row was made; failures/ in {place} says why"]
     return [
+        "",
         "try next",
         f"  {program} validate {place} --sample 20    # the same molecules with PySCF",
         f"  less {place}/README.md    # what the columns mean, and how to load them",
         f"  {program} generate --molecules YOUR.smi --out your-corpus    # molecules of your own",
     ]
+
+
+def _typed(path: Path) -> str:
+    """``path`` as one would type it here: relative where that is shorter, quoted where the shell wants it."""
+    return shlex.quote(min(os.path.relpath(path), str(path), key=len))
