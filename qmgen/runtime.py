@@ -23,7 +23,7 @@ def default_cache() -> Path:
 def prepare(cache: Path | None = None) -> Path | None:
     """Switches on float64 and JAX's persistent compilation cache; returns the cache's directory.
 
-    A directory chosen before (``JAX_COMPILATION_CACHE_DIR``, or by the caller's program) stays, unless ``cache`` is given.
+    A directory chosen before (``JAX_COMPILATION_CACHE_DIR``, or by the calling program) stays unless ``cache`` is set.
     A directory that cannot be written means no cache (``None``): slower, not wrong. Harmless when repeated.
     """
     import jax
