@@ -46,22 +46,24 @@ def energy_and_potential(
         density: (n, n) total density matrix, symmetric.
     """
     n = density.shape[0]
-    zero = jnp.zeros((), density.dtype)
+    components = values.shape[1]
 
-    def add(block: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        energy, potential, electrons = carry
-        phi, w = values[block], weights[block]
-        product = density @ phi[0]
-        rho = (phi[0] * product).sum(axis=0)
-        if functional.needs_gradient:
-            slope = 2.0 * (phi[1:] * product).sum(axis=1)
-            e, v_rho, v_sigma = exchange_correlation(functional, rho, (slope * slope).sum(axis=0))
-            field = (2.0 * w * v_sigma) * slope
-            half = (0.5 * w * v_rho) * phi[0] + field[0] * phi[1] + field[1] * phi[2] + field[2] * phi[3]
-        else:
-            e, v_rho, _ = exchange_correlation(functional, rho, jnp.zeros_like(rho))
-            half = (0.5 * w * v_rho) * phi[0]
-        return energy + (w * e).sum(), potential + half @ phi[0].T, electrons + (w * rho).sum()
+    def collect(block: Array, out: Array) -> Array:
+        phi = values[block]
+        return out.at[block].set((phi * (density @ phi[0])).sum(axis=1))
 
-    energy, half, electrons = jax.lax.fori_loop(0, n_blocks, add, (zero, jnp.zeros((n, n), density.dtype), zero))
-    return energy, half + half.T, electrons
+    empty = jnp.zeros((values.shape[0], components, values.shape[3]), density.dtype)
+    sums = jax.lax.fori_loop(0, n_blocks, collect, empty)
+    # the functional stands between two loops on purpose: inside one loop XLA fuses it into the product with every
+    # orbital and evaluates it n times over (measured: 2.5 times slower)
+    rho, slope = sums[:, 0], 2.0 * sums[:, 1:]
+    e, v_rho, v_sigma = exchange_correlation(functional, rho, (slope * slope).sum(axis=1))
+    field = jnp.concatenate([(0.5 * weights * v_rho)[:, None], (2.0 * weights * v_sigma)[:, None] * slope], axis=1)
+
+    def add(block: Array, potential: Array) -> Array:
+        phi, f = values[block], field[block]
+        half = sum((f[c] * phi[c] for c in range(1, components)), f[0] * phi[0])
+        return potential + half @ phi[0].T
+
+    half = jax.lax.fori_loop(0, n_blocks, add, jnp.zeros((n, n), density.dtype))
+    return (weights * e).sum(), half + half.T, (weights * rho).sum()
