@@ -81,7 +81,9 @@ def _load(name: str) -> Basis:
     table = {int(z): _merge_shells(shells) for z, shells in raw.items()}
     table = {z: shells for z, shells in table.items() if all(max(s.momenta) <= 1 for s in shells)}
     if not table:
-        raise UsageError(f"basis '{name}' has d or f functions on every element; only s and p shells are supported so far")
+        raise UsageError(
+            f"basis '{name}' has d or f functions on every element; only s and p shells are supported so far"
+        )
     checksum = hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()[:16]
     return Basis(name, table, checksum)
 
@@ -90,7 +92,9 @@ def _from_pyscf(name: str) -> dict[str, list]:
     try:
         from qmgen.dft.basis_pyscf import known_names, read_tables
     except ImportError as error:
-        raise UsageError(f"basis '{name}' is not one of {', '.join(SHIPPED)}, and PySCF, which has more, is missing") from error
+        raise UsageError(
+            f"basis '{name}' is not one of {', '.join(SHIPPED)}, and PySCF, which has more, is missing"
+        ) from error
     raw = read_tables(name)
     if not raw:
         near = difflib.get_close_matches(name, [*SHIPPED, *known_names()], n=1, cutoff=0.5)
@@ -121,7 +125,12 @@ def _merge_shells(raw: list) -> tuple[Shell, ...]:
         momenta, columns = [l], [coefficients]
         for j in range(i + 1, len(plain)):
             lj, ej, cj = plain[j]
-            if j not in used and lj == momenta[-1] + 1 and ej.shape == exponents.shape and np.array_equal(ej, exponents):
+            if (
+                j not in used
+                and lj == momenta[-1] + 1
+                and ej.shape == exponents.shape
+                and np.array_equal(ej, exponents)
+            ):
                 momenta.append(lj)
                 columns.append(cj)
                 used.add(j)

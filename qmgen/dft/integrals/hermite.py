@@ -23,9 +23,7 @@ Array = jax.Array
 @lru_cache(maxsize=32)
 def hermite_indices(order: int) -> tuple[tuple[int, int, int], ...]:
     """All (t, u, v) with t+u+v <= order, by total order, so that a lower order is a prefix of a higher one."""
-    return tuple(
-        (t, u, n - t - u) for n in range(order + 1) for t in range(n, -1, -1) for u in range(n - t, -1, -1)
-    )
+    return tuple((t, u, n - t - u) for n in range(order + 1) for t in range(n, -1, -1) for u in range(n - t, -1, -1))
 
 
 def hermite_count(order: int) -> int:

@@ -59,7 +59,9 @@ def _local_operators(kinds: tuple[int, int], pairs: PairInput, positions: Array,
     root = jnp.sqrt(np.pi / p)
     overlap, kinetic, moment = [], [], []
     for d in range(3):
-        e = expansion_1d(la, lb + 2, data.center[..., d] - center_a[..., d], data.center[..., d] - center_b[..., d], 0.5 / p)
+        e = expansion_1d(
+            la, lb + 2, data.center[..., d] - center_a[..., d], data.center[..., d] - center_b[..., d], 0.5 / p
+        )
         s = [[root * row[0] for row in line] for line in e]
         overlap.append(s)
         kinetic.append([[_kinetic_1d(s[i], j, b) for j in range(lb + 1)] for i in range(la + 1)])

@@ -90,5 +90,3 @@ def pair_data(kinds: tuple[int, int], pairs: PairInput, positions: Array) -> Pai
 
 def _entry(row: list[Array | None], t: int) -> Array | None:
     return row[t] if t < len(row) else None
-
-

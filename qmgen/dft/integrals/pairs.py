@@ -69,7 +69,9 @@ def pair_classes(numbers: np.ndarray, positions: np.ndarray, basis: Basis) -> tu
     )
 
 
-def _raw_pairs(ta: KindTable, tb: KindTable, same: bool, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _raw_pairs(
+    ta: KindTable, tb: KindTable, same: bool, positions: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All primitive pairs (i, j) with shell(i) >= shell(j), and their bounds."""
     if len(ta.exponents) == 0 or len(tb.exponents) == 0:
         none = np.zeros(0, dtype=np.int64)

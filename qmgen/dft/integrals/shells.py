@@ -92,7 +92,9 @@ def _stack(kind: int, shells: list[tuple[Shell, int, np.ndarray]]) -> KindTable:
     momenta, n_functions = KINDS[kind], len(functions_of(KINDS[kind]))
     if not shells:
         empty = np.zeros(0, dtype=np.int64)
-        return KindTable(np.zeros(0), np.zeros((0, len(momenta))), empty, empty, np.zeros((0, n_functions), dtype=np.int64))
+        return KindTable(
+            np.zeros(0), np.zeros((0, len(momenta))), empty, empty, np.zeros((0, n_functions), dtype=np.int64)
+        )
     return KindTable(
         exponents=np.concatenate([s.exponents for s, _, _ in shells]),
         coefficients=np.concatenate([s.coefficients for s, _, _ in shells]),

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qmgen.dft.integrals.hermite import coulomb_recursion, hermite_count, hermite_indices, sum_table
+from qmgen.dft.integrals.hermite import coulomb_recursion, hermite_indices, sum_table
 from qmgen.dft.integrals.pair_data import PairData, PairInput, pair_data, pair_order, panels
 from qmgen.dft.integrals.pairs import PANEL, PairClass
 

@@ -1,0 +1,65 @@
+"""One compilation per shape, also among processes that share the persistent cache."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+
+_COMPILED: dict[Any, Callable[..., Any]] = {}
+
+
+def compiled(key: Any, function: Any, static: tuple[Any, ...], arguments: tuple[Any, ...]) -> Callable[..., Any]:
+    """``function(*static, *arguments)`` compiled ahead of time for these shapes, once per process and ``key``.
+
+    Processes wait for one another on a lock beside the cache, so that all but the first load what it compiled.
+    """
+    if key not in _COMPILED:
+        with _lock(repr(key)):
+            _COMPILED[key] = function.lower(*static, *arguments).compile()
+    return _COMPILED[key]
+
+
+@contextmanager
+def _lock(name: str) -> Iterator[None]:
+    directory = jax.config.jax_compilation_cache_dir
+    if not directory:
+        yield
+        return
+    path = Path(directory) / "locks" / hashlib.sha256(name.encode()).hexdigest()[:24]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = path.open("w")
+    except OSError:  # a cache that can only be read: compile without waiting
+        yield
+        return
+    with handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def check_arithmetic() -> None:
+    """Compare compiled elementary functions with numpy's, once per process.
+
+    Raises:
+        RuntimeError: they differ. Seen with ``XLA_FLAGS=--xla_cpu_prefer_vector_width=512``: arctan, and with it
+            every VWN functional, is wrong by percents in jaxlib 0.10.2.
+    """
+    import jax.numpy as jnp
+    import numpy as np
+
+    if not jax.config.jax_enable_x64:
+        raise RuntimeError("labels need float64: call qmgen.runtime.prepare() before the first array is made")
+    if "arithmetic" in _COMPILED:
+        return
+    x = np.linspace(0.01, 5.0, 1021)
+    for name in ("arctan", "log", "exp", "sqrt", "cbrt"):
+        ours, reference = np.asarray(jax.jit(getattr(jnp, name))(x)), getattr(np, name)(x)
+        if not np.allclose(ours, reference, rtol=1e-14, atol=0):  # a few units in the last place
+            raise RuntimeError(f"this build of XLA computes {name} wrongly; unset XLA_FLAGS, or use another jaxlib")
+    _COMPILED["arithmetic"] = lambda: None

@@ -1,0 +1,59 @@
+"""Geometries that cannot be labelled, found before any work is done on them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qmgen.constants import BOHR_TO_ANGSTROM
+from qmgen.dft.prepare import Shape
+from qmgen.labeling.level import Level
+from qmgen.molecules.types import Conformer, Failure, Reason
+
+#: nuclei closer than this (Bohr) make the overlap matrix singular before they make chemistry
+CLOSEST = 0.1 / BOHR_TO_ANGSTROM
+
+
+def reject(conformer: Conformer, level: Level) -> Failure | None:
+    """The reason why this geometry has no label at this level, if there is one."""
+    numbers, positions = conformer.numbers, conformer.positions
+    if len(numbers) == 0 or not np.isfinite(positions).all():
+        return fail(conformer, Reason.BAD_COORDINATES, "a coordinate is not a finite number")
+    missing = sorted({int(z) for z in numbers} - level.basis.elements)
+    if missing:
+        return fail(conformer, Reason.UNSUPPORTED_ELEMENT, f"basis {level.basis.name} has no element {missing[0]}")
+    if len(numbers) > 1:
+        i, j = np.triu_indices(len(numbers), 1)
+        closest = np.linalg.norm(positions[i] - positions[j], axis=1).min()
+        if closest < CLOSEST:
+            return fail(
+                conformer, Reason.COINCIDENT_ATOMS, f"two atoms are {closest * BOHR_TO_ANGSTROM:.3f} Angstrom apart"
+            )
+    electrons = int(numbers.astype(int).sum())
+    if electrons % 2:
+        return fail(conformer, Reason.ODD_ELECTRONS, f"{electrons} electrons; only closed shells are supported")
+    if level.basis.n_orbitals(numbers) <= electrons // 2:
+        return fail(conformer, Reason.NO_VIRTUAL_ORBITAL, f"basis {level.basis.name} leaves no orbital unoccupied")
+    return None
+
+
+def fail(conformer: Conformer, reason: Reason, detail: str) -> Failure:
+    return Failure(conformer.molecule_id, conformer.conformer_id, conformer.name, conformer.smiles, reason, detail)
+
+
+def bytes_needed(shape: Shape, components: int, batch: int) -> int:
+    """Peak memory of a batch: integrals while they are made, supermatrices in flight, orbital values on the grid."""
+    pairs = shape.n_orbitals * (shape.n_orbitals + 1) // 2
+    grid = shape.n_blocks * 1024 * components * shape.n_orbitals
+    return 8 * ((3 + 2 * batch) * pairs * pairs + 2 * grid)
+
+
+def memory_available() -> int:
+    """Bytes the system can still give without swapping; very large where it does not tell."""
+    try:
+        with open("/proc/meminfo") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 2**62
