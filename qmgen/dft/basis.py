@@ -30,7 +30,7 @@ class Shell:
     """Contracted functions of one atom over common exponents.
 
     Attributes:
-        momenta: angular momenta l of the functions, ascending; each stands for 2l+1 functions (2l+1 = Cartesian for s, p).
+        momenta: angular momenta l of the functions, ascending; each stands for 2l+1 functions.
         exponents: (K,) in 1/Bohr^2, descending.
         coefficients: (K, len(momenta)), with the norms of primitives and of the contracted function multiplied in.
     """

@@ -18,7 +18,7 @@ class DiisState(NamedTuple):
 
     focks: Array
     errors: Array
-    count: Array
+    stored: Array
 
 
 def init_diis(space: int, n: int, dtype: jnp.dtype) -> DiisState:
@@ -33,11 +33,11 @@ def extrapolate(state: DiisState, fock: Array, error: Array) -> tuple[DiisState,
     poorer step, never a NaN.
     """
     space = state.focks.shape[0]
-    slot = state.count % space
+    slot = state.stored % space
     focks = jax.lax.dynamic_update_index_in_dim(state.focks, fock, slot, 0)
     errors = jax.lax.dynamic_update_index_in_dim(state.errors, error, slot, 0)
-    state = DiisState(focks, errors, state.count + 1)
-    used = jnp.arange(space) < state.count
+    state = DiisState(focks, errors, state.stored + 1)
+    used = jnp.arange(space) < state.stored
     flat = errors.reshape(space, -1)
     products = flat @ flat.T
     smallest = jnp.min(jnp.where(used, jnp.diagonal(products), jnp.inf))

@@ -22,7 +22,7 @@ def dipole_moment(solution: Solution, prepared: Prepared, system: System) -> np.
 
 
 def mulliken_charges(solution: Solution, prepared: Prepared, system: System) -> np.ndarray:
-    """(A,) in e: Z_A minus the sum of (DS)_ii over the orbitals of A (R. S. Mulliken, J. Chem. Phys. 23, 1833 (1955))."""
+    """(A,) in e: Z_A less the sum of (DS)_ii over its orbitals (R. S. Mulliken, J. Chem. Phys. 23, 1833 (1955))."""
     populations = np.einsum("ij,ij->i", np.asarray(solution.density), np.asarray(prepared.one_electron.overlap))
     by_atom = np.bincount(prepared.orbital_atom, weights=populations, minlength=len(system.numbers))
     return system.numbers - by_atom[: len(system.numbers)]

@@ -27,7 +27,7 @@ def compiled(key: Any, function: Any, static: tuple[Any, ...], arguments: tuple[
 
 @contextmanager
 def _lock(name: str) -> Iterator[None]:
-    directory = jax.config.jax_compilation_cache_dir
+    directory = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     if not directory:
         yield
         return
@@ -53,7 +53,7 @@ def check_arithmetic() -> None:
     import jax.numpy as jnp
     import numpy as np
 
-    if not jax.config.jax_enable_x64:
+    if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         raise RuntimeError("labels need float64: call qmgen.runtime.prepare() before the first array is made")
     if "arithmetic" in _COMPILED:
         return

@@ -11,7 +11,7 @@ import numpy as np
 class Settings:
     """How to label: the level of theory, when to stop, and how the work is laid out.
 
-    Only ``batch_size`` changes no number in a row. Energies in Hartree.
+    Each may change the numbers of a row; ``batch_size`` by no more than 1e-10 Ha. Energies in Hartree.
     """
 
     xc: str = "b3lyp5"

@@ -42,14 +42,14 @@ def sum_table(order_bra: int, order_ket: int) -> np.ndarray:
     return np.asarray(table)
 
 
-def expansion_1d(la: int, lb: int, pa: Array, pb: Array, half_over_p: Array) -> list[list[list[Array | None]]]:
+def expansion_1d(la: int, lb: int, pa: Array, pb: Array, half_over_p: Array) -> list[list[list[Array]]]:
     """E_t^{ij} for i <= la, j <= lb along one direction, without the factor exp(-mu AB^2).
 
     ``pa`` = P - A, ``pb`` = P - B and ``half_over_p`` = 1/(2p) have one common shape, which the coefficients get too.
-    Returns e[i][j][t]; None stands for zero.
+    Returns e[i][j][t], t <= i + j.
     """
     one = jnp.ones_like(half_over_p)
-    table: list[list[list[Array | None]]] = [[[] for _ in range(lb + 1)] for _ in range(la + 1)]
+    table: list[list[list[Array]]] = [[[] for _ in range(lb + 1)] for _ in range(la + 1)]
     for i in range(la + 1):
         for j in range(lb + 1):
             if i == 0 and j == 0:
@@ -60,15 +60,15 @@ def expansion_1d(la: int, lb: int, pa: Array, pb: Array, half_over_p: Array) -> 
     return table
 
 
-def _raise(previous: list[Array | None], t: int, shift: Array, half_over_p: Array) -> Array | None:
+def _raise(previous: list[Array], t: int, shift: Array, half_over_p: Array) -> Array:
     terms = []
-    if t >= 1 and previous[t - 1] is not None:
+    if t >= 1:
         terms.append(half_over_p * previous[t - 1])
-    if t < len(previous) and previous[t] is not None:
+    if t < len(previous):
         terms.append(shift * previous[t])
-    if t + 1 < len(previous) and previous[t + 1] is not None:
+    if t + 1 < len(previous):
         terms.append((t + 1) * previous[t + 1])
-    return sum(terms[1:], terms[0]) if terms else None
+    return sum(terms[1:], terms[0])
 
 
 def coulomb_recursion(order: int, alpha: Array, x: Array, y: Array, z: Array, scale: Array) -> list[Array]:

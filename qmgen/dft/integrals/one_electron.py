@@ -31,7 +31,7 @@ class OneElectron(NamedTuple):
 
 
 def one_electron_integrals(
-    classes: tuple[PairClass, ...], numbers: Array, positions: Array, n_orbitals: int
+    classes: tuple[PairClass, ...], numbers: np.ndarray | Array, positions: Array, n_orbitals: int
 ) -> OneElectron:
     """All one-electron matrices of one molecule; ``numbers`` (A,), ``positions`` (A, 3) may include padding (Z = 0)."""
     n_pairs = n_orbitals * (n_orbitals + 1) // 2
@@ -77,13 +77,15 @@ def _local_operators(kinds: tuple[int, int], pairs: PairInput, positions: Array,
     for column_a, i in functions_of(KINDS[kinds[0]]):
         for column_b, j in functions_of(KINDS[kinds[1]]):
             scale = decay * pairs.coefficients_a[..., column_a] * pairs.coefficients_b[..., column_b]
-            s, t, r = ([table[d][i[d]][j[d]] for d in range(3)] for table in (overlap, kinetic, moment))
+            (sx, sy, sz), (tx, ty, tz), (rx, ry, rz) = (
+                [table[d][i[d]][j[d]] for d in range(3)] for table in (overlap, kinetic, moment)
+            )
             products = [
-                s[0] * s[1] * s[2],
-                t[0] * s[1] * s[2] + s[0] * t[1] * s[2] + s[0] * s[1] * t[2],
-                r[0] * s[1] * s[2],
-                s[0] * r[1] * s[2],
-                s[0] * s[1] * r[2],
+                sx * sy * sz,
+                tx * sy * sz + sx * ty * sz + sx * sy * tz,
+                rx * sy * sz,
+                sx * ry * sz,
+                sx * sy * rz,
             ]
             columns.append(jnp.stack([(scale * x).sum(axis=1) for x in products], axis=-1))
     return jnp.stack(columns, axis=1)

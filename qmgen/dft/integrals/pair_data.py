@@ -88,5 +88,5 @@ def pair_data(kinds: tuple[int, int], pairs: PairInput, positions: Array) -> Pai
     return PairData(center, p, jnp.stack(columns, axis=-1))
 
 
-def _entry(row: list[Array | None], t: int) -> Array | None:
+def _entry(row: list[Array], t: int) -> Array | None:
     return row[t] if t < len(row) else None

@@ -60,7 +60,7 @@ def _padded_length(kinds: tuple[int, int], n: int) -> int:
 
 
 def pair_classes(numbers: np.ndarray, positions: np.ndarray, basis: Basis) -> tuple[PairClass, ...]:
-    """The packed pairs of a molecule: ``numbers`` (A,), ``positions`` (A, 3) in Bohr; one entry per ``kind_pairs()``."""
+    """Packed pairs of a molecule, one entry per ``kind_pairs()``: ``numbers`` (A,), ``positions`` (A, 3) in Bohr."""
     tables = shell_tables(numbers, basis)
     raw = [_raw_pairs(tables[a], tables[b], a == b, positions) for a, b in kind_pairs()]
     largest = max((r[2].max() for r in raw if len(r[2])), default=1.0)
@@ -76,8 +76,7 @@ def _raw_pairs(
     if len(ta.exponents) == 0 or len(tb.exponents) == 0:
         none = np.zeros(0, dtype=np.int64)
         return none, none, np.zeros(0)
-    i, j = np.meshgrid(np.arange(len(ta.exponents)), np.arange(len(tb.exponents)), indexing="ij")
-    i, j = i.ravel(), j.ravel()
+    i, j = (x.ravel() for x in np.meshgrid(np.arange(len(ta.exponents)), np.arange(len(tb.exponents)), indexing="ij"))
     if same:
         keep = ta.shell[i] >= tb.shell[j]
         i, j = i[keep], j[keep]

@@ -44,7 +44,7 @@ def functions_of(kind: tuple[int, ...]) -> list[tuple[int, tuple[int, int, int]]
 
 
 def shell_tables(numbers: np.ndarray, basis: Basis) -> tuple[KindTable, ...]:
-    """One ``KindTable`` per kind, for atoms ``numbers`` (A,); orbitals in PySCF's order (atom, then l, then as listed)."""
+    """One ``KindTable`` per kind, for atoms ``numbers`` (A,); orbitals in PySCF's order (atom, l, as listed)."""
     missing = sorted({int(z) for z in numbers} - basis.elements - {0})
     if missing:
         raise UsageError(f"basis '{basis.name}' has no element {missing[0]}")
