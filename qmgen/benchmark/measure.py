@@ -36,20 +36,18 @@ SCHEMA_VERSION = 1
 def run(config: BenchConfig, *, stages: Stages | None = None, progress: bool = True) -> dict[str, Any]:
     """Measure, and return plain JSON values (``qmgen.benchmark.table`` prints them); written to ``config.out`` if set.
 
-    ``config`` has ``molecules count conformers seed xc basis grid_level repeats workers``; ``conformers`` may be
-    missing. Raises ``UsageError`` for a level or source that will not do, ``QmgenError`` when a process died.
+    Raises ``UsageError`` for a level or source that will not do, ``QmgenError`` when a process died.
     """
     stages = stages or Stages()
     settings = Settings(xc=config.xc, basis=config.basis, grid_level=config.grid_level)
     stages.load("theory")(settings)  # refuses unknown names before any work
-    conformers = int(getattr(config, "conformers", 1))
-    chosen = subjects(config.molecules, config.count, conformers, config.seed, stages)
+    chosen = subjects(config.molecules, config.count, config.conformers, config.seed, stages)
     with tempfile.TemporaryDirectory(prefix="qmgen-bench-") as folder:
         setup = Setup(settings, Path(folder) / "xla", stages)
         ours, theirs = _sides(setup, chosen, config.workers)
         with ours.crew, theirs.crew:
-            _measure(ours, theirs, max(config.repeats, 1), progress)
-        generated = whole(Path(folder), setup, chosen.molecules, conformers, config.seed, config.workers)
+            _measure(ours, theirs, config.repeats, progress)
+        generated = whole(Path(folder), setup, chosen.molecules, config.conformers, config.seed, config.workers)
     result = {
         "schema_version": SCHEMA_VERSION,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -58,7 +56,7 @@ def run(config: BenchConfig, *, stages: Stages | None = None, progress: bool = T
         "versions": versions(),
         "settings": asdict(settings),
         "pyscf_settings": {"conv_tol": CONV_TOL, "threads": 1, "else": "PySCF's defaults"},
-        "subjects": chosen.about() | {"seed": config.seed, "conformers_per_molecule": conformers},
+        "subjects": chosen.about() | {"seed": config.seed, "conformers_per_molecule": config.conformers},
         "sides": {"qmgen": ours.summary(), "pyscf": theirs.summary()},
         "generate": generated,
         "ratio": _ratio(ours, theirs),

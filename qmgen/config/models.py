@@ -77,7 +77,7 @@ class GenerateConfig(LevelConfig):
     conformers: Count = 1
     seed: Seed = 0
     precision: Literal["float64"] = "float64"
-    guess: Literal["atoms", "minao", "core"] = "atoms"
+    guess: Literal["atoms", "core"] = "atoms"
     conv_energy: Positive = 1e-9
     conv_gradient: Positive = 1e-6
     max_cycles: Count = 50

@@ -16,8 +16,9 @@ class Stages:
     """``module:function`` of each station.
 
     ``read(path, smiles_column)`` and ``merge(entries)`` yield Molecule or Failure; ``merge`` hands out each before it
-    takes the next. ``parse(molecule_id, smiles, name)`` returns one. ``conformers(molecules, count, seed, time_limit)``
-    yields Conformer or Failure, ``label(conformers, settings)`` (Conformer, Label) or Failure, in any order.
+    takes the next. ``parse(molecule_id, smiles, name)`` returns one. ``check(entry, settings)`` hands it back, or a
+    Failure if the level of theory cannot label it. ``conformers(molecules, count, seed, time_limit)`` yields Conformer
+    or Failure, ``label(conformers, settings)`` (Conformer, Label) or Failure, in any order.
     ``prepare()`` sets the switches of the process; ``theory(settings)`` describes the level of theory and refuses
     an unknown one.
     """
@@ -25,6 +26,7 @@ class Stages:
     read: str = "qmgen.molecules.readers:read_molecules"
     parse: str = "qmgen.molecules.entries:from_smiles"
     merge: str = "qmgen.molecules.duplicates:merge_duplicates"
+    check: str = "qmgen.pipeline.level:check"
     conformers: str = "qmgen.molecules.embedding_pool:conformers"
     label: str = "qmgen.labeling:label"
     prepare: str = "qmgen.runtime:prepare"

@@ -85,7 +85,9 @@ def do_unit(job: Job, work: Work, report: Callable[[int, int], None]) -> UnitRes
 
 def label_entries(job: Job, entries: list[Entry], report: Callable[[int, int], None]) -> Labelled:
     """Rows and failures of ``entries``. Raises ``RuntimeError`` if any of them became neither."""
-    found = Labelled(failures=[entry for entry in entries if isinstance(entry, Failure)])
+    check = job.stages.load("check")
+    checked = [check(entry, job.settings) for entry in entries]
+    found = Labelled(failures=[entry for entry in checked if isinstance(entry, Failure)])
     awaited: set[tuple[int, int]] = set()
     done = 0
 
@@ -93,7 +95,7 @@ def label_entries(job: Job, entries: list[Entry], report: Callable[[int, int], N
         report(done, len(found.failures))
 
     def geometries() -> Iterator[Conformer]:
-        molecules = (entry for entry in entries if isinstance(entry, Molecule))
+        molecules = (entry for entry in checked if isinstance(entry, Molecule))
         embed = job.stages.load("conformers")
         for item in embed(molecules, job.conformers, job.seed, job.embed_time_limit):
             if isinstance(item, Failure):

@@ -33,6 +33,10 @@ def merge(entries: Iterable[Molecule]) -> Iterator[Molecule]:
     yield from entries
 
 
+def check(entry: Molecule | Failure, settings: Settings) -> Molecule | Failure:
+    return entry
+
+
 def conformers(molecules: Iterable[Molecule], count: int, seed: int, time_limit: float) -> Iterator[Any]:
     for molecule in molecules:
         if molecule.name == "flat":

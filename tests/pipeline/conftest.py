@@ -20,7 +20,7 @@ MOLECULES = [f"C{'C' * (i % 7)}_{i} mol{i}" for i in range(40)]
 def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
     """All stations replaced; the workers find them by the search path that they inherit."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    names = ("read", "parse", "merge", "conformers", "label", "prepare", "theory")
+    names = ("read", "parse", "merge", "check", "conformers", "label", "prepare", "theory")
     return Stages(**{name: f"pipeline_fakes:{name}" for name in names})
 
 

@@ -55,6 +55,10 @@ class merge:
             yield entry
 
 
+def check(entry: Molecule | Failure, settings: Settings) -> Molecule | Failure:
+    return entry
+
+
 def conformers(
     molecules: Iterable[Molecule], count: int, seed: int, time_limit: float
 ) -> Iterator[Conformer | Failure]:

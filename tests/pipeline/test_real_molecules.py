@@ -38,7 +38,7 @@ def test_smiles_to_rows(config: Callable[..., GenerateConfig], stages: Stages, l
     assert all(re.match(r"\w", f["detail"]) for f in open_corpus(settings.out).failures().to_pylist())
 
 
-@pytest.mark.parametrize("stage", ["read", "parse", "merge", "conformers", "prepare", "theory"])
+@pytest.mark.parametrize("stage", ["read", "parse", "merge", "check", "conformers", "prepare", "theory"])
 def test_stations_exist(stage: str) -> None:
     module = getattr(Stages(), stage).partition(":")[0]
     assert import_module(module) and callable(Stages().load(stage))

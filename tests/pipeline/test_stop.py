@@ -30,7 +30,7 @@ from qmgen.config import GenerateConfig
 from qmgen.errors import QmgenError
 from qmgen.pipeline.run import generate
 from qmgen.pipeline.stages import Stages
-names = ("read", "merge", "conformers", "prepare", "theory")
+names = ("read", "merge", "check", "conformers", "prepare", "theory")
 stages = Stages(label="pipeline_fakes:label_slowly", **{n: f"pipeline_fakes:{n}" for n in names})
 try:
     generate(GenerateConfig(molecules=[sys.argv[1]], out=Path(sys.argv[2]), units=8, workers=2), stages=stages)
