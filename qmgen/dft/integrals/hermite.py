@@ -71,6 +71,16 @@ def _raise(previous: list[Array], t: int, shift: Array, half_over_p: Array) -> A
     return sum(terms[1:], terms[0])
 
 
+def dense_expansion(la: int, lb: int, pa: Array, pb: Array, half_over_p: Array) -> Array:
+    """The same coefficients as one array (la + 1, lb + 1, la + lb + 1, *shape), zeros included."""
+    zero = jnp.zeros_like(half_over_p)
+    table = expansion_1d(la, lb, pa, pb, half_over_p)
+    entries = [
+        zero if t >= len(row) or row[t] is None else row[t] for line in table for row in line for t in range(la + lb + 1)
+    ]
+    return jnp.stack(entries).reshape(la + 1, lb + 1, la + lb + 1, *half_over_p.shape)
+
+
 def coulomb_recursion(order: int, alpha: Array, x: Array, y: Array, z: Array, scale: Array) -> list[Array]:
     """R_{tuv} = d^t/dx^t d^u/dy^u d^v/dz^v of scale * F_0(alpha r^2), for all indices of ``hermite_indices(order)``.
 

@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qmgen.dft.integrals.hermite import coulomb_recursion, expansion_1d
-from qmgen.dft.integrals.pair_data import PairData, PairInput, pair_data, pair_order, panels
+from qmgen.dft.integrals.hermite import coulomb_recursion, dense_expansion, hermite_count
+from qmgen.dft.integrals.pair_data import PairData, PairInput, function_pairs, pair_data, pair_order, panels
 from qmgen.dft.integrals.pairs import PairClass
-from qmgen.dft.integrals.shells import KINDS, functions_of
+from qmgen.dft.integrals.shells import KINDS
 from qmgen.dft.integrals.two_electron import packed_index
 
 Array = jax.Array
@@ -52,48 +52,43 @@ def _panel_values(kinds: tuple[int, int], pairs: PairInput, charges: Array, posi
 
 
 def _local_operators(kinds: tuple[int, int], pairs: PairInput, positions: Array, data: PairData) -> Array:
+    """(bundles, functions, 5): overlap, kinetic, and the dipole components about the origin."""
     a, b = pairs.exponents_a, pairs.exponents_b
     center_a, center_b = positions[pairs.atom_a][:, None, :], positions[pairs.atom_b][:, None, :]
     p = data.exponent
     la, lb = max(KINDS[kinds[0]]), max(KINDS[kinds[1]])
-    root = jnp.sqrt(np.pi / p)
+    powers_a, powers_b, column_a, column_b = function_pairs(kinds)
     overlap, kinetic, moment = [], [], []
     for d in range(3):
-        e = expansion_1d(
-            la, lb + 2, data.center[..., d] - center_a[..., d], data.center[..., d] - center_b[..., d], 0.5 / p
-        )
-        s = [[root * row[0] for row in line] for line in e]
-        overlap.append(s)
-        kinetic.append([[_kinetic_1d(s[i], j, b) for j in range(lb + 1)] for i in range(la + 1)])
-        moment.append(
-            [
-                [root * ((row[1] if len(row) > 1 else 0.0) + data.center[..., d] * row[0]) for row in line[: lb + 1]]
-                for line in e
-            ]
-        )
+        x = data.center[..., d]
+        e = dense_expansion(la, lb + 2, x - center_a[..., d], x - center_b[..., d], 0.5 / p)
+        e = e * jnp.sqrt(np.pi / p)
+        i, j = powers_a[:, d], powers_b[:, d]
+        s = e[:, :, 0]
+        overlap.append(s[i, j])
+        kinetic.append(_kinetic_1d(s, i, j, b))
+        moment.append(e[i, j, 1] + x * s[i, j])
     distance2 = ((center_a - center_b) ** 2).sum(axis=-1)
-    decay = jnp.exp(-a * b / p * distance2)
-    columns = []
-    for column_a, i in functions_of(KINDS[kinds[0]]):
-        for column_b, j in functions_of(KINDS[kinds[1]]):
-            scale = decay * pairs.coefficients_a[..., column_a] * pairs.coefficients_b[..., column_b]
-            (sx, sy, sz), (tx, ty, tz), (rx, ry, rz) = (
-                [table[d][i[d]][j[d]] for d in range(3)] for table in (overlap, kinetic, moment)
-            )
-            products = [
-                sx * sy * sz,
-                tx * sy * sz + sx * ty * sz + sx * sy * tz,
-                rx * sy * sz,
-                sx * ry * sz,
-                sx * sy * rz,
-            ]
-            columns.append(jnp.stack([(scale * x).sum(axis=1) for x in products], axis=-1))
-    return jnp.stack(columns, axis=1)
+    decay = jnp.exp(-a * b / p * distance2)[..., None]
+    scale = jnp.moveaxis(decay * pairs.coefficients_a[..., column_a] * pairs.coefficients_b[..., column_b], -1, 0)
+    s, t, r = overlap, kinetic, moment
+    products = jnp.stack(
+        [
+            s[0] * s[1] * s[2],
+            t[0] * s[1] * s[2] + s[0] * t[1] * s[2] + s[0] * s[1] * t[2],
+            r[0] * s[1] * s[2],
+            s[0] * r[1] * s[2],
+            s[0] * s[1] * r[2],
+        ]
+    )
+    return (products * scale).sum(axis=-1).transpose(2, 1, 0)
 
 
-def _kinetic_1d(s: list[Array], j: int, b: Array) -> Array:
-    value = b * (2 * j + 1) * s[j] - 2.0 * b * b * s[j + 2]
-    return value - 0.5 * j * (j - 1) * s[j - 2] if j >= 2 else value
+def _kinetic_1d(s: Array, i: np.ndarray, j: np.ndarray, b: Array) -> Array:
+    """-1/2 d^2/dx^2 of the ket, from overlaps ``s`` (i, j, bundles, k); ``i`` and ``j`` (f,) are powers."""
+    power = j[:, None, None].astype(float)
+    value = b * (2.0 * power + 1.0) * s[i, j] - 2.0 * b * b * s[i, j + 2]
+    return value - 0.5 * power * (power - 1.0) * s[i, np.maximum(j - 2, 0)] if (j >= 2).any() else value
 
 
 def _nuclear(kinds: tuple[int, int], charges: Array, positions: Array, data: PairData) -> Array:
@@ -101,12 +96,13 @@ def _nuclear(kinds: tuple[int, int], charges: Array, positions: Array, data: Pai
     order = pair_order(kinds)
     weights = data.expansion * (2 * np.pi / data.exponent)[..., None, None]
 
-    def add(atom: Array, total: Array) -> Array:
+    def add(atom: Array, total: tuple[Array, ...]) -> tuple[Array, ...]:
         d = data.center - positions[atom]
         r = coulomb_recursion(order, data.exponent, d[..., 0], d[..., 1], d[..., 2], jnp.ones_like(data.exponent))
-        return total - charges[atom] * jnp.stack(r, axis=-1)
+        return tuple(t - charges[atom] * x for t, x in zip(total, r, strict=True))
 
-    potential = jax.lax.fori_loop(0, charges.shape[0], add, jnp.zeros(data.expansion.shape[:3]))
+    nothing = tuple(jnp.zeros_like(data.exponent) for _ in range(hermite_count(order)))
+    potential = jnp.stack(jax.lax.fori_loop(0, charges.shape[0], add, nothing), axis=-1)
     return jnp.einsum("skt,sktf->sf", potential, weights)
 
 

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from qmgen.dft.integrals.hermite import expansion_1d, hermite_indices
+from qmgen.dft.integrals.hermite import dense_expansion, hermite_indices
 from qmgen.dft.integrals.pairs import PANEL, PairClass
 from qmgen.dft.integrals.shells import KINDS, functions_of
 
@@ -70,23 +71,26 @@ def pair_data(kinds: tuple[int, int], pairs: PairInput, positions: Array) -> Pai
     overlap = jnp.exp(-a * b / p * distance2)
     la, lb = max(KINDS[kinds[0]]), max(KINDS[kinds[1]])
     tables = [
-        expansion_1d(la, lb, center[..., d] - center_a[..., d], center[..., d] - center_b[..., d], 0.5 / p)
+        dense_expansion(la, lb, center[..., d] - center_a[..., d], center[..., d] - center_b[..., d], 0.5 / p)
         for d in range(3)
     ]
-    columns = []
-    for column_a, powers_a in functions_of(KINDS[kinds[0]]):
-        for column_b, powers_b in functions_of(KINDS[kinds[1]]):
-            scale = overlap * pairs.coefficients_a[..., column_a] * pairs.coefficients_b[..., column_b]
-            rows = []
-            for tuv in hermite_indices(la + lb):
-                factors = [_entry(tables[d][powers_a[d]][powers_b[d]], tuv[d]) for d in range(3)]
-                if any(f is None for f in factors):
-                    rows.append(jnp.zeros_like(p))
-                else:
-                    rows.append(scale * factors[0] * factors[1] * factors[2])
-            columns.append(jnp.stack(rows, axis=-1))
-    return PairData(center, p, jnp.stack(columns, axis=-1))
+    powers_a, powers_b, column_a, column_b = function_pairs(kinds)
+    tuv = np.array(hermite_indices(la + lb))
+    # (hermite, functions, s, k): few gathers and products, which compile faster than one expression per element
+    factors = [
+        table[powers_a[None, :, d], powers_b[None, :, d], tuv[:, None, d]] for d, table in enumerate(tables)
+    ]
+    coefficients = pairs.coefficients_a[..., column_a] * pairs.coefficients_b[..., column_b] * overlap[..., None]
+    expansion = jnp.moveaxis(factors[0] * factors[1] * factors[2], (0, 1), (2, 3)) * coefficients[:, :, None, :]
+    return PairData(center, p, expansion)
 
 
-def _entry(row: list[Array], t: int) -> Array | None:
-    return row[t] if t < len(row) else None
+def function_pairs(kinds: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """For each pair of functions of a class: powers (f, 3) of a and of b, and their columns (f,) of coefficients."""
+    pairs = [(i, j) for i in functions_of(KINDS[kinds[0]]) for j in functions_of(KINDS[kinds[1]])]
+    return (
+        np.array([i[1] for i, _ in pairs]),
+        np.array([j[1] for _, j in pairs]),
+        np.array([i[0] for i, _ in pairs]),
+        np.array([j[0] for _, j in pairs]),
+    )
