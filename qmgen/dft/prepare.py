@@ -60,9 +60,9 @@ class Prepared:
 
 
 def shape_of(numbers: np.ndarray, basis: Basis, functional: Functional, grid_level: int) -> Shape:
-    """The smallest shape that holds a molecule: orbitals in steps of 8, atoms of 16, blocks of four to an octave."""
+    """The smallest shape that holds a molecule: orbitals in steps of 8, atoms of 16, blocks of two to an octave."""
     blocks = -(-points_count(numbers, grid_level) // BLOCK) if functional.pieces else 1
-    quantum = max(1, 2 ** ((blocks - 1).bit_length() - 3)) if blocks > 1 else 1
+    quantum = max(1, 2 ** ((blocks - 1).bit_length() - 2)) if blocks > 1 else 1
     return Shape(_up(basis.n_orbitals(numbers), 8), _up(len(numbers), 16), _up(blocks, quantum))
 
 

@@ -76,7 +76,10 @@ def dense_expansion(la: int, lb: int, pa: Array, pb: Array, half_over_p: Array) 
     zero = jnp.zeros_like(half_over_p)
     table = expansion_1d(la, lb, pa, pb, half_over_p)
     entries = [
-        zero if t >= len(row) or row[t] is None else row[t] for line in table for row in line for t in range(la + lb + 1)
+        zero if t >= len(row) or row[t] is None else row[t]
+        for line in table
+        for row in line
+        for t in range(la + lb + 1)
     ]
     return jnp.stack(entries).reshape(la + 1, lb + 1, la + lb + 1, *half_over_p.shape)
 

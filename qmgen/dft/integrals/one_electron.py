@@ -64,10 +64,10 @@ def _local_operators(kinds: tuple[int, int], pairs: PairInput, positions: Array,
         e = dense_expansion(la, lb + 2, x - center_a[..., d], x - center_b[..., d], 0.5 / p)
         e = e * jnp.sqrt(np.pi / p)
         i, j = powers_a[:, d], powers_b[:, d]
-        s = e[:, :, 0]
-        overlap.append(s[i, j])
-        kinetic.append(_kinetic_1d(s, i, j, b))
-        moment.append(e[i, j, 1] + x * s[i, j])
+        zeroth = e[:, :, 0]
+        overlap.append(zeroth[i, j])
+        kinetic.append(_kinetic_1d(zeroth, i, j, b))
+        moment.append(e[i, j, 1] + x * zeroth[i, j])
     distance2 = ((center_a - center_b) ** 2).sum(axis=-1)
     decay = jnp.exp(-a * b / p * distance2)[..., None]
     scale = jnp.moveaxis(decay * pairs.coefficients_a[..., column_a] * pairs.coefficients_b[..., column_b], -1, 0)

@@ -77,9 +77,7 @@ def pair_data(kinds: tuple[int, int], pairs: PairInput, positions: Array) -> Pai
     powers_a, powers_b, column_a, column_b = function_pairs(kinds)
     tuv = np.array(hermite_indices(la + lb))
     # (hermite, functions, s, k): few gathers and products, which compile faster than one expression per element
-    factors = [
-        table[powers_a[None, :, d], powers_b[None, :, d], tuv[:, None, d]] for d, table in enumerate(tables)
-    ]
+    factors = [table[powers_a[None, :, d], powers_b[None, :, d], tuv[:, None, d]] for d, table in enumerate(tables)]
     coefficients = pairs.coefficients_a[..., column_a] * pairs.coefficients_b[..., column_b] * overlap[..., None]
     expansion = jnp.moveaxis(factors[0] * factors[1] * factors[2], (0, 1), (2, 3)) * coefficients[:, :, None, :]
     return PairData(center, p, expansion)
