@@ -23,7 +23,7 @@ BLOCK = 1024
 
 
 def values_on_grid(table: OrbitalTable, positions: Array, points: Array, n_blocks: Array, gradient: bool) -> Array:
-    """Orbital values (b, 1 or 4, n, BLOCK) of the first ``n_blocks`` blocks of ``points`` (b, BLOCK, 3), the rest zero."""
+    """Orbital values (b, 1 or 4, n, BLOCK) of the first ``n_blocks`` blocks of ``points`` (b, BLOCK, 3); then zeros."""
     total, n = points.shape[0], table.exponents.shape[0]
     empty = jnp.zeros((total, 4 if gradient else 1, n, points.shape[1]), points.dtype)
 
