@@ -46,11 +46,15 @@ class Shell:
 
 @dataclass(frozen=True)
 class Basis:
-    """A named basis set; ``table`` maps atomic number to its shells in the order of the orbitals."""
+    """A named basis set; ``table`` maps atomic number to its shells in the order of the orbitals.
+
+    ``beyond`` are elements of the set that have d or f functions in it: there are no integrals for them here yet.
+    """
 
     name: str
     table: dict[int, tuple[Shell, ...]]
     checksum: str
+    beyond: frozenset[int] = frozenset()
 
     @property
     def elements(self) -> frozenset[int]:
@@ -64,12 +68,13 @@ class Basis:
 
 
 def load_basis(name: str) -> Basis:
-    """The basis set called ``name`` (case does not matter).
+    """The basis set called ``name``; case and hyphens do not matter.
 
     Raises:
         UsageError: no set of that name, or one with d or f functions, which have no integrals here yet.
     """
-    return _load(name.strip().lower())
+    name = name.strip().lower()
+    return _load({plain.replace("-", ""): plain for plain in SHIPPED}.get(name.replace("-", ""), name))
 
 
 @lru_cache(maxsize=16)
@@ -78,14 +83,14 @@ def _load(name: str) -> Basis:
         raw = json.loads(resources.files("qmgen.dft").joinpath("data", f"{name}.json").read_text())["elements"]
     else:
         raw = _from_pyscf(name)
-    table = {int(z): _merge_shells(shells) for z, shells in raw.items()}
-    table = {z: shells for z, shells in table.items() if all(max(s.momenta) <= 1 for s in shells)}
+    whole = {int(z): _merge_shells(shells) for z, shells in raw.items()}
+    table = {z: shells for z, shells in whole.items() if all(max(s.momenta) <= 1 for s in shells)}
     if not table:
         raise UsageError(
             f"basis '{name}' has d or f functions on every element; only s and p shells are supported so far"
         )
     checksum = hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()[:16]
-    return Basis(name, table, checksum)
+    return Basis(name, table, checksum, frozenset(whole) - frozenset(table))
 
 
 def _from_pyscf(name: str) -> dict[str, list]:
