@@ -20,7 +20,7 @@ BUNDLE = 3
 #: 3) add to one integral, and the bound is loose by a factor of a few: integrals stay exact to 1e-12.
 PAIR_THRESHOLD = 1e-14
 #: bundles per panel, by class: the lists are padded to whole panels, and the device works panel by panel.
-PANEL = {(0, 0): 512, (1, 0): 512, (1, 1): 256}
+PANEL = {(0, 0): 256, (1, 0): 256, (1, 1): 64}
 
 
 @dataclass(frozen=True)

@@ -129,8 +129,7 @@ def _accumulate(
     cut = [jax.lax.dynamic_slice_in_dim(x, offset, tile) for x in (bra.orbital_a, bra.orbital_b)]
     rows_index = packed_index(cut[0], cut[1], n_pairs).reshape(-1)
     columns_index = packed_index(ket.orbital_a, ket.orbital_b, n_pairs).reshape(-1)
-    merged = jax.ops.segment_sum(block.T, columns_index, num_segments=n_pairs)
-    return half.at[rows_index].add(merged.T, mode="drop")
+    return half.at[rows_index[:, None], columns_index[None, :]].add(block, mode="drop")
 
 
 def packed_index(i: Array, j: Array, nowhere: int) -> Array:
