@@ -125,7 +125,7 @@ def _grid(
         for c in range(0, len(padded), _GRID_CHUNK)
     ]
     weights = np.concatenate([np.asarray(f) for f in fractions])[: len(points)] * atomic
-    keep = np.abs(weights) > _WEIGHT_THRESHOLD  # Lebedev rules of 74 and 230 points have negative weights
+    keep = np.abs(weights) > _WEIGHT_THRESHOLD  # Lebedev rules of 74 and 266 points have negative ones
     points, weights = points[keep], weights[keep]
     out_points, out_weights = np.zeros((shape.n_blocks * BLOCK, 3)), np.zeros(shape.n_blocks * BLOCK)
     out_points[: len(points)], out_weights[: len(points)] = points, weights
