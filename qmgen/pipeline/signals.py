@@ -38,8 +38,9 @@ class StopWatch:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        # not print: a signal may arrive in the middle of another write to the same stream
         if self.reason is not None:
+            os.write(2, b"\nqmgen: stopped; finished work units are kept, the same command continues\n")
             raise SystemExit(130)
         self.reason = signal.Signals(number).name
-        # not print: a signal may arrive in the middle of another write to the same stream
         os.write(2, b"\nqmgen: stopping after the batch in hand; once more to stop at once\n")
