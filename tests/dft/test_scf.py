@@ -1,0 +1,195 @@
+"""The self-consistent field against live PySCF and published energies; its first guess, its DIIS, its failures."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from qmgen.constants import AU_TO_DEBYE, BOHR_TO_ANGSTROM
+from qmgen.dft.basis import load_basis
+from qmgen.dft.batch import mapping, solve_batch, stack
+from qmgen.dft.diis import extrapolate, init_diis
+from qmgen.dft.functionals import functional
+from qmgen.dft.guess import superposition_of_atoms
+from qmgen.dft.orbital_values import orbital_table, orbital_values
+from qmgen.dft.prepare import Prepared, System, prepare, shape_of
+from qmgen.dft.properties import dipole_moment, frontier_orbitals, mulliken_charges
+from qmgen.dft.scf import Options, Solution
+from qmgen.validation.oracle import TIGHT, Level, mean_field
+from tests.reference.published import PUBLISHED, Published
+
+SYMBOLS = {"H": 1, "C": 6, "N": 7, "O": 8, "F": 9}
+#: positions in Angstrom, none in a symmetric orientation, so that no integral vanishes by chance
+MOLECULES = {
+    "water": ("OHH", [[0.1, 0.2, 0.1], [0.05, 0.95, 0.69], [0.16, -0.57, 0.67]]),
+    "hydrogen cyanide": ("HCN", [[0.2, -1.03, 0.3], [0.0, 0.0, 0.0], [-0.2, 1.1, -0.32]]),
+    "formaldehyde": ("COHH", [[0.0, 0.0, 0.1], [0.1, 0.0, 1.3], [0.0, 0.94, -0.48], [-0.02, -0.94, -0.48]]),
+    "methyl fluoride": (
+        "CFHHH",
+        [[0.0, 0.0, 0.0], [1.38, 0.1, 0.0], [-0.36, 1.03, 0.0], [-0.36, -0.52, 0.89], [-0.36, -0.52, -0.89]],
+    ),
+}
+
+
+def make_system(symbols: str | tuple[str, ...], angstrom: object) -> System:
+    return System(np.array([SYMBOLS[s] for s in symbols]), np.asarray(angstrom, dtype=float) / BOHR_TO_ANGSTROM)
+
+
+def run(system: System, level: Level, options: Options | None = None) -> tuple[Solution, Prepared]:
+    """One molecule at the default thresholds."""
+    basis, xc = load_basis(level.basis), functional(level.xc)
+    prepared = prepare(system, shape_of(system.numbers, basis, xc, level.grid_level), basis, xc, level.grid_level)
+    solutions = solve_batch(xc, mapping(), stack([prepared.problem], 1), options or Options())
+    return Solution(*(np.asarray(field[0]) for field in solutions)), prepared
+
+
+@pytest.mark.parametrize(
+    ("name", "xc", "basis", "grid_level"),
+    [
+        ("water", "hf", "sto-3g", 1),
+        ("formaldehyde", "hf", "6-31g", 1),
+        ("water", "lda", "sto-3g", 1),
+        ("hydrogen cyanide", "pbe", "sto-3g", 0),
+        ("water", "pbe", "6-31g", 1),
+        ("hydrogen cyanide", "pbe0", "6-31g", 1),
+        ("methyl fluoride", "b3lyp", "sto-3g", 1),
+        ("water", "b3lyp5", "sto-3g", 0),
+        ("formaldehyde", "b3lyp5", "sto-3g", 1),
+        ("water", "b3lyp5", "sto-3g", 3),
+        ("water", "b3lyp5", "sto-3g", 2),
+        ("hydrogen cyanide", "b3lyp5", "6-31g", 3),
+    ],
+)
+def test_equals_pyscf(name: str, xc: str, basis: str, grid_level: int) -> None:
+    system, level = make_system(*MOLECULES[name]), Level(xc, basis, grid_level)
+    solution, prepared = run(system, level)
+    mf = mean_field(system.numbers, system.positions, level, conv_tol=TIGHT.conv_tol, conv_tol_grad=TIGHT.conv_tol_grad)
+    mf.kernel()
+    assert mf.converged and solution.converged
+    occupied = int(system.numbers.sum()) // 2
+    homo, lumo = frontier_orbitals(solution, prepared)
+    dipole = dipole_moment(solution, prepared, system)
+    charges = mulliken_charges(solution, prepared, system)
+    # the limits of issue 2, "Must hold" 1, at our default thresholds
+    assert abs(float(solution.energy) - mf.e_tot) <= 1e-7
+    assert abs(homo - mf.mo_energy[occupied - 1]) <= 1e-6
+    assert abs(lumo - mf.mo_energy[occupied]) <= 1e-6
+    assert np.linalg.norm(dipole - mf.dip_moment(unit="AU", verbose=0)) * AU_TO_DEBYE <= 1e-4
+    # of first order in the error of the density, as the dipole moment: the same 1e-4 D in e Bohr, rounded
+    assert np.abs(charges - mf.mulliken_pop(verbose=0)[1]).max() <= 4e-5
+    assert abs(charges.sum()) < 1e-10  # tr(DS) is the number of electrons up to rounding
+    # all real levels, not only the frontier; the padding lies above them
+    n = len(mf.mo_energy)
+    assert np.abs(solution.orbital_energies[:n] - mf.mo_energy).max() <= 2e-6  # twice the limit: deep ones are stiffer
+    assert (solution.orbital_energies[n:] > 100.0).all()
+
+
+@pytest.mark.parametrize("entry", PUBLISHED, ids=lambda e: f"{e.program}-{e.xc}-{e.basis}")
+def test_equals_other_programs(entry: Published) -> None:
+    solution, _ = run(make_system(entry.symbols, entry.positions), Level(entry.xc, entry.basis, 5))
+    # 2e-5 Ha (issue 2): another grid, and another program's constant for the Angstrom
+    assert float(solution.energy) == pytest.approx(entry.energy, abs=2e-5)
+
+
+@pytest.mark.parametrize("basis", ["sto-3g", "6-31g"])
+def test_orbitals_on_the_grid_equal_pyscf(basis: str) -> None:
+    system = make_system(*MOLECULES["methyl fluoride"])
+    mol = mean_field(system.numbers, system.positions, Level("pbe", basis, 0)).mol
+    points = np.random.default_rng(0).normal(scale=3.0, size=(500, 3))
+    points[:5] = system.positions  # on the nuclei too
+    table = orbital_table(system.numbers, load_basis(basis), mol.nao + 2)
+    values = np.asarray(orbital_values(table, jnp.asarray(system.positions), jnp.asarray(points), gradient=True))
+    expected = mol.eval_gto("GTOval_sph_deriv1", points).transpose(0, 2, 1)
+    # rounding of values up to 100 (gradients of a 1s near its nucleus); PySCF drops what is below 1e-13
+    assert np.abs(values[:, : mol.nao] - expected).max() < 1e-11
+    assert not values[:, mol.nao :].any()
+
+
+@pytest.mark.parametrize("basis", ["sto-3g", "6-31g"])
+@pytest.mark.parametrize("name", MOLECULES)
+def test_guess_holds_the_electrons_of_its_atoms(name: str, basis: str) -> None:
+    system, level = make_system(*MOLECULES[name]), Level("hf", basis, 0)
+    mol = mean_field(system.numbers, system.positions, level).mol
+    density = superposition_of_atoms(system.numbers, load_basis(basis), mol.nao + 3)
+    overlap = mol.intor("int1e_ovlp")
+    # basis sets are tabulated with 8 to 10 digits, normalised here to the last
+    assert np.trace(density[: mol.nao, : mol.nao] @ overlap) == pytest.approx(system.numbers.sum(), abs=1e-12)
+    assert np.abs(density - density.T).max() < 1e-14  # rounding of numbers of size 2
+    assert not density[mol.nao :].any()
+    for atom, (*_, start, stop) in enumerate(mol.aoslice_by_atom()):
+        block = density[start:stop, start:stop] @ overlap[start:stop, start:stop]
+        assert np.trace(block) == pytest.approx(system.numbers[atom], abs=1e-12)  # rounding
+
+
+def test_guess_is_spherical() -> None:
+    density = superposition_of_atoms(np.array([8]), load_basis("6-31g"), 9)
+    # orbitals: three s, then p x y z twice
+    p = density[3:, 3:].reshape(2, 3, 2, 3)
+    for x in range(3):
+        assert np.array_equal(p[:, x, :, x], p[:, 0, :, 0])
+    assert not density[:3, 3:].any()
+
+
+def test_diis_of_a_degenerate_history_is_finite() -> None:
+    fock = jnp.asarray(np.random.default_rng(0).normal(size=(4, 4)))
+    for error in (jnp.zeros((4, 4)), jnp.ones((4, 4)), 1e-200 * jnp.ones((4, 4))):
+        state = init_diis(8, 4, fock.dtype)
+        for _ in range(20):
+            state, combined = extrapolate(state, fock, error)
+            # twenty times the same matrix: any weights of sum one give it back, with the rounding of eight of them
+            assert np.abs(np.asarray(combined - fock)).max() < 1e-6
+
+
+def test_diis_finds_the_combination_without_error() -> None:
+    rng = np.random.default_rng(1)
+    direction, base, change = (jnp.asarray(rng.normal(size=(5, 5))) for _ in range(3))
+    state = init_diis(8, 5, base.dtype)
+    for step in (2.0, 0.5):  # the error is linear in the step, zero at step 0
+        state, combined = extrapolate(state, base + step * change, step * direction)
+    assert np.abs(np.asarray(combined - base)).max() < 1e-12  # rounding of a 3 x 3 linear system
+
+
+def test_first_step_of_diis_is_the_fock_matrix_itself() -> None:
+    fock = jnp.asarray(np.random.default_rng(2).normal(size=(3, 3)))
+    _, combined = extrapolate(init_diis(8, 3, fock.dtype), fock, jnp.eye(3))
+    assert np.abs(np.asarray(combined - fock)).max() < 1e-15  # one weight, one
+
+
+def test_too_few_cycles_is_a_value_not_an_exception() -> None:
+    system = make_system(*MOLECULES["water"])
+    solution, _ = run(system, Level("b3lyp5", "sto-3g", 0), Options(max_cycles=2))
+    assert not solution.converged
+    assert solution.cycles == 2
+    assert np.isfinite(solution.energy)
+
+
+def test_both_thresholds_count() -> None:
+    system, level = make_system(*MOLECULES["water"]), Level("b3lyp5", "sto-3g", 0)
+    default, _ = run(system, level)
+    loose, _ = run(system, level, Options(conv_energy=1e9, conv_gradient=1e9))
+    by_gradient, _ = run(system, level, Options(conv_energy=1e9, conv_gradient=1e-3))
+    by_energy, _ = run(system, level, Options(conv_energy=1e-3, conv_gradient=1e9))
+    assert loose.cycles == 1
+    assert 1 < by_gradient.cycles < default.cycles and by_gradient.gradient < 1e-3
+    assert 1 < by_energy.cycles < default.cycles
+    assert abs(by_energy.energy - by_energy.previous_energy) < 1e-3
+
+
+#: two Fock matrices mixed before DIIS no longer belong to the error stored beside them
+DAMPING_ALONE = pytest.mark.xfail(reason="damping without a level shift makes DIIS diverge (formaldehyde)")
+
+
+@pytest.mark.parametrize(
+    ("damping", "level_shift"),
+    [pytest.param(0.5, 0.0, marks=DAMPING_ALONE), (0.0, 0.3), (0.3, 0.3), (0.5, 0.5), (0.7, 1.0)],
+)
+def test_damping_and_level_shift_reach_the_same_energy(damping: float, level_shift: float) -> None:
+    system, level = make_system(*MOLECULES["formaldehyde"]), Level("b3lyp5", "sto-3g", 0)
+    plain, _ = run(system, level)
+    steadied, _ = run(system, level, Options(max_cycles=200, damping=damping, level_shift=level_shift))
+    assert plain.converged and steadied.converged
+    # energies are of second order in the orbital gradient (1e-6): what is left is the energy threshold, 1e-9
+    assert abs(plain.energy - steadied.energy) < 1e-9
+    # the levels are those of the Fock matrix, the shift is not in them; limit of issue 2
+    assert np.abs(plain.orbital_energies - steadied.orbital_energies).max() < 1e-6
