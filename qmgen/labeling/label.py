@@ -19,7 +19,7 @@ from qmgen.labeling.types import Label, Settings
 from qmgen.molecules.types import Conformer, Failure, Reason
 
 #: molecules a batch, by way of mapping; large molecules take fewer (``_batch_size``)
-_DEFAULT_BATCH = {"map": 4, "vmap": 64}
+_DEFAULT_BATCH = {"map": 2, "vmap": 64}
 _BATCH_BYTES = 2**31
 
 
