@@ -12,7 +12,7 @@ Padding is exact: a pair with a padded atom (and an atom with itself) has 1/R_ab
 the factor 1/2 to every P_a, and powers of two cancel in the quotient without rounding.
 
 One scan over b, all a and all points of the block at once: the kernel is then bound by arithmetic, not by memory, and
-compiles in the same time for any number of atoms. Timings, also of other forms: docs/performance-notes-grid.md.
+compiles in the same time for any number of atoms. Timings, also of other forms: docs/performance.md.
 """
 
 from __future__ import annotations
