@@ -29,7 +29,7 @@ Array = jax.Array
 
 #: points per call of the partition kernel
 _GRID_CHUNK = 8 * BLOCK
-#: points whose weight is below this share of the atomic grid's largest contribution cannot be seen in the energy
+#: points with less weight (Bohr^3) add under 1e-11 Ha in all, even beside a nucleus (density 1e3, 1e4 such points)
 _WEIGHT_THRESHOLD = 1e-18
 
 
