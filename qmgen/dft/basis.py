@@ -71,7 +71,8 @@ def load_basis(name: str) -> Basis:
     """The basis set called ``name``; case and hyphens do not matter.
 
     Raises:
-        UsageError: no set of that name, or one with d or f functions, which have no integrals here yet.
+        UsageError: no set of that name, one with d or f functions, which have no integrals here yet, or one
+            made for effective core potentials.
     """
     name = name.strip().lower()
     return _load({plain.replace("-", ""): plain for plain in SHIPPED}.get(name.replace("-", ""), name))
@@ -102,10 +103,25 @@ def _from_pyscf(name: str) -> dict[str, list]:
         ) from error
     raw = read_tables(name)
     if not raw:
-        near = difflib.get_close_matches(name, [*SHIPPED, *known_names()], n=1, cutoff=0.5)
+        others = [known for known in (*SHIPPED, *known_names()) if known.replace("-", "") != name.replace("-", "")]
+        near = difflib.get_close_matches(name, others, n=1, cutoff=0.5)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise UsageError(f"unknown basis '{name}'{hint} (shipped: {', '.join(SHIPPED)})")
-    return raw
+    complete = {z: shells for z, shells in raw.items() if _all_electron(int(z), shells)}
+    if not complete:
+        raise UsageError(f"basis '{name}' belongs to effective core potentials, which are not supported")
+    return complete
+
+
+def _all_electron(number: int, shells: list) -> bool:
+    """Whether a table describes the 1s core: its steepest s exponent is then well above Z^2/2 (STO-3G: 1.6 Z^2).
+
+    Sets made for effective core potentials have none, and would give wrong energies with all electrons in.
+    """
+    steepest = max(
+        (row[0] for l, *rows in shells if l == 0 for row in rows if isinstance(row, (list, tuple))), default=0
+    )
+    return number <= 2 or steepest > 0.5 * number**2
 
 
 def _merge_shells(raw: list) -> tuple[Shell, ...]:

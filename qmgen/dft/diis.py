@@ -40,10 +40,11 @@ def extrapolate(state: DiisState, fock: Array, error: Array) -> tuple[DiisState,
     used = jnp.arange(space) < state.stored
     flat = errors.reshape(space, -1)
     products = flat @ flat.T
-    smallest = jnp.min(jnp.where(used, jnp.diagonal(products), jnp.inf))
+    sizes = jnp.where(used, jnp.diagonal(products), 0.0)
+    scale = jnp.maximum(sizes[slot], 1e-20 * jnp.max(sizes))
     mask = used[:, None] & used[None, :]
-    # products / smallest: the border of ones then has a comparable size
-    block = jnp.where(mask, products / jnp.maximum(smallest, 1e-300), jnp.eye(space, dtype=products.dtype))
+    # in units of the newest error: the border of ones then has a comparable size
+    block = jnp.where(mask, products / jnp.maximum(scale, 1e-300), jnp.eye(space, dtype=products.dtype))
     border = used.astype(products.dtype)
     matrix = jnp.block([[jnp.zeros((1, 1), products.dtype), border[None, :]], [border[:, None], block]])
     values, vectors = jnp.linalg.eigh(matrix)

@@ -11,7 +11,8 @@ import numpy as np
 
 from qmgen.dft.basis import Basis, Shell, load_basis
 
-_SUBSHELLS = ((0, 2), (0, 2), (1, 6), (0, 2), (1, 6), (0, 2))  # 1s 2s 2p 3s 3p 4s
+#: (l, capacity) in the order of filling, to krypton: 1s 2s 2p 3s 3p 4s 3d 4p
+_SUBSHELLS = ((0, 2), (0, 2), (1, 6), (0, 2), (1, 6), (0, 2), (2, 10), (1, 6))
 
 
 def atomic_density(number: int, basis: Basis) -> np.ndarray:
@@ -37,6 +38,16 @@ def superposition_of_atoms(numbers: np.ndarray, basis: Basis, n_orbitals: int) -
     return density
 
 
+def core_guess(core: np.ndarray, overlap: np.ndarray, n_real: int, n_occupied: int) -> np.ndarray:
+    """Density of the orbitals of the bare nuclei: (n, n) from core Hamiltonian and overlap (n, n), padding zero."""
+    values, vectors = np.linalg.eigh(overlap[:n_real, :n_real])
+    root = (vectors / np.sqrt(values)) @ vectors.T
+    occupied = root @ np.linalg.eigh(root @ core[:n_real, :n_real] @ root)[1][:, :n_occupied]
+    density = np.zeros_like(core)
+    density[:n_real, :n_real] = 2.0 * occupied @ occupied.T
+    return density
+
+
 def _atomic_density(number: int, basis: Basis) -> np.ndarray:
     minimal = load_basis("sto-3g")
     if number not in minimal.elements:
@@ -47,10 +58,11 @@ def _atomic_density(number: int, basis: Basis) -> np.ndarray:
     density = np.zeros((n, n))
     start = 0
     for l, size in enumerate(sizes):
-        occupation = _occupations(number, l, len(reference.get(l, [])))
-        if size and len(occupation):
+        occupied = reference.get(l, [])[:size]
+        occupation = _occupations(number, l, len(occupied))
+        if occupation.any():
             overlap = _overlaps(l, functions[l], functions[l])
-            cross = _overlaps(l, functions[l], reference[l])
+            cross = _overlaps(l, functions[l], occupied)
             # orthonormal occupied orbitals, inner ones first
             orbitals = _gram_schmidt(np.linalg.solve(overlap, cross), overlap)
             radial = (orbitals * (occupation / (2 * l + 1))) @ orbitals.T
@@ -62,14 +74,14 @@ def _atomic_density(number: int, basis: Basis) -> np.ndarray:
 
 
 def _occupations(number: int, momentum: int, available: int) -> np.ndarray:
-    """Electrons in each subshell of one l, inner first, in the neutral atom (Z <= 20)."""
+    """Electrons in each of the ``available`` innermost subshells of one l in the neutral atom (Z <= 36)."""
     left, counts = number, []
     for l, capacity in _SUBSHELLS:
         filled = min(left, capacity)
         left -= filled
         if l == momentum:
             counts.append(filled)
-    return np.array(counts[:available], dtype=float)
+    return np.array([*counts, *[0] * available][:available], dtype=float)
 
 
 def _by_momentum(shells: tuple[Shell, ...]) -> dict[int, list[tuple[np.ndarray, np.ndarray]]]:

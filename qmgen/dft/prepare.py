@@ -52,11 +52,12 @@ class System:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A ``Problem`` and what properties need besides: ``one_electron`` matrices and the atom of each orbital."""
+    """A ``Problem`` and what else is needed: matrices, the atom of each orbital, and ``numbers`` (A,)."""
 
     problem: Problem
     one_electron: OneElectron
     orbital_atom: np.ndarray
+    numbers: np.ndarray
 
 
 def shape_of(numbers: np.ndarray, basis: Basis, functional: Functional, grid_level: int) -> Shape:
@@ -71,7 +72,13 @@ def _up(n: int, step: int) -> int:
 
 
 def prepare(system: System, shape: Shape, basis: Basis, functional: Functional, grid_level: int) -> Prepared:
-    """All that the self-consistent field needs, on the device."""
+    """All that the self-consistent field needs, on the device.
+
+    Raises:
+        RuntimeError: float64 is off.
+    """
+    if not jax.config.read("jax_enable_x64"):
+        raise RuntimeError("qmgen.dft needs float64: call qmgen.runtime.prepare() before the first array is made")
     numbers = np.zeros(shape.n_atoms, dtype=np.int32)
     positions = np.zeros((shape.n_atoms, 3))
     a = len(system.numbers)
@@ -96,7 +103,7 @@ def prepare(system: System, shape: Shape, basis: Basis, functional: Functional, 
         weights=weights,
         n_blocks=n_blocks,
     )
-    return Prepared(problem, one, np.asarray(table.atom))
+    return Prepared(problem, one, np.asarray(table.atom), system.numbers)
 
 
 def nuclear_repulsion(system: System) -> float:

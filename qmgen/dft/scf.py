@@ -71,6 +71,7 @@ class State(NamedTuple):
     density: Array
     evaluated: Array
     fock: Array
+    used: Array
     energy: Array
     previous_energy: Array
     gradient: Array
@@ -119,14 +120,16 @@ def solve(functional: Functional, problem: Problem, options: Options) -> Solutio
         gradient = jnp.sqrt((error * error).sum() / 2.0)
         change = jnp.abs(energy - state.energy)
         done = (change < options.conv_energy) & (gradient < options.conv_gradient)
-        mixed = jnp.where(state.cycles > 0, fock + options.damping * (state.fock - fock), fock)
-        diis, extrapolated = extrapolate(state.diis, mixed, error)
+        diis, extrapolated = extrapolate(state.diis, fock, error)
+        # damp what DIIS proposes, not what it stores: an error belongs to its own Fock matrix
+        used = jnp.where(state.cycles > 0, extrapolated + options.damping * (state.used - extrapolated), extrapolated)
         occupied_part = problem.overlap @ density @ problem.overlap
-        shifted = extrapolated + options.level_shift * (problem.overlap - 0.5 * occupied_part)
+        shifted = used + options.level_shift * (problem.overlap - 0.5 * occupied_part)
         return State(
             density=new_density(shifted),
             evaluated=density,
             fock=fock,
+            used=used,
             energy=energy,
             previous_energy=state.energy,
             gradient=gradient,
@@ -142,15 +145,21 @@ def solve(functional: Functional, problem: Problem, options: Options) -> Solutio
         density=problem.guess,
         evaluated=problem.guess,
         fock=jnp.zeros((n, n), dtype),
-        energy=zero,
-        previous_energy=zero,
+        used=jnp.zeros((n, n), dtype),
+        energy=big,
+        previous_energy=big,
         gradient=big,
         electrons=zero,
         cycles=jnp.asarray(0),
         done=problem.n_occupied == 0,
         diis=init_diis(DIIS_SPACE, n, dtype),
     )
-    state = jax.lax.while_loop(lambda s: ~s.done & (s.cycles < options.max_cycles), step, start)
+
+    def unfinished(state: State) -> Array:
+        sane = (state.cycles == 0) | jnp.isfinite(state.energy)
+        return ~state.done & (state.cycles < options.max_cycles) & sane
+
+    state = jax.lax.while_loop(unfinished, step, start)
     levels = jnp.linalg.eigvalsh(orthogonaliser @ (state.fock + shelf) @ orthogonaliser)
     return Solution(
         energy=state.energy,

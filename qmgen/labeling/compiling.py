@@ -5,13 +5,14 @@ from __future__ import annotations
 import fcntl
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import jax
 
 _COMPILED: dict[Any, Callable[..., Any]] = {}
+_SEEN: set[Any] = set()
 
 
 def compiled(key: Any, function: Any, static: tuple[Any, ...], arguments: tuple[Any, ...]) -> Callable[..., Any]:
@@ -23,6 +24,17 @@ def compiled(key: Any, function: Any, static: tuple[Any, ...], arguments: tuple[
         with _lock(repr(key)):
             _COMPILED[key] = function.lower(*static, *arguments).compile()
     return _COMPILED[key]
+
+
+@contextmanager
+def first_time(key: Any) -> Iterator[None]:
+    """Hold the lock for ``key`` the first time this process does something that compiles; afterwards nothing."""
+    if key in _SEEN:
+        yield
+        return
+    with _lock(repr(key)):
+        yield
+    _SEEN.add(key)
 
 
 @contextmanager
@@ -39,7 +51,8 @@ def _lock(name: str) -> Iterator[None]:
         yield
         return
     with handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        with suppress(OSError):  # a file system without locks: the same
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
@@ -55,11 +68,11 @@ def check_arithmetic() -> None:
 
     if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         raise RuntimeError("labels need float64: call qmgen.runtime.prepare() before the first array is made")
-    if "arithmetic" in _COMPILED:
+    if "arithmetic" in _SEEN:
         return
     x = np.linspace(0.01, 5.0, 1021)
     for name in ("arctan", "log", "exp", "sqrt", "cbrt"):
         ours, reference = np.asarray(jax.jit(getattr(jnp, name))(x)), getattr(np, name)(x)
         if not np.allclose(ours, reference, rtol=1e-14, atol=0):  # a few units in the last place
             raise RuntimeError(f"this build of XLA computes {name} wrongly; unset XLA_FLAGS, or use another jaxlib")
-    _COMPILED["arithmetic"] = lambda: None
+    _SEEN.add("arithmetic")

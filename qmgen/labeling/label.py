@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import jax
 import numpy as np
 
 from qmgen.dft.batch import mapping, solve_batch, stack
+from qmgen.dft.guess import core_guess, superposition_of_atoms
 from qmgen.dft.prepare import Prepared, Shape, System, prepare, shape_of
 from qmgen.dft.properties import dipole_moment, frontier_orbitals, mulliken_charges
 from qmgen.dft.scf import Options, Solution
-from qmgen.labeling.compiling import check_arithmetic, compiled
+from qmgen.labeling.compiling import check_arithmetic, compiled, first_time
 from qmgen.labeling.level import Level, level_of
-from qmgen.labeling.screening import bytes_needed, fail, memory_available, reject
+from qmgen.labeling.screening import bytes_needed, fail, memory_installed, reject
 from qmgen.labeling.types import Label, Settings
 from qmgen.molecules.types import Conformer, Failure, Reason
 
 #: molecules a batch, by way of mapping; large molecules take fewer (``_batch_size``)
 _DEFAULT_BATCH = {"map": 2, "vmap": 64}
-_BATCH_BYTES = 2**31
+_BATCH_BYTES = {"map": 2**31, "vmap": 2**35}
 
 
 @dataclass(frozen=True)
 class Retry:
-    """What to change for a molecule that did not converge; ``core`` starts from the bare nuclei."""
+    """What to change for a molecule that did not converge; ``core`` swaps the guess for the other one."""
 
     damping: float
     level_shift: float
@@ -54,11 +56,15 @@ def label(conformers: Iterable[Conformer], settings: Settings) -> Iterator[tuple
     check_arithmetic()
     buckets: dict[Shape, list[Conformer]] = {}
     for conformer in conformers:
-        failure = reject(conformer, level) or _too_large(conformer, level)
+        failure = reject(conformer, level)
         if failure is not None:
             yield failure
             continue
         shape = shape_of(conformer.numbers, level.basis, level.functional, level.grid_level)
+        failure = _too_large(conformer, shape, level)
+        if failure is not None:
+            yield failure
+            continue
         waiting = buckets.setdefault(shape, [])
         waiting.append(conformer)
         if len(waiting) == _batch_size(shape, level, settings):
@@ -70,20 +76,20 @@ def label(conformers: Iterable[Conformer], settings: Settings) -> Iterator[tuple
 def _batch_size(shape: Shape, level: Level, settings: Settings) -> int:
     """Places in a batch: fixed by the settings and the shape, never by the memory that happens to be free."""
     wanted = settings.batch_size or _DEFAULT_BATCH[mapping()]
-    while wanted > 1 and bytes_needed(shape, _components(level), wanted) > _BATCH_BYTES:
+    while wanted > 1 and _bytes(shape, level, wanted) > _BATCH_BYTES[mapping()]:
         wanted //= 2
     return wanted
 
 
-def _components(level: Level) -> int:
-    return 4 if level.functional.needs_gradient else 1
+def _bytes(shape: Shape, level: Level, batch: int) -> int:
+    components = 4 if level.functional.needs_gradient else 1
+    return bytes_needed(shape, components, batch, at_once=batch if mapping() == "vmap" else 1)
 
 
-def _too_large(conformer: Conformer, level: Level) -> Failure | None:
-    shape = shape_of(conformer.numbers, level.basis, level.functional, level.grid_level)
-    needed, free = bytes_needed(shape, _components(level), 1), memory_available()
-    if needed > max(free, _BATCH_BYTES):
-        detail = f"{shape.n_orbitals} orbitals need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+def _too_large(conformer: Conformer, shape: Shape, level: Level) -> Failure | None:
+    needed, installed = _bytes(shape, level, 1), memory_installed()
+    if needed > installed:
+        detail = f"{shape.n_orbitals} orbitals need {needed / 1e9:.1f} GB, this machine has {installed / 1e9:.1f}"
         return fail(conformer, Reason.OUT_OF_MEMORY, detail)
     return None
 
@@ -91,22 +97,28 @@ def _too_large(conformer: Conformer, level: Level) -> Failure | None:
 def _label_batch(
     conformers: list[Conformer], shape: Shape, level: Level, settings: Settings
 ) -> Iterator[tuple[Conformer, Label] | Failure]:
-    systems = [System(np.asarray(c.numbers, dtype=np.int64), c.positions) for c in conformers]
-    prepared = [prepare(s, shape, level.basis, level.functional, level.grid_level) for s in systems]
-    if settings.guess == "core":
-        prepared = [_from_core(p) for p in prepared]
+    ready: list[tuple[Conformer, System, Prepared]] = []
+    for conformer in conformers:
+        system = System(np.asarray(conformer.numbers, dtype=np.int64), conformer.positions)
+        try:
+            with first_time(("prepare", "kernels")), first_time(("prepare", shape)):
+                one = prepare(system, shape, level.basis, level.functional, level.grid_level)
+        except (ValueError, ArithmeticError, IndexError, np.linalg.LinAlgError) as error:
+            # a defect that one molecule brings to light must not cost its neighbours their labels
+            yield fail(conformer, Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
+            continue
+        ready.append((conformer, system, _from_core(one) if settings.guess == "core" else one))
+    if not ready:
+        return
     options = Options(settings.conv_energy, settings.conv_gradient, settings.max_cycles)
-    solutions = _solve(prepared, shape, level, settings, options)
-    for conformer, system, one, solution in zip(conformers, systems, prepared, solutions, strict=True):
-        cycles = int(solution.cycles)
+    solutions = _solve([one for _, _, one in ready], shape, level, settings, options)
+    for (conformer, system, one), first in zip(ready, solutions, strict=True):
+        solution, cycles = first, int(first.cycles)
         for retry in RETRIES:
             if solution.converged:
                 break
-            options = Options(
-                settings.conv_energy, settings.conv_gradient, retry.cycles, retry.damping, retry.level_shift
-            )
-            (solution,) = _solve([_from_core(one) if retry.core else one], shape, level, settings, options)
-            cycles += int(solution.cycles)
+            solution, spent = _retry(one, retry, shape, level, settings)
+            cycles += spent
         if not solution.converged:
             detail = (
                 f"{cycles} cycles in {1 + len(RETRIES)} attempts; orbital gradient {float(solution.gradient):.1e} Ha"
@@ -116,10 +128,38 @@ def _label_batch(
         yield conformer, _to_label(system, one, solution, cycles, level, settings)
 
 
+def _retry(prepared: Prepared, retry: Retry, shape: Shape, level: Level, settings: Settings) -> tuple[Solution, int]:
+    """One more attempt, and its number of cycles.
+
+    What a level shift has steadied counts only when it also stands without: with the shift, a determinant whose
+    occupied orbitals are not the lowest could pass for converged.
+    """
+    if retry.core:
+        other = _from_core if settings.guess == "atoms" else partial(_from_atoms, level=level)
+        prepared = other(prepared)
+    thresholds = settings.conv_energy, settings.conv_gradient
+    options = Options(*thresholds, retry.cycles, retry.damping, retry.level_shift)
+    (steadied,) = _solve([prepared], shape, level, settings, options)
+    if not steadied.converged:
+        return steadied, int(steadied.cycles)
+    warm = _with_guess(prepared, np.asarray(steadied.density))
+    (plain,) = _solve([warm], shape, level, settings, Options(*thresholds, max(settings.max_cycles, 20)))
+    return plain, int(steadied.cycles) + int(plain.cycles)
+
+
+def _with_guess(prepared: Prepared, density: np.ndarray) -> Prepared:
+    return replace(prepared, problem=prepared.problem._replace(guess=density))
+
+
 def _from_core(prepared: Prepared) -> Prepared:
-    """No density at all as the first guess: the first Fock matrix is then the core Hamiltonian."""
-    guess = np.zeros_like(prepared.problem.guess)
-    return Prepared(prepared.problem._replace(guess=guess), prepared.one_electron, prepared.orbital_atom)
+    problem = prepared.problem
+    core, overlap = np.asarray(problem.core), np.asarray(problem.overlap)
+    return _with_guess(prepared, core_guess(core, overlap, int(problem.n_real), int(problem.n_occupied)))
+
+
+def _from_atoms(prepared: Prepared, level: Level) -> Prepared:
+    numbers = prepared.numbers
+    return _with_guess(prepared, superposition_of_atoms(numbers, level.basis, prepared.problem.overlap.shape[-1]))
 
 
 def _solve(

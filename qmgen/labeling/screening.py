@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from qmgen.constants import BOHR_TO_ANGSTROM
+from qmgen.dft.exchange_correlation import BLOCK
 from qmgen.dft.prepare import Shape
 from qmgen.labeling.level import Level
 from qmgen.molecules.types import Conformer, Failure, Reason
@@ -40,19 +41,22 @@ def fail(conformer: Conformer, reason: Reason, detail: str) -> Failure:
     return Failure(conformer.molecule_id, conformer.conformer_id, conformer.name, conformer.smiles, reason, detail)
 
 
-def bytes_needed(shape: Shape, components: int, batch: int) -> int:
-    """Peak memory of a batch: integrals while they are made, supermatrices in flight, orbital values on the grid."""
+def bytes_needed(shape: Shape, components: int, batch: int, at_once: int) -> int:
+    """Peak memory of a batch: integrals while they are made, supermatrices in flight, orbital values on the grid.
+
+    ``at_once`` is how many molecules hold their grid at the same time (1 under ``map``, all under ``vmap``).
+    """
     pairs = shape.n_orbitals * (shape.n_orbitals + 1) // 2
-    grid = shape.n_blocks * 1024 * components * shape.n_orbitals
-    return 8 * ((3 + 2 * batch) * pairs * pairs + 2 * grid)
+    grid = shape.n_blocks * BLOCK * components * shape.n_orbitals
+    return 8 * ((3 + 2 * batch) * pairs * pairs + 2 * at_once * grid)
 
 
-def memory_available() -> int:
-    """Bytes the system can still give without swapping; very large where it does not tell."""
+def memory_installed() -> int:
+    """Bytes of memory of this machine, so that a row does not depend on what else runs; very large where unknown."""
     try:
         with open("/proc/meminfo") as lines:
             for line in lines:
-                if line.startswith("MemAvailable:"):
+                if line.startswith("MemTotal:"):
                     return int(line.split()[1]) * 1024
     except OSError:
         pass

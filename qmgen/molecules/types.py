@@ -27,6 +27,7 @@ class Reason(StrEnum):
     NO_VIRTUAL_ORBITAL = "no_virtual_orbital"
     NOT_CONVERGED = "not_converged"
     OUT_OF_MEMORY = "out_of_memory"
+    INTERNAL_ERROR = "internal_error"
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,6 @@ def test_diis_of_a_degenerate_history_is_finite() -> None:
             assert np.abs(np.asarray(combined - fock)).max() < 1e-6
 
 
-@pytest.mark.xfail(reason="an error of exactly zero in the history, as of a zero density, gives NaN")
 def test_diis_after_an_error_of_exactly_zero_is_finite() -> None:
     rng = np.random.default_rng(3)
     state, combined = extrapolate(init_diis(8, 4, jnp.zeros(()).dtype), jnp.eye(4), jnp.zeros((4, 4)))
@@ -180,19 +179,15 @@ def test_both_thresholds_count() -> None:
     loose, _ = run(system, level, Options(conv_energy=1e9, conv_gradient=1e9))
     by_gradient, _ = run(system, level, Options(conv_energy=1e9, conv_gradient=1e-3))
     by_energy, _ = run(system, level, Options(conv_energy=1e-3, conv_gradient=1e9))
-    assert loose.cycles == 1
+    assert loose.cycles == 2  # the first density has no energy before it to be compared with
     assert 1 < by_gradient.cycles < default.cycles and by_gradient.gradient < 1e-3
     assert 1 < by_energy.cycles < default.cycles
     assert abs(by_energy.energy - by_energy.previous_energy) < 1e-3
 
 
-#: two Fock matrices mixed before DIIS no longer belong to the error stored beside them
-DAMPING_ALONE = pytest.mark.xfail(reason="damping without a level shift makes DIIS diverge (formaldehyde)")
-
-
 @pytest.mark.parametrize(
     ("damping", "level_shift"),
-    [pytest.param(0.5, 0.0, marks=DAMPING_ALONE), (0.0, 0.3), (0.3, 0.3), (0.5, 0.5), (0.7, 1.0)],
+    [(0.5, 0.0), (0.0, 0.3), (0.3, 0.3), (0.5, 0.5), (0.7, 1.0)],
 )
 def test_damping_and_level_shift_reach_the_same_energy(damping: float, level_shift: float) -> None:
     system, level = make_system(*MOLECULES["formaldehyde"]), Level("b3lyp5", "sto-3g", 0)

@@ -1,0 +1,32 @@
+"""First guesses, also where the minimal basis has more or fewer shells than the atom has occupied ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from qmgen.dft.basis import load_basis
+from qmgen.dft.guess import atomic_density
+from qmgen.dft.integrals.one_electron import one_electron_integrals
+from qmgen.dft.integrals.pairs import pair_classes
+from qmgen.errors import UsageError
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 6, 9, 11, 15, 17, 18, 19, 20])
+def test_an_atom_has_all_its_electrons(number: int) -> None:
+    basis = load_basis("3-21g")
+    density = atomic_density(number, basis)
+    numbers, positions = np.array([number]), np.zeros((1, 3))
+    overlap = one_electron_integrals(pair_classes(numbers, positions, basis), numbers, positions, len(density)).overlap
+    # rounding of a sum of up to 20 electrons; primitive pairs left out matter below 1e-12
+    assert abs((np.asarray(overlap) * density).sum() - number) < 1e-9
+
+
+@pytest.mark.parametrize("name", ["lanl2dz", "gth-szv"])
+def test_sets_for_effective_core_potentials_are_refused_or_reduced(name: str) -> None:
+    """With all electrons in, such a set gives energies that are wrong by tens of Hartree."""
+    try:
+        elements = load_basis(name).elements
+    except UsageError:
+        return
+    assert not elements & {11, 14, 17, 35}
