@@ -7,7 +7,7 @@ import os
 import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -91,7 +91,7 @@ def _from_environment(model: type[CommandConfig], environment: Mapping[str, str]
         if not text:
             continue
         annotation: Any = field.annotation
-        if annotation in (list[str], str, Path) or Path in get_args(annotation) or str in get_args(annotation):
+        if annotation == list[str] or _plain_types(annotation) & {str, Path}:
             values[key] = text.split(os.pathsep) if annotation == list[str] else text
             continue
         try:
@@ -99,6 +99,14 @@ def _from_environment(model: type[CommandConfig], environment: Mapping[str, str]
         except ValidationError as error:
             raise UsageError(_line({**error.errors()[0], "loc": (key,)}, {key: _variable(key)})) from None
     return values
+
+
+def _plain_types(annotation: Any) -> set[Any]:
+    """The types an annotation is made of, through unions and ``Annotated``: those that take a text as it is matter."""
+    if get_origin(annotation) is Annotated:
+        return _plain_types(get_args(annotation)[0])
+    inner = get_args(annotation)
+    return set().union(*map(_plain_types, inner)) if inner else {annotation}
 
 
 def _variable(key: str) -> str:

@@ -162,8 +162,8 @@ def solve(functional: Functional, problem: Problem, options: Options) -> Solutio
     state = jax.lax.while_loop(unfinished, step, start)
     levels = jnp.linalg.eigvalsh(orthogonaliser @ (state.fock + shelf) @ orthogonaliser)
     return Solution(
-        energy=state.energy,
-        previous_energy=state.previous_energy,
+        energy=jnp.where(state.cycles > 0, state.energy, 0.0),
+        previous_energy=jnp.where(state.cycles > 0, state.previous_energy, 0.0),
         orbital_energies=levels,
         density=state.evaluated,
         gradient=state.gradient,

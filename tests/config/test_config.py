@@ -142,3 +142,9 @@ def test_the_other_commands() -> None:
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.toml")), ids=lambda file: file.name)
 def test_the_configurations_that_ship_are_valid(file: Path) -> None:
     resolve(GenerateConfig, file, {}, {})
+
+
+def test_every_command_takes_its_folder_from_the_environment() -> None:
+    for model in (ValidateConfig, BenchConfig):
+        required = {"directory": Path("corpus")} if "directory" in model.model_fields else {}
+        assert resolve(model, None, required, {"QMGEN_OUT": "elsewhere"}).out == Path("elsewhere")
