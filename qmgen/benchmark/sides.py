@@ -7,6 +7,7 @@ converged label has none.
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -46,6 +47,8 @@ class Qmgen:
 
     def __init__(self, setup: Setup) -> None:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(setup.cache)
+        if jax := sys.modules.get("jax"):  # imported already: it has read the environment
+            jax.config.update("jax_compilation_cache_dir", str(setup.cache))
         setup.stages.load("prepare")()
         self._label = setup.stages.load("label")
         self._settings = setup.settings

@@ -77,6 +77,8 @@ def from_smiles(molecule_id: int, text: str, name: str) -> Molecule | Failure:
         return failure(molecule_id, name, "", Reason.UNREADABLE, "no SMILES")
     if not (text.isascii() and text.isprintable()):  # RDKit reads up to such a character, and says nothing
         return failure(molecule_id, name, text, Reason.UNREADABLE, "not a SMILES: it holds characters beyond ASCII")
+    if " " in text:  # RDKit takes what follows for a name
+        return failure(molecule_id, name, text, Reason.UNREADABLE, "not a SMILES: it holds a space")
     with quiet_chem() as chem:
         mol = chem.MolFromSmiles(text)
         if mol is None:

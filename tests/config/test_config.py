@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qmgen.config import BenchConfig, GenerateConfig, ValidateConfig, resolve
+from qmgen.config import BenchConfig, CommandConfig, GenerateConfig, ValidateConfig, resolve
 from qmgen.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,6 +137,16 @@ def test_the_other_commands() -> None:
     assert resolve(BenchConfig, None, {}, {}).molecules == []
     with pytest.raises(UsageError, match="no corpus directory"):
         resolve(ValidateConfig, None, {}, {})
+
+
+@pytest.mark.parametrize("model", [GenerateConfig, ValidateConfig, BenchConfig])
+def test_every_setting_of_every_command_can_come_from_the_environment(model: type[CommandConfig]) -> None:
+    given = {"directory": "corpus", "out": "there", "molecules": "a.smi", "guess": "core", "precision": "float64"}
+    text = {key: given.get(key, "1") for key in model.model_fields}
+    text |= {key: "0.25" for key in text if key.endswith("_fraction")}
+    found = resolve(model, None, {}, {f"QMGEN_{key.upper()}": value for key, value in text.items()})
+    assert found.model_dump()["out"] == Path("there")
+    assert all(getattr(found, key) is not None for key in text)
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.toml")), ids=lambda file: file.name)

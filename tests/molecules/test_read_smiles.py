@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qmgen.errors import UsageError
+from qmgen.molecules.entries import from_smiles
 from qmgen.molecules.readers import read_molecules
 from qmgen.molecules.types import Failure, Molecule, Reason
 
@@ -129,3 +130,10 @@ def test_reading_is_a_stream(tmp_path):
     path.write_text("C\n" * 300_000)
     entries = read_molecules(path)
     assert [next(entries).molecule_id for _ in range(3)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("text", ["CC O", "C C.O"])
+def test_a_space_ends_no_smiles_in_silence(text: str) -> None:
+    """RDKit reads up to the space: the label would belong to another molecule."""
+    entry = from_smiles(0, text, "")
+    assert isinstance(entry, Failure) and entry.reason is Reason.UNREADABLE
