@@ -5,6 +5,7 @@ P. Pulay, Chem. Phys. Lett. 73, 393 (1980); J. Comput. Chem. 3, 556 (1982).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -14,20 +15,30 @@ Array = jax.Array
 
 
 class DiisState(NamedTuple):
-    """Ring buffers of Fock matrices and errors, both (m, n, n), and the number stored so far."""
+    """Ring buffers of Fock matrices, errors and densities, all (m, n, n), and the number stored so far."""
 
     focks: Array
     errors: Array
+    densities: Array
     stored: Array
 
 
 def init_diis(space: int, n: int, dtype: jnp.dtype) -> DiisState:
     empty = jnp.zeros((space, n, n), dtype)
-    return DiisState(empty, empty, jnp.asarray(0))
+    return DiisState(empty, empty, empty, jnp.asarray(0))
 
 
-def extrapolate(state: DiisState, fock: Array, error: Array) -> tuple[DiisState, Array]:
-    """Store (fock, error) and return the combination of stored Fock matrices with the least error.
+def shift(state: DiisState, change: Array, error_of: Callable[[Array, Array], Array]) -> DiisState:
+    """The history as it would be had every Fock matrix been larger by ``change``: errors are computed anew.
+
+    ``error_of(fock, density)`` is linear in the Fock matrix; densities do not change.
+    """
+    focks = state.focks + change
+    return state._replace(focks=focks, errors=jax.vmap(error_of)(focks, state.densities))
+
+
+def extrapolate(state: DiisState, fock: Array, error: Array, density: Array) -> tuple[DiisState, Array]:
+    """Store (fock, error, density) and return the combination of stored Fock matrices with the least error.
 
     The linear system is solved by its eigenvectors, small eigenvalues left out, so that a degenerate history gives a
     poorer step, never a NaN.
@@ -36,7 +47,8 @@ def extrapolate(state: DiisState, fock: Array, error: Array) -> tuple[DiisState,
     slot = state.stored % space
     focks = jax.lax.dynamic_update_index_in_dim(state.focks, fock, slot, 0)
     errors = jax.lax.dynamic_update_index_in_dim(state.errors, error, slot, 0)
-    state = DiisState(focks, errors, state.stored + 1)
+    densities = jax.lax.dynamic_update_index_in_dim(state.densities, density, slot, 0)
+    state = DiisState(focks, errors, densities, state.stored + 1)
     used = jnp.arange(space) < state.stored
     flat = errors.reshape(space, -1)
     products = flat @ flat.T

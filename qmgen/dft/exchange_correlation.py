@@ -10,11 +10,13 @@ neither compilation nor time depends on the longest molecule a shape allows for.
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 
 from qmgen.dft.functionals import Functional, exchange_correlation
-from qmgen.dft.orbital_values import OrbitalTable, orbital_values
+from qmgen.dft.orbital_values import OrbitalTable, fill_values
 
 Array = jax.Array
 
@@ -22,30 +24,38 @@ Array = jax.Array
 BLOCK = 1024
 
 
-def values_on_grid(table: OrbitalTable, positions: Array, points: Array, n_blocks: Array, gradient: bool) -> Array:
-    """Orbital values (b, 1 or 4, n, BLOCK) of the first ``n_blocks`` blocks of ``points`` (b, BLOCK, 3); then zeros."""
-    total, n = points.shape[0], table.exponents.shape[0]
+class Quadrature(NamedTuple):
+    """Points (b, BLOCK, 3) in Bohr, weights (b, BLOCK) in Bohr^3, zero for padding, and how many blocks are in use."""
+
+    points: Any
+    weights: Any
+    n_blocks: Any
+
+
+def values_on_grid(table: OrbitalTable, positions: Array, quadrature: Quadrature, gradient: bool) -> Array:
+    """Orbital values (b, 1 or 4, n, BLOCK) in the blocks in use; then zeros."""
+    points, n_blocks = quadrature.points, quadrature.n_blocks
+    total, n = points.shape[0], table.order.shape[0]
     empty = jnp.zeros((total, 4 if gradient else 1, n, points.shape[1]), points.dtype)
 
     def fill(block: Array, out: Array) -> Array:
-        return out.at[block].set(orbital_values(table, positions, points[block], gradient))
+        return fill_values(out, block, table, positions, jnp.asarray(points)[block])
 
     return jax.lax.fori_loop(0, n_blocks, fill, empty)
 
 
 def energy_and_potential(
-    functional: Functional, values: Array, weights: Array, n_blocks: Array, density: Array
+    functional: Functional, values: Array, quadrature: Quadrature, density: Array
 ) -> tuple[Array, Array, Array]:
     """Semilocal energy (Hartree), potential matrix (n, n), and the number of electrons on the grid.
 
     Args:
         functional: closed-shell functional.
         values: (b, 1 or 4, n, BLOCK) from ``values_on_grid``.
-        weights: (b, BLOCK); zero for padding points.
-        n_blocks: how many blocks are in use.
+        quadrature: the points they belong to.
         density: (n, n) total density matrix, symmetric.
     """
-    n = density.shape[0]
+    n, weights, n_blocks = density.shape[0], quadrature.weights, quadrature.n_blocks
     components = values.shape[1]
 
     def collect(block: Array, out: Array) -> Array:

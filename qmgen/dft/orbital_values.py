@@ -1,4 +1,8 @@
-"""Atomic orbitals and their gradients at grid points."""
+"""Atomic orbitals and their gradients at grid points.
+
+Functions of one shell share exponents, hence exponentials: orbitals are evaluated shell by shell, and stand in the order
+of the shells (``OrbitalTable.order``), all of one kind together.
+"""
 
 from __future__ import annotations
 
@@ -9,28 +13,37 @@ import jax.numpy as jnp
 import numpy as np
 
 from qmgen.dft.basis import Basis
-from qmgen.dft.integrals.hermite import hermite_indices
-from qmgen.dft.integrals.shells import KINDS, functions_of, shell_tables
+from qmgen.dft.integrals.shells import functions_of, shell_orbitals
+from qmgen.dft.materialise import materialise
 
 Array = jax.Array
 
-#: enough for the highest momentum among the kinds of shells
-MONOMIALS = hermite_indices(max(max(kind) for kind in KINDS))
+#: angular momenta of shells, each of which has a loop of its own
+GRID_KINDS: tuple[tuple[int, ...], ...] = ((0,), (0, 1), (1,))
 
 
-class OrbitalTable(NamedTuple):
-    """One row per orbital; rows of padding have zero coefficients.
+class ShellTable(NamedTuple):
+    """Shells of one kind, padded to m.
 
     Attributes:
-        atom: (n,) int32.
-        angular: (n, M) coefficients over the monomials x^i y^j z^k of ``MONOMIALS``.
-        exponents, coefficients: (n, K), padded with exponent 1 and coefficient 0.
+        atom: (m,) int32.
+        exponents: (m, K), padded with 1.
+        coefficients: (m, columns, K), a column per angular momentum, padded with 0.
+        first, count: () int, the row of the first shell's first function, and how many shells there are.
     """
 
     atom: Any
-    angular: Any
     exponents: Any
     coefficients: Any
+    first: Any
+    count: Any
+
+
+class OrbitalTable(NamedTuple):
+    """One ``ShellTable`` per kind of ``GRID_KINDS``, and the orbital of each row: ``order`` (n,) int32, padding last."""
+
+    shells: tuple[ShellTable, ...]
+    order: Any
 
 
 def contraction_length(basis: Basis) -> int:
@@ -38,61 +51,87 @@ def contraction_length(basis: Basis) -> int:
 
 
 def orbital_table(numbers: np.ndarray, basis: Basis, n_orbitals: int) -> OrbitalTable:
-    """The orbitals of a molecule as flat tables of ``n_orbitals`` rows."""
-    depth = contraction_length(basis)
-    atom = np.zeros(n_orbitals, dtype=np.int32)
-    angular = np.zeros((n_orbitals, len(MONOMIALS)))
-    exponents, coefficients = np.ones((n_orbitals, depth)), np.zeros((n_orbitals, depth))
-    for kind, table in zip(KINDS, shell_tables(numbers, basis), strict=True):
-        ends = np.searchsorted(table.shell, np.arange(len(table.atom) + 1))
-        for f, (column, xyz) in enumerate(functions_of(kind)):
-            for shell, row in enumerate(table.orbitals[:, f]):
-                if row < 0:
-                    continue
-                cut = slice(ends[shell], ends[shell + 1])
-                length = ends[shell + 1] - ends[shell]
-                atom[row] = table.atom[shell]
-                angular[row, MONOMIALS.index(xyz)] = 1.0
-                exponents[row, :length] = table.exponents[cut]
-                coefficients[row, :length] = table.coefficients[cut, column]
-    return OrbitalTable(atom, angular, exponents, coefficients)
+    """The shells of a molecule of ``numbers`` (A,), padded so that any mixture of kinds fits in ``n_orbitals``."""
+    depth, tables, order = contraction_length(basis), [], []
+    placed = shell_orbitals(numbers, basis)
+    for kind in GRID_KINDS:
+        capacity = -(-n_orbitals // len(functions_of(kind)))
+        atom, exponents = np.zeros(capacity, np.int32), np.ones((capacity, depth))
+        coefficients, first, count = np.zeros((capacity, len(kind), depth)), len(order), 0
+        for owner, shell, orbitals in placed:
+            if shell.momenta == kind:
+                length = len(shell.exponents)
+                atom[count], exponents[count, :length] = owner, shell.exponents
+                coefficients[count, :, :length] = shell.coefficients.T
+                order += orbitals
+                count += 1
+        tables.append(ShellTable(atom, exponents, coefficients, first, count))
+    order += range(len(order), n_orbitals)
+    return OrbitalTable(tuple(tables), np.array(order, np.int32))
 
 
 def orbital_values(table: OrbitalTable, positions: Array, points: Array, gradient: bool) -> Array:
-    """Values at ``points`` (g, 3): (1 or 4, n, g), the value first, then its x, y, z derivatives.
+    """Values at ``points`` (g, 3): (1 or 4, n, g), the value first, then its x, y, z derivatives; rows as ``order``."""
+    out = jnp.zeros((1, 4 if gradient else 1, table.order.shape[0], points.shape[0]), points.dtype)
+    return fill_values(out, 0, table, positions, points)[0]
+
+
+def fill_values(out: Array, block: Array | int, table: OrbitalTable, positions: Array, points: Array) -> Array:
+    """``out`` (b, 1 or 4, n, g), zero so far, with the values at ``points`` (g, 3) in its place ``block``.
 
     phi = Y(x, y, z) R(r^2) about the orbital's atom, Y a polynomial, so that d phi/dx = dY/dx R + x Y S with
     S = 2 R' = -2 sum_k a_k c_k exp(-a_k r^2).
     """
-    centers = positions[table.atom]
-    xyz = [points[None, :, d] - centers[:, d, None] for d in range(3)]
-    r2 = xyz[0] * xyz[0] + xyz[1] * xyz[1] + xyz[2] * xyz[2]
-
-    def add_primitive(k: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
-        a, c = (jax.lax.dynamic_index_in_dim(x, k, 1) for x in (table.exponents, table.coefficients))
-        term = c * jnp.exp(-a * r2)
-        return sums[0] + term, sums[1] - 2.0 * a * term
-
-    nothing = jnp.zeros_like(r2)
-    radial, slope = jax.lax.fori_loop(0, table.exponents.shape[1], add_primitive, (nothing, nothing))
-    polynomial = _polynomial(table.angular, xyz, None)
-    rows = [polynomial * radial]
-    if gradient:
-        rows += [_polynomial(table.angular, xyz, d) * radial + xyz[d] * polynomial * slope for d in range(3)]
-    return jnp.stack(rows)
+    for kind, shells in zip(GRID_KINDS, table.shells, strict=True):
+        out = _fill(out, block, kind, shells, positions, points)
+    return out
 
 
-def _polynomial(coefficients: Array, xyz: list[Array], derivative: int | None) -> Array:
-    """sum_m c_m x^i y^j z^k, or its derivative along one direction: (n, g)."""
-    total = jnp.zeros_like(xyz[0])
-    for m, powers in enumerate(MONOMIALS):
-        factor, left = 1, list(powers)
-        if derivative is not None:
-            factor, left[derivative] = left[derivative], left[derivative] - 1
-        if factor:
-            term = factor * coefficients[:, m, None]
-            for x, n in zip(xyz, left, strict=True):
-                for _ in range(n):
-                    term = term * x
-            total = total + term
-    return total
+def _fill(
+    out: Array, block: Array | int, kind: tuple[int, ...], shells: ShellTable, positions: Array, points: Array
+) -> Array:
+    functions = functions_of(kind)
+
+    def one_shell(i: Array, out: Array) -> Array:
+        center = positions[jnp.asarray(shells.atom)[i]]
+        xyz = [points[:, d] - center[d] for d in range(3)]
+        a, c = jnp.asarray(shells.exponents)[i], jnp.asarray(shells.coefficients)[i]
+
+        def exponentials() -> Array:
+            r2 = xyz[0] * xyz[0] + xyz[1] * xyz[1] + xyz[2] * xyz[2]
+            return jnp.exp(-a[:, None] * r2)
+
+        terms = materialise(exponentials, a[0] > 0.0)
+        radial = [_weighted(c[column], terms) for column in range(len(kind))]
+        slope = [_weighted(-2.0 * a * c[column], terms) for column in range(len(kind))]
+        first = shells.first + len(functions) * i
+        # row by row: a stack of all rows is one scalar loop to XLA (measured: 2.4 times slower)
+        for f, (column, powers) in enumerate(functions):
+            value = _monomial(powers, xyz, None)
+            rows = [value * radial[column]]
+            rows += [
+                _monomial(powers, xyz, d) * radial[column] + xyz[d] * value * slope[column]
+                for d in range(out.shape[1] - 1)
+            ]
+            for component, row in enumerate(rows):
+                out = jax.lax.dynamic_update_slice(out, row[None, None, None], (block, component, first + f, 0))
+        return out
+
+    return jax.lax.fori_loop(0, shells.count, one_shell, out)
+
+
+def _weighted(weights: Array, terms: Array) -> Array:
+    """sum_k w_k t_k: (K,), (K, g) -> (g,)."""
+    return sum((weights[k] * terms[k] for k in range(1, terms.shape[0])), weights[0] * terms[0])
+
+
+def _monomial(powers: tuple[int, int, int], xyz: list[Array], derivative: int | None) -> Array:
+    """x^i y^j z^k, or its derivative along one direction: (g,)."""
+    factor, left = 1, list(powers)
+    if derivative is not None:
+        factor, left[derivative] = left[derivative], max(left[derivative] - 1, 0)
+    value = jnp.full_like(xyz[0], factor)
+    for x, n in zip(xyz, left, strict=True):
+        for _ in range(n if factor else 0):
+            value = value * x
+    return value

@@ -6,6 +6,7 @@ coefficients, points without weight) changes no number.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,19 +15,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from qmgen.dft.basis import Basis
-from qmgen.dft.exchange_correlation import BLOCK
+from qmgen.dft.exchange_correlation import BLOCK, Quadrature
 from qmgen.dft.fock import supermatrix
 from qmgen.dft.functionals import Functional
-from qmgen.dft.grid import molecular_grid, partition_weights, points_count, size_adjustments
+from qmgen.dft.grid import SKETCH, atomic_grid, molecular_grid, partition_weights, points_count, size_adjustments
 from qmgen.dft.guess import superposition_of_atoms
 from qmgen.dft.integrals.one_electron import OneElectron, one_electron_integrals
 from qmgen.dft.integrals.pairs import pair_classes
+from qmgen.dft.integrals.shells import orbital_atoms
 from qmgen.dft.integrals.two_electron import repulsion_integrals
 from qmgen.dft.orbital_values import orbital_table
 from qmgen.dft.scf import Problem
 
 Array = jax.Array
 
+#: the level of the coarse grid on which most cycles are made
+COARSE_LEVEL = SKETCH
+_COMMON = (1, 6, 7, 8, 9)
 #: points per call of the partition kernel
 _GRID_CHUNK = 8 * BLOCK
 #: points with less weight (Bohr^3) add under 1e-11 Ha in all, even beside a nucleus (density 1e3, 1e4 such points)
@@ -35,11 +40,12 @@ _WEIGHT_THRESHOLD = 1e-18
 
 @dataclass(frozen=True, order=True)
 class Shape:
-    """Static sizes: orbitals, atoms and blocks of grid points, each padded."""
+    """Static sizes, each padded: orbitals, atoms, blocks of points of the asked grid and of the coarse one (0: none)."""
 
     n_orbitals: int
     n_atoms: int
     n_blocks: int
+    n_coarse: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,14 @@ class Prepared:
 def shape_of(numbers: np.ndarray, basis: Basis, functional: Functional, grid_level: int) -> Shape:
     """The smallest shape that holds a molecule: orbitals in steps of 8, atoms of 16, blocks of two to an octave."""
     blocks = -(-points_count(numbers, grid_level) // BLOCK) if functional.pieces else 1
-    quantum = max(1, 2 ** ((blocks - 1).bit_length() - 2)) if blocks > 1 else 1
-    return Shape(_up(basis.n_orbitals(numbers), 8), _up(len(numbers), 16), _up(blocks, quantum))
+    fine = _up(blocks, max(1, 2 ** ((blocks - 1).bit_length() - 2)) if blocks > 1 else 1)
+    coarse = 0
+    if functional.pieces and grid_level > COARSE_LEVEL:
+        # what no mixture of these elements can exceed: a function of the fine blocks, so that there are no more shapes
+        elements = {*numbers.tolist(), *_COMMON} - {0}
+        share = max(len(atomic_grid(z, COARSE_LEVEL).weights) / len(atomic_grid(z, grid_level).weights) for z in elements)
+        coarse = math.ceil(fine * share)
+    return Shape(_up(basis.n_orbitals(numbers), 8), _up(len(numbers), 16), fine, coarse)
 
 
 def _up(n: int, step: int) -> int:
@@ -88,7 +100,8 @@ def prepare(system: System, shape: Shape, basis: Basis, functional: Functional, 
     one = one_electron_integrals(classes, numbers, xyz, shape.n_orbitals)
     repulsion = repulsion_integrals(classes, xyz, shape.n_orbitals)
     table = orbital_table(system.numbers, basis, shape.n_orbitals)
-    points, weights, n_blocks = _grid(system, numbers, xyz, shape, functional, grid_level)
+    grid = _grid(system, numbers, xyz, shape.n_blocks, functional, grid_level)
+    coarse = _grid(system, numbers, xyz, shape.n_coarse, functional, COARSE_LEVEL) if shape.n_coarse else None
     problem = Problem(
         overlap=one.overlap,
         core=one.kinetic + one.nuclear,
@@ -99,11 +112,11 @@ def prepare(system: System, shape: Shape, basis: Basis, functional: Functional, 
         guess=superposition_of_atoms(system.numbers, basis, shape.n_orbitals),
         table=table,
         positions=positions,
-        points=points,
-        weights=weights,
-        n_blocks=n_blocks,
+        grid=grid,
+        coarse=coarse,
     )
-    return Prepared(problem, one, np.asarray(table.atom), system.numbers)
+    atoms = orbital_atoms(system.numbers, basis, shape.n_orbitals)
+    return Prepared(problem, one, atoms, system.numbers)
 
 
 def nuclear_repulsion(system: System) -> float:
@@ -114,11 +127,11 @@ def nuclear_repulsion(system: System) -> float:
 
 
 def _grid(
-    system: System, numbers: np.ndarray, positions: Array, shape: Shape, functional: Functional, level: int
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Points (b, BLOCK, 3) and weights (b, BLOCK), those without weight left out, and the number of blocks in use."""
+    system: System, numbers: np.ndarray, positions: Array, n_blocks: int, functional: Functional, level: int
+) -> Quadrature:
+    """The quadrature of a level in ``n_blocks`` blocks, points without weight left out."""
     if not functional.pieces:
-        return np.zeros((shape.n_blocks, BLOCK, 3)), np.zeros((shape.n_blocks, BLOCK)), 0
+        return Quadrature(np.zeros((n_blocks, BLOCK, 3)), np.zeros((n_blocks, BLOCK)), 0)
     points, owner, atomic = molecular_grid(system.numbers, system.positions, level)
     adjust = np.zeros((len(numbers), len(numbers)))
     a = len(system.numbers)
@@ -134,9 +147,10 @@ def _grid(
     weights = np.concatenate([np.asarray(f) for f in fractions])[: len(points)] * atomic
     keep = np.abs(weights) > _WEIGHT_THRESHOLD  # Lebedev rules of 74 and 266 points have negative ones
     points, weights = points[keep], weights[keep]
-    out_points, out_weights = np.zeros((shape.n_blocks * BLOCK, 3)), np.zeros(shape.n_blocks * BLOCK)
+    out_points, out_weights = np.zeros((n_blocks * BLOCK, 3)), np.zeros(n_blocks * BLOCK)
     out_points[: len(points)], out_weights[: len(points)] = points, weights
-    return out_points.reshape(-1, BLOCK, 3), out_weights.reshape(-1, BLOCK), -(-len(points) // BLOCK)
+    used = -(-len(points) // BLOCK)
+    return Quadrature(out_points.reshape(-1, BLOCK, 3), out_weights.reshape(-1, BLOCK), used)
 
 
 @jax.jit

@@ -1,10 +1,15 @@
 """The self-consistent field of one closed-shell molecule, as an iterative solver with an explicit state.
 
-    state = init(problem)
-    while not done: state = step(state)          at most ``max_cycles`` Fock builds
-    solution = finish(state)
+A cycle is one Fock build. Most are made on a coarse grid; the asked grid is visited only to correct it:
 
-A cycle is one Fock build. It stops when, for one and the same density, both |E - E_previous| < conv_energy and the
+    model Fock matrix      F(D) = h + G D + V_coarse(D) + Delta
+    a visit at D           Delta = V_fine(D) - V_coarse(D), so that the model is exact at D
+
+Between visits DIIS solves the model; Delta hardly depends on the density, so that each visit finds the orbital
+gradient smaller by two to three orders of magnitude (a quasi-Newton method whose Jacobian is that of the coarse grid).
+Fixed point, energy and all that is reported are those of the asked grid. Without a coarse grid every cycle is a visit.
+
+It stops at a visit, when for one and the same density both |E - E of the visit before| < conv_energy and the
 orbital gradient < conv_gradient. The orbital gradient is the norm of dE/d(rotation) = 2 F_ai over all occupied i and
 virtual a, which is the Frobenius norm of X^T (FDS - SDF) X divided by sqrt(2); PySCF uses the same.
 Failure is a value: ``converged`` is False.
@@ -12,13 +17,14 @@ Failure is a value: ``converged`` is False.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from qmgen.dft.diis import DiisState, extrapolate, init_diis
-from qmgen.dft.exchange_correlation import energy_and_potential, values_on_grid
+from qmgen.dft.diis import DiisState, extrapolate, init_diis, shift
+from qmgen.dft.exchange_correlation import Quadrature, energy_and_potential, values_on_grid
 from qmgen.dft.fock import pack_density, unpack_symmetric
 from qmgen.dft.functionals import Functional
 from qmgen.dft.orbital_values import OrbitalTable
@@ -28,10 +34,14 @@ Array = jax.Array
 DIIS_SPACE = 8
 #: orbital energy of padding, above any real virtual level of a valence basis (Hartree)
 PADDING_LEVEL = 1e3
+#: the model is solved to this orbital gradient before the first visit: further would be lost on the grid's error
+FIRST_VISIT = 3e-2
+#: and then to this fraction of the gradient found at the visit before, which is what a visit gains
+GAIN = 3e-3
 
 
 class Problem(NamedTuple):
-    """Everything the iterations need; n orbitals (padded), b blocks of grid points. Hartree, Bohr.
+    """Everything the iterations need; n orbitals (padded). Hartree, Bohr.
 
     Attributes:
         overlap, core: (n, n) S and T + V; padding zero.
@@ -40,7 +50,8 @@ class Problem(NamedTuple):
         n_occupied, n_real: () int, doubly occupied orbitals and unpadded ones.
         guess: (n, n) density.
         table, positions: the orbitals as functions of space.
-        points, weights: (b, BLOCK, 3), (b, BLOCK); n_blocks: () int, blocks in use.
+        grid: the asked quadrature.
+        coarse: a cheaper one, or None.
     """
 
     overlap: Any
@@ -52,9 +63,8 @@ class Problem(NamedTuple):
     guess: Any
     table: OrbitalTable
     positions: Any
-    points: Any
-    weights: Any
-    n_blocks: Any
+    grid: Quadrature
+    coarse: Quadrature | None = None
 
 
 class Options(NamedTuple):
@@ -67,24 +77,36 @@ class Options(NamedTuple):
     level_shift: Any = 0.0
 
 
-class State(NamedTuple):
+class Path(NamedTuple):
+    """Where DIIS stands: the next density, the Fock matrix that gave it, the history, cycles so far, and the last
+    orbital gradient."""
+
     density: Array
+    used: Array
+    diis: DiisState
+    cycles: Array
+    gradient: Array
+
+
+class State(NamedTuple):
+    """The path, the correction Delta (n, n), and what the last visit to the asked grid found."""
+
+    path: Path
+    correction: Array
     evaluated: Array
     fock: Array
-    used: Array
     energy: Array
     previous_energy: Array
-    gradient: Array
     electrons: Array
-    cycles: Array
+    visits: Array
     done: Array
-    diis: DiisState
 
 
 class Solution(NamedTuple):
     """Results in atomic units; orbital energies of padding are ``PADDING_LEVEL``.
 
-    ``density`` is the one whose energy is given; ``electrons`` its integral over the grid.
+    ``density`` is the one whose energy is given; ``electrons`` its integral over the grid; ``cycles`` counts Fock
+    builds on either grid, ``visits`` those on the asked one.
     """
 
     energy: Array
@@ -94,96 +116,142 @@ class Solution(NamedTuple):
     gradient: Array
     electrons: Array
     cycles: Array
+    visits: Array
     converged: Array
 
 
 def solve(functional: Functional, problem: Problem, options: Options) -> Solution:
     """Iterate to self-consistency. Pure; maps over a leading axis of ``problem``."""
     n = problem.overlap.shape[0]
+    dtype = problem.overlap.dtype
     padding = jnp.arange(n) >= problem.n_real
-    overlap = problem.overlap + jnp.diag(padding.astype(problem.overlap.dtype))
+    overlap = problem.overlap + jnp.diag(padding.astype(dtype))
     values, vectors = jnp.linalg.eigh(overlap)
     orthogonaliser = (vectors / jnp.sqrt(values)) @ vectors.T
     shelf = jnp.diag(jnp.where(padding, PADDING_LEVEL, 0.0))
-    grid = values_on_grid(problem.table, problem.positions, problem.points, problem.n_blocks, functional.needs_gradient)
+    semilocal = _semilocal(functional, problem, problem.grid)
+    model = None if problem.coarse is None else _semilocal(functional, problem, problem.coarse)
 
-    def new_density(fock: Array) -> Array:
-        _, orbitals = jnp.linalg.eigh(orthogonaliser @ (fock + shelf) @ orthogonaliser)
-        occupied = orthogonaliser @ (orbitals * (jnp.arange(n) < problem.n_occupied))
-        return 2.0 * occupied @ occupied.T
-
-    def step(state: State) -> State:
-        density = state.density
-        fock, energy, electrons = build_fock(functional, problem, grid, density)
+    def error_of(fock: Array, density: Array) -> Array:
         fds = fock @ density @ problem.overlap
-        error = orthogonaliser @ (fds - fds.T) @ orthogonaliser
-        gradient = jnp.sqrt((error * error).sum() / 2.0)
-        change = jnp.abs(energy - state.energy)
-        done = (change < options.conv_energy) & (gradient < options.conv_gradient)
-        diis, extrapolated = extrapolate(state.diis, fock, error)
+        return orthogonaliser @ (fds - fds.T) @ orthogonaliser
+
+    def advance(path: Path, fock: Array) -> Path:
+        """One DIIS step from ``path.density``, whose Fock matrix is ``fock``."""
+        density = path.density
+        error = error_of(fock, density)
+        diis, extrapolated = extrapolate(path.diis, fock, error, density)
         # damp what DIIS proposes, not what it stores: an error belongs to its own Fock matrix
-        used = jnp.where(state.cycles > 0, extrapolated + options.damping * (state.used - extrapolated), extrapolated)
+        damped = extrapolated + options.damping * (path.used - extrapolated)
+        used = jnp.where(path.cycles > 0, damped, extrapolated)
         occupied_part = problem.overlap @ density @ problem.overlap
         shifted = used + options.level_shift * (problem.overlap - 0.5 * occupied_part)
+        _, orbitals = jnp.linalg.eigh(orthogonaliser @ (shifted + shelf) @ orthogonaliser)
+        occupied = orthogonaliser @ (orbitals * (jnp.arange(n) < problem.n_occupied))
+        gradient = jnp.sqrt((error * error).sum() / 2.0)
+        return Path(2.0 * occupied @ occupied.T, used, diis, path.cycles + 1, gradient)
+
+    def solve_model(path: Path, correction: Array, target: Array) -> Path:
+        assert model is not None
+
+        def unfinished(path: Path) -> Array:
+            return (path.gradient > target) & (path.cycles < options.max_cycles - 1)
+
+        def step(path: Path) -> Path:
+            linear, _ = _linear(problem, path.density)
+            return advance(path, linear + model(path.density)[1] + correction)
+
+        # whatever the gradient was, the density is a new one: at least one step
+        return jax.lax.while_loop(unfinished, step, path._replace(gradient=jnp.asarray(jnp.inf, dtype)))
+
+    def visit(state: State) -> State:
+        path, correction = state.path, state.correction
+        if model is not None:
+            target = jnp.where(
+                state.visits == 0, FIRST_VISIT, jnp.maximum(GAIN * path.gradient, options.conv_gradient)
+            )
+            path = solve_model(path, correction, target)
+        density = path.density
+        linear, energy = _linear(problem, density)
+        exchange_correlation, potential, electrons = semilocal(density)
+        fock, energy = linear + potential, energy + exchange_correlation
+        if model is not None:
+            correction = potential - model(density)[1]
+            path = path._replace(diis=shift(path.diis, correction - state.correction, error_of))
+        path = advance(path, fock)
+        change = jnp.abs(energy - state.energy)
         return State(
-            density=new_density(shifted),
+            path=path,
+            correction=correction,
             evaluated=density,
             fock=fock,
-            used=used,
             energy=energy,
             previous_energy=state.energy,
-            gradient=gradient,
             electrons=electrons,
-            cycles=state.cycles + 1,
-            done=done,
-            diis=diis,
+            visits=state.visits + 1,
+            done=(change < options.conv_energy) & (path.gradient < options.conv_gradient),
         )
 
-    dtype = problem.overlap.dtype
-    zero, big = jnp.zeros((), dtype), jnp.asarray(jnp.inf, dtype)
+    zero, big, nothing = jnp.zeros((), dtype), jnp.asarray(jnp.inf, dtype), jnp.zeros((n, n), dtype)
     start = State(
-        density=problem.guess,
+        path=Path(problem.guess, nothing, init_diis(DIIS_SPACE, n, dtype), jnp.asarray(0), big),
+        correction=nothing,
         evaluated=problem.guess,
-        fock=jnp.zeros((n, n), dtype),
-        used=jnp.zeros((n, n), dtype),
+        fock=nothing,
         energy=big,
         previous_energy=big,
-        gradient=big,
         electrons=zero,
-        cycles=jnp.asarray(0),
+        visits=jnp.asarray(0),
         done=problem.n_occupied == 0,
-        diis=init_diis(DIIS_SPACE, n, dtype),
     )
 
     def unfinished(state: State) -> Array:
-        sane = (state.cycles == 0) | jnp.isfinite(state.energy)
-        return ~state.done & (state.cycles < options.max_cycles) & sane
+        sane = (state.visits == 0) | jnp.isfinite(state.energy)
+        return ~state.done & (state.path.cycles < options.max_cycles) & sane
 
-    state = jax.lax.while_loop(unfinished, step, start)
+    state = jax.lax.while_loop(unfinished, visit, start)
     levels = jnp.linalg.eigvalsh(orthogonaliser @ (state.fock + shelf) @ orthogonaliser)
     return Solution(
-        energy=jnp.where(state.cycles > 0, state.energy, 0.0),
-        previous_energy=jnp.where(state.cycles > 0, state.previous_energy, 0.0),
+        energy=jnp.where(state.visits > 0, state.energy, 0.0),
+        previous_energy=jnp.where(state.visits > 0, state.previous_energy, 0.0),
         orbital_energies=levels,
         density=state.evaluated,
-        gradient=state.gradient,
+        gradient=state.path.gradient,
         electrons=state.electrons,
-        cycles=state.cycles,
+        cycles=state.path.cycles,
+        visits=state.visits,
         converged=state.done & jnp.isfinite(state.energy),
     )
 
 
-def build_fock(functional: Functional, problem: Problem, grid: Array, density: Array) -> tuple[Array, Array, Array]:
-    """Fock matrix (n, n), total energy, and electrons on the grid, of a density (n, n)."""
-    n = density.shape[0]
+def build_fock(functional: Functional, problem: Problem, density: Array) -> tuple[Array, Array, Array]:
+    """Fock matrix (n, n), total energy, and electrons on the asked grid, of a density (n, n)."""
+    linear, energy = _linear(problem, density)
+    semilocal, potential, electrons = _semilocal(functional, problem, problem.grid)(density)
+    return linear + potential, energy + semilocal, electrons
+
+
+def _linear(problem: Problem, density: Array) -> tuple[Array, Array]:
+    """What is linear in the density: core Hamiltonian, Coulomb and exact exchange (n, n), and their energy."""
     packed = pack_density(density)
     two_electron = problem.supermatrix @ packed
     energy = (problem.core * density).sum() + 0.5 * packed @ two_electron + problem.nuclear_repulsion
-    fock = problem.core + unpack_symmetric(two_electron, n)
-    electrons = (problem.overlap * density).sum()
-    if functional.pieces:
-        semilocal, potential, electrons = energy_and_potential(
-            functional, grid, problem.weights, problem.n_blocks, density
-        )
-        energy, fock = energy + semilocal, fock + potential
-    return fock, energy, electrons
+    return problem.core + unpack_symmetric(two_electron, density.shape[0]), energy
+
+
+def _semilocal(
+    functional: Functional, problem: Problem, quadrature: Quadrature
+) -> Callable[[Array], tuple[Array, Array, Array]]:
+    """density -> semilocal energy, potential (n, n) and electrons, with the orbitals on the grid evaluated once."""
+    if not functional.pieces:
+        return lambda density: (jnp.zeros(()), jnp.zeros_like(density), (problem.overlap * density).sum())
+    values = values_on_grid(problem.table, problem.positions, quadrature, functional.needs_gradient)
+    order = jnp.asarray(problem.table.order)
+    inverse = jnp.argsort(order)
+
+    def evaluate(density: Array) -> tuple[Array, Array, Array]:
+        rows = density[order][:, order]
+        energy, potential, electrons = energy_and_potential(functional, values, quadrature, rows)
+        return energy, potential[inverse][:, inverse], electrons
+
+    return evaluate

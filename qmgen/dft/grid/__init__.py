@@ -5,12 +5,13 @@ weights = atomic_weights * partition_weights(points, owner, positions, size_adju
 """
 
 from qmgen.dft.grid.atomic import AtomicGrid, atomic_grid, molecular_grid, points_count
-from qmgen.dft.grid.elements import LEVELS, MAX_NUMBER, size_adjustments
+from qmgen.dft.grid.elements import LEVELS, MAX_NUMBER, SKETCH, size_adjustments
 from qmgen.dft.grid.partition import partition_weights
 
 __all__ = [
     "LEVELS",
     "MAX_NUMBER",
+    "SKETCH",
     "AtomicGrid",
     "atomic_grid",
     "molecular_grid",

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 from qmgen.dft.grid.angular import lebedev
-from qmgen.dft.grid.elements import angular_order, check_level, check_number, radial_count, treutler_scaling
+from qmgen.dft.grid.elements import SKETCH, angular_order, check_level, check_number, radial_count, treutler_scaling
 from qmgen.dft.grid.pruning import nwchem_orders
 from qmgen.dft.grid.radial import treutler_ahlrichs
 
@@ -43,7 +43,8 @@ def atomic_grid(number: int, level: int) -> AtomicGrid:
     check_level(level)
     radii, radial_weights = treutler_ahlrichs(radial_count(number, level), treutler_scaling(number))
     shell_weights = 4.0 * np.pi * radii**2 * radial_weights
-    orders = nwchem_orders(number, radii, angular_order(number, level))
+    largest = angular_order(number, level)
+    orders = np.full(len(radii), largest) if level == SKETCH else nwchem_orders(number, radii, largest)
     spheres = [lebedev(int(order)) for order in orders]
     points = np.concatenate([radius * directions for radius, (directions, _) in zip(radii, spheres)])
     weights = np.concatenate([weight * angular for weight, (_, angular) in zip(shell_weights, spheres)])
@@ -63,7 +64,7 @@ def molecular_grid(numbers: np.ndarray, positions: np.ndarray, level: int) -> tu
     Args:
         numbers: (A,) atomic numbers; 0 is padding and gets no points.
         positions: (A, 3) in Bohr.
-        level: 0 to 5.
+        level: 0 to 5, or ``SKETCH``.
 
     Returns:
         points (G, 3) float64 in Bohr, owner (G,) int32 (the index of the atom each point belongs to), and

@@ -61,6 +61,11 @@ _ANGULAR_ORDER: Final = (
     (41, 47, 47, 47, 47),
 )
 
+#: a grid of our own, for the many cycles before the last: coarser than level 0, the same sphere at every radius
+SKETCH: Final = -1
+_SKETCH_RADIAL: Final = (8, 12, 16, 24, 28)
+_SKETCH_ORDER: Final = (9, 11, 11, 15, 15)
+
 
 def check_number(number: int) -> None:
     """Raise UsageError unless the element with this atomic number has a grid."""
@@ -70,7 +75,7 @@ def check_number(number: int) -> None:
 
 def check_level(level: int) -> None:
     """Raise UsageError unless ``level`` is a grid level."""
-    if level not in LEVELS:
+    if level not in LEVELS and level != SKETCH:
         raise UsageError(f"unknown grid level {level}: use one of {', '.join(map(str, LEVELS))}")
 
 
@@ -91,12 +96,12 @@ def treutler_scaling(number: int) -> float:
 
 def radial_count(number: int, level: int) -> int:
     """Number of radial shells."""
-    return _RADIAL_COUNT[level][period(number) - 1]
+    return (_SKETCH_RADIAL if level == SKETCH else _RADIAL_COUNT[level])[period(number) - 1]
 
 
 def angular_order(number: int, level: int) -> int:
     """Algebraic order of the largest Lebedev sphere."""
-    return _ANGULAR_ORDER[level][period(number) - 1]
+    return (_SKETCH_ORDER if level == SKETCH else _ANGULAR_ORDER[level])[period(number) - 1]
 
 
 def size_adjustments(numbers: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qmgen.dft.integrals.boys import boys
+from qmgen.dft.materialise import materialise
 
 Array = jax.Array
 
@@ -87,15 +88,20 @@ def dense_expansion(la: int, lb: int, pa: Array, pb: Array, half_over_p: Array) 
 def coulomb_recursion(order: int, alpha: Array, x: Array, y: Array, z: Array, scale: Array) -> list[Array]:
     """R_{tuv} = d^t/dx^t d^u/dy^u d^v/dz^v of scale * F_0(alpha r^2), for all indices of ``hermite_indices(order)``.
 
-    All arguments have one common shape. Source: Helgaker et al., eqs. 9.9.13 and 9.9.18-20.
+    All arguments have one common shape or broadcast to it. Source: Helgaker et al., eqs. 9.9.13 and 9.9.18-20.
     """
-    t_argument = alpha * (x * x + y * y + z * z)
-    values = boys(order, t_argument)
-    level: list[dict[tuple[int, int, int], Array]] = []
-    factor = scale
-    for n in range(order + 1):
-        level.append({(0, 0, 0): factor * values[n]})
-        factor = factor * (-2.0 * alpha)
+
+    def diagonal() -> tuple[Array, ...]:
+        values, factor, terms = boys(order, alpha * (x * x + y * y + z * z)), scale, []
+        for value in values:
+            terms.append(factor * value)
+            factor = factor * (-2.0 * alpha)
+        return tuple(terms)
+
+    # every R needs several of these, which cost more than all that follows
+    positive = (alpha.reshape(-1)[0] > -1.0) if order else None
+    terms = diagonal() if positive is None else materialise(diagonal, positive)
+    level: list[dict[tuple[int, int, int], Array]] = [{(0, 0, 0): term} for term in terms]
     for total in range(1, order + 1):
         for n in range(order - total + 1):
             above = level[n + 1]

@@ -59,6 +59,26 @@ def shell_tables(numbers: np.ndarray, basis: Basis) -> tuple[KindTable, ...]:
     return tuple(_stack(kind, shells) for kind, shells in enumerate(collected))
 
 
+def shell_orbitals(numbers: np.ndarray, basis: Basis) -> list[tuple[int, Shell, list[int]]]:
+    """(atom, shell, indices of its orbitals) of a molecule, atom by atom; padding (Z = 0) has none."""
+    found, first = [], 0
+    for atom, z in enumerate(numbers):
+        if z == 0:
+            continue
+        for plain, (_, _, slots) in zip(basis.shells(int(z)), _element_shells(basis.name, basis.checksum, int(z), basis)):
+            found.append((atom, plain, [int(slot) + first for slot in slots if slot >= 0]))
+        first += basis.n_orbitals(np.array([z]))
+    return found
+
+
+def orbital_atoms(numbers: np.ndarray, basis: Basis, n_orbitals: int) -> np.ndarray:
+    """(n_orbitals,) the atom of each orbital, 0 for padding."""
+    atoms = np.zeros(n_orbitals, dtype=np.int64)
+    for atom, _, orbitals in shell_orbitals(numbers, basis):
+        atoms[orbitals] = atom
+    return atoms
+
+
 def _element_shells(name: str, checksum: str, z: int, basis: Basis) -> list[tuple[int, Shell, np.ndarray]]:
     key = (name, checksum, z)
     if key not in _CACHE:

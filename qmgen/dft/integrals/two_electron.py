@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qmgen.dft.integrals.hermite import coulomb_recursion, hermite_indices, sum_table
+from qmgen.dft.integrals.hermite import coulomb_recursion, hermite_count, hermite_indices, sum_table
 from qmgen.dft.integrals.pair_data import PairData, PairInput, pair_data, pair_order, panels
 from qmgen.dft.integrals.pairs import PANEL, PairClass
 
@@ -37,6 +37,8 @@ _KET_TILE = {
 }
 #: quartets of bundles are skipped when the product of their bounds (Schwarz) is below this (Hartree)
 QUARTET_THRESHOLD = 1e-13
+#: the square root of 2 pi^(5/2), once for each side
+_SCALE = np.sqrt(2.0) * np.pi**1.25
 
 
 def repulsion_integrals(classes: tuple[PairClass, ...], positions: Array, n_orbitals: int) -> Array:
@@ -53,6 +55,12 @@ def repulsion_integrals(classes: tuple[PairClass, ...], positions: Array, n_orbi
     n_pairs = n_orbitals * (n_orbitals + 1) // 2
     half = jnp.zeros((n_pairs, n_pairs))
     data = [[(panel, pair_data(c.kinds, panel, positions)) for panel in panels(c)] for c in classes]
+    spreads = {
+        (b, c, k): ket_matrix(classes[b].kinds, classes[c].kinds, ket_data)
+        for b in range(len(classes))
+        for c in range(b + 1)
+        for k, (_, ket_data) in enumerate(data[c])
+    }
     for bra_class, bra in enumerate(classes):
         for start in range(0, bra.n, BRA_TILE[bra.kinds]):
             panel, offset = divmod(start, PANEL[bra.kinds])
@@ -67,42 +75,51 @@ def repulsion_integrals(classes: tuple[PairClass, ...], positions: Array, n_orbi
                     n_tiles = -(-min(reach - first, PANEL[ket.kinds]) // _KET_TILE[bra.kinds, ket.kinds])
                     diagonal = start - first if ket is bra else None
                     bra_input, bra_data = data[bra_class][panel]
-                    block = row_block(bra.kinds, ket.kinds, bra_data, ket_data, offset, n_tiles)
+                    spread = spreads[bra_class, ket_class, k]
+                    block = row_block(bra.kinds, ket.kinds, bra_data, ket_data, spread, offset, n_tiles)
                     half = _accumulate(half, block, bra_input, ket_input, offset, BRA_TILE[bra.kinds], diagonal)
     return _symmetrise(half)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def row_block(bra_kinds: Kinds, ket_kinds: Kinds, bra: PairData, ket: PairData, offset: Array, n_tiles: Array) -> Array:
+def ket_matrix(bra_kinds: Kinds, ket_kinds: Kinds, ket: PairData) -> Array:
+    """M of a ket panel of s bundles: (s, k * n_sum, n_bra * f'), zero where T' = sum - T is no Hermite index."""
+    l1, l2 = pair_order(bra_kinds), pair_order(ket_kinds)
+    table = sum_table(l1, l2)
+    sign = np.array([(-1.0) ** sum(tuv) for tuv in hermite_indices(l2)])
+    e = ket.expansion * (_SCALE / ket.exponent)[..., None, None] * sign[:, None]
+    e = jnp.concatenate([e, jnp.zeros_like(e[:, :, :1])], axis=2)  # row -1 of the table
+    s, k = ket.exponent.shape
+    return e[:, :, table.reshape(-1), :].reshape(s, k * table.shape[0], table.shape[1] * e.shape[-1])
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def row_block(
+    bra_kinds: Kinds, ket_kinds: Kinds, bra: PairData, ket: PairData, spread: Array, offset: Array, n_tiles: Array
+) -> Array:
     """Integrals of one bra tile, starting at bundle ``offset`` of its panel, with the first ``n_tiles`` ket tiles.
 
     Returns:
         (bundles of the tile * f, bundles of the ket panel * f'); zero where no tile was visited.
     """
     l1, l2 = pair_order(bra_kinds), pair_order(ket_kinds)
-    table = sum_table(l1, l2)
-    n_sum, n_bra = table.shape
-    sign = np.array([(-1.0) ** sum(tuv) for tuv in hermite_indices(l2)])
+    n_sum, n_bra = hermite_count(l1 + l2), hermite_count(l1)
     r, width = BRA_TILE[bra_kinds], _KET_TILE[bra_kinds, ket_kinds]
     bra = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, offset, r), bra)
     k, f1 = bra.expansion.shape[1], bra.expansion.shape[-1]
     s, f2 = ket.expansion.shape[0], ket.expansion.shape[-1]
-    scale = np.sqrt(2.0) * np.pi**1.25  # the square root of 2 pi^(5/2), once for each side
     bx, by, bz = (bra.center[..., d].reshape(1, 1, r * k) for d in range(3))
     bp = bra.exponent.reshape(1, 1, r * k)
-    e_bra = (bra.expansion * (scale / bra.exponent)[..., None, None]).reshape(r, k * n_bra, f1)
-    e_ket = ket.expansion * (scale / ket.exponent)[..., None, None] * sign[:, None]
-    e_ket = jnp.concatenate([e_ket, jnp.zeros_like(e_ket[:, :, :1])], axis=2)  # row -1 of the table
+    e_bra = (bra.expansion * (_SCALE / bra.exponent)[..., None, None]).reshape(r, k * n_bra, f1)
 
     def tile(i: Array, out: Array) -> Array:
-        center, q, e = (
-            jax.lax.dynamic_slice_in_dim(x, i * width, width) for x in (ket.center, ket.exponent[..., None], e_ket)
+        center, q, m = (
+            jax.lax.dynamic_slice_in_dim(x, i * width, width) for x in (ket.center, ket.exponent[..., None], spread)
         )
         x, y, z = (b - center[..., d, None] for d, b in enumerate((bx, by, bz)))
         inverse = 1.0 / (bp + q)
         r_s = coulomb_recursion(l1 + l2, bp * q * inverse, x, y, z, jnp.sqrt(inverse))
         u = jnp.stack(r_s, axis=2).reshape(width, k * n_sum, r * k)
-        m = e[:, :, table.reshape(-1), :].reshape(width, k * n_sum, n_bra * f2)
         v = jnp.einsum("csr,csn->crn", u, m)
         v = v.reshape(width, r, k * n_bra, f2).transpose(1, 2, 0, 3).reshape(r, k * n_bra, width * f2)
         y_tile = jnp.einsum("rtf,rtc->rfc", e_bra, v).reshape(r * f1, width * f2)
