@@ -33,8 +33,8 @@ def supermatrix(repulsion: Array, n: int, exact_exchange: Array) -> Array:
 
     def one_row(row: tuple[Array, Array, Array]) -> Array:
         coulomb, with_i, with_j = row
-        exchange = repulsion[with_i[i], with_j[j]] + repulsion[with_i[j], with_j[i]]  # (ik|jl) + (il|jk)
-        return coulomb - 0.25 * exact_exchange * exchange
+        half = repulsion[with_i][:, with_j]  # (ik|jl) over k and l: whole rows first, which is a copy
+        return coulomb - 0.25 * exact_exchange * (half + half.T)[i, j]
 
     return jax.lax.map(one_row, (repulsion, rows_i, rows_j))
 
