@@ -35,7 +35,7 @@ from qmgen.pipeline.summary import Summary
 from qmgen.pipeline.unit import Job, UnitResult
 
 if TYPE_CHECKING:
-    from qmgen.config.models import GenerateConfig
+    from qmgen.config.models import GenerateConfig, LabelConfig
 
 _PACKAGES = ("qmgen", "numpy", "scipy", "jax", "jaxlib", "rdkit", "pyarrow")
 
@@ -63,7 +63,7 @@ def generate(
         return run.finish(watch)
 
 
-def settings_of(config: GenerateConfig) -> Settings:
+def settings_of(config: LabelConfig) -> Settings:
     """The part of the configuration that labelling sees."""
     return Settings(
         xc=config.xc,
