@@ -80,6 +80,7 @@ def unordered(
 
 def _begin() -> None:
     """In each process, once: PySCF imported and held to one thread; Ctrl-C is the parent's to handle."""
+    os.environ["JAX_PLATFORMS"] = "cpu"  # for our density: many processes cannot share an accelerator's memory
     from pyscf import lib
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
