@@ -22,8 +22,8 @@ from multiprocessing.process import BaseProcess
 from time import perf_counter
 from typing import Any
 
-from qmgen.benchmark.machine import peak_memory
 from qmgen.errors import QmgenError
+from qmgen.machine import peak_memory
 from qmgen.pipeline.pool import ONE_THREAD
 
 

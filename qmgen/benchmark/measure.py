@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qmgen.benchmark.crew import Crew, Pass
-from qmgen.benchmark.machine import machine, versions
 from qmgen.benchmark.sides import CONV_TOL, Energies, Setup
 from qmgen.benchmark.subjects import Subjects, shares, singles, subjects
 from qmgen.benchmark.whole import whole
 from qmgen.errors import UsageError
 from qmgen.labeling.types import Settings
-from qmgen.pipeline.pool import default_layout, usable_cores
+from qmgen.machine import granted_cpus, machine, usable_cores, versions
+from qmgen.pipeline.pool import default_layout
 from qmgen.pipeline.stages import Stages
 
 if TYPE_CHECKING:
@@ -108,13 +108,12 @@ class Side:
 
 
 def _sides(setup: Setup, chosen: Subjects, workers: int | None) -> tuple[Side, Side]:
-    """qmgen in the layout of ``generate`` (on an accelerator one process), PySCF with a process per core."""
+    """qmgen in the layout of ``generate`` (on an accelerator one process), PySCF with a process per core granted."""
     geometries = chosen.conformers
     count, cores = default_layout(workers, len(geometries))
     ours = Side("qmgen", Crew("qmgen.benchmark.sides:Qmgen", setup, count, cores), shares(geometries, count))
-    all_cores = usable_cores()
-    many = min(workers or len(all_cores), len(geometries))
-    theirs = Side("PySCF", Crew("qmgen.benchmark.sides:PySCF", setup, many, all_cores), singles(geometries))
+    many = min(workers or granted_cpus(), len(geometries))
+    theirs = Side("PySCF", Crew("qmgen.benchmark.sides:PySCF", setup, many, usable_cores()), singles(geometries))
     return ours, theirs
 
 

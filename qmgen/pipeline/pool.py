@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any
 
 from qmgen.errors import QmgenError, UsageError
+from qmgen.machine import granted_cpus, usable_cores
 from qmgen.pipeline.messages import Do, Done, Failed, Measure, Measured, Progress, Ready, Start, Stop, Stopped
 from qmgen.pipeline.source import Work
 from qmgen.pipeline.unit import Job, UnitResult
@@ -172,19 +173,12 @@ class Pool:
         return QmgenError(f"a worker died{where}: {how}; finished units are kept, the same command continues")
 
 
-def usable_cores() -> tuple[int, ...]:
-    """The cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return tuple(sorted(os.sched_getaffinity(0)))
-    return tuple(range(os.cpu_count() or 1))
-
-
 def default_layout(workers: int | None, units: int) -> tuple[int, tuple[int, ...]]:
-    """Workers, and the cores to pin them to (none on an accelerator): one worker per core, or one in all."""
+    """Workers, and the cores to pin them to (none on an accelerator): one worker per core's worth of time that
+    is granted, or one in all."""
     if _accelerator():
         return min(workers or 1, units), ()
-    cores = usable_cores()
-    return min(workers or len(cores), units), cores
+    return min(workers or granted_cpus(), units), usable_cores()
 
 
 def _accelerator() -> bool:

@@ -16,17 +16,13 @@ from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from qmgen.errors import QmgenError
+from qmgen.machine import granted_cpus
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 _THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 ONE_THREAD: Final = dict.fromkeys(_THREADS, "1")
-
-
-def cores() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -37,7 +33,7 @@ def single_threaded_pool(jobs: int | None = None) -> Iterator[ProcessPoolExecuto
     """
     saved = {name: os.environ.get(name) for name in ONE_THREAD}
     os.environ.update(ONE_THREAD)
-    executor = ProcessPoolExecutor(jobs or cores(), multiprocessing.get_context("spawn"), _begin)
+    executor = ProcessPoolExecutor(jobs or granted_cpus(), multiprocessing.get_context("spawn"), _begin)
     try:
         yield executor
     except BaseException:

@@ -16,10 +16,11 @@ import numpy as np
 
 from qmgen.corpus.reader import open_corpus
 from qmgen.errors import QmgenError, UsageError
+from qmgen.machine import granted_cpus
 from qmgen.validation.compare import DEFAULT, Tolerances, Values, compare
 from qmgen.validation.density import own_density
 from qmgen.validation.oracle import Level, Reference, solve, solve_lower
-from qmgen.validation.pool import cores, single_threaded_pool, unordered
+from qmgen.validation.pool import single_threaded_pool, unordered
 from qmgen.validation.result import Failed, Report, Row
 from qmgen.validation.sample import Entry, Sample, draw, level_of
 
@@ -50,7 +51,7 @@ def validate(
     level = level_of(corpus)
     drawn = draw(corpus, sample, seed)
     start = perf_counter()
-    workers = min(jobs or cores(), len(drawn.entries))
+    workers = min(jobs or granted_cpus(), len(drawn.entries))
     outcomes = _solve_all(drawn.entries, level, tolerances.energy, workers, progress)
     report = _report(str(directory), level, tolerances, sample, seed, drawn, outcomes)
     report.provenance.update(jobs=workers, seconds=round(perf_counter() - start, 3))
