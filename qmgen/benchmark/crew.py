@@ -4,7 +4,8 @@
 ...     done = crew.work(tasks)         # whichever process is free gets the next task
 ...     done.seconds, done.results, done.peak_memory
 
-As in ``qmgen.pipeline``: one process per core, pinned to it, with one thread; on any core where ``cores`` is empty.
+As in ``qmgen.pipeline``: one process per core, pinned to it (-1: to none), with one thread; on any core and with any
+number of threads where ``cores`` is empty.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from qmgen.benchmark.whole import whole
 from qmgen.errors import UsageError
 from qmgen.labeling.types import Settings
 from qmgen.machine import granted_cpus, machine, usable_cores, versions
+from qmgen.pipeline.cores import Claims
 from qmgen.pipeline.pool import default_layout
 from qmgen.pipeline.stages import Stages
 
@@ -44,9 +45,10 @@ def run(config: BenchConfig, *, stages: Stages | None = None, progress: bool = T
     chosen = subjects(config.molecules, config.count, config.conformers, config.seed, stages)
     with tempfile.TemporaryDirectory(prefix="qmgen-bench-") as folder:
         setup = Setup(settings, Path(folder) / "xla", stages)
-        ours, theirs = _sides(setup, chosen, config.workers)
-        with ours.crew, theirs.crew:
-            _measure(ours, theirs, config.repeats, progress)
+        with Claims() as claims:
+            ours, theirs = _sides(setup, chosen, config.workers, claims)
+            with ours.crew, theirs.crew:
+                _measure(ours, theirs, config.repeats, progress)
         generated = whole(Path(folder), setup, chosen.molecules, config.conformers, config.seed, config.workers)
     result = {
         "schema_version": SCHEMA_VERSION,
@@ -107,13 +109,16 @@ class Side:
         }
 
 
-def _sides(setup: Setup, chosen: Subjects, workers: int | None) -> tuple[Side, Side]:
-    """qmgen in the layout of ``generate`` (on an accelerator one process), PySCF with a process per core granted."""
+def _sides(setup: Setup, chosen: Subjects, workers: int | None, claims: Claims) -> tuple[Side, Side]:
+    """qmgen in the layout of ``generate`` (on an accelerator one process), PySCF with a process per core granted; both
+    on the same cores, since they take turns."""
     geometries = chosen.conformers
-    count, cores = default_layout(workers, len(geometries))
-    ours = Side("qmgen", Crew("qmgen.benchmark.sides:Qmgen", setup, count, cores), shares(geometries, count))
+    count, pinned = default_layout(workers, len(geometries))
     many = min(workers or granted_cpus(), len(geometries))
-    theirs = Side("PySCF", Crew("qmgen.benchmark.sides:PySCF", setup, many, usable_cores()), singles(geometries))
+    places = claims.take(usable_cores(), max(count, many))
+    crew = Crew("qmgen.benchmark.sides:Qmgen", setup, count, places if pinned else ())
+    ours = Side("qmgen", crew, shares(geometries, count))
+    theirs = Side("PySCF", Crew("qmgen.benchmark.sides:PySCF", setup, many, places), singles(geometries))
     return ours, theirs
 
 

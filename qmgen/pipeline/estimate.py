@@ -72,7 +72,7 @@ def estimate(config: GenerateConfig, stages: Stages | None = None) -> Estimate:
         sample = list(islice(iter(source), 0, min(the_plan.wanted, SAMPLE * step), step))
     left = [unit for unit in the_plan if not unit.done(job.directory)]
     count, cores = default_layout(config.workers, max(len(left), 1))
-    with Pool(job, 1, cores[:1]) as pool:
+    with Pool(job, 1, cores) as pool:
         measured = pool.measure(Measure(sample))
     rows = sum(unit.end - unit.start for unit in left) * config.conformers
     per_attempt = measured.warm_seconds / measured.attempts if measured.attempts else 0.0
