@@ -12,7 +12,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,8 @@ def run(config: BenchConfig, *, stages: Stages | None = None, progress: bool = T
     """
     stages = stages or Stages()
     settings = Settings(xc=config.xc, basis=config.basis, grid_level=config.grid_level)
-    stages.load("theory")(settings)  # refuses unknown names before any work
+    theory = stages.load("theory")(settings)  # refuses unknown names before any work
+    settings = replace(settings, xc=theory["xc"], basis=theory["basis"])  # PySCF's side knows no aliases
     chosen = subjects(config.molecules, config.count, config.conformers, config.seed, stages)
     with tempfile.TemporaryDirectory(prefix="qmgen-bench-") as folder:
         setup = Setup(settings, Path(folder) / "xla", stages)

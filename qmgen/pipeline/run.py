@@ -51,10 +51,9 @@ def generate(
     """
     stages = stages or Stages()
     clock = _Clock()
-    settings = settings_of(config)
-    theory = stages.load("theory")(settings)  # refuses unknown names before anything else
+    config, theory = canonical(config, stages)  # refuses unknown names before anything else
     with open_source(config.molecules, config.smiles_column, stages) as source:
-        job = job_of(config, settings, theory, source, stages)
+        job = job_of(config, theory, source, stages)
         the_plan = plan(source.entries, config.conformers, config.units, config.limit)
         _claim(job, config)
         with StopWatch(config.time_limit) as watch:
@@ -78,8 +77,17 @@ def settings_of(config: LabelConfig) -> Settings:
     )
 
 
-def job_of(config: GenerateConfig, settings: Settings, theory: dict[str, Any], source: Source, stages: Stages) -> Job:
-    """What every unit shares.
+def canonical(config: GenerateConfig, stages: Stages) -> tuple[GenerateConfig, dict[str, Any]]:
+    """The configuration with functional and basis under their own names, and the level of theory.
+
+    An alias is the same level, and must not look like another corpus. Raises ``UsageError`` on an unknown name.
+    """
+    theory = stages.load("theory")(settings_of(config))
+    return config.model_copy(update={name: theory[name] for name in ("xc", "basis")}), theory
+
+
+def job_of(config: GenerateConfig, theory: dict[str, Any], source: Source, stages: Stages) -> Job:
+    """What every unit shares; ``config`` and ``theory`` from ``canonical``.
 
     The recipe, which the configuration hash covers, is the row-changing configuration and the contents of the source;
     where the source lies, and under which name, changes no row.
@@ -87,7 +95,7 @@ def job_of(config: GenerateConfig, settings: Settings, theory: dict[str, Any], s
     recipe = {**config.row_fields(), "source": list(source.digests)}
     return Job(
         directory=Path(config.out),
-        settings=settings,
+        settings=settings_of(config),
         conformers=config.conformers,
         seed=config.seed,
         embed_time_limit=config.embed_time_limit,
