@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from qmgen.corpus.shard import FileRecord, clear_temporaries
 from qmgen.corpus.splits import Splitter
 from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.labeling.types import Settings
+from qmgen.machine import versions
 from qmgen.pipeline.pool import Pool, default_layout
 from qmgen.pipeline.progress import Progress, Quiet, default_progress
 from qmgen.pipeline.rows import CONSTANTS
@@ -36,8 +36,6 @@ from qmgen.pipeline.unit import Job, UnitResult
 
 if TYPE_CHECKING:
     from qmgen.config.models import GenerateConfig, LabelConfig
-
-_PACKAGES = ("qmgen", "numpy", "scipy", "jax", "jaxlib", "rdkit", "pyarrow")
 
 
 def generate(
@@ -108,17 +106,6 @@ def job_of(config: GenerateConfig, theory: dict[str, Any], source: Source, stage
         },
         stages=stages,
     )
-
-
-def versions() -> dict[str, str]:
-    """Versions of python and of what makes the numbers, as far as installed."""
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 class _Clock:

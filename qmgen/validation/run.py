@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 
 from qmgen.corpus.reader import open_corpus
 from qmgen.errors import QmgenError, UsageError
-from qmgen.machine import granted_cpus
+from qmgen.machine import granted_cpus, versions
 from qmgen.validation.compare import DEFAULT, Tolerances, Values, compare
 from qmgen.validation.density import own_density
 from qmgen.validation.oracle import Level, Reference, solve, solve_lower
@@ -193,7 +190,7 @@ def _report(
         below=sum(outcome.below for _, outcome, _ in pairs),
         lowered=sum(_reached(entry, outcome, tolerances.energy) for entry, outcome, _ in pairs),
         comparison=compare(ours, theirs, tolerances),
-        provenance=_provenance(),
+        provenance={"date": datetime.now(UTC).isoformat(timespec="seconds"), **versions()},
     )
 
 
@@ -204,19 +201,6 @@ def _values(items: list[Entry] | list[Reference], dipoles: list[np.ndarray]) -> 
         lumo=np.array([item.lumo for item in items], dtype=np.float64),
         dipole=np.array(dipoles, dtype=np.float64).reshape(-1, 3),
     )
-
-
-def _provenance() -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-    }
-    for name in ("qmgen", "pyscf", "numpy"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def _target(directory: Path, out: Path | None) -> Path:
