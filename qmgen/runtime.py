@@ -6,10 +6,31 @@ Never at import: importing ``qmgen`` sets no flag and queries no device.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 #: compilations shorter than this (seconds) are not worth a file
 SHORTEST_KEPT = 0.1
+#: the environment of a process that keeps to one thread; read when its libraries are loaded (NPROC is XLA's)
+ONE_THREAD: Final = dict.fromkeys(
+    ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
+)
+
+
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """``values`` in the environment, for processes started inside; what was there before is there again after."""
+    saved = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in saved.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def default_cache() -> Path:

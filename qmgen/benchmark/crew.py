@@ -4,7 +4,8 @@
 ...     done = crew.work(tasks)         # whichever process is free gets the next task
 ...     done.seconds, done.results, done.peak_memory
 
-As in ``qmgen.pipeline``: one process per core, pinned to it, with one thread; on any core where ``cores`` is empty.
+As in ``qmgen.pipeline``: one process per core, pinned to it (-1: to none), with one thread; on any core and with any
+number of threads where ``cores`` is empty.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from multiprocessing.connection import Connection, wait
@@ -22,9 +23,9 @@ from multiprocessing.process import BaseProcess
 from time import perf_counter
 from typing import Any
 
-from qmgen.benchmark.machine import peak_memory
 from qmgen.errors import QmgenError
-from qmgen.pipeline.pool import ONE_THREAD
+from qmgen.machine import peak_memory
+from qmgen.runtime import ONE_THREAD, environment
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Crew:
         begin = perf_counter()
         context = multiprocessing.get_context("spawn")
         try:
-            with _environment(ONE_THREAD if self.cores else {}):
+            with environment(ONE_THREAD if self.cores else {}):
                 for number in range(self.count):
                     ours, theirs = context.Pipe()
                     core = self.cores[number % len(self.cores)] if self.cores else -1
@@ -141,17 +142,3 @@ def _serve(connection: Connection, side: str, setup: Any, core: int) -> None:
             raise
         except Exception:
             connection.send(("bug", traceback.format_exc(), 0))
-
-
-@contextlib.contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    """``values`` in the environment for processes started inside, and the old ones after."""
-    saved = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in saved.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value

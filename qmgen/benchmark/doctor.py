@@ -14,8 +14,8 @@ from time import perf_counter
 from typing import Any, Final
 
 from qmgen import runtime
-from qmgen.benchmark.machine import machine, versions
 from qmgen.errors import QmgenError
+from qmgen.machine import granted_cpus, machine, versions
 
 #: hydrogen at 1.4 Bohr in STO-3G, RHF: A. Szabo, N. S. Ostlund, Modern Quantum Chemistry, section 3.5.2
 H2_BOHR: Final = 1.4
@@ -36,7 +36,7 @@ def report() -> dict[str, Any]:
     checks = [
         _check("packages", "install what is missing: pip install qmgen, or run scripts/quickstart", _packages),
         _check("memory", "close other programs, or use fewer --workers", _memory),
-        _check("cores", "set --workers to the cores' worth of time that the container has", _cores),
+        _check("cores", "ask for whole cores, as many as there are workers", _cores),
         _check("cache", "set QMGEN_CACHE to a directory that can be written", lambda: _cache(cache)),
         _check("devices", "check the installation of jax for this accelerator, or set JAX_PLATFORMS=cpu",
                lambda: _devices(devices)),
@@ -89,22 +89,24 @@ def _packages() -> str:
 
 
 def _memory() -> str:
-    facts = machine()
+    facts, workers = machine(), granted_cpus()
     known = [size for size in (facts["memory_bytes"], facts["memory_limit_bytes"]) if size]
     if not known:
         return "size unknown"
     gigabytes = min(known) / 1e9
-    if gigabytes < 2 * facts["usable_cpus"]:
-        raise _Broken(f"{gigabytes:.1f} GB for {facts['usable_cpus']} cores; 2 GB for each are wanted")
+    if gigabytes < 2 * workers:
+        raise _Broken(f"{gigabytes:.1f} GB for {workers} worker(s); 2 GB for each are wanted")
     return f"{gigabytes:.1f} GB"
 
 
 def _cores() -> str:
-    facts = machine()
+    facts, workers = machine(), granted_cpus()
     limit = facts["cpu_limit"]
-    if limit is not None and limit < facts["usable_cpus"]:
-        raise _Broken(f"{facts['usable_cpus']} cores are visible, but only {limit:g} cores' worth of time is granted")
-    return f"{facts['usable_cpus']} usable"
+    if limit is None or limit >= facts["usable_cpus"]:
+        return f"{facts['usable_cpus']} usable"
+    if limit < 1:
+        raise _Broken(f"only {limit:g} of a core's time is granted")
+    return f"{facts['usable_cpus']} visible, {limit:g} cores' worth of time granted: {workers} worker(s) by default"
 
 
 def _cache(cache: dict[str, Any]) -> str:

@@ -12,19 +12,20 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qmgen.benchmark.crew import Crew, Pass
-from qmgen.benchmark.machine import machine, versions
 from qmgen.benchmark.sides import CONV_TOL, Energies, Setup
 from qmgen.benchmark.subjects import Subjects, shares, singles, subjects
 from qmgen.benchmark.whole import whole
 from qmgen.errors import UsageError
 from qmgen.labeling.types import Settings
-from qmgen.pipeline.pool import default_layout, usable_cores
+from qmgen.machine import granted_cpus, machine, usable_cores, versions
+from qmgen.pipeline.cores import Claims
+from qmgen.pipeline.pool import default_layout
 from qmgen.pipeline.stages import Stages
 
 if TYPE_CHECKING:
@@ -40,13 +41,15 @@ def run(config: BenchConfig, *, stages: Stages | None = None, progress: bool = T
     """
     stages = stages or Stages()
     settings = Settings(xc=config.xc, basis=config.basis, grid_level=config.grid_level)
-    stages.load("theory")(settings)  # refuses unknown names before any work
+    theory = stages.load("theory")(settings)  # refuses unknown names before any work
+    settings = replace(settings, xc=theory["xc"], basis=theory["basis"])  # PySCF's side knows no aliases
     chosen = subjects(config.molecules, config.count, config.conformers, config.seed, stages)
     with tempfile.TemporaryDirectory(prefix="qmgen-bench-") as folder:
         setup = Setup(settings, Path(folder) / "xla", stages)
-        ours, theirs = _sides(setup, chosen, config.workers)
-        with ours.crew, theirs.crew:
-            _measure(ours, theirs, config.repeats, progress)
+        with Claims() as claims:
+            ours, theirs = _sides(setup, chosen, config.workers, claims)
+            with ours.crew, theirs.crew:
+                _measure(ours, theirs, config.repeats, progress)
         generated = whole(Path(folder), setup, chosen.molecules, config.conformers, config.seed, config.workers)
     result = {
         "schema_version": SCHEMA_VERSION,
@@ -107,14 +110,16 @@ class Side:
         }
 
 
-def _sides(setup: Setup, chosen: Subjects, workers: int | None) -> tuple[Side, Side]:
-    """qmgen in the layout of ``generate`` (on an accelerator one process), PySCF with a process per core."""
+def _sides(setup: Setup, chosen: Subjects, workers: int | None, claims: Claims) -> tuple[Side, Side]:
+    """qmgen in the layout of ``generate`` (on an accelerator one process), PySCF with a process per core granted; both
+    on the same cores, since they take turns."""
     geometries = chosen.conformers
-    count, cores = default_layout(workers, len(geometries))
-    ours = Side("qmgen", Crew("qmgen.benchmark.sides:Qmgen", setup, count, cores), shares(geometries, count))
-    all_cores = usable_cores()
-    many = min(workers or len(all_cores), len(geometries))
-    theirs = Side("PySCF", Crew("qmgen.benchmark.sides:PySCF", setup, many, all_cores), singles(geometries))
+    count, pinned = default_layout(workers, len(geometries))
+    many = min(workers or granted_cpus(), len(geometries))
+    places = claims.take(usable_cores(), max(count, many))
+    crew = Crew("qmgen.benchmark.sides:Qmgen", setup, count, places if pinned else ())
+    ours = Side("qmgen", crew, shares(geometries, count))
+    theirs = Side("PySCF", Crew("qmgen.benchmark.sides:PySCF", setup, many, places), singles(geometries))
     return ours, theirs
 
 

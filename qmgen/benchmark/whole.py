@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
@@ -10,6 +9,7 @@ from typing import Any
 
 from qmgen.benchmark.sides import Setup
 from qmgen.molecules.types import Molecule
+from qmgen.runtime import environment
 
 
 def whole(
@@ -38,15 +38,9 @@ def whole(
         basis=level.basis,
         grid_level=level.grid_level,
     )
-    saved = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(setup.cache)
     begin = perf_counter()
-    try:
+    with environment({"JAX_COMPILATION_CACHE_DIR": str(setup.cache)}):
         summary = generate(config, stages=setup.stages, quiet=True)
-    finally:
-        os.environ.pop("JAX_COMPILATION_CACHE_DIR")
-        if saved is not None:
-            os.environ["JAX_COMPILATION_CACHE_DIR"] = saved
     seconds = perf_counter() - begin
     return {
         "seconds": round(seconds, 3),

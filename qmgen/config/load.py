@@ -47,10 +47,18 @@ def resolve(
     for layer, name in layers:
         values.update(layer)
         origin.update({key: name(key) for key in layer})
+    return check(model, values, origin)
+
+
+def check(model: type[Model], values: Mapping[str, Any], origin: Mapping[str, str] | None = None) -> Model:
+    """The configuration that ``values`` make; ``origin`` says where each was given, for the messages.
+
+    Raises ``UsageError`` with one line per mistake.
+    """
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise UsageError("\n".join(_line(detail, origin) for detail in error.errors())) from None
+        raise UsageError("\n".join(_line(detail, origin or {}) for detail in error.errors())) from None
 
 
 def read_file(model: type[CommandConfig], file: Path) -> dict[str, Any]:
@@ -126,4 +134,5 @@ def _line(detail: ErrorDetails, origin: Mapping[str, str]) -> str:
     if not key:
         return message
     message = message.replace("Input should be", "should be", 1).replace("an instance of Path", "text", 1)
-    return f"{key} = {detail['input']!r} {origin.get(key, '')}: {message}"
+    where = f" {origin[key]}" if key in origin else ""
+    return f"{key} = {detail['input']!r}{where}: {message}"

@@ -63,16 +63,9 @@ class LevelConfig(CommandConfig):
         return value.strip().lower()
 
 
-class GenerateConfig(LevelConfig):
-    """``qmgen generate``: molecules in, labelled corpus out. Energies in Hartree, times in seconds."""
+class LabelConfig(LevelConfig):
+    """How molecules become labels: what ``qmgen.label`` takes and ``qmgen generate`` too. Hartree and seconds."""
 
-    path_fields: ClassVar[frozenset[str]] = frozenset({"molecules", "out"})
-    #: settings that change no row and no file's name: where and how fast, how much of it, what the card says
-    outside_rows: ClassVar[frozenset[str]] = frozenset(
-        {"molecules", "out", "workers", "limit", "time_limit", "max_failures", "licence"}
-    )
-
-    molecules: Files = Field(min_length=1)
     smiles_column: str | None = None
     conformers: Count = 1
     seed: Seed = 0
@@ -83,6 +76,18 @@ class GenerateConfig(LevelConfig):
     max_cycles: Count = 50
     batch_size: Count | None = None
     embed_time_limit: Positive = 60.0
+
+
+class GenerateConfig(LabelConfig):
+    """``qmgen generate``: molecules in, labelled corpus out. Energies in Hartree, times in seconds."""
+
+    path_fields: ClassVar[frozenset[str]] = frozenset({"molecules", "out"})
+    #: settings that change no row and no file's name: where and how fast, how much of it, what the card says
+    outside_rows: ClassVar[frozenset[str]] = frozenset(
+        {"molecules", "out", "workers", "limit", "time_limit", "max_failures", "licence"}
+    )
+
+    molecules: Files = Field(min_length=1)
     units: Count | None = None
     validation_fraction: Fraction = 0.05
     test_fraction: Fraction = 0.05

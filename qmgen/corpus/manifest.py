@@ -31,7 +31,7 @@ def write_manifest(
     metadata: Mapping[str, Any],
     *,
     licence: str,
-    versions: Mapping[str, str],
+    versions: Mapping[str, str | None],
     records: Iterable[FileRecord] = (),
 ) -> dict[str, Any]:
     """Write manifest.json, SHA256SUMS and README.md from the files that are there, and return the manifest.

@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.dft.exchange_correlation import BLOCK
 from qmgen.dft.prepare import Shape
 from qmgen.labeling.level import Level
+from qmgen.molecules.geometry import electrons_problem, geometry_problem
 from qmgen.molecules.types import Conformer, Failure, Reason
-
-#: nuclei closer than this (Bohr) make the overlap matrix singular before they make chemistry
-CLOSEST = 0.1 / BOHR_TO_ANGSTROM
 
 
 def reject(conformer: Conformer, level: Level) -> Failure | None:
     """The reason why this geometry has no label at this level, if there is one."""
     numbers, positions = conformer.numbers, conformer.positions
-    if len(numbers) == 0 or not np.isfinite(positions).all():
-        return fail(conformer, Reason.BAD_COORDINATES, "a coordinate is not a finite number")
+    if len(numbers) == 0:
+        return fail(conformer, Reason.BAD_COORDINATES, "no atoms")
+    if problem := geometry_problem(numbers, positions):
+        return fail(conformer, *problem)
     missing = sorted({int(z) for z in numbers} - level.basis.elements)
     if missing:
         return fail(conformer, Reason.UNSUPPORTED_ELEMENT, f"basis {level.basis.name} has no element {missing[0]}")
-    if len(numbers) > 1:
-        i, j = np.triu_indices(len(numbers), 1)
-        closest = np.linalg.norm(positions[i] - positions[j], axis=1).min()
-        if closest < CLOSEST:
-            return fail(
-                conformer, Reason.COINCIDENT_ATOMS, f"two atoms are {closest * BOHR_TO_ANGSTROM:.3f} Angstrom apart"
-            )
-    electrons = int(numbers.astype(int).sum())
-    if electrons % 2:
-        return fail(conformer, Reason.ODD_ELECTRONS, f"{electrons} electrons; only closed shells are supported")
-    if level.basis.n_orbitals(numbers) <= electrons // 2:
+    if problem := electrons_problem(numbers, 0):
+        return fail(conformer, *problem)
+    if level.basis.n_orbitals(numbers) <= int(numbers.astype(int).sum()) // 2:
         return fail(conformer, Reason.NO_VIRTUAL_ORBITAL, f"basis {level.basis.name} leaves no orbital unoccupied")
     return None
 

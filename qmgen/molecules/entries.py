@@ -5,14 +5,14 @@ An entry never raises: whatever is wrong with it becomes a ``Failure`` that keep
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from qmgen.molecules.elements import symbol_of
-from qmgen.molecules.geometry import electrons_problem, geometry_problem
+from qmgen.molecules.geometry import electrons_problem, geometry_problem, stored_precision
 from qmgen.molecules.types import Failure, Molecule, Reason
 
 #: longer SMILES are refused: far beyond any molecule this program can label
@@ -64,6 +64,21 @@ def graph_problem(mol: Any) -> tuple[Reason, str] | None:
     return problem
 
 
+def of_geometry(smiles: str) -> tuple[str, tuple[Reason, str] | None]:
+    """The canonical form of the SMILES that goes with a given geometry, and what is wrong with the molecule.
+
+    It is only a description there: one that RDKit cannot read stays as it is.
+    """
+    if not smiles:
+        return smiles, None
+    with quiet_chem() as chem:
+        mol = chem.MolFromSmiles(smiles)
+        if mol is None:
+            return smiles, None
+        problem = graph_problem(mol)
+        return smiles if problem else chem.MolToSmiles(mol), problem
+
+
 def from_smiles(molecule_id: int, text: str, name: str) -> Molecule | Failure:
     """The molecule that a SMILES describes, with its canonical SMILES, or why there is none.
 
@@ -107,6 +122,28 @@ def from_geometry(
     if problem:
         return failure(molecule_id, name, smiles, *problem, conformer_id=conformer_id)
     return Molecule(molecule_id, name, smiles, numbers.astype(np.uint8), positions, charge, conformer_id)
+
+
+def from_molecule(
+    molecule_id: int, given: Molecule, parse: Callable[[int, str, str], Molecule | Failure] = from_smiles
+) -> Molecule | Failure:
+    """A ``Molecule`` that a program made, as if it stood at ``molecule_id`` in a file: the checks of the readers, and
+    positions at the corpus's precision. ``parse`` reads the SMILES of one without a geometry."""
+    if given.positions is None:
+        entry = parse(molecule_id, given.smiles, given.name)
+        problem = electrons_problem(np.zeros(0), given.charge)
+        if problem and isinstance(entry, Molecule):
+            return failure(molecule_id, given.name, given.smiles, *problem)
+        return entry
+    numbers, positions = np.asarray(given.numbers if given.numbers is not None else []), np.asarray(given.positions)
+    if positions.shape != (*numbers.shape[:1], 3):
+        detail = f"positions of shape {positions.shape} for {numbers.size} atomic numbers, not three an atom"
+        return failure(molecule_id, given.name, given.smiles, Reason.BAD_COORDINATES, detail, given.conformer_id)
+    smiles, problem = of_geometry(given.smiles)
+    if problem:
+        return failure(molecule_id, given.name, smiles, *problem, conformer_id=given.conformer_id)
+    at = stored_precision(positions)
+    return from_geometry(molecule_id, given.name, smiles, numbers, at, given.charge, given.conformer_id)
 
 
 def atomic_numbers(molecule: Molecule) -> np.ndarray:

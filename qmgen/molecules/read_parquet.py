@@ -15,7 +15,7 @@ import numpy as np
 
 from qmgen.errors import UsageError
 from qmgen.molecules.elements import number_of
-from qmgen.molecules.entries import failure, from_geometry, graph_problem, quiet_chem
+from qmgen.molecules.entries import failure, from_geometry, of_geometry
 from qmgen.molecules.geometry import stored_precision
 from qmgen.molecules.types import Failure, Molecule, Reason
 
@@ -70,15 +70,11 @@ def _entry(place: int, row: dict[str, Any], elements: str) -> Molecule | Failure
         return fail(Reason.BAD_COORDINATES, "column pos is not a flat list of numbers")
     if flat.shape != (3 * len(numbers),):
         return fail(Reason.BAD_COORDINATES, f"{len(numbers)} atoms and {flat.size} coordinates, not three an atom")
-    charge = 0
-    if smiles:
-        with quiet_chem() as chem:
-            if (mol := chem.MolFromSmiles(smiles)) is not None:
-                if problem := graph_problem(mol):
-                    return fail(*problem)
-                smiles = chem.MolToSmiles(mol)
+    smiles, problem = of_geometry(smiles)
+    if problem:
+        return fail(*problem)
     positions = stored_precision(flat.reshape(-1, 3))
-    return from_geometry(molecule_id, name, smiles, numbers, positions, charge, conformer_id)
+    return from_geometry(molecule_id, name, smiles, numbers, positions, conformer_id=conformer_id)
 
 
 def _numbers(value: Any) -> np.ndarray:

@@ -11,20 +11,24 @@ labels.failures         # pyarrow.Table: what got no label, and why
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from qmgen.config import LabelConfig, check
 from qmgen.corpus.reader import load
 from qmgen.corpus.rows import failure_table, row_table
 from qmgen.corpus.schema import failure_schema, row_schema
 from qmgen.corpus.splits import Splitter
 from qmgen.errors import UsageError
 from qmgen.labeling.types import Settings
+from qmgen.molecules.entries import from_molecule
 from qmgen.molecules.types import Molecule
 from qmgen.pipeline.rows import CONSTANTS, failure_row
+from qmgen.pipeline.run import settings_of
 from qmgen.pipeline.source import Entry, open_source
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.unit import Job, label_entries
@@ -71,20 +75,32 @@ def label(
     ``molecules``: SMILES strings or ``Molecule`` objects, in any mixture; one SMILES string; or a path, as a
     ``pathlib.Path`` or as the name of a file that exists. ``settings`` are the fields of ``labeling.types.Settings``
     (``xc``, ``basis``, ``grid_level``, ``conv_energy`` ...), energies in Hartree. What gets no label is a row in
-    ``failures``. Switches on float64 in this process. Raises ``UsageError`` on an unknown setting, functional or basis.
+    ``failures``. Switches on float64 in this process. Raises ``UsageError`` on an unknown setting, functional or
+    basis, and on a value outside the bounds of ``qmgen generate``.
     """
     stages = stages or Stages()
     known = Settings.__dataclass_fields__
     unknown = sorted(settings.keys() - known.keys())
     if unknown:
         raise UsageError(f"no setting is called {', '.join(unknown)}: choose from {', '.join(known)}")
-    chosen = Settings(**settings)
+    config = check(
+        LabelConfig,
+        _plain(
+            settings,
+            conformers=conformers,
+            seed=seed,
+            embed_time_limit=embed_time_limit,
+            smiles_column=smiles_column,
+        ),
+    )
+    chosen = settings_of(config)
     theory = stages.load("theory")(chosen)
     entries = _entries(molecules, smiles_column, stages)
     unique: list[Entry] = list(stages.load("merge")(iter(entries)))
     stages.load("prepare")()
     metadata = {"level_of_theory": theory, "constants": CONSTANTS}
-    job = Job(Path(), chosen, conformers, seed, embed_time_limit, Splitter(seed, 0.0, 0.0), metadata, stages)
+    splitter = Splitter(config.seed, 0.0, 0.0)
+    job = Job(Path(), chosen, config.conformers, config.seed, config.embed_time_limit, splitter, metadata, stages)
     found = label_entries(job, unique, lambda rows, failures: None)
     return Labels(
         row_table(found.rows["train"], row_schema(metadata)),
@@ -101,4 +117,14 @@ def _entries(
             return list(source)
     listed: list[str | Molecule] = [molecules] if isinstance(molecules, str) else list(molecules)
     parse = stages.load("parse")
-    return [parse(n, m, "") if isinstance(m, str) else replace(m, molecule_id=n) for n, m in enumerate(listed)]
+    entries: list[Entry] = []
+    for place, given in enumerate(listed):
+        if not isinstance(given, str | Molecule):
+            raise UsageError(f"molecule {place} is a {type(given).__name__}: give SMILES or Molecule objects")
+        entries.append(parse(place, given, "") if isinstance(given, str) else from_molecule(place, given, parse))
+    return entries
+
+
+def _plain(settings: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """All of them, with NumPy's scalars as Python's own: the bounds are strict about types."""
+    return {name: v.item() if isinstance(v, np.generic) else v for name, v in (settings | more).items()}

@@ -11,7 +11,7 @@ from qmgen.corpus.identity import check_same
 from qmgen.corpus.plan import plan
 from qmgen.pipeline.messages import Measure
 from qmgen.pipeline.pool import Pool, default_layout
-from qmgen.pipeline.run import job_of, settings_of
+from qmgen.pipeline.run import canonical, job_of
 from qmgen.pipeline.source import open_source
 from qmgen.pipeline.stages import Stages
 
@@ -62,17 +62,16 @@ class Estimate:
 def estimate(config: GenerateConfig, stages: Stages | None = None) -> Estimate:
     """Plan the run and label a few molecules of it twice, in one worker; nothing is written. Raises as ``generate``."""
     stages = stages or Stages()
-    settings = settings_of(config)
-    theory = stages.load("theory")(settings)
+    config, theory = canonical(config, stages)
     with open_source(config.molecules, config.smiles_column, stages) as source:
-        job = job_of(config, settings, theory, source, stages)
+        job = job_of(config, theory, source, stages)
         check_same(job.directory, job.metadata["recipe"])
         the_plan = plan(source.entries, config.conformers, config.units, config.limit)
         step = max(the_plan.wanted // SAMPLE, 1)
         sample = list(islice(iter(source), 0, min(the_plan.wanted, SAMPLE * step), step))
     left = [unit for unit in the_plan if not unit.done(job.directory)]
     count, cores = default_layout(config.workers, max(len(left), 1))
-    with Pool(job, 1, cores[:1]) as pool:
+    with Pool(job, 1, cores) as pool:
         measured = pool.measure(Measure(sample))
     rows = sum(unit.end - unit.start for unit in left) * config.conformers
     per_attempt = measured.warm_seconds / measured.attempts if measured.attempts else 0.0

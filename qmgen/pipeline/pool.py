@@ -16,11 +16,13 @@ from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any
 
 from qmgen.errors import QmgenError, UsageError
+from qmgen.machine import granted_cpus, usable_cores
+from qmgen.pipeline.cores import Claims
 from qmgen.pipeline.messages import Do, Done, Failed, Measure, Measured, Progress, Ready, Start, Stop, Stopped
 from qmgen.pipeline.source import Work
 from qmgen.pipeline.unit import Job, UnitResult
+from qmgen.runtime import ONE_THREAD
 
-ONE_THREAD = dict.fromkeys(("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _MAIN = "import sys; from qmgen.pipeline.worker import main; main(int(sys.argv[1]), int(sys.argv[2]))"
 
 
@@ -38,7 +40,8 @@ class Worker:
 
 @dataclass
 class Pool:
-    """``count`` workers for ``job``, each on a core of ``cores`` with one thread; on any core where that is empty.
+    """``count`` workers for ``job`` with one thread each, pinned to those of ``cores`` that no other run has claimed,
+    the rest to none; with any number of threads on any core where ``cores`` is empty.
 
     ``on_progress(rows, failures)`` hears of each advance, ``on_done(result)`` of each finished unit. Use it as a
     context: leaving it ends every process.
@@ -51,10 +54,11 @@ class Pool:
     on_done: Callable[[UnitResult], None] = lambda result: None
     workers: list[Worker] = field(default_factory=list)
     gone: list[Worker] = field(default_factory=list)
+    claims: Claims = field(default_factory=Claims)
 
     def __enter__(self) -> Pool:
-        for number in range(self.count):
-            self.workers.append(self._start(self.cores[number % len(self.cores)] if self.cores else -1))
+        for core in self.claims.take(self.cores, self.count):
+            self.workers.append(self._start(core))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -108,11 +112,12 @@ class Pool:
             worker.process.wait()
             worker.connection.close()
         self.workers.clear()
+        self.claims.release()
 
     def _start(self, core: int) -> Worker:
         ours, theirs = Pipe()
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
-        if core >= 0:
+        if self.cores:
             environment |= ONE_THREAD
         # a session of its own: the terminal's Ctrl-C reaches us alone, and the whole group can be killed
         process = subprocess.Popen(
@@ -172,19 +177,12 @@ class Pool:
         return QmgenError(f"a worker died{where}: {how}; finished units are kept, the same command continues")
 
 
-def usable_cores() -> tuple[int, ...]:
-    """The cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return tuple(sorted(os.sched_getaffinity(0)))
-    return tuple(range(os.cpu_count() or 1))
-
-
 def default_layout(workers: int | None, units: int) -> tuple[int, tuple[int, ...]]:
-    """Workers, and the cores to pin them to (none on an accelerator): one worker per core, or one in all."""
+    """Workers, and the cores they may be pinned to (none on an accelerator): one worker per core's worth of time that
+    is granted, or one in all."""
     if _accelerator():
         return min(workers or 1, units), ()
-    cores = usable_cores()
-    return min(workers or len(cores), units), cores
+    return min(workers or granted_cpus(), units), usable_cores()
 
 
 def _accelerator() -> bool:

@@ -8,12 +8,8 @@ import numpy as np
 
 from qmgen.constants import AU_TO_DEBYE, BOHR_TO_ANGSTROM, CODATA_YEAR, ELEMENTARY_CHARGE_C, HARTREE_TO_EV
 from qmgen.labeling.types import Label
+from qmgen.molecules.elements import symbol_of
 from qmgen.molecules.types import Conformer, Failure, Reason
-
-_SYMBOLS = (  # noqa: SIM905
-    "X H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr "
-    "Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe"
-).split()
 
 #: what the eV, Debye and Angstrom of a corpus mean (part of its metadata)
 CONSTANTS: dict[str, float | int] = {
@@ -27,7 +23,7 @@ CONSTANTS: dict[str, float | int] = {
 
 def symbols(numbers: np.ndarray) -> list[str]:
     """Element symbols of atomic ``numbers`` (atoms,)."""
-    return [_SYMBOLS[int(z)] for z in numbers]
+    return [symbol_of(int(z)) for z in numbers]
 
 
 def row(conformer: Conformer, label: Label) -> dict[str, Any]:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from qmgen.corpus.shard import FileRecord, clear_temporaries
 from qmgen.corpus.splits import Splitter
 from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.labeling.types import Settings
+from qmgen.machine import versions
 from qmgen.pipeline.pool import Pool, default_layout
 from qmgen.pipeline.progress import Progress, Quiet, default_progress
 from qmgen.pipeline.rows import CONSTANTS
@@ -35,9 +35,7 @@ from qmgen.pipeline.summary import Summary
 from qmgen.pipeline.unit import Job, UnitResult
 
 if TYPE_CHECKING:
-    from qmgen.config.models import GenerateConfig
-
-_PACKAGES = ("qmgen", "numpy", "scipy", "jax", "jaxlib", "rdkit", "pyarrow")
+    from qmgen.config.models import GenerateConfig, LabelConfig
 
 
 def generate(
@@ -51,10 +49,9 @@ def generate(
     """
     stages = stages or Stages()
     clock = _Clock()
-    settings = settings_of(config)
-    theory = stages.load("theory")(settings)  # refuses unknown names before anything else
+    config, theory = canonical(config, stages)  # refuses unknown names before anything else
     with open_source(config.molecules, config.smiles_column, stages) as source:
-        job = job_of(config, settings, theory, source, stages)
+        job = job_of(config, theory, source, stages)
         the_plan = plan(source.entries, config.conformers, config.units, config.limit)
         _claim(job, config)
         with StopWatch(config.time_limit) as watch:
@@ -63,7 +60,7 @@ def generate(
         return run.finish(watch)
 
 
-def settings_of(config: GenerateConfig) -> Settings:
+def settings_of(config: LabelConfig) -> Settings:
     """The part of the configuration that labelling sees."""
     return Settings(
         xc=config.xc,
@@ -78,8 +75,17 @@ def settings_of(config: GenerateConfig) -> Settings:
     )
 
 
-def job_of(config: GenerateConfig, settings: Settings, theory: dict[str, Any], source: Source, stages: Stages) -> Job:
-    """What every unit shares.
+def canonical(config: GenerateConfig, stages: Stages) -> tuple[GenerateConfig, dict[str, Any]]:
+    """The configuration with functional and basis under their own names, and the level of theory.
+
+    An alias is the same level, and must not look like another corpus. Raises ``UsageError`` on an unknown name.
+    """
+    theory = stages.load("theory")(settings_of(config))
+    return config.model_copy(update={name: theory[name] for name in ("xc", "basis")}), theory
+
+
+def job_of(config: GenerateConfig, theory: dict[str, Any], source: Source, stages: Stages) -> Job:
+    """What every unit shares; ``config`` and ``theory`` from ``canonical``.
 
     The recipe, which the configuration hash covers, is the row-changing configuration and the contents of the source;
     where the source lies, and under which name, changes no row.
@@ -87,7 +93,7 @@ def job_of(config: GenerateConfig, settings: Settings, theory: dict[str, Any], s
     recipe = {**config.row_fields(), "source": list(source.digests)}
     return Job(
         directory=Path(config.out),
-        settings=settings,
+        settings=settings_of(config),
         conformers=config.conformers,
         seed=config.seed,
         embed_time_limit=config.embed_time_limit,
@@ -100,17 +106,6 @@ def job_of(config: GenerateConfig, settings: Settings, theory: dict[str, Any], s
         },
         stages=stages,
     )
-
-
-def versions() -> dict[str, str]:
-    """Versions of python and of what makes the numbers, as far as installed."""
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 class _Clock:

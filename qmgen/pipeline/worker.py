@@ -2,13 +2,12 @@
 
 Started by ``pool`` as ``python -c "from qmgen.pipeline.worker import main; main(...)"``, and not by
 ``multiprocessing``: nothing of the parent's ``__main__`` is imported, and the environment is exactly what it is given.
-This module imports only the standard library at its top: numpy and jax come after the pinning.
+At its top stand only the standard library and what imports no more: numpy and jax come after the pinning.
 """
 
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sys
 import threading
@@ -16,6 +15,8 @@ import time
 import traceback
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
+
+from qmgen.machine import peak_memory
 
 if TYPE_CHECKING:
     from qmgen.pipeline.messages import Measure, Measured
@@ -73,7 +74,7 @@ def _serve(connection: Connection, core: int) -> None:
     except Exception as error:
         connection.send(Failed(None, f"{type(error).__name__}: {error}", traceback.format_exc()))
         return
-    connection.send(Stopped({"compile_seconds": round(compiling.seconds, 3), "peak_memory_bytes": _peak_memory()}))
+    connection.send(Stopped({"compile_seconds": round(compiling.seconds, 3), "peak_memory_bytes": peak_memory()}))
 
 
 class _Reporter:
@@ -128,7 +129,7 @@ def _measure(job: Job, message: Measure) -> Measured:
     sink = pa.BufferOutputStream()
     write_table(row_table(rows, row_schema(job.metadata)), sink)
     attempts = len(rows) + len(labelled.failures)
-    return Measured(attempts, len(rows), seconds[0], seconds[1], sink.getvalue().size, _peak_memory())
+    return Measured(attempts, len(rows), seconds[0], seconds[1], sink.getvalue().size, peak_memory())
 
 
 def _about(core: int) -> dict[str, Any]:
@@ -136,11 +137,6 @@ def _about(core: int) -> dict[str, Any]:
     if "jax" in sys.modules:
         about["devices"] = [str(device.device_kind) for device in sys.modules["jax"].local_devices()]
     return about
-
-
-def _peak_memory() -> int:
-    """Largest resident set so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _leave_with_parent(parent: int) -> None:

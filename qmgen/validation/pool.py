@@ -13,20 +13,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from qmgen.errors import QmgenError
+from qmgen.machine import granted_cpus
+from qmgen.runtime import ONE_THREAD, environment
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-
-_THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-ONE_THREAD: Final = dict.fromkeys(_THREADS, "1")
-
-
-def cores() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -35,20 +29,15 @@ def single_threaded_pool(jobs: int | None = None) -> Iterator[ProcessPoolExecuto
 
     Tasks not yet begun are dropped when the block is left by an exception.
     """
-    saved = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(ONE_THREAD)
-    executor = ProcessPoolExecutor(jobs or cores(), multiprocessing.get_context("spawn"), _begin)
-    try:
-        yield executor
-    except BaseException:
-        executor.shutdown(wait=False, cancel_futures=True)
-        raise
-    finally:
-        for name, value in saved.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
-        executor.shutdown()
+    with environment(ONE_THREAD):
+        executor = ProcessPoolExecutor(jobs or granted_cpus(), multiprocessing.get_context("spawn"), _begin)
+        try:
+            yield executor
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+        finally:
+            executor.shutdown()
 
 
 def unordered(
@@ -80,6 +69,7 @@ def unordered(
 
 def _begin() -> None:
     """In each process, once: PySCF imported and held to one thread; Ctrl-C is the parent's to handle."""
+    os.environ["JAX_PLATFORMS"] = "cpu"  # for our density: many processes cannot share an accelerator's memory
     from pyscf import lib
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 
 from qmgen.corpus.reader import open_corpus
 from qmgen.errors import QmgenError, UsageError
+from qmgen.machine import granted_cpus, versions
 from qmgen.validation.compare import DEFAULT, Tolerances, Values, compare
+from qmgen.validation.density import own_density
 from qmgen.validation.oracle import Level, Reference, solve, solve_lower
-from qmgen.validation.pool import cores, single_threaded_pool, unordered
+from qmgen.validation.pool import single_threaded_pool, unordered
 from qmgen.validation.result import Failed, Report, Row
 from qmgen.validation.sample import Entry, Sample, draw, level_of
 
@@ -49,7 +48,7 @@ def validate(
     level = level_of(corpus)
     drawn = draw(corpus, sample, seed)
     start = perf_counter()
-    workers = min(jobs or cores(), len(drawn.entries))
+    workers = min(jobs or granted_cpus(), len(drawn.entries))
     outcomes = _solve_all(drawn.entries, level, tolerances.energy, workers, progress)
     report = _report(str(directory), level, tolerances, sample, seed, drawn, outcomes)
     report.provenance.update(jobs=workers, seconds=round(perf_counter() - start, 3))
@@ -86,13 +85,14 @@ class Outcome:
 
 
 def recompute(task: Task) -> Outcome:
-    """Run in a PySCF process: solve; or, where there is a first solution, look for a lower one."""
+    """Run in a PySCF process: solve; or, where there is a first solution, look for a lower one, as from our density."""
     entry, first = task.entry, task.first
     try:
         found = solve(entry.numbers, entry.positions, task.level) if first is None else first
         if first is not None or not found.converged:
             target = entry.energy + task.tolerance
-            found = solve_lower(entry.numbers, entry.positions, task.level, found, target=target)
+            density = None if first is None else _density(task)
+            found = solve_lower(entry.numbers, entry.positions, task.level, found, target=target, density=density)
     except (QmgenError, ArithmeticError, ValueError, RuntimeError) as error:  # numpy's LinAlgError is a ValueError
         return Outcome(task.index, None, problem=" ".join(f"{type(error).__name__}: {error}".split()))
     if not found.converged:
@@ -101,13 +101,21 @@ def recompute(task: Task) -> Outcome:
     return Outcome(task.index, found, below, restarted=first is not None)
 
 
+def _density(task: Task) -> np.ndarray | None:
+    """Our density for a row; None where it cannot be had: a help for PySCF, which then goes on with its own guesses."""
+    try:
+        return own_density(task.entry.numbers, task.entry.positions, task.level)
+    except Exception:  # whatever breaks in our own program must not keep the oracle from its judgement
+        return None
+
+
 def _solve_all(
     entries: tuple[Entry, ...], level: Level, tolerance: float, workers: int, progress: bool
 ) -> list[Outcome]:
     """Outcomes in the order of ``entries``; large molecules go first, so that no core is left alone at the end.
 
-    Rows below PySCF's solution are tried again from other starts: a few, and all the others if any of those few was
-    worth it. (A whole corpus below PySCF was made at another level; no restart will mend that.)
+    Rows below PySCF's solution are tried again from our density and from other starts: a few, and all the others if any
+    of those few was worth it. (A whole corpus below PySCF was made at another level; no restart will mend that.)
     """
     order = sorted(range(len(entries)), key=lambda index: (-entries[index].n_orbitals, index))
     with single_threaded_pool(workers) as pool:
@@ -182,7 +190,7 @@ def _report(
         below=sum(outcome.below for _, outcome, _ in pairs),
         lowered=sum(_reached(entry, outcome, tolerances.energy) for entry, outcome, _ in pairs),
         comparison=compare(ours, theirs, tolerances),
-        provenance=_provenance(),
+        provenance={"date": datetime.now(UTC).isoformat(timespec="seconds"), **versions()},
     )
 
 
@@ -193,19 +201,6 @@ def _values(items: list[Entry] | list[Reference], dipoles: list[np.ndarray]) -> 
         lumo=np.array([item.lumo for item in items], dtype=np.float64),
         dipole=np.array(dipoles, dtype=np.float64).reshape(-1, 3),
     )
-
-
-def _provenance() -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-    }
-    for name in ("qmgen", "pyscf", "numpy"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def _target(directory: Path, out: Path | None) -> Path:

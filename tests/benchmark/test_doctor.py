@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from qmgen.benchmark import doctor, machine
+from qmgen import machine
+from qmgen.benchmark import doctor
 
 
 @pytest.fixture(scope="module")
@@ -46,5 +47,10 @@ def test_a_missing_package_and_a_closed_cache_are_found(monkeypatch, tmp_path):
     assert "FAIL" in text and "QMGEN_CACHE" in text
 
 
-def test_peak_memory_is_of_this_process():
-    assert 10e6 < machine.peak_memory() < 100e9
+def test_a_share_of_the_cores_is_no_fault_and_less_than_one_is(monkeypatch):
+    monkeypatch.setattr(machine, "usable_cores", lambda: (0, 1, 2, 3))
+    monkeypatch.setattr(machine, "cpu_limit", lambda: 1.5)
+    assert doctor._cores() == "4 visible, 1.5 cores' worth of time granted: 2 worker(s) by default"
+    monkeypatch.setattr(machine, "cpu_limit", lambda: 0.5)
+    with pytest.raises(doctor._Broken, match=r"0\.5 of a core"):
+        doctor._cores()

@@ -17,9 +17,11 @@ MOLECULES = [f"C{'C' * (i % 7)}_{i} mol{i}" for i in range(40)]
 
 
 @pytest.fixture
-def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
+def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stages:
     """All stations replaced; the workers find them by the search path that they inherit."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    # other runs on this machine, the tests' own among them, claim cores too
+    monkeypatch.setattr("qmgen.pipeline.cores.directory", lambda: tmp_path / "cores")
     names = ("read", "parse", "merge", "check", "conformers", "label", "prepare", "theory")
     return Stages(**{name: f"pipeline_fakes:{name}" for name in names})
 

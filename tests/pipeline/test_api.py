@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import qmgen
@@ -43,3 +45,71 @@ def test_mistakes_are_named(stages: Stages) -> None:
         qmgen.label("C_0", stages=stages, functional="pbe")
     with pytest.raises(UsageError, match="did you mean 'b3lyp'"):
         qmgen.label("C_0", stages=stages, xc="b3lpy")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"conv_energy": -1e-9},
+        {"conv_gradient": 0.0},
+        {"conv_energy": float("nan")},
+        {"max_cycles": 0},
+        {"batch_size": 0},
+        {"conformers": 0},
+        {"conformers": True},
+        {"grid_level": "1"},
+        {"grid_level": 9},
+        {"seed": -1},
+        {"embed_time_limit": 0},
+        {"precision": "float16"},
+        {"guess": "huckel"},
+        {"smiles_column": 3},
+    ],
+    ids=str,
+)
+def test_settings_have_the_bounds_of_the_command(stages: Stages, setting: dict[str, Any]) -> None:
+    (name,) = setting
+    with pytest.raises(UsageError, match=rf"^{name} = [^\n]+: should be [^\n]+$"):
+        qmgen.label("C_0", stages=stages, **setting)
+
+
+def test_numbers_of_numpy_are_numbers(stages: Stages) -> None:
+    assert len(qmgen.label("C_0", stages=stages, conformers=np.int64(2), conv_energy=np.float32(1e-8))) == 2
+
+
+def test_a_thing_that_is_no_molecule_is_named(stages: Stages) -> None:
+    with pytest.raises(UsageError, match="molecule 1 is a dict"):
+        qmgen.label(["C_0", {"smiles": "C"}], stages=stages)
+
+
+H2 = np.array([1, 1], dtype=np.uint8)
+APART = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.4]])
+
+
+def test_molecules_are_checked_as_in_a_file(stages: Stages) -> None:
+    given = [
+        Molecule(0, "plus", "C_0", charge=1),
+        Molecule(0, "two plus", "", H2, APART, charge=2, conformer_id=3),
+        Molecule(0, "cation by its SMILES", "[H+].[H+]", H2, APART),
+        Molecule(0, "lone", "", H2[:1], APART[:1]),
+        Molecule(0, "one point", "", H2, 0 * APART),
+        Molecule(0, "nowhere", "", H2, APART * np.nan),
+        Molecule(0, "short", "", H2, APART[:1]),
+        Molecule(0, "no elements", "", None, APART),
+        Molecule(0, "fine", "", H2, APART, conformer_id=2),
+    ]
+    labels = qmgen.label(given, stages=stages)
+    assert {f["name"]: f["reason"] for f in labels.failures.to_pylist()} == {
+        "plus": "net_charge",
+        "two plus": "net_charge",
+        "cation by its SMILES": "net_charge",
+        "lone": "odd_electrons",
+        "one point": "coincident_atoms",
+        "nowhere": "bad_coordinates",
+        "short": "bad_coordinates",
+        "no elements": "bad_coordinates",
+    }
+    assert labels.failures["conformer_id"].to_pylist()[:2] == [-1, 3]
+    assert [(row["molecule_id"], row["conformer_id"]) for row in labels] == [(8, 2)]
+    # 1.4 is no float32: the label belongs to the nearest that is
+    assert labels[0]["pos"][5] == np.float32(1.4)

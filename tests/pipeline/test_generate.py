@@ -6,6 +6,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -151,6 +152,16 @@ def test_another_corpus_in_the_directory_is_refused(
     with pytest.raises(UsageError, match=r"holds another corpus \(" + said):
         generate(config(**{"lines": ["C_0", "C_1"], **changes}), lines, stages)
     assert contents(first.directory) == before
+
+
+@pytest.mark.parametrize(("xc", "basis"), [("lda,vwn", "STO3G"), ("LDA", "sto3g"), (" svwn ", "Sto-3g")])
+def test_an_alias_is_the_same_corpus(config: Config, stages: Stages, lines: Lines, xc: str, basis: str) -> None:
+    real = replace(stages, theory="qmgen.pipeline.level:level_of_theory")
+    first = config(["C_0"], xc="lda", basis="sto-3g")
+    assert generate(first, lines, real).run_rows == 1
+    written = (first.out / "config.toml").read_text()
+    assert generate(config(["C_0"], xc=xc, basis=basis), lines, real).run_rows == 0
+    assert (first.out / "config.toml").read_text() == written
 
 
 def test_what_changes_no_row_is_not_refused(config: Config, stages: Stages, lines: Lines, tmp_path: Path) -> None:

@@ -39,9 +39,12 @@ def test_a_worker_has_one_core_and_one_thread(
 
 def test_default_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "usable_cores", lambda: (2, 3, 5))
+    monkeypatch.setattr(pool, "granted_cpus", lambda: 3)
     monkeypatch.setattr(pool, "_accelerator", lambda: False)
     assert pool.default_layout(None, 8) == (3, (2, 3, 5))
     assert pool.default_layout(None, 2) == (2, (2, 3, 5)) and pool.default_layout(7, 8) == (7, (2, 3, 5))
+    monkeypatch.setattr(pool, "granted_cpus", lambda: 2)
+    assert pool.default_layout(None, 8) == (2, (2, 3, 5)) and pool.default_layout(3, 8) == (3, (2, 3, 5))
     monkeypatch.setattr(pool, "_accelerator", lambda: True)
     assert pool.default_layout(None, 8) == (1, ()) and pool.default_layout(2, 8) == (2, ())
 

@@ -16,12 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from qmgen.dft.basis import load_basis
-from qmgen.dft.batch import mapping, solve_batch, stack
-from qmgen.dft.functionals import functional
-from qmgen.dft.prepare import System, prepare, shape_of
-from qmgen.dft.scf import Options
 from qmgen.molecules.types import Conformer
+from qmgen.validation.density import own_density
 from qmgen.validation.oracle import Level, Reference, solve_lower
 
 HERE = Path(__file__).resolve().parent
@@ -76,12 +72,6 @@ def lower_reference(conformer: Conformer, level: Level, first: Reference, energy
 
     ``solve_lower`` goes on to other guesses until it is as low as ``energy``, within its own convergence.
     """
-    basis, xc = load_basis(level.basis), functional(level.xc)
-    system = System(conformer.numbers.astype(np.int64), conformer.positions)
-    shape = shape_of(system.numbers, basis, xc, level.grid_level)
-    problem = prepare(system, shape, basis, xc, level.grid_level).problem
-    solution = solve_batch(xc, mapping(), stack([problem], 1), Options())
-    n = basis.n_orbitals(system.numbers)
-    density = np.asarray(solution.density[0])[:n, :n]
+    density = own_density(conformer.numbers, conformer.positions, level)
     target = energy + 1e-8  # a tenth of the limit: then the two are the same solution
-    return solve_lower(system.numbers, system.positions, level, first, target=target, density=density)
+    return solve_lower(conformer.numbers, conformer.positions, level, first, target=target, density=density)

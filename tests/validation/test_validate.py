@@ -25,6 +25,7 @@ from qmgen.molecules.types import Conformer
 from qmgen.pipeline.level import level_of_theory
 from qmgen.pipeline.rows import CONSTANTS, row
 from qmgen.validation import Tolerances, validate
+from qmgen.validation.density import own_density
 from qmgen.validation.oracle import Level, solve
 from qmgen.validation.run import Task, recompute
 from qmgen.validation.sample import draw
@@ -128,15 +129,39 @@ def test_a_corpus_that_lies_below_pyscf_throughout_costs_few_restarts(corpus, mo
     assert (report.below, report.restarted, report.lowered) == (ROWS, 2, 0)
 
 
-def test_a_row_from_a_lower_solution_than_pyscf_found_is_no_error(corpus):
-    """PySCF's first solution is replaced by a higher one; the restart finds ours again."""
+@pytest.fixture
+def excited(corpus) -> Task:
+    """A row of which PySCF has found a higher solution first."""
     entry = draw(open_corpus(corpus()), 1, 0).entries[0]
-    task = Task(0, entry, LEVEL, 1e-6)
-    first = recompute(task).reference
+    first = recompute(Task(0, entry, LEVEL, 1e-6)).reference
     assert first is not None
-    again = recompute(replace(task, first=replace(first, energy=first.energy + 0.1, guess="excited")))
+    return Task(0, entry, LEVEL, 1e-6, replace(first, energy=first.energy + 0.1, guess="excited"))
+
+
+def test_a_row_from_a_lower_solution_is_found_again_from_our_density(excited, monkeypatch):
+    monkeypatch.setattr("qmgen.validation.oracle.OTHER_GUESSES", ())
+    again = recompute(excited)
     assert again.below and again.restarted and again.reference is not None
-    assert abs(again.reference.energy - entry.energy) < 1e-9
+    assert again.reference.guess == "given density"
+    assert abs(again.reference.energy - excited.entry.energy) < 1e-9
+
+
+def test_other_guesses_serve_where_we_have_no_density(excited, monkeypatch):
+    def broken(*_: object) -> np.ndarray:
+        raise MemoryError
+
+    monkeypatch.setattr("qmgen.validation.run.own_density", broken)
+    again = recompute(excited)
+    assert again.reference is not None and again.reference.guess == "atom"
+    assert abs(again.reference.energy - excited.entry.energy) < 1e-9
+
+
+def test_our_density_is_what_pyscf_converges_to():
+    positions = conformer(1).positions
+    start = own_density(NUMBERS, positions, LEVEL)
+    from_ours = solve(NUMBERS, positions, LEVEL, density=start)
+    assert abs(from_ours.energy - label(1).energy) < 1e-10
+    assert from_ours.cycles < label(1).cycles - 3
 
 
 def test_rows_that_say_they_did_not_converge_are_left_out_and_counted(corpus):

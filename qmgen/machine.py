@@ -1,0 +1,135 @@
+"""Facts about the machine and the installation, gathered without importing anything heavy.
+
+Each is asked anew, never at import: a process may change its affinity, and a container its limits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import platform
+import resource
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+PACKAGES: Final = ("qmgen", "numpy", "scipy", "jax", "jaxlib", "pyscf", "rdkit", "pyarrow")
+#: where Linux mounts its control groups, and says which of them are this process's
+GROUPS: Final = Path("/sys/fs/cgroup")
+OWN_GROUPS: Final = Path("/proc/self/cgroup")
+#: version 1 writes "no limit" as a number of this size
+_NO_LIMIT: Final = 2**60
+
+
+def versions() -> dict[str, str | None]:
+    """Python's version, and that of each package that matters; None where it is not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """CPU model, cores (in the machine, and for this process), memory in bytes, and the operating system."""
+    return {
+        "cpu": cpu_model(),
+        "cpus": os.cpu_count() or 1,
+        "usable_cpus": len(usable_cores()),
+        "cpu_limit": cpu_limit(),
+        "memory_bytes": memory(),
+        "memory_limit_bytes": memory_limit(),
+        "platform": platform.platform(),
+    }
+
+
+def cpu_model() -> str:
+    """The processor's name as the operating system gives it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith(("model name", "Hardware", "cpu model")):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def usable_cores() -> tuple[int, ...]:
+    """The cores this process may run on, by its affinity."""
+    if hasattr(os, "sched_getaffinity"):
+        return tuple(sorted(os.sched_getaffinity(0)))
+    return tuple(range(os.cpu_count() or 1))
+
+
+def granted_cpus() -> int:
+    """How many busy processes this one may keep: its cores, or the control group's worth of time where that is less."""
+    limit = cpu_limit()
+    return min(len(usable_cores()), max(math.ceil(limit), 1) if limit is not None else sys.maxsize)
+
+
+def cpu_limit() -> float | None:
+    """Cores' worth of time that the control groups grant; None where there is no limit."""
+    found = []
+    for folder in _groups("cpu"):
+        quota = (
+            _read(folder / "cpu.max") or f"{_read(folder / 'cpu.cfs_quota_us')} {_read(folder / 'cpu.cfs_period_us')}"
+        )
+        with contextlib.suppress(ValueError, ZeroDivisionError):
+            granted, period = map(int, quota.split())
+            found += [granted / period] if granted > 0 else []
+    return min(found, default=None)
+
+
+def memory() -> int | None:
+    """Physical memory in bytes."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (OSError, ValueError):
+        return None
+
+
+def memory_limit() -> int | None:
+    """Bytes that the control groups grant; None where there is no limit."""
+    found = []
+    for folder in _groups("memory"):
+        with contextlib.suppress(ValueError):
+            found.append(int(_read(folder / "memory.max") or _read(folder / "memory.limit_in_bytes")))
+    return min((size for size in found if size < _NO_LIMIT), default=None)
+
+
+def _groups(controller: str) -> Iterator[Path]:
+    """The folders of this process's control group and of those around it, in version 2 or 1: each may hold a limit."""
+    for line in _read(OWN_GROUPS).splitlines() or ["0::/"]:
+        number, controllers, place = line.split(":", 2)
+        if number != "0" and controller not in controllers.split(","):
+            continue
+        top = GROUPS if number == "0" else GROUPS / controllers
+        inner = top / place.lstrip("/")
+        yield from (folder for folder in (inner, *inner.parents) if folder.is_relative_to(top))
+
+
+def _read(path: Path) -> str:
+    """The text of a small file; "" where there is none."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def peak_memory() -> int:
+    """The largest resident set of this process so far, in bytes.
+
+    Linux hands a parent's ``ru_maxrss`` down through fork and exec; ``VmHWM`` begins anew with the program.
+    """
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
