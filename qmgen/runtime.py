@@ -19,6 +19,18 @@ ONE_THREAD: Final = dict.fromkeys(
 )
 
 
+def labelling_environment(one_thread: bool) -> dict[str, str]:
+    """The environment of a process that labels: its threads, and huge pages for its large arrays.
+
+    Matrices of tens of megabytes come and go with each molecule; in pages of 4 kB the kernel's share of the time was a
+    third (docs/performance.md). glibc reads this when the process starts; elsewhere nobody does.
+    """
+    tunables = os.environ.get("GLIBC_TUNABLES", "")
+    if "glibc.malloc.hugetlb" not in tunables:
+        tunables = ":".join(filter(None, (tunables, "glibc.malloc.hugetlb=1")))
+    return {**(ONE_THREAD if one_thread else {}), "GLIBC_TUNABLES": tunables}
+
+
 @contextmanager
 def environment(values: Mapping[str, str]) -> Iterator[None]:
     """``values`` in the environment, for processes started inside; what was there before is there again after."""

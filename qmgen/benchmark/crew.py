@@ -25,7 +25,7 @@ from typing import Any
 
 from qmgen.errors import QmgenError
 from qmgen.machine import peak_memory
-from qmgen.runtime import ONE_THREAD, environment
+from qmgen.runtime import environment, labelling_environment
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Crew:
         begin = perf_counter()
         context = multiprocessing.get_context("spawn")
         try:
-            with environment(ONE_THREAD if self.cores else {}):
+            with environment(labelling_environment(bool(self.cores))):
                 for number in range(self.count):
                     ours, theirs = context.Pipe()
                     core = self.cores[number % len(self.cores)] if self.cores else -1

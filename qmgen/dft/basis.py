@@ -68,14 +68,16 @@ class Basis:
 
 
 def load_basis(name: str) -> Basis:
-    """The basis set called ``name``; case and hyphens do not matter.
+    """The basis set called ``name``; case, hyphens, underscores and spaces do not matter.
+
+    A set that does not ship is called what PySCF calls it, without any of these, so that it has one name.
 
     Raises:
         UsageError: no set of that name, one with d or f functions, which have no integrals here yet, or one
             made for effective core potentials.
     """
-    name = name.strip().lower()
-    return _load({plain.replace("-", ""): plain for plain in SHIPPED}.get(name.replace("-", ""), name))
+    plain = name.lower().translate(str.maketrans("", "", "-_ "))
+    return _load({shipped.replace("-", ""): shipped for shipped in SHIPPED}.get(plain, plain))
 
 
 @lru_cache(maxsize=16)
@@ -103,9 +105,9 @@ def _from_pyscf(name: str) -> dict[str, list]:
         ) from error
     raw = read_tables(name)
     if not raw:
-        others = [known for known in (*SHIPPED, *known_names()) if known.replace("-", "") != name.replace("-", "")]
-        near = difflib.get_close_matches(name, others, n=1, cutoff=0.5)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
+        shown = {plain.replace("-", ""): plain for plain in (*known_names(), *SHIPPED)}
+        near = difflib.get_close_matches(name, shown, n=1, cutoff=0.5)
+        hint = f"; did you mean '{shown[near[0]]}'?" if near else ""
         raise UsageError(f"unknown basis '{name}'{hint} (shipped: {', '.join(SHIPPED)})")
     complete = {z: shells for z, shells in raw.items() if _all_electron(int(z), shells)}
     if not complete:

@@ -32,37 +32,43 @@ class Quadrature(NamedTuple):
     n_blocks: Any
 
 
-def values_on_grid(table: OrbitalTable, positions: Array, quadrature: Quadrature, gradient: bool) -> Array:
-    """Orbital values (b, 1 or 4, n, BLOCK) in the blocks in use; then zeros."""
-    points, n_blocks = quadrature.points, quadrature.n_blocks
-    total, n = points.shape[0], table.order.shape[0]
-    empty = jnp.zeros((total, 4 if gradient else 1, n, points.shape[1]), points.dtype)
+def values_on_grids(table: OrbitalTable, positions: Array, grids: tuple[Quadrature, ...], gradient: bool) -> Array:
+    """Orbital values (b, 1 or 4, n, BLOCK), the blocks of one quadrature after those of another; zero where not in use.
 
-    def fill(block: Array, out: Array) -> Array:
-        return fill_values(out, block, table, positions, jnp.asarray(points)[block])
+    One loop for all of them, which is compiled once.
+    """
+    points = jnp.concatenate([jnp.asarray(grid.points) for grid in grids])
+    components, n = 4 if gradient else 1, table.order.shape[0]
+    places = jnp.concatenate([jnp.arange(len(grid.points)) < grid.n_blocks for grid in grids])
+    blocks = jnp.argsort(~places, stable=True)  # those in use first
+    empty = jnp.zeros((points.shape[0], components, n, points.shape[1]), points.dtype)
 
-    return jax.lax.fori_loop(0, n_blocks, fill, empty)
+    def fill(i: Array, out: Array) -> Array:
+        return fill_values(out, blocks[i], table, positions, points[blocks[i]])
+
+    return jax.lax.fori_loop(0, places.sum(), fill, empty)
 
 
 def energy_and_potential(
-    functional: Functional, values: Array, quadrature: Quadrature, density: Array
+    functional: Functional, values: Array, start: int, quadrature: Quadrature, density: Array
 ) -> tuple[Array, Array, Array]:
     """Semilocal energy (Hartree), potential matrix (n, n), and the number of electrons on the grid.
 
     Args:
         functional: closed-shell functional.
-        values: (b, 1 or 4, n, BLOCK) from ``values_on_grid``.
-        quadrature: the points they belong to.
+        values: (b, 1 or 4, n, BLOCK) from ``values_on_grids``.
+        start: the first block of ``quadrature`` among them.
+        quadrature: points and weights.
         density: (n, n) total density matrix, symmetric.
     """
     n, weights, n_blocks = density.shape[0], quadrature.weights, quadrature.n_blocks
     components = values.shape[1]
 
     def collect(block: Array, out: Array) -> Array:
-        phi = values[block]
+        phi = values[start + block]
         return out.at[block].set(_sum_orbitals(phi * (density @ phi[0])))
 
-    empty = jnp.zeros((values.shape[0], components, values.shape[3]), density.dtype)
+    empty = jnp.zeros((len(weights), components, values.shape[3]), density.dtype)
     sums = jax.lax.fori_loop(0, n_blocks, collect, empty)
     # the functional stands between two loops on purpose: inside one loop XLA fuses it into the product with every
     # orbital and evaluates it n times over (measured: 2.5 times slower)
@@ -71,7 +77,7 @@ def energy_and_potential(
     field = jnp.concatenate([(0.5 * weights * v_rho)[:, None], (2.0 * weights * v_sigma)[:, None] * slope], axis=1)
 
     def add(block: Array, potential: Array) -> Array:
-        phi, f = values[block], field[block]
+        phi, f = values[start + block], field[block]
         half = sum((f[c] * phi[c] for c in range(1, components)), f[0] * phi[0])
         return potential + half @ phi[0].T
 

@@ -1,7 +1,7 @@
 """Atomic orbitals and their gradients at grid points.
 
-Functions of one shell share exponents, hence exponentials: orbitals are evaluated shell by shell, and stand in the order
-of the shells (``OrbitalTable.order``), all of one kind together.
+Functions of one shell share exponents, hence exponentials: orbitals are evaluated shell by shell, and stand in the
+order of the shells (``OrbitalTable.order``), all of one kind together.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from qmgen.dft.materialise import materialise
 Array = jax.Array
 
 #: angular momenta of shells, each of which has a loop of its own
-GRID_KINDS: tuple[tuple[int, ...], ...] = ((0,), (0, 1), (1,))
+GRID_KINDS: dict[str, tuple[int, ...]] = {"s": (0,), "sp": (0, 1), "p": (1,)}
 
 
 class ShellTable(NamedTuple):
@@ -40,9 +40,9 @@ class ShellTable(NamedTuple):
 
 
 class OrbitalTable(NamedTuple):
-    """One ``ShellTable`` per kind of ``GRID_KINDS``, and the orbital of each row: ``order`` (n,) int32, padding last."""
+    """A ``ShellTable`` for each of ``GRID_KINDS`` that the basis set has; ``order`` (n,) int32: the orbital of each row."""
 
-    shells: tuple[ShellTable, ...]
+    shells: dict[str, ShellTable]
     order: Any
 
 
@@ -52,9 +52,13 @@ def contraction_length(basis: Basis) -> int:
 
 def orbital_table(numbers: np.ndarray, basis: Basis, n_orbitals: int) -> OrbitalTable:
     """The shells of a molecule of ``numbers`` (A,), padded so that any mixture of kinds fits in ``n_orbitals``."""
-    depth, tables, order = contraction_length(basis), [], []
-    placed = shell_orbitals(numbers, basis)
-    for kind in GRID_KINDS:
+    depth, placed = contraction_length(basis), shell_orbitals(numbers, basis)
+    present = {shell.momenta for shells in basis.table.values() for shell in shells}
+    tables: dict[str, ShellTable] = {}
+    order: list[int] = []
+    for name, kind in GRID_KINDS.items():
+        if kind not in present:
+            continue
         capacity = -(-n_orbitals // len(functions_of(kind)))
         atom, exponents = np.zeros(capacity, np.int32), np.ones((capacity, depth))
         coefficients, first, count = np.zeros((capacity, len(kind), depth)), len(order), 0
@@ -65,9 +69,9 @@ def orbital_table(numbers: np.ndarray, basis: Basis, n_orbitals: int) -> Orbital
                 coefficients[count, :, :length] = shell.coefficients.T
                 order += orbitals
                 count += 1
-        tables.append(ShellTable(atom, exponents, coefficients, first, count))
+        tables[name] = ShellTable(atom, exponents, coefficients, first, count)
     order += range(len(order), n_orbitals)
-    return OrbitalTable(tuple(tables), np.array(order, np.int32))
+    return OrbitalTable(tables, np.array(order, np.int32))
 
 
 def orbital_values(table: OrbitalTable, positions: Array, points: Array, gradient: bool) -> Array:
@@ -82,8 +86,8 @@ def fill_values(out: Array, block: Array | int, table: OrbitalTable, positions: 
     phi = Y(x, y, z) R(r^2) about the orbital's atom, Y a polynomial, so that d phi/dx = dY/dx R + x Y S with
     S = 2 R' = -2 sum_k a_k c_k exp(-a_k r^2).
     """
-    for kind, shells in zip(GRID_KINDS, table.shells, strict=True):
-        out = _fill(out, block, kind, shells, positions, points)
+    for name, shells in table.shells.items():
+        out = _fill(out, block, GRID_KINDS[name], shells, positions, points)
     return out
 
 

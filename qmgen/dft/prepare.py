@@ -40,7 +40,7 @@ _WEIGHT_THRESHOLD = 1e-18
 
 @dataclass(frozen=True, order=True)
 class Shape:
-    """Static sizes, each padded: orbitals, atoms, blocks of points of the asked grid and of the coarse one (0: none)."""
+    """Static sizes, each padded: orbitals, atoms, blocks of points of the asked grid and of its sketch (0: none)."""
 
     n_orbitals: int
     n_atoms: int
@@ -74,7 +74,9 @@ def shape_of(numbers: np.ndarray, basis: Basis, functional: Functional, grid_lev
     if functional.pieces and grid_level > COARSE_LEVEL:
         # what no mixture of these elements can exceed: a function of the fine blocks, so that there are no more shapes
         elements = {*numbers.tolist(), *_COMMON} - {0}
-        share = max(len(atomic_grid(z, COARSE_LEVEL).weights) / len(atomic_grid(z, grid_level).weights) for z in elements)
+        share = max(
+            len(atomic_grid(z, COARSE_LEVEL).weights) / len(atomic_grid(z, grid_level).weights) for z in elements
+        )
         coarse = math.ceil(fine * share)
     return Shape(_up(basis.n_orbitals(numbers), 8), _up(len(numbers), 16), fine, coarse)
 

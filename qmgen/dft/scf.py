@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from qmgen.dft.diis import DiisState, extrapolate, init_diis, shift
-from qmgen.dft.exchange_correlation import Quadrature, energy_and_potential, values_on_grid
+from qmgen.dft.exchange_correlation import Quadrature, energy_and_potential, values_on_grids
 from qmgen.dft.fock import pack_density, unpack_symmetric
 from qmgen.dft.functionals import Functional
 from qmgen.dft.orbital_values import OrbitalTable
@@ -129,8 +129,9 @@ def solve(functional: Functional, problem: Problem, options: Options) -> Solutio
     values, vectors = jnp.linalg.eigh(overlap)
     orthogonaliser = (vectors / jnp.sqrt(values)) @ vectors.T
     shelf = jnp.diag(jnp.where(padding, PADDING_LEVEL, 0.0))
-    semilocal = _semilocal(functional, problem, problem.grid)
-    model = None if problem.coarse is None else _semilocal(functional, problem, problem.coarse)
+    semilocal, model = _semilocal(functional, problem)
+
+    nothing = jnp.zeros((n, n), dtype)
 
     def error_of(fock: Array, density: Array) -> Array:
         fds = fock @ density @ problem.overlap
@@ -151,32 +152,41 @@ def solve(functional: Functional, problem: Problem, options: Options) -> Solutio
         gradient = jnp.sqrt((error * error).sum() / 2.0)
         return Path(2.0 * occupied @ occupied.T, used, diis, path.cycles + 1, gradient)
 
-    def solve_model(path: Path, correction: Array, target: Array) -> Path:
-        assert model is not None
+    def solve_model(path: Path, correction: Array, target: Array) -> tuple[Path, Array]:
+        """DIIS on the model until its gradient is below ``target``, and V_coarse of the density it ends at.
 
-        def unfinished(path: Path) -> Array:
-            return (path.gradient > target) & (path.cycles < options.max_cycles - 1)
+        The potential is evaluated in one place, so that it is compiled once: the step at which the loop is left only
+        evaluates it.
+        """
 
-        def step(path: Path) -> Path:
+        def unfinished(state: tuple[Path, Array, Array]) -> Array:
+            return ~state[2]
+
+        def step(state: tuple[Path, Array, Array]) -> tuple[Path, Array, Array]:
+            path = state[0]
+            _, potential, _ = model(path.density)
             linear, _ = _linear(problem, path.density)
-            return advance(path, linear + model(path.density)[1] + correction)
+            enough = (path.gradient <= target) | (path.cycles >= options.max_cycles - 1)
+            further = advance(path, linear + potential + correction)
+            path = jax.tree.map(lambda old, new: jnp.where(enough, old, new), path, further)
+            return path, potential, enough
 
         # whatever the gradient was, the density is a new one: at least one step
-        return jax.lax.while_loop(unfinished, step, path._replace(gradient=jnp.asarray(jnp.inf, dtype)))
+        path = path._replace(gradient=jnp.asarray(jnp.inf, dtype))
+        path, potential, _ = jax.lax.while_loop(unfinished, step, (path, nothing, jnp.asarray(False)))
+        return path, potential
 
     def visit(state: State) -> State:
         path, correction = state.path, state.correction
-        if model is not None:
-            target = jnp.where(
-                state.visits == 0, FIRST_VISIT, jnp.maximum(GAIN * path.gradient, options.conv_gradient)
-            )
-            path = solve_model(path, correction, target)
+        if problem.coarse is not None:
+            target = jnp.where(state.visits == 0, FIRST_VISIT, jnp.maximum(GAIN * path.gradient, options.conv_gradient))
+            path, coarse_potential = solve_model(path, correction, target)
         density = path.density
         linear, energy = _linear(problem, density)
         exchange_correlation, potential, electrons = semilocal(density)
         fock, energy = linear + potential, energy + exchange_correlation
-        if model is not None:
-            correction = potential - model(density)[1]
+        if problem.coarse is not None:
+            correction = potential - coarse_potential
             path = path._replace(diis=shift(path.diis, correction - state.correction, error_of))
         path = advance(path, fock)
         change = jnp.abs(energy - state.energy)
@@ -192,7 +202,7 @@ def solve(functional: Functional, problem: Problem, options: Options) -> Solutio
             done=(change < options.conv_energy) & (path.gradient < options.conv_gradient),
         )
 
-    zero, big, nothing = jnp.zeros((), dtype), jnp.asarray(jnp.inf, dtype), jnp.zeros((n, n), dtype)
+    zero, big = jnp.zeros((), dtype), jnp.asarray(jnp.inf, dtype)
     start = State(
         path=Path(problem.guess, nothing, init_diis(DIIS_SPACE, n, dtype), jnp.asarray(0), big),
         correction=nothing,
@@ -227,7 +237,7 @@ def solve(functional: Functional, problem: Problem, options: Options) -> Solutio
 def build_fock(functional: Functional, problem: Problem, density: Array) -> tuple[Array, Array, Array]:
     """Fock matrix (n, n), total energy, and electrons on the asked grid, of a density (n, n)."""
     linear, energy = _linear(problem, density)
-    semilocal, potential, electrons = _semilocal(functional, problem, problem.grid)(density)
+    semilocal, potential, electrons = _semilocal(functional, problem)[0](density)
     return linear + potential, energy + semilocal, electrons
 
 
@@ -239,19 +249,29 @@ def _linear(problem: Problem, density: Array) -> tuple[Array, Array]:
     return problem.core + unpack_symmetric(two_electron, density.shape[0]), energy
 
 
-def _semilocal(
-    functional: Functional, problem: Problem, quadrature: Quadrature
-) -> Callable[[Array], tuple[Array, Array, Array]]:
-    """density -> semilocal energy, potential (n, n) and electrons, with the orbitals on the grid evaluated once."""
+Semilocal = Callable[[Array], tuple[Array, Array, Array]]
+
+
+def _semilocal(functional: Functional, problem: Problem) -> tuple[Semilocal, Semilocal]:
+    """density -> semilocal energy, potential (n, n) and electrons, on the asked grid and on the coarse one.
+
+    The orbitals on the grids are evaluated once. Without a coarse grid the second is the first.
+    """
     if not functional.pieces:
-        return lambda density: (jnp.zeros(()), jnp.zeros_like(density), (problem.overlap * density).sum())
-    values = values_on_grid(problem.table, problem.positions, quadrature, functional.needs_gradient)
+        without: Semilocal = lambda density: (jnp.zeros(()), jnp.zeros_like(density), (problem.overlap * density).sum())
+        return without, without
+    grids = (problem.grid,) if problem.coarse is None else (problem.grid, problem.coarse)
+    values = values_on_grids(problem.table, problem.positions, grids, functional.needs_gradient)
     order = jnp.asarray(problem.table.order)
     inverse = jnp.argsort(order)
 
-    def evaluate(density: Array) -> tuple[Array, Array, Array]:
-        rows = density[order][:, order]
-        energy, potential, electrons = energy_and_potential(functional, values, quadrature, rows)
-        return energy, potential[inverse][:, inverse], electrons
+    def on(grid: Quadrature, start: int) -> Semilocal:
+        def evaluate(density: Array) -> tuple[Array, Array, Array]:
+            rows = density[order][:, order]
+            energy, potential, electrons = energy_and_potential(functional, values, start, grid, rows)
+            return energy, potential[inverse][:, inverse], electrons
 
-    return evaluate
+        return evaluate
+
+    asked = on(problem.grid, 0)
+    return asked, asked if problem.coarse is None else on(problem.coarse, len(problem.grid.points))

@@ -36,7 +36,7 @@ def bytes_needed(shape: Shape, components: int, batch: int, at_once: int) -> int
     ``at_once`` is how many molecules hold their grid at the same time (1 under ``map``, all under ``vmap``).
     """
     pairs = shape.n_orbitals * (shape.n_orbitals + 1) // 2
-    grid = shape.n_blocks * BLOCK * components * shape.n_orbitals
+    grid = (shape.n_blocks + shape.n_coarse) * BLOCK * components * shape.n_orbitals
     return 8 * ((3 + 2 * batch) * pairs * pairs + 2 * at_once * grid)
 
 

@@ -21,7 +21,7 @@ from qmgen.pipeline.cores import Claims
 from qmgen.pipeline.messages import Do, Done, Failed, Measure, Measured, Progress, Ready, Start, Stop, Stopped
 from qmgen.pipeline.source import Work
 from qmgen.pipeline.unit import Job, UnitResult
-from qmgen.runtime import ONE_THREAD
+from qmgen.runtime import labelling_environment
 
 _MAIN = "import sys; from qmgen.pipeline.worker import main; main(int(sys.argv[1]), int(sys.argv[2]))"
 
@@ -116,9 +116,8 @@ class Pool:
 
     def _start(self, core: int) -> Worker:
         ours, theirs = Pipe()
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
-        if self.cores:
-            environment |= ONE_THREAD
+        environment = os.environ | labelling_environment(one_thread=bool(self.cores))
+        environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
         # a session of its own: the terminal's Ctrl-C reaches us alone, and the whole group can be killed
         process = subprocess.Popen(
             [sys.executable, "-c", _MAIN, str(theirs.fileno()), str(core)],

@@ -14,6 +14,7 @@ from pyscf.dft import gen_grid
 from qmgen.dft.grid import (
     LEVELS,
     MAX_NUMBER,
+    SKETCH,
     atomic_grid,
     molecular_grid,
     partition_weights,
@@ -213,3 +214,12 @@ def test_size_adjustments_are_antisymmetric_and_blind_to_padding() -> None:
 def test_unknown_element_or_level_is_a_usage_error(number: int, level: int) -> None:
     with pytest.raises(UsageError):
         atomic_grid(number, level)
+
+
+def test_sketch_counts_electrons_roughly_and_is_much_smaller() -> None:
+    """The sketch only has to resemble the density: a Gaussian as wide as a carbon atom to half a per cent."""
+    sketch, asked = atomic_grid(6, SKETCH), atomic_grid(6, 1)
+    assert len(sketch.weights) * 4 < len(asked.weights)
+    for exponent in (0.3, 1.0, 3.0):
+        density = (exponent / np.pi) ** 1.5 * np.exp(-exponent * (sketch.points**2).sum(axis=1))
+        assert (sketch.weights * density).sum() == pytest.approx(1.0, abs=5e-3)

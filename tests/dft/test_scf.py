@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from qmgen.constants import AU_TO_DEBYE, BOHR_TO_ANGSTROM
 from qmgen.dft.basis import load_basis
 from qmgen.dft.batch import mapping, solve_batch, stack
-from qmgen.dft.diis import extrapolate, init_diis
+from qmgen.dft.diis import extrapolate, init_diis, shift
 from qmgen.dft.functionals import functional
 from qmgen.dft.guess import superposition_of_atoms
 from qmgen.dft.orbital_values import orbital_table, orbital_values
@@ -185,6 +186,38 @@ def test_both_thresholds_count() -> None:
     assert 1 < by_gradient.cycles < default.cycles and by_gradient.gradient < 1e-3
     assert 1 < by_energy.cycles < default.cycles
     assert abs(by_energy.energy - by_energy.previous_energy) < 1e-3
+
+
+@pytest.mark.parametrize("xc", ["b3lyp5", "pbe", "lda"])
+def test_the_sketch_changes_where_cycles_are_made_and_not_what_they_converge_to(xc: str) -> None:
+    system, level = make_system(*MOLECULES["formaldehyde"]), Level(xc, "sto-3g", 1)
+    sketched, prepared = run(system, level)
+    without = solve_batch(functional(xc), "map", stack([prepared.problem._replace(coarse=None)], 1), Options())
+    assert sketched.converged and bool(without.converged[0])
+    # most cycles are made on the sketch, and without one each is a visit to the asked grid
+    assert sketched.visits <= 4 < sketched.cycles
+    assert without.visits[0] == without.cycles[0]
+    # energies are of second order in the orbital gradient, levels of first: 1e-6 both
+    assert abs(float(sketched.energy - without.energy[0])) < 1e-9
+    assert np.abs(sketched.orbital_energies - without.orbital_energies[0]).max() < 1e-6
+    assert abs(sketched.electrons - without.electrons[0]) < 1e-7
+
+
+def test_a_shifted_history_is_that_of_shifted_matrices() -> None:
+    rng = np.random.default_rng(4)
+    change, metric = (jnp.asarray(rng.normal(size=(4, 4))) for _ in range(2))
+
+    def error_of(fock: jax.Array, density: jax.Array) -> jax.Array:
+        return fock @ density @ metric - metric @ density @ fock
+
+    before, direct = (init_diis(8, 4, change.dtype) for _ in range(2))
+    for _ in range(3):
+        fock, density = (jnp.asarray(rng.normal(size=(4, 4))) for _ in range(2))
+        before, _ = extrapolate(before, fock, error_of(fock, density), density)
+        direct, _ = extrapolate(direct, fock + change, error_of(fock + change, density), density)
+    shifted = shift(before, change, error_of)
+    for name in ("focks", "errors"):  # rounding of sums of a few numbers of size 1
+        assert np.abs(np.asarray(getattr(shifted, name) - getattr(direct, name))[:3]).max() < 1e-13
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,9 @@ def shell_orbitals(numbers: np.ndarray, basis: Basis) -> list[tuple[int, Shell, 
     for atom, z in enumerate(numbers):
         if z == 0:
             continue
-        for plain, (_, _, slots) in zip(basis.shells(int(z)), _element_shells(basis.name, basis.checksum, int(z), basis)):
+        for plain, (_, _, slots) in zip(
+            basis.shells(int(z)), _element_shells(basis.name, basis.checksum, int(z), basis)
+        ):
             found.append((atom, plain, [int(slot) + first for slot in slots if slot >= 0]))
         first += basis.n_orbitals(np.array([z]))
     return found
