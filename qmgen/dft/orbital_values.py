@@ -40,7 +40,7 @@ class ShellTable(NamedTuple):
 
 
 class OrbitalTable(NamedTuple):
-    """A ``ShellTable`` for each of ``GRID_KINDS`` that the basis set has; ``order`` (n,) int32: the orbital of each row."""
+    """A table for each of ``GRID_KINDS`` that the basis set has; ``order`` (n,) int32 is the orbital of each row."""
 
     shells: dict[str, ShellTable]
     order: Any
