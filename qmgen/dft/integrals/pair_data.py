@@ -6,7 +6,7 @@ functions of a and b, with contraction coefficients and norms multiplied in.
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -92,3 +92,15 @@ def function_pairs(kinds: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.n
         np.array([i[0] for i, _ in pairs]),
         np.array([j[0] for _, j in pairs]),
     )
+
+
+@lru_cache(maxsize=32)
+def supports(kinds: tuple[int, int]) -> tuple[tuple[int, ...], ...]:
+    """For each pair of functions of a class, the places of the Hermite Gaussians that it may contain.
+
+    E_t^(ij) vanishes for t > i + j along each direction; for ``SP SP`` that leaves 46 of 160 products.
+    """
+    powers_a, powers_b, _, _ = function_pairs(kinds)
+    tuv = np.array(hermite_indices(pair_order(kinds)))
+    inside = (tuv[None] <= (powers_a + powers_b)[:, None]).all(axis=-1)
+    return tuple(tuple(int(t) for t in np.flatnonzero(row)) for row in inside)
