@@ -1,13 +1,15 @@
 """Electron repulsion integrals (ab|cd) as one symmetric matrix over packed orbital pairs.
 
-For each pair of classes, tiles of bundles on the bra side meet tiles on the ket side:
+For each pair of classes, tiles of bundles on the bra side meet tiles on the ket side, with k primitives in each:
 
-    U_s(r, c)      = R_s(P_r - P_c)                     elementwise: Boys function and Hermite recursion
-    V(r, T, c, f') = sum_ks U_s(r, ck) M(ck, s; T f')   the ket contracted, M built from its E
-    Y(R f, c f')   = sum_kT E(Rk, T; f) V(Rk, T, c, f')
+    U_s(ck, kr)     = R_s(P_r - P_c)                         Boys function and Hermite recursion
+    V(T, f'; c, kr) = sum_kT' U_(T+T')(ck, kr) E'(ck, T'; f')   the ket contracted
+    Y(f', c, f, r)  = sum_kT E(rk, T; f) V(T, f'; c, kr)        the bra contracted
 
-so that both contractions are matrix products. Tiles and panels have fixed sizes: these kernels are compiled once for
-all molecules and basis sets. Lists are sorted by bound, so what is negligible is a tail that no loop visits.
+Both sums are written out term by term without the E that vanish by form; where that would be too much to compile, they
+are matrix products. Bundles of the bra are the fastest axis. Tiles and panels have fixed sizes: these kernels are
+compiled once for all molecules and basis sets. Lists are sorted by bound, so what is negligible is a tail that no loop
+visits.
 """
 
 from __future__ import annotations
