@@ -45,7 +45,7 @@ def row_fields(forces: bool = False, std_description: str = _STD) -> list[pa.Fie
         _field("conformer_id", pa.int32(), "1", "0-based number of the geometry of this molecule"),
         _field("name", pa.string(), "1", "name that the source gave; empty if none"),
         _field("converged", pa.bool_(), "1", "whether the self-consistent field met the thresholds of the metadata"),
-        _field("cycles", pa.int16(), "1", "self-consistent-field cycles"),
+        _field("cycles", pa.int16(), "1", "self-consistent-field cycles: steps of DIIS"),
         _field("orbital_gradient", pa.float64(), "Hartree", "norm of the orbital gradient when the cycles ended"),
         _field("dipole", _list(pa.float64()), "Debye", "electric dipole moment (x, y, z)"),
         _field("charges", _list(pa.float64()), "e", "Mulliken charges, in the order of z"),

@@ -54,6 +54,8 @@ def orbital_table(numbers: np.ndarray, basis: Basis, n_orbitals: int) -> Orbital
     """The shells of a molecule of ``numbers`` (A,), padded so that any mixture of kinds fits in ``n_orbitals``."""
     depth, placed = contraction_length(basis), shell_orbitals(numbers, basis)
     present = {shell.momenta for shells in basis.table.values() for shell in shells}
+    if strange := present - set(GRID_KINDS.values()):
+        raise ValueError(f"no orbitals on the grid for shells of angular momenta {sorted(strange)}")
     tables: dict[str, ShellTable] = {}
     order: list[int] = []
     for name, kind in GRID_KINDS.items():

@@ -18,7 +18,7 @@ from qmgen.dft.basis import Basis
 from qmgen.dft.exchange_correlation import BLOCK, Quadrature
 from qmgen.dft.fock import supermatrix
 from qmgen.dft.functionals import Functional
-from qmgen.dft.grid import SKETCH, atomic_grid, molecular_grid, partition_weights, points_count, size_adjustments
+from qmgen.dft.grid import SKETCH, Level, atomic_grid, molecular_grid, partition_weights, points_count, size_adjustments
 from qmgen.dft.guess import superposition_of_atoms
 from qmgen.dft.integrals.one_electron import OneElectron, one_electron_integrals
 from qmgen.dft.integrals.pairs import pair_classes
@@ -29,8 +29,6 @@ from qmgen.dft.scf import Problem
 
 Array = jax.Array
 
-#: the level of the coarse grid on which most cycles are made
-COARSE_LEVEL = SKETCH
 _COMMON = (1, 6, 7, 8, 9)
 #: points per call of the partition kernel
 _GRID_CHUNK = 8 * BLOCK
@@ -71,12 +69,10 @@ def shape_of(numbers: np.ndarray, basis: Basis, functional: Functional, grid_lev
     blocks = -(-points_count(numbers, grid_level) // BLOCK) if functional.pieces else 1
     fine = _up(blocks, max(1, 2 ** ((blocks - 1).bit_length() - 2)) if blocks > 1 else 1)
     coarse = 0
-    if functional.pieces and grid_level > COARSE_LEVEL:
+    if functional.pieces:
         # what no mixture of these elements can exceed: a function of the fine blocks, so that there are no more shapes
         elements = {*numbers.tolist(), *_COMMON} - {0}
-        share = max(
-            len(atomic_grid(z, COARSE_LEVEL).weights) / len(atomic_grid(z, grid_level).weights) for z in elements
-        )
+        share = max(len(atomic_grid(z, SKETCH).weights) / len(atomic_grid(z, grid_level).weights) for z in elements)
         coarse = math.ceil(fine * share)
     return Shape(_up(basis.n_orbitals(numbers), 8), _up(len(numbers), 16), fine, coarse)
 
@@ -103,7 +99,7 @@ def prepare(system: System, shape: Shape, basis: Basis, functional: Functional, 
     repulsion = repulsion_integrals(classes, xyz, shape.n_orbitals)
     table = orbital_table(system.numbers, basis, shape.n_orbitals)
     grid = _grid(system, numbers, xyz, shape.n_blocks, functional, grid_level)
-    coarse = _grid(system, numbers, xyz, shape.n_coarse, functional, COARSE_LEVEL) if shape.n_coarse else None
+    coarse = _grid(system, numbers, xyz, shape.n_coarse, functional, SKETCH) if shape.n_coarse else None
     problem = Problem(
         overlap=one.overlap,
         core=one.kinetic + one.nuclear,
@@ -129,7 +125,7 @@ def nuclear_repulsion(system: System) -> float:
 
 
 def _grid(
-    system: System, numbers: np.ndarray, positions: Array, n_blocks: int, functional: Functional, level: int
+    system: System, numbers: np.ndarray, positions: Array, n_blocks: int, functional: Functional, level: Level
 ) -> Quadrature:
     """The quadrature of a level in ``n_blocks`` blocks, points without weight left out."""
     if not functional.pieces:

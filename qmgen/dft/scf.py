@@ -1,6 +1,7 @@
 """The self-consistent field of one closed-shell molecule, as an iterative solver with an explicit state.
 
-A cycle is one Fock build. Most are made on a coarse grid; the asked grid is visited only to correct it:
+A cycle is one step of DIIS: a Fock matrix, its extrapolation, a new density. Most are made on a coarse grid; the asked
+grid is visited only to correct it:
 
     model Fock matrix      F(D) = h + G D + V_coarse(D) + Delta
     a visit at D           Delta = V_fine(D) - V_coarse(D), so that the model is exact at D
@@ -105,8 +106,8 @@ class State(NamedTuple):
 class Solution(NamedTuple):
     """Results in atomic units; orbital energies of padding are ``PADDING_LEVEL``.
 
-    ``density`` is the one whose energy is given; ``electrons`` its integral over the grid; ``cycles`` counts Fock
-    builds on either grid, ``visits`` those on the asked one.
+    ``density`` is the one whose energy is given; ``electrons`` its integral over the grid; ``cycles`` counts
+    steps of DIIS with either grid, ``visits`` those with the asked one.
     """
 
     energy: Array
@@ -152,11 +153,11 @@ def solve(functional: Functional, problem: Problem, options: Options) -> Solutio
         gradient = jnp.sqrt((error * error).sum() / 2.0)
         return Path(2.0 * occupied @ occupied.T, used, diis, path.cycles + 1, gradient)
 
-    def solve_model(path: Path, correction: Array, target: Array) -> tuple[Path, Array]:
+    def solve_model(path: Path, correction: Array, target: Array, done: Array) -> tuple[Path, Array]:
         """DIIS on the model until its gradient is below ``target``, and V_coarse of the density it ends at.
 
         The potential is evaluated in one place, so that it is compiled once: the step at which the loop is left only
-        evaluates it.
+        evaluates it. ``done``, which one of several molecules under ``vmap`` may be, leaves at once.
         """
 
         def unfinished(state: tuple[Path, Array, Array]) -> Array:
@@ -166,7 +167,8 @@ def solve(functional: Functional, problem: Problem, options: Options) -> Solutio
             path = state[0]
             _, potential, _ = model(path.density)
             linear, _ = _linear(problem, path.density)
-            enough = (path.gradient <= target) | (path.cycles >= options.max_cycles - 1)
+            out_of_cycles = path.cycles >= options.max_cycles - 1
+            enough = done | out_of_cycles | (path.gradient <= target) | jnp.isnan(path.gradient)
             further = advance(path, linear + potential + correction)
             path = jax.tree.map(lambda old, new: jnp.where(enough, old, new), path, further)
             return path, potential, enough
@@ -180,7 +182,7 @@ def solve(functional: Functional, problem: Problem, options: Options) -> Solutio
         path, correction = state.path, state.correction
         if problem.coarse is not None:
             target = jnp.where(state.visits == 0, FIRST_VISIT, jnp.maximum(GAIN * path.gradient, options.conv_gradient))
-            path, coarse_potential = solve_model(path, correction, target)
+            path, coarse_potential = solve_model(path, correction, target, state.done)
         density = path.density
         linear, energy = _linear(problem, density)
         exchange_correlation, potential, electrons = semilocal(density)

@@ -27,19 +27,21 @@ _BATCH_BYTES = {"map": 2**31, "vmap": 2**35}
 
 @dataclass(frozen=True)
 class Retry:
-    """What to change for a molecule that did not converge; ``core`` swaps the guess for the other one."""
+    """What to change for a molecule that did not converge; ``core`` swaps the guess for the other one, without
+    ``sketch`` every cycle is made on the asked grid."""
 
     damping: float
     level_shift: float
     cycles: int
     core: bool
+    sketch: bool = True
 
 
 RETRIES = (
     Retry(damping=0.0, level_shift=0.3, cycles=100, core=False),
     Retry(damping=0.5, level_shift=0.5, cycles=200, core=False),
     Retry(damping=0.3, level_shift=0.3, cycles=200, core=True),
-    Retry(damping=0.7, level_shift=1.0, cycles=400, core=False),
+    Retry(damping=0.7, level_shift=1.0, cycles=400, core=False, sketch=False),
 )
 
 
@@ -137,6 +139,8 @@ def _retry(prepared: Prepared, retry: Retry, shape: Shape, level: Level, setting
     if retry.core:
         other = _from_core if settings.guess == "atoms" else partial(_from_atoms, level=level)
         prepared = other(prepared)
+    if not retry.sketch:
+        prepared = replace(prepared, problem=prepared.problem._replace(coarse=None))
     thresholds = settings.conv_energy, settings.conv_gradient
     options = Options(*thresholds, retry.cycles, retry.damping, retry.level_shift)
     (steadied,) = _solve([prepared], shape, level, settings, options)

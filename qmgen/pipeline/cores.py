@@ -13,7 +13,6 @@ import contextlib
 import fcntl
 import os
 import stat
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -24,7 +23,7 @@ ANY: Final = -1
 
 def directory() -> Path:
     """Where the locks are: the same for a user's runs from a terminal, from cron and from a batch job."""
-    return Path(tempfile.gettempdir()) / f"qmgen-cores-{os.getuid()}"
+    return Path("/tmp") / f"qmgen-cores-{os.getuid()}"
 
 
 class Claims:

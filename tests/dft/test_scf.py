@@ -176,6 +176,21 @@ def test_too_few_cycles_is_a_value_not_an_exception() -> None:
     assert np.isfinite(solution.energy)
 
 
+@pytest.mark.parametrize("how", ["map", "vmap"])
+def test_numbers_that_are_not_finite_stop_at_once_and_harm_no_neighbour(how: str) -> None:
+    system, level = make_system(*MOLECULES["water"]), Level("b3lyp5", "sto-3g", 0)
+    solution, prepared = run(system, level)
+    broken = prepared.problem._replace(overlap=prepared.problem.overlap * np.nan)
+    both = solve_batch(functional("b3lyp5"), how, stack([broken, prepared.problem], 2), Options())
+    assert not both.converged[0] and both.cycles[0] <= 3
+    assert both.converged[1] and abs(float(both.energy[1] - solution.energy)) < 1e-10  # the order of sums
+
+
+def test_one_cycle_is_one_visit() -> None:
+    solution, _ = run(make_system(*MOLECULES["water"]), Level("b3lyp5", "sto-3g", 0), Options(max_cycles=1))
+    assert solution.cycles == 1 and solution.visits == 1 and not solution.converged
+
+
 def test_both_thresholds_count() -> None:
     system, level = make_system(*MOLECULES["water"]), Level("b3lyp5", "sto-3g", 0)
     default, _ = run(system, level)

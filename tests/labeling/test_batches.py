@@ -101,7 +101,7 @@ def solve_all(molecules: list, shape: Shape, how: str, size: int | None = None) 
     return jax.tree.map(np.asarray, solutions)
 
 
-SHAPE = Shape(n_orbitals=16, n_atoms=16, n_blocks=8)
+SHAPE = Shape(n_orbitals=16, n_atoms=16, n_blocks=8, n_coarse=3)
 
 
 @pytest.mark.parametrize("how", ["map", "vmap"])
@@ -123,8 +123,10 @@ def test_mappings_agree() -> None:
     assert np.abs(one.orbital_energies[:3, :13] - other.orbital_energies[:3, :13]).max() < 1e-8
 
 
-@pytest.mark.parametrize("wider", [(24, 16, 8), (16, 32, 8), (16, 16, 12)], ids=["orbitals", "atoms", "points"])
-def test_padding(wider: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize(
+    "wider", [(24, 16, 8, 3), (16, 32, 8, 3), (16, 16, 12, 5)], ids=["orbitals", "atoms", "points"]
+)
+def test_padding(wider: tuple[int, int, int, int]) -> None:
     exact, padded = (solve_all([METHANOL], shape, "map") for shape in (SHAPE, Shape(*wider)))
     assert exact.cycles == padded.cycles
     assert abs(exact.energy - padded.energy)[0] < 1e-10  # issue 2; sums of other lengths are added in another order

@@ -5,7 +5,7 @@ weights = atomic_weights * partition_weights(points, owner, positions, size_adju
 """
 
 from qmgen.dft.grid.atomic import AtomicGrid, atomic_grid, molecular_grid, points_count
-from qmgen.dft.grid.elements import LEVELS, MAX_NUMBER, SKETCH, size_adjustments
+from qmgen.dft.grid.elements import LEVELS, MAX_NUMBER, SKETCH, Level, size_adjustments
 from qmgen.dft.grid.partition import partition_weights
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "MAX_NUMBER",
     "SKETCH",
     "AtomicGrid",
+    "Level",
     "atomic_grid",
     "molecular_grid",
     "partition_weights",

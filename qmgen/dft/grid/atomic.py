@@ -14,7 +14,15 @@ from functools import lru_cache
 import numpy as np
 
 from qmgen.dft.grid.angular import lebedev
-from qmgen.dft.grid.elements import SKETCH, angular_order, check_level, check_number, radial_count, treutler_scaling
+from qmgen.dft.grid.elements import (
+    SKETCH,
+    Level,
+    angular_order,
+    check_level,
+    check_number,
+    radial_count,
+    treutler_scaling,
+)
 from qmgen.dft.grid.pruning import nwchem_orders
 from qmgen.dft.grid.radial import treutler_ahlrichs
 
@@ -33,7 +41,7 @@ class AtomicGrid:
 
 
 @lru_cache(maxsize=256)
-def atomic_grid(number: int, level: int) -> AtomicGrid:
+def atomic_grid(number: int, level: Level) -> AtomicGrid:
     """The pruned Treutler-Ahlrichs x Lebedev grid of an element.
 
     Raises:
@@ -53,12 +61,14 @@ def atomic_grid(number: int, level: int) -> AtomicGrid:
     return AtomicGrid(points, weights)
 
 
-def points_count(numbers: np.ndarray, level: int) -> int:
+def points_count(numbers: np.ndarray, level: Level) -> int:
     """Number of points of ``molecular_grid``; padding (0) has none."""
     return sum(len(atomic_grid(int(z), level).weights) for z in numbers if z)
 
 
-def molecular_grid(numbers: np.ndarray, positions: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def molecular_grid(
+    numbers: np.ndarray, positions: np.ndarray, level: Level
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All atoms' grids, one after the other.
 
     Args:

@@ -7,7 +7,7 @@ Rb-Xe the values of Psi4, as in PySCF 2.14; point counts per level and period: t
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from qmgen.errors import UsageError
 #: heaviest element with a grid here: xenon
 MAX_NUMBER: Final = 54
 LEVELS: Final = range(6)
+Level = int | Literal["sketch"]
 
 _SLATER_ANGSTROM: Final = (
     *(0.35, 1.40),  # H He
@@ -62,7 +63,7 @@ _ANGULAR_ORDER: Final = (
 )
 
 #: a grid of our own, for the many cycles before the last: coarser than level 0, the same sphere at every radius
-SKETCH: Final = -1
+SKETCH: Final = "sketch"
 _SKETCH_RADIAL: Final = (8, 12, 16, 24, 28)
 _SKETCH_ORDER: Final = (9, 11, 11, 15, 15)
 
@@ -73,7 +74,7 @@ def check_number(number: int) -> None:
         raise UsageError(f"no integration grid for atomic number {number}: elements 1 to {MAX_NUMBER} have one")
 
 
-def check_level(level: int) -> None:
+def check_level(level: Level) -> None:
     """Raise UsageError unless ``level`` is a grid level."""
     if level not in LEVELS and level != SKETCH:
         raise UsageError(f"unknown grid level {level}: use one of {', '.join(map(str, LEVELS))}")
@@ -94,14 +95,14 @@ def treutler_scaling(number: int) -> float:
     return _SCALING[number - 1]
 
 
-def radial_count(number: int, level: int) -> int:
+def radial_count(number: int, level: Level) -> int:
     """Number of radial shells."""
-    return (_SKETCH_RADIAL if level == SKETCH else _RADIAL_COUNT[level])[period(number) - 1]
+    return (_SKETCH_RADIAL if isinstance(level, str) else _RADIAL_COUNT[level])[period(number) - 1]
 
 
-def angular_order(number: int, level: int) -> int:
+def angular_order(number: int, level: Level) -> int:
     """Algebraic order of the largest Lebedev sphere."""
-    return (_SKETCH_ORDER if level == SKETCH else _ANGULAR_ORDER[level])[period(number) - 1]
+    return (_SKETCH_ORDER if isinstance(level, str) else _ANGULAR_ORDER[level])[period(number) - 1]
 
 
 def size_adjustments(numbers: np.ndarray) -> np.ndarray:
