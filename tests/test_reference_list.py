@@ -17,13 +17,16 @@ from qmgen.dft.basis import load_basis
 from qmgen.dft.functionals import functional
 from qmgen.dft.prepare import Shape, shape_of
 from qmgen.labeling import Label, Settings, label
-from qmgen.molecules.types import Conformer, Failure
+from qmgen.molecules.types import Conformer, Failure, Reason
 from qmgen.validation.oracle import Level, Reference, solve
 from tests.reference.stored import DIPOLE_LIMIT, ENERGY_LIMIT, ORBITAL_LIMIT, lower_reference, molecules, values
 
 MAIN, OTHER = "pyscf_b3lyp5_sto3g", "pyscf_other_levels"
 #: PySCF's names in the file of other levels -> ours
 OUR_NAME = {"lda,vwn": "lda"}
+#: (functional, basis, row) where the only stationary point that PySCF's second-order solver finds has its highest occupied
+#: level 1.3 mHa above its lowest virtual one (nitrosobenzene, PBE): there is no Aufbau solution to label
+NO_AUFBAU_SOLUTION = {("pbe", "sto-3g", 167)}
 SHAPES, PER_SHAPE = 5, 4
 SMALL = [1, 2, 3, 4]
 #: 95 % of the molecules converge in at most 20 cycles
@@ -121,6 +124,11 @@ def check_other_levels(few: bool) -> None:
         rows = [stored.columns[column] for column in columns]
         found = labels(tuple(rows), xc, basis, grid_level)
         for column, row in zip(columns, rows):
+            if (xc, basis, row) in NO_AUFBAU_SOLUTION:
+                ours = found[row]
+                if not isinstance(ours, Failure) or ours.reason is not Reason.NOT_CONVERGED:
+                    bad.append(f"{molecules()[row].name} at {xc}/{basis}: labelled, but has no Aufbau solution")
+                continue
             reference = stored.reference(case, column)
             bad += complaints(molecules()[row], found[row], Level(xc, basis, grid_level), reference)
     assert not bad, "\n".join(bad)
