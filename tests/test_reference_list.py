@@ -24,7 +24,7 @@ from tests.reference.stored import DIPOLE_LIMIT, ENERGY_LIMIT, ORBITAL_LIMIT, lo
 MAIN, OTHER = "pyscf_b3lyp5_sto3g", "pyscf_other_levels"
 #: PySCF's names in the file of other levels -> ours
 OUR_NAME = {"lda,vwn": "lda"}
-#: (functional, basis, row) where the only stationary point that PySCF's second-order solver finds has its highest occupied
+#: (functional, basis, row) where the stationary point that PySCF's second-order solver finds has its highest occupied
 #: level 1.3 mHa above its lowest virtual one (nitrosobenzene, PBE): there is no Aufbau solution to label
 NO_AUFBAU_SOLUTION = {("pbe", "sto-3g", 167)}
 SHAPES, PER_SHAPE = 5, 4
