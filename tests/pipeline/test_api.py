@@ -113,3 +113,19 @@ def test_molecules_are_checked_as_in_a_file(stages: Stages) -> None:
     assert [(row["molecule_id"], row["conformer_id"]) for row in labels] == [(8, 2)]
     # 1.4 is no float32: the label belongs to the nearest that is
     assert labels[0]["pos"][5] == np.float32(1.4)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "positions", "reason"),
+    [
+        ([257, 1], [[0, 0, 0], [0, 0, 1.4]], "unsupported_element"),  # would be hydrogen in eight bits
+        ([6.5, 1.0], [[0, 0, 0], [0, 0, 2.0]], "unsupported_element"),
+        ([0, 1], [[0, 0, 0], [0, 0, 2.0]], "unsupported_element"),
+        ([1, 1], [["a", 0, 0], [0, 0, 1.4]], "bad_coordinates"),
+    ],
+)
+def test_arrays_that_are_no_geometry_are_failures(numbers: list, positions: list, reason: str, stages: Stages) -> None:
+    wrong = Molecule(0, "wrong", "", numbers, positions)  # type: ignore[arg-type]
+    labels = qmgen.label([wrong, "C_0"], stages=stages)
+    assert labels.failures["reason"].to_pylist() == [reason]
+    assert len(labels) == 1
