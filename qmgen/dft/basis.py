@@ -77,41 +77,42 @@ def load_basis(name: str) -> Basis:
             made for effective core potentials.
     """
     plain = name.lower().translate(str.maketrans("", "", "-_ "))
-    return _load({shipped.replace("-", ""): shipped for shipped in SHIPPED}.get(plain, plain))
+    return _load({shipped.replace("-", ""): shipped for shipped in SHIPPED}.get(plain, plain), name.strip().lower())
 
 
 @lru_cache(maxsize=16)
-def _load(name: str) -> Basis:
+def _load(name: str, asked: str) -> Basis:
+    """``asked`` is what the user wrote, for the messages."""
     if name in SHIPPED:
         raw = json.loads(resources.files("qmgen.dft").joinpath("data", f"{name}.json").read_text())["elements"]
     else:
-        raw = _from_pyscf(name)
+        raw = _from_pyscf(name, asked)
     whole = {int(z): _merge_shells(shells) for z, shells in raw.items()}
     table = {z: shells for z, shells in whole.items() if all(max(s.momenta) <= 1 for s in shells)}
     if not table:
         raise UsageError(
-            f"basis '{name}' has d or f functions on every element; only s and p shells are supported so far"
+            f"basis '{asked}' has d or f functions on every element; only s and p shells are supported so far"
         )
     checksum = hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()[:16]
     return Basis(name, table, checksum, frozenset(whole) - frozenset(table))
 
 
-def _from_pyscf(name: str) -> dict[str, list]:
+def _from_pyscf(name: str, asked: str) -> dict[str, list]:
     try:
         from qmgen.dft.basis_pyscf import known_names, read_tables
     except ImportError as error:
         raise UsageError(
-            f"basis '{name}' is not one of {', '.join(SHIPPED)}, and PySCF, which has more, is missing"
+            f"basis '{asked}' is not one of {', '.join(SHIPPED)}, and PySCF, which has more, is missing"
         ) from error
     raw = read_tables(name)
     if not raw:
         shown = {plain.replace("-", ""): plain for plain in (*known_names(), *SHIPPED)}
         near = difflib.get_close_matches(name, shown, n=1, cutoff=0.5)
         hint = f"; did you mean '{shown[near[0]]}'?" if near else ""
-        raise UsageError(f"unknown basis '{name}'{hint} (shipped: {', '.join(SHIPPED)})")
+        raise UsageError(f"unknown basis '{asked}'{hint} (shipped: {', '.join(SHIPPED)})")
     complete = {z: shells for z, shells in raw.items() if _all_electron(int(z), shells)}
     if not complete:
-        raise UsageError(f"basis '{name}' belongs to effective core potentials, which are not supported")
+        raise UsageError(f"basis '{asked}' belongs to effective core potentials, which are not supported")
     return complete
 
 

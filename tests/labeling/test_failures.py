@@ -19,6 +19,7 @@ label_module = sys.modules["qmgen.labeling.label"]
 
 SETTINGS = Settings(grid_level=0, batch_size=4)
 WATER = ([8, 1, 1], [[0.0, 0.0, 0.117], [0.0, 0.757, -0.469], [0.0, -0.757, -0.469]])
+STRETCHED_WATER = ([8, 1, 1], [[0.0, 0.0, 0.117], [0.0, 1.4, -0.9], [0.0, -0.757, -0.469]])
 HYDROGEN_FLUORIDE = ([9, 1], [[0.0, 0.0, 0.0], [0.0, 0.3, 0.87]])
 AMMONIA = ([7, 1, 1, 1], [[0.0, 0.0, 0.12], [0.0, 0.94, -0.27], [0.81, -0.47, -0.27], [-0.81, -0.47, -0.27]])
 
@@ -90,11 +91,11 @@ def outcome(conformers: list[Conformer], settings: Settings = SETTINGS) -> dict[
 def test_no_convergence_is_a_failure_and_the_rest_of_the_batch_unharmed(monkeypatch: pytest.MonkeyPatch) -> None:
     """With as many cycles as the quicker of two molecules needs, the slower one is left over."""
     monkeypatch.setattr(label_module, "RETRIES", ())
-    good = outcome([conformer(*WATER), conformer(*HYDROGEN_FLUORIDE, 1)])
+    good = outcome([conformer(*WATER), conformer(*STRETCHED_WATER, 1)])
     cycles = sorted(one.cycles for one in good.values())
     assert cycles[0] < cycles[1], "the two need different numbers of cycles"
     quick, slow = sorted(good, key=lambda i: good[i].cycles)
-    cut = outcome([conformer(*WATER), conformer(*HYDROGEN_FLUORIDE, 1)], replace(SETTINGS, max_cycles=cycles[0]))
+    cut = outcome([conformer(*WATER), conformer(*STRETCHED_WATER, 1)], replace(SETTINGS, max_cycles=cycles[0]))
     assert isinstance(cut[slow], Failure) and cut[slow].reason is Reason.NOT_CONVERGED
     assert "cycles" in cut[slow].detail
     assert cut[quick].energy == good[quick].energy
