@@ -236,13 +236,6 @@ def solve(functional: Functional, problem: Problem, options: Options) -> Solutio
     )
 
 
-def build_fock(functional: Functional, problem: Problem, density: Array) -> tuple[Array, Array, Array]:
-    """Fock matrix (n, n), total energy, and electrons on the asked grid, of a density (n, n)."""
-    linear, energy = _linear(problem, density)
-    semilocal, potential, electrons = _semilocal(functional, problem)[0](density)
-    return linear + potential, energy + semilocal, electrons
-
-
 def _linear(problem: Problem, density: Array) -> tuple[Array, Array]:
     """What is linear in the density: core Hamiltonian, Coulomb and exact exchange (n, n), and their energy."""
     packed = pack_density(density)
