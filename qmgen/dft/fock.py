@@ -8,11 +8,11 @@ supermatrix over packed orbital pairs (Roothaan, Rev. Mod. Phys. 23, 69 (1951)):
 
 from __future__ import annotations
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from qmgen.dft.integrals.two_electron import Repulsion
 
 Array = jax.Array
 
@@ -24,19 +24,27 @@ def pair_index(n: int) -> np.ndarray:
     return high * (high + 1) // 2 + low
 
 
-@partial(jax.jit, static_argnums=1)
-def supermatrix(repulsion: Array, n: int, exact_exchange: Array) -> Array:
-    """G (n_pairs, n_pairs) from (ij|kl) in the same packing."""
-    i, j = np.tril_indices(n)
-    table = jnp.asarray(pair_index(n), dtype=jnp.int32)
-    rows_i, rows_j = table[i], table[j]  # (n_pairs, n): packed index of (i, x), of (j, x)
+@jax.jit
+def supermatrix(repulsion: Repulsion, n_real: Array, exact_exchange: Array) -> Array:
+    """G (n_pairs, n_pairs), packed, from the integrals of n orbitals; the first ``n_real`` () are no padding."""
+    values, place = jnp.asarray(repulsion.values), jnp.asarray(repulsion.place)
+    i, j = (jnp.asarray(x, jnp.int32) for x in np.tril_indices(place.shape[0]))
+    columns = _taken(place, i, j)
 
-    def one_row(row: tuple[Array, Array, Array]) -> Array:
-        coulomb, with_i, with_j = row
-        half = repulsion[with_i][:, with_j]  # (ik|jl) over k and l: whole rows first, which is a copy
-        return coulomb - 0.25 * exact_exchange * (half + half.T)[i, j]
+    def one_row(row: Array, out: Array) -> Array:
+        bra = i[row], j[row]
+        first, second = place[bra[0]], place[bra[1]]
+        # single numbers from rows that stay in the cache
+        exchange = _taken(values, first[i], second[j]) + _taken(values, first[j], second[i])
+        line = values[place[bra]][columns] - 0.25 * exact_exchange * exchange
+        return jax.lax.dynamic_update_index_in_dim(out, line, row, 0)
 
-    return jax.lax.map(one_row, (repulsion, rows_i, rows_j))
+    return jax.lax.fori_loop(0, n_real * (n_real + 1) // 2, one_row, jnp.zeros((len(i), len(i))))
+
+
+def _taken(table: Array, i: Array, j: Array) -> Array:
+    """table[i, j] for indices that are inside and not negative: without the checks of either, which cost as much."""
+    return table.at[i, j].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
 def pack_density(density: Array) -> Array:

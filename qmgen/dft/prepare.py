@@ -103,7 +103,7 @@ def prepare(system: System, shape: Shape, basis: Basis, functional: Functional, 
     problem = Problem(
         overlap=one.overlap,
         core=one.kinetic + one.nuclear,
-        supermatrix=supermatrix(repulsion, shape.n_orbitals, functional.exact_exchange),
+        supermatrix=supermatrix(repulsion, basis.n_orbitals(system.numbers), functional.exact_exchange),
         nuclear_repulsion=nuclear_repulsion(system),
         n_occupied=int(system.numbers.sum()) // 2,
         n_real=basis.n_orbitals(system.numbers),

@@ -17,9 +17,10 @@ from qmgen.dft.fock import pair_index
 from qmgen.dft.integrals.boys import T_MAX, boys
 from qmgen.dft.integrals.one_electron import OneElectron, one_electron_integrals
 from qmgen.dft.integrals.pair_data import pair_data, panels
-from qmgen.dft.integrals.pairs import pair_classes
+from qmgen.dft.integrals.pairs import LAYERS, pair_classes
+from qmgen.dft.integrals.quartets import KET_TILE, Items, panel_block
 from qmgen.dft.integrals.shells import shell_tables
-from qmgen.dft.integrals.two_electron import repulsion_integrals, row_block
+from qmgen.dft.integrals.two_electron import Repulsion, repulsion_integrals
 
 #: libcint and we differ by the order of sums and by what both screen away: issue 2, "Must hold" 1 (Hartree, e Bohr)
 AGREEMENT = 1e-10
@@ -72,7 +73,13 @@ def ours(name: str, extra_orbitals: int = 0, extra_atoms: int = 0) -> tuple[OneE
     real = numbers > 0
     classes = pair_classes(numbers[real], positions[real], basis)
     one = one_electron_integrals(classes, numbers, jnp.asarray(positions), n)
-    return jax.tree.map(np.asarray, one), np.asarray(repulsion_integrals(classes, jnp.asarray(positions), n))
+    return jax.tree.map(np.asarray, one), packed(repulsion_integrals(classes, jnp.asarray(positions), n))
+
+
+def packed(repulsion: Repulsion) -> np.ndarray:
+    """(ij|kl) over ij = i(i+1)/2 + j, as libcint has them."""
+    rows = repulsion.place[np.tril_indices(len(repulsion.place))]
+    return np.asarray(repulsion.values)[np.ix_(rows, rows)]
 
 
 @pytest.mark.parametrize("name", MOLECULES)
@@ -187,25 +194,25 @@ def test_gradient_of_repulsion_integrals_equals_finite_differences(tangents, bra
     direction, positions = tangents
     numbers, _ = system("water")
     classes = pair_classes(numbers, positions, load_basis("sto-3g"))
-    inputs = [(c.kinds, panels(c)[0]) for c in classes]
+    inputs = [(c.kinds, panels(c)[0].pairs) for c in classes]
     rng = np.random.default_rng(2)
 
-    def total(x):
+    def blocks(x):
         data = [pair_data(kinds, pairs, x) for kinds, pairs in inputs]
-        # one tile is enough: 64 (ss), 32 (ps), 16 (pp) bundles of the largest are all that water has of most classes
-        blocks = [row_block(inputs[bra][0], inputs[k][0], data[bra], data[k], 0, 1) for k in range(bra + 1)]
-        return sum((m * block).sum() for m, block in zip(mixing, blocks))
+        return [panel_block(inputs[bra][0], inputs[k][0], data[bra], data[k], none, tiles[k]) for k in range(bra + 1)]
 
-    shapes = [
-        jax.eval_shape(
-            lambda x, k=k: row_block(
-                inputs[bra][0], inputs[k][0], pair_data(*inputs[bra], x), pair_data(*inputs[k], x), 0, 1
-            ),
-            positions,
-        ).shape
-        for k in range(bra + 1)
-    ]
-    mixing = [rng.normal(size=shape) for shape in shapes]
+    # water fits into one tile of the bra; all of its layers, and of the ket's tiles as many as there are pairs
+    none = Items(np.zeros((1, 4), np.int32), 0)
+    tiles = []
+    for k in range(bra + 1):
+        count = -(-classes[k].n // KET_TILE[classes[bra].kinds, classes[k].kinds])
+        rows = [(i, 0, j, tile) for i in range(LAYERS) for j in range(LAYERS) for tile in range(count)]
+        tiles.append(Items(np.array(rows, np.int32), len(rows)))
+    mixing = [rng.normal(size=block.shape) for block in jax.eval_shape(blocks, positions)]
+
+    def total(x):
+        return sum((m * block).sum() for m, block in zip(mixing, blocks(x)))
+
     check_gradient(total, positions, direction)
 
 

@@ -19,7 +19,8 @@ Array = jax.Array
 
 T_MAX = 36.0
 _SCALE = 24.0
-_DEGREE = 23
+#: of the polynomials, by precision: the error of the fit is below the rounding of the number
+_DEGREES = {"float64": 23, "float32": 11}
 
 
 def boys(order: int, t: Array) -> list[Array]:
@@ -38,7 +39,7 @@ def boys(order: int, t: Array) -> list[Array]:
 
 
 def _horner(order: int, y: Array) -> Array:
-    coefficients = _polynomial(order)
+    coefficients = _polynomial(order, _DEGREES[str(y.dtype)])
     value = jnp.full_like(y, coefficients[-1])
     for c in coefficients[-2::-1]:
         value = value * y + c
@@ -68,11 +69,11 @@ def _between(order: int, t: Array, y: Array) -> list[Array]:
 
 
 @lru_cache(maxsize=32)
-def _polynomial(order: int) -> tuple[float, ...]:
+def _polynomial(order: int, degree: int) -> tuple[float, ...]:
     """Monomial coefficients in y, lowest first, of F_order on [0, T_MAX]."""
     y_min = (_SCALE - T_MAX) / (_SCALE + T_MAX)
     middle, half = (1 + y_min) / 2, (1 - y_min) / 2
-    n = _DEGREE + 1
+    n = degree + 1
     angles = np.pi * (2 * np.arange(n) + 1) / (2 * n)
     y = middle + half * np.cos(angles)
     samples = _reference(order, _SCALE * (1 - y) / (1 + y))

@@ -16,7 +16,6 @@ from qmgen.dft.integrals.hermite import coulomb_recursion, dense_expansion, herm
 from qmgen.dft.integrals.pair_data import PairData, PairInput, function_pairs, pair_data, pair_order, panels
 from qmgen.dft.integrals.pairs import PairClass
 from qmgen.dft.integrals.shells import KINDS
-from qmgen.dft.integrals.two_electron import packed_index
 
 Array = jax.Array
 
@@ -39,20 +38,21 @@ def one_electron_integrals(
     charges = jnp.asarray(numbers, dtype=positions.dtype)
     for c in classes:
         for panel in panels(c):
-            values = _panel_values(c.kinds, panel, charges, positions, pair_data(c.kinds, panel, positions))
-            packed = _scatter(packed, values, panel)
+            data = pair_data(c.kinds, panel.pairs, positions)
+            values = _panel_values(c.kinds, panel.pairs, charges, positions, data)
+            packed = _scatter(packed, values, panel.pairs)
     return _unpack(packed, n_orbitals)
 
 
 @partial(jax.jit, static_argnums=0)
 def _panel_values(kinds: tuple[int, int], pairs: PairInput, charges: Array, positions: Array, data: PairData) -> Array:
-    """(bundles, functions, 6): overlap, kinetic, nuclear, and the three dipole components."""
+    """(pairs, functions, 6): overlap, kinetic, nuclear, and the three dipole components."""
     local = _local_operators(kinds, pairs, positions, data)
     return jnp.concatenate([local[..., :2], _nuclear(kinds, charges, positions, data)[..., None], local[..., 2:]], -1)
 
 
 def _local_operators(kinds: tuple[int, int], pairs: PairInput, positions: Array, data: PairData) -> Array:
-    """(bundles, functions, 5): overlap, kinetic, and the dipole components about the origin."""
+    """(pairs, functions, 5): overlap, kinetic, and the dipole components about the origin."""
     a, b = pairs.exponents_a, pairs.exponents_b
     center_a, center_b = positions[pairs.atom_a][:, None, :], positions[pairs.atom_b][:, None, :]
     p = data.exponent
@@ -81,12 +81,12 @@ def _local_operators(kinds: tuple[int, int], pairs: PairInput, positions: Array,
             s[0] * s[1] * r[2],
         ]
     )
-    return (products * scale).sum(axis=-1).transpose(2, 1, 0)
+    return (products * scale).sum(axis=(-3, -1)).transpose(2, 1, 0)
 
 
 def _kinetic_1d(s: Array, i: np.ndarray, j: np.ndarray, b: Array) -> Array:
-    """-1/2 d^2/dx^2 of the ket, from overlaps ``s`` (i, j, bundles, k); ``i`` and ``j`` (f,) are powers."""
-    power = j[:, None, None].astype(float)
+    """-1/2 d^2/dx^2 of the ket, from overlaps ``s`` (i, j, l, s, k); ``i`` and ``j`` (f,) are powers."""
+    power = j[:, None, None, None].astype(float)
     value = b * (2.0 * power + 1.0) * s[i, j] - 2.0 * b * b * s[i, j + 2]
     return value - 0.5 * power * (power - 1.0) * s[i, np.maximum(j - 2, 0)] if (j >= 2).any() else value
 
@@ -103,7 +103,7 @@ def _nuclear(kinds: tuple[int, int], charges: Array, positions: Array, data: Pai
 
     nothing = tuple(jnp.zeros_like(data.exponent) for _ in range(hermite_count(order)))
     potential = jnp.stack(jax.lax.fori_loop(0, charges.shape[0], add, nothing), axis=-1)
-    return jnp.einsum("skt,sktf->sf", potential, weights)
+    return jnp.einsum("lskt,lsktf->sf", potential, weights)
 
 
 @jax.jit
@@ -117,3 +117,9 @@ def _unpack(packed: Array, n: int) -> OneElectron:
     index = packed_index(jnp.arange(n)[:, None], jnp.arange(n)[None, :], 0)
     full = jnp.moveaxis(packed[index], -1, 0)
     return OneElectron(full[0], full[1], full[2], full[3:])
+
+
+def packed_index(i: Array, j: Array, nowhere: int) -> Array:
+    """i(i+1)/2 + j for the larger and the smaller of two orbitals; ``nowhere`` where one is negative."""
+    high, low = jnp.maximum(i, j), jnp.minimum(i, j)
+    return jnp.where(low < 0, nowhere, high * (high + 1) // 2 + low)
