@@ -43,10 +43,10 @@ _SCALE = np.sqrt(2.0) * np.pi**1.25
 
 
 class Items(NamedTuple):
-    """Rows (layer and tile of the bra, layer and tile of the ket), (capacity, 4) int32, of which ``count`` are real."""
+    """Rows (layer and tile of the bra, layer and tile of the ket), (capacity, 4) int32, of which ``n`` are real."""
 
     rows: Array | np.ndarray
-    count: Array | int
+    n: Array | int
 
 
 class Side(NamedTuple):
@@ -140,7 +140,7 @@ def _add_items(bra_kinds: Kinds, ket_kinds: Kinds, bra: Side, ket: Side, items: 
         at = (zero, zero, first, bra_tile * BRA_TILE)
         return jax.lax.dynamic_update_slice(block, jax.lax.dynamic_slice(block, at, part.shape) + part, at)
 
-    return jax.lax.fori_loop(0, items.count, one, block)
+    return jax.lax.fori_loop(0, items.n, one, block)
 
 
 def _contract_ket(bra_kinds: Kinds, ket_kinds: Kinds, u: Array, weight: Array) -> Array:

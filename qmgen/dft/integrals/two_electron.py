@@ -51,7 +51,7 @@ def repulsion_integrals(classes: tuple[PairClass, ...], positions: Array, n_orbi
                         continue
                     same = k == b and ket_panel.first == bra_panel.first
                     small, large = work_items(bra.kinds, ket.kinds, bra_panel, ket_panel, same)
-                    if small.count + large.count == 0:
+                    if small.n + large.n == 0:
                         continue
                     block = panel_block(bra.kinds, ket.kinds, bra_data, ket_data, small, large)
                     corner = starts[k] + ket_panel.first, starts[b] + bra_panel.first
