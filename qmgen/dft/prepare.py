@@ -81,8 +81,17 @@ def _up(n: int, step: int) -> int:
     return max(1, -(-n // step)) * step
 
 
-def prepare(system: System, shape: Shape, basis: Basis, functional: Functional, grid_level: int) -> Prepared:
+def prepare(
+    system: System,
+    shape: Shape,
+    basis: Basis,
+    functional: Functional,
+    grid_level: int,
+    sketch_dtype: type[np.floating] = np.float32,
+) -> Prepared:
     """All that the self-consistent field needs, on the device.
+
+    ``sketch_dtype`` is the precision of the cycles on the sketch: float32 reaches orbital gradients of 1e-6 Hartree.
 
     Raises:
         RuntimeError: float64 is off.
@@ -99,7 +108,10 @@ def prepare(system: System, shape: Shape, basis: Basis, functional: Functional, 
     repulsion = repulsion_integrals(classes, xyz, shape.n_orbitals)
     table = orbital_table(system.numbers, basis, shape.n_orbitals)
     grid = _grid(system, numbers, xyz, shape.n_blocks, functional, grid_level)
-    coarse = _grid(system, numbers, xyz, shape.n_coarse, functional, SKETCH) if shape.n_coarse else None
+    coarse = None
+    if shape.n_coarse:
+        coarse = _grid(system, numbers, xyz, shape.n_coarse, functional, SKETCH)
+        coarse = coarse._replace(weights=coarse.weights.astype(sketch_dtype))
     problem = Problem(
         overlap=one.overlap,
         core=one.kinetic + one.nuclear,

@@ -9,6 +9,7 @@ grid is visited only to correct it:
 Between visits DIIS solves the model; Delta hardly depends on the density, so that each visit finds the orbital
 gradient smaller by two to three orders of magnitude (a quasi-Newton method whose Jacobian is that of the coarse grid).
 Fixed point, energy and all that is reported are those of the asked grid. Without a coarse grid every cycle is a visit.
+V_coarse is evaluated in the precision of the coarse grid's weights: its rounding, too, is corrected by Delta.
 
 It stops at a visit, when for one and the same density both |E - E of the visit before| < conv_energy and the
 orbital gradient < conv_gradient. The orbital gradient is the norm of dE/d(rotation) = 2 F_ai over all occupied i and
@@ -52,7 +53,7 @@ class Problem(NamedTuple):
         guess: (n, n) density.
         table, positions: the orbitals as functions of space.
         grid: the asked quadrature.
-        coarse: a cheaper one, or None.
+        coarse: a cheaper one, or None; weights in float32 or float64.
     """
 
     overlap: Any
@@ -260,13 +261,16 @@ def _semilocal(functional: Functional, problem: Problem) -> tuple[Semilocal, Sem
     order = jnp.asarray(problem.table.order)
     inverse = jnp.argsort(order)
 
-    def on(grid: Quadrature, start: int) -> Semilocal:
+    def on(values: Array, grid: Quadrature, start: int) -> Semilocal:
         def evaluate(density: Array) -> tuple[Array, Array, Array]:
-            rows = density[order][:, order]
+            rows = density[order][:, order].astype(values.dtype)
             energy, potential, electrons = energy_and_potential(functional, values, start, grid, rows)
-            return energy, potential[inverse][:, inverse], electrons
+            return energy, potential[inverse][:, inverse].astype(density.dtype), electrons
 
         return evaluate
 
-    asked = on(problem.grid, 0)
-    return asked, asked if problem.coarse is None else on(problem.coarse, len(problem.grid.points))
+    asked = on(values, problem.grid, 0)
+    if problem.coarse is None:
+        return asked, asked
+    rounded = values[len(problem.grid.points) :].astype(jnp.asarray(problem.coarse.weights).dtype)
+    return asked, on(rounded, problem.coarse, 0)

@@ -20,6 +20,8 @@ from qmgen.labeling.screening import bytes_needed, fail, memory_installed, rejec
 from qmgen.labeling.types import Label, Settings
 from qmgen.molecules.types import Conformer, Failure, Reason
 
+#: cycles on the sketch are made in float32 unless a smaller orbital gradient (Hartree) is asked for
+SKETCH_GRADIENT = 1e-6
 #: molecules a batch, by way of mapping; large molecules take fewer (``_batch_size``)
 _DEFAULT_BATCH = {"map": 2, "vmap": 64}
 _BATCH_BYTES = {"map": 2**31, "vmap": 2**35}
@@ -100,11 +102,12 @@ def _label_batch(
     conformers: list[Conformer], shape: Shape, level: Level, settings: Settings
 ) -> Iterator[tuple[Conformer, Label] | Failure]:
     ready: list[tuple[Conformer, System, Prepared]] = []
+    sketch = np.float32 if settings.conv_gradient >= SKETCH_GRADIENT else np.float64
     for conformer in conformers:
         system = System(np.asarray(conformer.numbers, dtype=np.int64), conformer.positions)
         try:
             with first_time(("prepare", "kernels")), first_time(("prepare", shape)):
-                one = prepare(system, shape, level.basis, level.functional, level.grid_level)
+                one = prepare(system, shape, level.basis, level.functional, level.grid_level, sketch)
         except (ValueError, ArithmeticError, IndexError, np.linalg.LinAlgError) as error:
             # a defect that one molecule brings to light must not cost its neighbours their labels
             yield fail(conformer, Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}")

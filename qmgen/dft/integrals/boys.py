@@ -1,8 +1,8 @@
 """The Boys function F_m(T) = integral_0^1 u^(2m) exp(-T u^2) du, without branches or table look-ups.
 
-On [0, T_MAX] the lowest and the highest order needed are each one polynomial in y = (a - T)/(a + T), fitted at
-Chebyshev nodes (absolute error below 2e-15 for m <= 8). Orders between follow by recursion: downward for small T,
-upward for large T, each where it loses no digits. Beyond T_MAX the asymptotic form is exact to the last bit.
+On [0, T_MAX] each order is one polynomial in y = (a - T)/(a + T), fitted at Chebyshev nodes (absolute error below 2e-15
+for m <= 8). Beyond T_MAX the asymptotic form is exact to the last bit. Recursions between orders would save a polynomial
+for an exponential and a division, and XLA evaluates what two orders share once for each: no gain (docs/performance.md).
 Gathers are what XLA does worst on a CPU, hence no table.
 """
 
@@ -27,13 +27,11 @@ def boys(order: int, t: Array) -> list[Array]:
     """F_0 ... F_order at ``t`` >= 0 (any shape)."""
     inside = jnp.minimum(t, T_MAX)
     y = (_SCALE - inside) / (_SCALE + inside)
-    values = [_horner(0, y)] if order == 0 else [_horner(0, y), *_between(order, inside, y), _horner(order, y)]
-    far = t > T_MAX
-    inverse = 1.0 / jnp.maximum(t, T_MAX)
-    asymptotic = 0.5 * math.sqrt(math.pi) * jnp.sqrt(inverse)
+    root = 1.0 / jnp.sqrt(jnp.maximum(t, T_MAX))
+    inverse, asymptotic = root * root, (0.5 * math.sqrt(math.pi)) * root
     result = []
     for m in range(order + 1):
-        result.append(jnp.where(far, asymptotic, values[m]))
+        result.append(jnp.where(t > T_MAX, asymptotic, _horner(m, y)))
         asymptotic = asymptotic * inverse * (m + 0.5)
     return result
 
@@ -44,28 +42,6 @@ def _horner(order: int, y: Array) -> Array:
     for c in coefficients[-2::-1]:
         value = value * y + c
     return value
-
-
-def _between(order: int, t: Array, y: Array) -> list[Array]:
-    """Orders 1 ... order-1 from the two ends: F_m = (2T F_(m+1) + exp(-T)) / (2m+1), and the same solved upwards.
-
-    Errors grow by 2T/(2m+1) a step downward and by its inverse upward: hence the switch near T = order/2.
-    """
-    if order < 2:
-        return []
-    switch = 0.5 * order + 0.5
-    decay = jnp.exp(-t)
-    down, value = [], _horner(order, y)
-    for m in range(order - 1, 0, -1):
-        value = (2.0 * t * value + decay) * (1.0 / (2 * m + 1))
-        down.append(value)
-    down.reverse()
-    half_inverse = 0.5 / jnp.maximum(t, switch)
-    up, value = [], _horner(0, y)
-    for m in range(order - 1):
-        value = ((2 * m + 1) * value - decay) * half_inverse
-        up.append(value)
-    return [jnp.where(t < switch, d, u) for d, u in zip(down, up, strict=True)]
 
 
 @lru_cache(maxsize=32)
