@@ -24,7 +24,7 @@ def provenance() -> dict[str, Any]:
 
 
 def write_json(result: dict[str, Any], path: Path, flag: str) -> Path:
-    """``result`` into ``path``. Raises ``UsageError``, which names the ``flag`` to change, when it cannot be written."""
+    """``result`` into ``path``. Raises ``UsageError`` when it cannot be written, with the ``flag`` to change."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
