@@ -59,44 +59,33 @@ def test_a_whole_benchmark(config, stages, tmp_path, capsys):
     assert level["ratio"]["cold"] == pytest.approx(ours["cold"]["conformers_per_second"] / usual)
     assert 50e6 < ours["peak_memory_bytes"]["largest_process"] < 2e9
     assert level["generate"]["rows"] == 3
+    first = level["first_label"]
+    assert (first["conformer"], first["atoms"], first["heavy_atoms"]) == ([0, 0], 3, 1)
+    for found in (first["empty_cache"], first["filled_cache"]):
+        assert found["label_seconds"] > 1.0  # a fresh process each: the stand-in compiles in both
+        assert found["seconds"] == pytest.approx(found["start_seconds"] + found["label_seconds"], abs=2e-3)
 
     text = benchmark.table(result)
     assert "qmgen / PySCF" in text and "b3lyp5/sto-3g, grid level 0" in text
+    assert f"{first['empty_cache']['seconds']:.1f}" in text and "target 60 s" in text and "target 10 s" in text
     assert result["date"][:10] in benchmark.markdown(result).splitlines()[0]
 
 
-def test_the_first_label_is_waited_for_twice(config, stages):
-    result = benchmark.run(config(["O"], repeats=1), stages=stages, progress=False)
-    first = result["levels"][0]["first_label"]
-    assert (first["conformer"], first["atoms"], first["heavy_atoms"]) == ([0, 0], 3, 1)
-    for state in ("empty_cache", "filled_cache"):
-        found = first[state]
-        assert found["label_seconds"] > 1.0  # a fresh process each: the stand-in compiles in both
-        assert found["seconds"] == pytest.approx(found["start_seconds"] + found["label_seconds"], abs=2e-3)
-    text = benchmark.table(result)
-    assert f"{first['empty_cache']['seconds']:.1f}" in text and "target 60 s" in text and "target 10 s" in text
-
-
-def test_levels_follow_one_another_on_the_same_molecules(config, stages):
-    result = benchmark.run(config(["O", "O"], repeats=1, grid_levels=[1, 0]), stages=stages, progress=False)
+def test_levels_follow_one_another_and_a_disagreement_shows(config, stages):
+    result = benchmark.run(config(["O", "wrong"], repeats=1, grid_levels=[1, 0]), stages=stages, progress=False)
     assert [level["settings"]["grid_level"] for level in result["levels"]] == [1, 0]
     for level in result["levels"]:
         assert level.keys() == {"settings", "sides", "generate", "first_label", "ratio", "agreement"}
-        assert level["agreement"]["compared"] == 2
+        agreement = level["agreement"]
+        assert (agreement["compared"], agreement["worst"]) == (2, [1, 0])
+        assert abs(agreement["max_abs_energy_difference_hartree"] - 1e-4) < 1e-8
     text = benchmark.table(result)
     summary = text[text.index("grid level  unit") :].splitlines()
     assert [line.split()[0] for line in summary[1:]] == ["1", "0"]
     # each table of the Markdown has one number of columns: two of levels, one of all
     tables = [part.splitlines() for part in benchmark.markdown(result).split("\n\n") if part.startswith("|")]
-    assert [len(set(line.count("|") for line in lines)) for lines in tables] == [1, 1, 1]
+    assert [len({line.count("|") for line in lines}) for lines in tables] == [1, 1, 1]
     assert len(tables[2]) == 4
-
-
-def test_a_disagreement_shows(config, stages):
-    result = benchmark.run(config(["O", "wrong"], repeats=1), stages=stages, progress=False)
-    agreement = result["levels"][0]["agreement"]
-    assert agreement["worst"] == [1, 0]
-    assert abs(agreement["max_abs_energy_difference_hartree"] - 1e-4) < 1e-8
 
 
 def test_what_cannot_be_measured_is_one_line(config, stages, tmp_path):

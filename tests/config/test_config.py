@@ -156,9 +156,7 @@ def test_bench_takes_several_grid_levels(tmp_path: Path) -> None:
         ([], {"QMGEN_GRID_LEVELS": "0,9"}, "should be less than or equal to 5"),
     ],
 )
-def test_a_mistake_in_the_grid_levels_is_one_line(
-    flags: list[int], environment: dict[str, str], message: str
-) -> None:
+def test_a_mistake_in_the_grid_levels_is_one_line(flags: list[int], environment: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         resolve(BenchConfig, None, {"grid_levels": flags}, environment)
     assert message in str(caught.value)
