@@ -4,9 +4,9 @@
 >>> result = measure(FULL, repeats=3, seed=0, tell=print)
 >>> result["by_size"]["fit"]["exponent"]
 
-In the calling process, which should be pinned to one core and keep to one thread. Times are its CPU seconds, which other
-work on the machine disturbs little; wall-clock seconds stand beside them. Everything is done once before it is timed,
-so that nothing is compiled in between; ``compile_seconds_while_timed`` says whether that held.
+In the calling process, which should be pinned to one core and keep to one thread. Times are its CPU seconds, which
+other work on the machine disturbs little; wall-clock seconds stand beside them. Everything is done once before it is
+timed, so that nothing is compiled in between; ``compile_seconds_while_timed`` says whether that held.
 """
 
 from __future__ import annotations

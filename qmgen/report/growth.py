@@ -105,7 +105,7 @@ def _both(axes: Any, x: np.ndarray, points: list[dict[str, Any]]) -> None:
 
 
 def _plain_ticks(axis: Any, low: float, high: float) -> None:
-    """Ticks of a logarithmic axis, written out: 1, 1.5, 2, 3, 5, 7 times powers of ten, from below to above the data."""
+    """Ticks of a logarithmic axis, written out: 1, 1.5, 2, 3, 5, 7 times powers of ten, as far as the data go."""
     from matplotlib.ticker import NullFormatter, NullLocator
 
     steps = [step * 10.0**power for power in range(-4, 5) for step in (1, 1.5, 2, 3, 5, 7)]
