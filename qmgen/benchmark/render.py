@@ -91,7 +91,7 @@ def _remarks(level: dict[str, Any], total: int) -> list[str]:
         f"agreement: largest |ΔE| {found:.1e} Ha over {agreement['compared']} conformers"
         if found is not None
         else "agreement: no conformer was labelled by both",
-        _first(level["first_label"]),
+        *_first(level["first_label"]),
     ]
     if (whole := level["generate"]) is not None:
         first = whole["seconds_to_first_row"]
@@ -106,16 +106,14 @@ def _remarks(level: dict[str, Any], total: int) -> list[str]:
     return lines
 
 
-def _first(first: dict[str, Any]) -> str:
+def _first(first: dict[str, Any]) -> list[str]:
     """What the wait for the first label is made of, and what it should be at most."""
-    parts = []
-    for state, limit in first["targets_seconds"].items():
-        found = first[state]
-        parts.append(
-            f"{state.replace('_', ' ')} {found['start_seconds']:.1f} s process and imports + "
-            f"{found['label_seconds']:.1f} s the rest (target {limit:g} s in all)"
-        )
-    return f"first label of a new process, {first['heavy_atoms']} heavy atoms of {first['atoms']}: {'; '.join(parts)}"
+    size = f"{first['heavy_atoms']} heavy atoms of {first['atoms']}"
+    return [
+        f"first label of a new process ({size}), {state.replace('_', ' ')}: {first[state]['start_seconds']:.1f} s process "
+        f"and imports, {first[state]['label_seconds']:.1f} s the rest (target {limit:g} s in all)"
+        for state, limit in first["targets_seconds"].items()
+    ]
 
 
 def _seconds(value: float | None) -> str:
