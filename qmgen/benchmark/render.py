@@ -12,21 +12,21 @@ Lines = list[list[str]]
 
 def table(result: dict[str, Any]) -> str:
     """For the terminal: what was measured, where, a table for each level, and one of the ratios."""
-    return "\n".join([f"{_head(result)}\n{_machine(result)}", *_sections(result, align)])
+    return "\n".join([f"{_head(result)}\n{_machine(result)}", *_sections(result, align, "")])
 
 
 def markdown(result: dict[str, Any]) -> str:
     """The same as Markdown, with date, machine and command: to be pasted into docs/performance.md."""
     head = f"{_head(result)}. {result['date'][:10]}, {_machine(result)}."
-    return "\n".join([head, *_sections(result, _pipes), "", f"`{result['command']}`", ""])
+    return "\n".join([head, *_sections(result, _pipes, "- "), "", f"`{result['command']}`", ""])
 
 
-def _sections(result: dict[str, Any], form: Callable[[Lines], str]) -> list[str]:
+def _sections(result: dict[str, Any], form: Callable[[Lines], str], bullet: str) -> list[str]:
     lines = []
     for level in result["levels"]:
         settings, total = level["settings"], result["subjects"]["conformers"]
         name = f"{settings['xc']}/{settings['basis']}, grid level {settings['grid_level']}"
-        lines += ["", f"{name}:", "", form(_level(level)), "", *_remarks(level, total)]
+        lines += ["", f"{name}:", "", form(_level(level)), "", *(bullet + line for line in _remarks(level, total))]
     return [*lines, "", "Warm, median (lowest to highest):", "", form(_summary(result["levels"]))]
 
 
@@ -110,8 +110,8 @@ def _first(first: dict[str, Any]) -> list[str]:
     """What the wait for the first label is made of, and what it should be at most."""
     size = f"{first['heavy_atoms']} heavy atoms of {first['atoms']}"
     return [
-        f"first label of a new process ({size}), {state.replace('_', ' ')}: {first[state]['start_seconds']:.1f} s process "
-        f"and imports, {first[state]['label_seconds']:.1f} s the rest (target {limit:g} s in all)"
+        f"first label of a new process ({size}), {state.replace('_', ' ')}: process and imports "
+        f"{first[state]['start_seconds']:.1f} s, the rest {first[state]['label_seconds']:.1f} s (target {limit:g} s in all)"
         for state, limit in first["targets_seconds"].items()
     ]
 
