@@ -109,11 +109,14 @@ def _remarks(level: dict[str, Any], total: int) -> list[str]:
 def _first(first: dict[str, Any]) -> list[str]:
     """What the wait for the first label is made of, and what it should be at most."""
     size = f"{first['heavy_atoms']} heavy atoms of {first['atoms']}"
-    return [
-        f"first label of a new process ({size}), {state.replace('_', ' ')}: process and imports "
-        f"{first[state]['start_seconds']:.1f} s, the rest {first[state]['label_seconds']:.1f} s (target {limit:g} s in all)"
-        for state, limit in first["targets_seconds"].items()
-    ]
+    lines = []
+    for state, limit in first["targets_seconds"].items():
+        start, rest = first[state]["start_seconds"], first[state]["label_seconds"]
+        lines.append(
+            f"first label of a new process ({size}), {state.replace('_', ' ')}: process and imports {start:.1f} s, "
+            f"the rest {rest:.1f} s (target {limit:g} s in all)"
+        )
+    return lines
 
 
 def _seconds(value: float | None) -> str:
