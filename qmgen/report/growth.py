@@ -23,13 +23,15 @@ def draw(result: dict[str, Any], path: Path) -> Path:
     """Write the figure of ``result`` to ``path`` (PNG, or what its suffix says) and return it.
 
     Left: CPU seconds against atomic orbitals, both logarithmic, with the fitted power law; middle: against the batch
-    size; right: against the row; peak memory of the process (GB) on the axis to the right of these two. Raises
-    ``UsageError`` when it cannot be written. Uses no display and changes no state of matplotlib.
+    size, with the peak of memory (GB) above what was resident before; right: against the row, with the peak of the
+    whole process, which would show what piles up. Raises ``UsageError`` when it cannot be written. Uses no display and
+    changes no state of matplotlib.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(14, 4.6), layout="constrained", dpi=130)
+    figure = Figure(figsize=(14, 4.6), layout=ConstrainedLayoutEngine(wspace=0.06), dpi=130)
     FigureCanvasAgg(figure)
     size, batch, rows = figure.subplots(1, 3)
     _size(size, result["by_size"])
@@ -71,32 +73,32 @@ def _size(axes: Any, found: dict[str, Any]) -> None:
 def _batch(axes: Any, found: dict[str, Any]) -> None:
     sizes = [point["batch_size"] for point in found["points"]]
     axes.set_xscale("log", base=2)
-    _both(axes, np.array(sizes, float), found["points"])
+    # at rest the process holds all that was compiled in it, which says nothing of a batch
+    memory = [point["peak_bytes"] - (point["resting_bytes"] or 0) for point in found["points"]]
+    _both(axes, sizes, found["points"], memory, "peak memory above that at rest (GB)")
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.set_xlabel("conformers in a batch")
     axes.set_title(f"batch size, {found['smiles']}", fontsize=11)
 
 
 def _rows(axes: Any, found: dict[str, Any]) -> None:
-    last = np.array([point["first_row"] + point["rows"] - 1 for point in found["points"]], float)
-    _both(axes, last, found["points"])
+    last = [point["first_row"] + point["rows"] - 1 for point in found["points"]]
+    _both(axes, last, found["points"], [p["peak_bytes"] for p in found["points"]], "peak memory of the process (GB)")
     axes.set_xlim(left=0)
     axes.set_xlabel("rows so far")
     axes.set_title(f"rows of one stream, {found['smiles']}", fontsize=11)
 
 
-def _both(axes: Any, x: np.ndarray, points: list[dict[str, Any]]) -> None:
+def _both(axes: Any, x: list[int], points: list[dict[str, Any]], memory: list[int], title: str) -> None:
     """Seconds on the left axis and memory on the right one, both from zero: what is flat should look flat.
 
     Of rows, each point is the mean since the one before.
     """
-    memory = axes.twinx()
-    for side, style, key, scale, name in (
-        (axes, SECONDS, "cpu_seconds", 1.0, "CPU time per conformer (s)"),
-        (memory, MEMORY, "peak_bytes", 1e-9, "peak memory of the process (GB)"),
+    seconds = np.array([point["cpu_seconds"] for point in points])
+    for side, (colour, marker), y, name in (
+        (axes, SECONDS, seconds, "CPU time per conformer (s)"),
+        (axes.twinx(), MEMORY, np.array(memory) / 1e9, title),
     ):
-        colour, marker = style
-        y = np.array([point[key] for point in points]) * scale
         side.plot(x, y, color=colour, marker=marker, markersize=5, linewidth=1.2)
         side.set_ylim(0, 1.2 * float(y.max()))
         side.set_ylabel(name, color=colour)
@@ -105,13 +107,11 @@ def _both(axes: Any, x: np.ndarray, points: list[dict[str, Any]]) -> None:
 
 
 def _plain_ticks(axis: Any, low: float, high: float) -> None:
-    """Ticks of a logarithmic axis, written out: 1, 1.5, 2, 3, 5, 7 times powers of ten, as far as the data go."""
+    """Ticks of a logarithmic axis, written out: 1, 1.5, 2, 3, 4, 6, 8 times powers of ten, as far as the data go."""
     from matplotlib.ticker import NullFormatter, NullLocator
 
-    steps = [step * 10.0**power for power in range(-4, 5) for step in (1, 1.5, 2, 3, 5, 7)]
-    below = max((tick for tick in steps if tick <= low), default=low)
-    above = min((tick for tick in steps if tick >= high), default=high)
-    ticks = [tick for tick in steps if below <= tick <= above]
+    steps = [step * 10.0**power for power in range(-4, 5) for step in (1, 1.5, 2, 3, 4, 6, 8)]
+    ticks = [tick for tick in steps if low / 1.15 <= tick <= high * 1.15]
     axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())

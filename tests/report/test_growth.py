@@ -13,7 +13,7 @@ from qmgen.report.growth import draw
 
 def result(sizes: list[int], error: float | None = 0.04) -> dict[str, Any]:
     """A made-up result: 2e-5 n^2.6 seconds a conformer."""
-    peak = {"peak_bytes": 1_200_000_000}
+    peak = {"peak_bytes": 1_200_000_000, "resting_bytes": 600_000_000}
     return {
         "date": "2026-11-25T00:00:00+00:00",
         "machine": {"cpu": "a processor"},
