@@ -6,6 +6,7 @@ Each is asked anew, never at import: a process may change its affinity, and a co
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import math
 import os
 import platform
@@ -122,14 +123,39 @@ def _read(path: Path) -> str:
 
 
 def peak_memory() -> int:
-    """The largest resident set of this process so far, in bytes.
+    """The largest resident set of this process so far, or since ``forget_peak_memory``, in bytes.
 
     Linux hands a parent's ``ru_maxrss`` down through fork and exec; ``VmHWM`` begins anew with the program.
     """
+    found = _of_this_process("VmHWM")
+    return found or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def resident_memory() -> int | None:
+    """The resident set of this process now, in bytes; None where the system does not say."""
+    return _of_this_process("VmRSS")
+
+
+def forget_peak_memory() -> bool:
+    """Let ``peak_memory`` begin anew from what is resident now. Whether the system did it: only Linux does."""
     try:
-        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+def return_free_memory() -> None:
+    """Hand what the allocator keeps for later back to the system, so that ``resident_memory`` is what is in use."""
+    with contextlib.suppress(OSError, AttributeError):  # glibc's alone
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _of_this_process(key: str) -> int | None:
+    """A size in bytes from ``/proc/self/status``."""
+    for line in _read(Path("/proc/self/status")).splitlines():
+        name, _, size = line.partition(":")
+        if name == key:
+            with contextlib.suppress(ValueError, IndexError):
+                return int(size.split()[0]) * 1024
+    return None

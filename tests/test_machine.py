@@ -73,3 +73,15 @@ def test_peak_memory_is_of_this_process_and_not_of_its_parent() -> None:
     child = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
     assert machine.peak_memory() > len(ballast)
     assert 1e6 < int(child.stdout) < 100e6
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="Linux only")
+def test_peak_memory_can_be_forgotten() -> None:
+    ballast = bytearray(300_000_000)
+    ballast[::4096] = b"x" * len(ballast[::4096])
+    size, peak = len(ballast), machine.peak_memory()
+    assert (machine.resident_memory() or 0) > size
+    del ballast
+    if not machine.forget_peak_memory():
+        pytest.skip("this system does not let a process forget")
+    assert machine.peak_memory() < peak - size / 2

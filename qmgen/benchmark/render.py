@@ -1,7 +1,8 @@
-"""The result of a benchmark as a table: for the terminal, and as Markdown for the docs."""
+"""The result of a benchmark as tables, one a level and one of all: for the terminal, and as Markdown for the docs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from qmgen.validation.compare import align
@@ -10,36 +11,36 @@ Lines = list[list[str]]
 
 
 def table(result: dict[str, Any]) -> str:
-    """For the terminal: what was measured, where, the table, and the verdict in words."""
-    return "\n".join([_head(result), _machine(result), "", align(_lines(result)), "", *_tail(result)])
+    """For the terminal: what was measured, where, a table for each level, and one of the ratios."""
+    return "\n".join([f"{_head(result)}\n{_machine(result)}", *_sections(result, align, "")])
 
 
 def markdown(result: dict[str, Any]) -> str:
     """The same as Markdown, with date, machine and command: to be pasted into docs/performance.md."""
-    head, *body = _lines(result)
-    rows = [" | ".join(line) for line in [head, ["---", "---", *["---:"] * (len(head) - 3), "---"], *body]]
-    return "\n".join(
-        [
-            f"{_head(result)}. {result['date'][:10]}, {_machine(result)}.",
-            "",
-            *(f"| {row} |" for row in rows),
-            "",
-            *_tail(result),
-            "",
-            f"`{result['command']}`",
-            "",
-        ]
-    )
+    head = f"{_head(result)}. {result['date'][:10]}, {_machine(result)}."
+    return "\n".join([head, *_sections(result, _pipes, "- "), "", f"`{result['command']}`", ""])
+
+
+def _sections(result: dict[str, Any], form: Callable[[Lines], str], bullet: str) -> list[str]:
+    lines = []
+    for level in result["levels"]:
+        settings, total = level["settings"], result["subjects"]["conformers"]
+        name = f"{settings['xc']}/{settings['basis']}, grid level {settings['grid_level']}"
+        lines += ["", f"{name}:", "", form(_level(level)), "", *(bullet + line for line in _remarks(level, total))]
+    return [*lines, "", "Warm, median (lowest to highest):", "", form(_summary(result["levels"]))]
+
+
+def _pipes(lines: Lines) -> str:
+    head, *body = lines
+    rule = ["---", "---", *["---:"] * (len(head) - 3), "---"]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, rule, *body])
 
 
 def _head(result: dict[str, Any]) -> str:
-    settings, subjects = result["settings"], result["subjects"]
+    subjects = result["subjects"]
     low, high = subjects["heavy_atoms"]
     size = f"{low}" if low == high else f"{low} to {high}"
-    return (
-        f"{subjects['conformers']} conformers of {subjects['molecules']} molecules ({size} heavy atoms), "
-        f"{settings['xc']}/{settings['basis']}, grid level {settings['grid_level']}"
-    )
+    return f"{subjects['conformers']} conformers of {subjects['molecules']} molecules ({size} heavy atoms)"
 
 
 def _machine(result: dict[str, Any]) -> str:
@@ -49,38 +50,50 @@ def _machine(result: dict[str, Any]) -> str:
     return f"{machine['cpu']}, {machine['usable_cpus']} cores; {programs}"
 
 
-def _lines(result: dict[str, Any]) -> Lines:
-    ours, theirs, ratio = result["sides"]["qmgen"], result["sides"]["pyscf"], result["ratio"]
-    warm = [side["warm"]["conformers_per_second"] for side in (ours, theirs)]
-    peaks = [side["peak_memory_bytes"] for side in (ours, theirs)]
-    lines = [["", "unit", "qmgen", "PySCF", "qmgen / PySCF"], ["processes", ""] + _both(ours, theirs, "workers") + [""]]
-    lines.append(
-        ["cold, first pass", "conf/s"]
-        + [_number(side["cold"]["conformers_per_second"]) for side in (ours, theirs)]
-        + [_number(ratio["cold"])]
-    )
-    lines.append(["warm, median", "conf/s"] + [_number(found["median"]) for found in warm] + [_spread(ratio["warm"])])
-    lines.append(["warm, lowest to highest", "conf/s"] + [_range(found) for found in warm] + [""])
-    lines.append(
-        ["warm, per process", "conf/s"]
-        + [_number(side["warm"]["conformers_per_second_per_process"]) for side in (ours, theirs)]
-        + [""]
-    )
-    for label, key in (("peak memory, largest process", "largest_process"), ("peak memory, all", "all_processes")):
-        lines.append([label, "GB"] + [f"{found[key] / 1e9:.2f}" for found in peaks] + [""])
+def _summary(levels: list[dict[str, Any]]) -> Lines:
+    """What is claimed, a row a level."""
+    lines = [["grid level", "unit", "qmgen", "PySCF", "largest difference, Ha", "qmgen / PySCF"]]
+    for level in levels:
+        rates = [level["sides"][side]["warm"]["conformers_per_second"] for side in ("qmgen", "pyscf")]
+        difference = level["agreement"]["max_abs_energy_difference_hartree"]
+        lines.append(
+            [str(level["settings"]["grid_level"]), "conf/s"]
+            + [_number(found["median"]) for found in rates]
+            + ["-" if difference is None else f"{difference:.1e}", _spread(level["ratio"]["warm"])]
+        )
     return lines
 
 
-def _tail(result: dict[str, Any]) -> list[str]:
-    agreement, total = result["agreement"], result["subjects"]["conformers"]
-    sides = result["sides"]
+def _level(level: dict[str, Any]) -> Lines:
+    ours, theirs, ratio = level["sides"]["qmgen"], level["sides"]["pyscf"], level["ratio"]
+    warm = [side["warm"]["conformers_per_second"] for side in (ours, theirs)]
+    each = [_number(side["warm"]["conformers_per_second_per_process"]) for side in (ours, theirs)]
+    peaks = [side["peak_memory_bytes"] for side in (ours, theirs)]
+    first = level["first_label"]
+    return [
+        ["", "unit", "qmgen", "PySCF", "qmgen / PySCF"],
+        ["processes", "", str(ours["workers"]), str(theirs["workers"]), ""],
+        ["cold, first pass", "conf/s", _number(ours["cold"]["conformers_per_second"]), "", _number(ratio["cold"])],
+        ["warm, median", "conf/s", *[_number(found["median"]) for found in warm], _spread(ratio["warm"])],
+        ["warm, lowest to highest", "conf/s", *[_range(found) for found in warm], ""],
+        ["warm, per process", "conf/s", *each, ""],
+        ["first label, empty cache", "s", _seconds(first["empty_cache"]["seconds"]), "", ""],
+        ["first label, filled cache", "s", _seconds(first["filled_cache"]["seconds"]), "", ""],
+        ["peak memory, largest process", "GB", *[f"{found['largest_process'] / 1e9:.2f}" for found in peaks], ""],
+        ["peak memory, all", "GB", *[f"{found['all_processes'] / 1e9:.2f}" for found in peaks], ""],
+    ]
+
+
+def _remarks(level: dict[str, Any], total: int) -> list[str]:
+    agreement, sides = level["agreement"], level["sides"]
     found = agreement["max_abs_energy_difference_hartree"]
     lines = [
         f"agreement: largest |ΔE| {found:.1e} Ha over {agreement['compared']} conformers"
         if found is not None
-        else "agreement: no conformer was labelled by both"
+        else "agreement: no conformer was labelled by both",
+        *_first(level["first_label"]),
     ]
-    if (whole := result.get("generate")) is not None:
+    if (whole := level["generate"]) is not None:
         first = whole["seconds_to_first_row"]
         wait = "" if first is None else f", first row after {first:.1f} s"
         lines.append(
@@ -93,8 +106,21 @@ def _tail(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _both(ours: dict[str, Any], theirs: dict[str, Any], key: str) -> list[str]:
-    return [str(ours[key]), str(theirs[key])]
+def _first(first: dict[str, Any]) -> list[str]:
+    """What the wait for the first label is made of, and what it should be at most."""
+    size = f"{first['heavy_atoms']} heavy atoms of {first['atoms']}"
+    lines = []
+    for state, limit in first["targets_seconds"].items():
+        start, rest = first[state]["start_seconds"], first[state]["label_seconds"]
+        lines.append(
+            f"first label of a new process ({size}), {state.replace('_', ' ')}: process and imports {start:.1f} s, "
+            f"the rest {rest:.1f} s (target {limit:g} s in all)"
+        )
+    return lines
+
+
+def _seconds(value: float | None) -> str:
+    return "no label" if value is None else f"{value:.1f}"
 
 
 def _number(value: float | None) -> str:

@@ -42,7 +42,10 @@ def resolve(
     layers = (
         (read_file(model, file) if file is not None else {}, lambda key: f"in {file}"),
         (_from_environment(model, os.environ if environment is None else environment), _variable),
-        ({key: value for key, value in (flags or {}).items() if value is not None and value != []}, _flag),
+        (
+            {key: value for key, value in (flags or {}).items() if value is not None and value != []},
+            lambda key: f"given as --{model.flag_names.get(key, key.replace('_', '-'))}",
+        ),
     )
     for layer, name in layers:
         values.update(layer)
@@ -103,7 +106,11 @@ def _from_environment(model: type[CommandConfig], environment: Mapping[str, str]
             values[key] = text.split(os.pathsep) if annotation == list[str] else text
             continue
         try:
-            values[key] = TypeAdapter(annotation).validate_strings(text)
+            if get_origin(annotation) is list:  # of numbers: 0,1,3
+                number = TypeAdapter(get_args(annotation)[0])
+                values[key] = [number.validate_strings(word.strip()) for word in text.split(",")]
+            else:
+                values[key] = TypeAdapter(annotation).validate_strings(text)
         except ValidationError as error:
             raise UsageError(_line({**error.errors()[0], "loc": (key,)}, {key: _variable(key)})) from None
     return values
@@ -119,10 +126,6 @@ def _plain_types(annotation: Any) -> set[Any]:
 
 def _variable(key: str) -> str:
     return f"in the environment variable {PREFIX}{key.upper()}"
-
-
-def _flag(key: str) -> str:
-    return f"given as --{key.replace('_', '-')}"
 
 
 def _line(detail: ErrorDetails, origin: Mapping[str, str]) -> str:

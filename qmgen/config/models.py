@@ -6,6 +6,7 @@ as text (environment variables) are converted before they get here, in ``load``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -32,6 +33,7 @@ def _as_path(value: Any) -> Any:
 Files = Annotated[list[str], BeforeValidator(_as_list)]
 Folder = Annotated[Path, BeforeValidator(_as_path)]
 Count = Annotated[int, Field(ge=1)]
+GridLevel = Annotated[int, Field(ge=0, le=5)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
@@ -44,23 +46,30 @@ class CommandConfig(BaseModel):
 
     #: settings that name files; relative ones in a TOML file are relative to that file
     path_fields: ClassVar[frozenset[str]] = frozenset()
+    #: the flag of a setting, where it is not the setting's own name: one that is repeated is singular
+    flag_names: ClassVar[Mapping[str, str]] = {}
 
     def resolved_toml(self, directory: Path | None = None) -> str:
         """Every setting as TOML. Paths are written relative to ``directory``, the place where the text will lie."""
         return document(self.model_dump(), self.path_fields, directory)
 
 
-class LevelConfig(CommandConfig):
-    """The level of theory. Unknown names are found by ``qmgen.dft``, which owns them."""
+class TheoryConfig(CommandConfig):
+    """Functional and basis set. Unknown names are found by ``qmgen.dft``, which owns them."""
 
     xc: str = "b3lyp5"
     basis: str = "sto-3g"
-    grid_level: int = Field(default=1, ge=0, le=5)
 
     @field_validator("xc", "basis")
     @classmethod
     def _lower_case(cls, value: str) -> str:
         return value.strip().lower()
+
+
+class LevelConfig(TheoryConfig):
+    """The level of theory: with the integration grid, PySCF's level 0 to 5."""
+
+    grid_level: GridLevel = 1
 
 
 class LabelConfig(LevelConfig):
@@ -127,15 +136,27 @@ class ValidateConfig(CommandConfig):
     out: Folder | None = None
 
 
-class BenchConfig(LevelConfig):
-    """``qmgen bench``: the same molecules through qmgen and PySCF. No ``molecules`` means the list that ships."""
+class BenchConfig(TheoryConfig):
+    """``qmgen bench``: the same molecules through qmgen and PySCF, at one grid level after another.
+
+    No ``molecules`` means the list that ships.
+    """
 
     path_fields: ClassVar[frozenset[str]] = frozenset({"molecules", "out"})
+    flag_names: ClassVar[Mapping[str, str]] = {"grid_levels": "grid-level"}
 
+    grid_levels: list[GridLevel] = Field(default=[0, 1, 3], min_length=1)
     molecules: Files = Field(default_factory=list)
-    count: Count = 24
+    count: Count = 16
     conformers: Count = 1
     seed: Seed = 0
     repeats: Count = 3
     workers: Count | None = None
     out: Folder | None = None
+
+    @field_validator("grid_levels")
+    @classmethod
+    def _each_once(cls, levels: list[int]) -> list[int]:
+        if twice := sorted({level for level in levels if levels.count(level) > 1}):
+            raise ValueError(f"level {twice[0]} is given more than once")
+        return levels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qmgen.dft.exchange_correlation import BLOCK
 from qmgen.dft.prepare import Shape
+from qmgen.dft.scf import DIIS_SPACE
 from qmgen.labeling.level import Level
 from qmgen.molecules.geometry import electrons_problem, geometry_problem
 from qmgen.molecules.types import Conformer, Failure, Reason
@@ -31,13 +32,30 @@ def fail(conformer: Conformer, reason: Reason, detail: str) -> Failure:
 
 
 def bytes_needed(shape: Shape, components: int, batch: int, at_once: int) -> int:
-    """Peak memory of a batch: integrals while they are made, supermatrices in flight, orbital values on the grid.
+    """Peak memory of a batch: the sum of ``bytes_by_part``."""
+    return sum(bytes_by_part(shape, components, batch, at_once).values())
 
-    ``at_once`` is how many molecules hold their grid at the same time (1 under ``map``, all under ``vmap``).
+
+def bytes_by_part(shape: Shape, components: int, batch: int, at_once: int) -> dict[str, int]:
+    """Bytes of what a batch of ``batch`` conformers holds at its peak, by part; n orbitals, p = n (n + 1) / 2 pairs.
+
+    - ``integrals``: (ij|kl) while they are made, and what is made of them: three (p, p).
+    - ``supermatrix``: that of each conformer in flight, alone and in the batch: two (p, p) each.
+    - ``grid``: orbitals (and gradients: ``components`` values) at the points of both grids, with their copy in work.
+    - ``history``: of DIIS: Fock matrices, errors and densities (n, n).
+
+    ``at_once`` is how many molecules hold their grid and history at the same time (1 under ``map``, all under
+    ``vmap``). Compiled programs, Python and its libraries come on top: some hundred megabytes, whatever the molecule.
     """
-    pairs = shape.n_orbitals * (shape.n_orbitals + 1) // 2
-    grid = (shape.n_blocks + shape.n_coarse) * BLOCK * components * shape.n_orbitals
-    return 8 * ((3 + 2 * batch) * pairs * pairs + 2 * at_once * grid)
+    n = shape.n_orbitals
+    matrix = 8 * (n * (n + 1) // 2) ** 2
+    values = 8 * (shape.n_blocks + shape.n_coarse) * BLOCK * components * n
+    return {
+        "integrals": 3 * matrix,
+        "supermatrix": 2 * batch * matrix,
+        "grid": 2 * at_once * values,
+        "history": at_once * 3 * DIIS_SPACE * 8 * n * n,
+    }
 
 
 def memory_installed() -> int:

@@ -32,7 +32,7 @@ def config(tmp_path: Path) -> Callable[..., BenchConfig]:
     def make(names: list[str], **settings: Any) -> BenchConfig:
         source = tmp_path / "molecules.smi"
         source.write_text("".join(f"{name}\n" for name in names))
-        return BenchConfig(**{"molecules": [str(source)], "grid_level": 0, "workers": 1, **settings})
+        return BenchConfig(**{"molecules": [str(source)], "grid_levels": [0], "workers": 1, **settings})
 
     return make
 
@@ -43,30 +43,49 @@ def test_a_whole_benchmark(config, stages, tmp_path, capsys):
     assert json.loads(out.read_text()) == result
     assert capsys.readouterr().out == ""
     assert result["subjects"]["conformers"] == 3 and result["subjects"]["without_geometry"] == 1
-    ours, theirs = result["sides"]["qmgen"], result["sides"]["pyscf"]
+    assert {"cpu", "usable_cpus"} <= result["machine"].keys() and result["versions"]["pyscf"]
+    (level,) = result["levels"]
+    assert level["settings"]["grid_level"] == 0
+    ours, theirs = level["sides"]["qmgen"], level["sides"]["pyscf"]
     assert ours["labelled"] == theirs["labelled"] == 3
     assert len(ours["warm"]["seconds"]) == len(theirs["warm"]["seconds"]) == 3
     assert ours["cold"]["seconds"] > 1.0  # the stand-in compiles for a second
-    assert result["agreement"]["compared"] == 3
-    assert result["agreement"]["max_abs_energy_difference_hartree"] < 1e-8
-    ratio = result["ratio"]["warm"]
+    assert theirs["cold"] is None
+    assert level["agreement"]["compared"] == 3
+    assert level["agreement"]["max_abs_energy_difference_hartree"] < 1e-8
+    ratio = level["ratio"]["warm"]
     assert ratio["min"] <= ratio["median"] <= ratio["max"] and len(ratio["each"]) == 3
+    usual = theirs["warm"]["conformers_per_second"]["median"]
+    assert level["ratio"]["cold"] == pytest.approx(ours["cold"]["conformers_per_second"] / usual)
     assert 50e6 < ours["peak_memory_bytes"]["largest_process"] < 2e9
-    assert result["generate"]["rows"] == 3
-    assert {"cpu", "usable_cpus"} <= result["machine"].keys() and result["versions"]["pyscf"]
+    assert level["generate"]["rows"] == 3
+    first = level["first_label"]
+    assert (first["conformer"], first["atoms"], first["heavy_atoms"]) == ([0, 0], 3, 1)
+    for found in (first["empty_cache"], first["filled_cache"]):
+        assert found["label_seconds"] > 1.0  # a fresh process each: the stand-in compiles in both
+        assert found["seconds"] == pytest.approx(found["start_seconds"] + found["label_seconds"], abs=2e-3)
 
     text = benchmark.table(result)
     assert "qmgen / PySCF" in text and "b3lyp5/sto-3g, grid level 0" in text
-    pasted = benchmark.markdown(result).splitlines()
-    rows = [line for line in pasted if line.startswith("|")]
-    assert len({line.count("|") for line in rows}) == 1
-    assert result["date"][:10] in pasted[0]
+    assert f"{first['empty_cache']['seconds']:.1f}" in text and "target 60 s" in text and "target 10 s" in text
+    assert result["date"][:10] in benchmark.markdown(result).splitlines()[0]
 
 
-def test_a_disagreement_shows(config, stages):
-    result = benchmark.run(config(["O", "wrong"], repeats=1), stages=stages, progress=False)
-    assert result["agreement"]["worst"] == [1, 0]
-    assert abs(result["agreement"]["max_abs_energy_difference_hartree"] - 1e-4) < 1e-8
+def test_levels_follow_one_another_and_a_disagreement_shows(config, stages):
+    result = benchmark.run(config(["O", "wrong"], repeats=1, grid_levels=[1, 0]), stages=stages, progress=False)
+    assert [level["settings"]["grid_level"] for level in result["levels"]] == [1, 0]
+    for level in result["levels"]:
+        assert level.keys() == {"settings", "sides", "generate", "first_label", "ratio", "agreement"}
+        agreement = level["agreement"]
+        assert (agreement["compared"], agreement["worst"]) == (2, [1, 0])
+        assert abs(agreement["max_abs_energy_difference_hartree"] - 1e-4) < 1e-8
+    text = benchmark.table(result)
+    summary = text[text.index("grid level  unit") :].splitlines()
+    assert [line.split()[0] for line in summary[1:]] == ["1", "0"]
+    # each table of the Markdown has one number of columns: two of levels, one of all
+    tables = [part.splitlines() for part in benchmark.markdown(result).split("\n\n") if part.startswith("|")]
+    assert [len({line.count("|") for line in lines}) for lines in tables] == [1, 1, 1]
+    assert len(tables[2]) == 4
 
 
 def test_what_cannot_be_measured_is_one_line(config, stages, tmp_path):

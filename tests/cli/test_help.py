@@ -24,9 +24,10 @@ def test_defaults_in_the_help_are_those_of_the_model(command: Callable[..., Any]
         if name not in hints:
             continue
         (text,) = [item.help or "" for item in get_args(hints[name])[1:]]
-        stated = re.search(r"\[default: (\S+)\]$", text)
+        stated = re.search(r"\[default: (\S+|[\d ]+)\]$", text)
         if stated and field.default is not None:
-            assert stated[1] == str(field.default), name
+            default = field.default if isinstance(field.default, list) else [field.default]
+            assert stated[1] == " ".join(map(str, default)), name
 
 
 @pytest.mark.parametrize(("command", "model"), COMMANDS)

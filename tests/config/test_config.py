@@ -139,6 +139,36 @@ def test_the_other_commands() -> None:
         resolve(ValidateConfig, None, {}, {})
 
 
+def test_bench_takes_several_grid_levels(tmp_path: Path) -> None:
+    assert resolve(BenchConfig, None, {}, {}).grid_levels == [0, 1, 3]
+    file = write(tmp_path, "grid_levels = [3, 2]\n")
+    assert resolve(BenchConfig, file, {"grid_levels": []}, {}).grid_levels == [3, 2]
+    assert resolve(BenchConfig, file, {}, {"QMGEN_GRID_LEVELS": "0, 5"}).grid_levels == [0, 5]
+    assert resolve(BenchConfig, file, {"grid_levels": [1]}, {"QMGEN_GRID_LEVELS": "0,5"}).grid_levels == [1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "message"),
+    [
+        ([0, 1, 0], {}, "grid_levels = [0, 1, 0] given as --grid-level: level 0 is given more than once"),
+        ([1, 6], {}, "grid_levels = 6 given as --grid-level: should be less than or equal to 5"),
+        ([], {"QMGEN_GRID_LEVELS": "0,fine"}, "grid_levels = 'fine' in the environment variable QMGEN_GRID_LEVELS"),
+        ([], {"QMGEN_GRID_LEVELS": "0,9"}, "should be less than or equal to 5"),
+    ],
+)
+def test_a_mistake_in_the_grid_levels_is_one_line(flags: list[int], environment: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve(BenchConfig, None, {"grid_levels": flags}, environment)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_grid_levels_in_a_file_are_a_list(tmp_path: Path) -> None:
+    for text in ("grid_levels = 1", "grid_levels = []", "grid_levels = ['1']"):
+        with pytest.raises(UsageError, match="grid_levels = "):
+            resolve(BenchConfig, write(tmp_path, text + "\n"), {}, {})
+
+
 @pytest.mark.parametrize("model", [GenerateConfig, ValidateConfig, BenchConfig])
 def test_every_setting_of_every_command_can_come_from_the_environment(model: type[CommandConfig]) -> None:
     given = {"directory": "corpus", "out": "there", "molecules": "a.smi", "guess": "core", "precision": "float64"}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from qmgen.constants import BOHR_TO_ANGSTROM
+from qmgen.dft.prepare import Shape
 from qmgen.errors import UsageError
 from qmgen.labeling import Label, Settings, label, screening
 from qmgen.labeling.label import RETRIES
@@ -68,6 +69,21 @@ def test_too_large_for_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_memory_is_a_positive_number() -> None:
     assert screening.memory_installed() > 2**20
+
+
+def test_the_parts_of_the_memory_add_up() -> None:
+    """64 orbitals are 2080 pairs: 34.6 MB a matrix over pairs; 108 blocks of 1024 points, 4 values an orbital."""
+    shape = Shape(n_orbitals=64, n_atoms=32, n_blocks=96, n_coarse=12)
+    parts = screening.bytes_by_part(shape, components=4, batch=2, at_once=1)
+    assert parts == {
+        "integrals": 3 * 8 * 2080**2,
+        "supermatrix": 4 * 8 * 2080**2,
+        "grid": 2 * 8 * 108 * 1024 * 4 * 64,
+        "history": 3 * 8 * 8 * 64**2,
+    }
+    assert screening.bytes_needed(shape, 4, 2, 1) == sum(parts.values())
+    both = screening.bytes_by_part(shape, components=4, batch=2, at_once=2)
+    assert {name for name in parts if both[name] == 2 * parts[name]} == {"grid", "history"}
 
 
 def test_nothing_is_lost_beside_bad_molecules() -> None:
