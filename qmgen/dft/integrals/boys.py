@@ -1,8 +1,8 @@
 """The Boys function F_m(T) = integral_0^1 u^(2m) exp(-T u^2) du, without branches or table look-ups.
 
-On [0, T_MAX] each order is one polynomial in y = (a - T)/(a + T), fitted at Chebyshev nodes (absolute error below 2e-15
-for m <= 8). Beyond T_MAX the asymptotic form is exact to the last bit. Recursions between orders would save a polynomial
-for an exponential and a division, and XLA evaluates what two orders share once for each: no gain (docs/performance.md).
+On [0, T_MAX] each order is one polynomial in y = (a - T)/(a + T), fitted at Chebyshev nodes (absolute error below
+2e-15 for m <= 8). Beyond T_MAX the asymptotic form is exact to the last bit. Recursions between orders would save a
+polynomial for an exponential and a division, and XLA evaluates what two orders share once for each.
 Gathers are what XLA does worst on a CPU, hence no table.
 """
 
