@@ -70,9 +70,16 @@ def shipped() -> str:
 
 
 def shares(conformers: Sequence[Conformer], count: int) -> list[list[Conformer]]:
-    """``count`` shares of equal mix: sorted by size and dealt like cards; never an empty one."""
-    ordered = sorted(conformers, key=_size, reverse=True)
-    dealt = [ordered[place::count] for place in range(count)]
+    """``count`` shares of equal work: the largest first, each to the share with the least so far; never an empty one.
+
+    The work of a conformer is taken as the cube of its orbitals in a minimal basis.
+    """
+    dealt: list[list[Conformer]] = [[] for _ in range(count)]
+    work = [0.0] * count
+    for conformer in sorted(conformers, key=_size, reverse=True):
+        least = work.index(min(work))
+        dealt[least].append(conformer)
+        work[least] += float(len(conformer.numbers) + 4 * np.sum(conformer.numbers > 1)) ** 3
     return [share for share in dealt if share]
 
 

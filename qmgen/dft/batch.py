@@ -1,17 +1,17 @@
-"""Many molecules of one shape at once.
+"""Many molecules of one shape.
 
-    batch = stack([prepare(s, shape, ...).problem for s in systems], size)
-    solutions = solve_batch(functional, mapping(), batch, Options())
+    solutions = solve_batch(functional, mapping(), [prepare(s, shape, ...).problem for s in systems], Options())
 
-On an accelerator the batch is one vectorised program (``vmap``). On a CPU the compiled program takes the molecules in
-turn (``map``): each stops at its own convergence, its grid stays in the cache, and memory does not grow with the batch.
+On an accelerator the batch is one vectorised program (``vmap``). On a CPU the molecules go one by one through one program
+(``map``): each stops at its own convergence, its grid stays in the cache, memory does not grow with the batch, and
+nothing is copied into a batch (two copies of a supermatrix cost a twentieth of the whole label).
 Both give every molecule the same number whatever stands beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,8 +36,38 @@ def _dummy(like: Problem) -> Problem:
     return jax.tree.map(lambda x: np.zeros(np.shape(x), np.asarray(x).dtype), like)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def solve_batch(functional: Functional, how: str, problems: Problem, options: Options) -> Solution:
-    """Solutions with a leading batch axis; ``how`` from ``mapping``."""
-    one = partial(solve, functional, options=options)
-    return jax.vmap(one)(problems) if how == "vmap" else jax.lax.map(one, problems)
+def solve_together(functional: Functional, problems: Problem, options: Options) -> Solution:
+    """Solutions with a leading batch axis, from problems with one."""
+    return jax.vmap(lambda problem: solve(functional, problem, options))(problems)
+
+
+_one, _together = jax.jit(solve, static_argnums=0), jax.jit(solve_together, static_argnums=0)
+
+
+def _call(function: Any, functional: Functional, problem: Problem, options: Options) -> Any:
+    return function(functional, problem, options)
+
+
+def solve_batch(
+    functional: Functional,
+    how: str,
+    problems: Sequence[Problem],
+    options: Options,
+    size: int = 0,
+    call: Callable[[Any, Functional, Problem, Options], Solution] = _call,
+) -> list[Solution]:
+    """One solution for each of ``problems``, which have one shape.
+
+    Args:
+        functional: of all of them.
+        how: from ``mapping``.
+        problems: without batch axis.
+        options: thresholds.
+        size: places of the batch under ``vmap``, at least ``len(problems)``; 0 for as many.
+        call: how a jitted function is called, for those who compile ahead of time.
+    """
+    if how == "map":
+        return [call(_one, functional, problem, options) for problem in problems]
+    together = call(_together, functional, stack(problems, size or len(problems)), options)
+    together = jax.tree.map(np.asarray, together)
+    return [jax.tree.map(lambda x, i=i: x[i], together) for i in range(len(problems))]

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 
 from qmgen.dft.diis import DiisState, extrapolate, init_diis, shift
 from qmgen.dft.exchange_correlation import Quadrature, energy_and_potential, values_on_grids
-from qmgen.dft.fock import pack_density, unpack_symmetric
+from qmgen.dft.fock import pack_density, two_electron, unpack_symmetric
 from qmgen.dft.functionals import Functional
 from qmgen.dft.orbital_values import OrbitalTable
 
@@ -48,7 +48,7 @@ class Problem(NamedTuple):
 
     Attributes:
         overlap, core: (n, n) S and T + V; padding zero.
-        supermatrix: (n_pairs, n_pairs) from ``fock.supermatrix``.
+        supermatrix: panels of it from ``fock.supermatrix``.
         nuclear_repulsion: ().
         n_occupied, n_real: () int, doubly occupied orbitals and unpadded ones.
         guess: (n, n) density.
@@ -59,7 +59,7 @@ class Problem(NamedTuple):
 
     overlap: Any
     core: Any
-    supermatrix: Any
+    supermatrix: tuple[Any, ...]
     nuclear_repulsion: Any
     n_occupied: Any
     n_real: Any
@@ -241,9 +241,9 @@ def solve(functional: Functional, problem: Problem, options: Options) -> Solutio
 def _linear(problem: Problem, density: Array) -> tuple[Array, Array]:
     """What is linear in the density: core Hamiltonian, Coulomb and exact exchange (n, n), and their energy."""
     packed = pack_density(density)
-    two_electron = problem.supermatrix @ packed
-    energy = (problem.core * density).sum() + 0.5 * packed @ two_electron + problem.nuclear_repulsion
-    return problem.core + unpack_symmetric(two_electron, density.shape[0]), energy
+    repulsion = two_electron(problem.supermatrix, packed)
+    energy = (problem.core * density).sum() + 0.5 * packed @ repulsion + problem.nuclear_repulsion
+    return problem.core + unpack_symmetric(repulsion, density.shape[0]), energy
 
 
 Semilocal = Callable[[Array], tuple[Array, Array, Array]]

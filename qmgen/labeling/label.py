@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
 
-from qmgen.dft.batch import mapping, solve_batch, stack
+from qmgen.dft.batch import mapping, solve_batch
+from qmgen.dft.functionals import Functional
 from qmgen.dft.guess import core_guess, superposition_of_atoms
 from qmgen.dft.prepare import Prepared, Shape, System, prepare, shape_of
 from qmgen.dft.properties import dipole_moment, frontier_orbitals, mulliken_charges
-from qmgen.dft.scf import Options, Solution
+from qmgen.dft.scf import Options, Problem, Solution
 from qmgen.labeling.compiling import check_arithmetic, compiled, first_time
 from qmgen.labeling.level import Level, level_of
 from qmgen.labeling.screening import bytes_needed, fail, memory_installed, reject
@@ -173,12 +175,20 @@ def _solve(
     prepared: list[Prepared], shape: Shape, level: Level, settings: Settings, options: Options
 ) -> list[Solution]:
     how, size = mapping(), _batch_size(shape, level, settings)
-    batch = stack([p.problem for p in prepared], size)
-    key = (level.functional.name, how, jax.tree.map(lambda x: (x.shape, str(x.dtype)), batch))
+
+    def call(function: Any, functional: Functional, problem: Problem, options: Options) -> Solution:
+        problem = jax.tree.map(_typed, problem)
+        key = (functional.name, how, jax.tree.map(lambda x: (x.shape, str(x.dtype)), problem))
+        run = compiled(repr(key), function, (functional,), (problem, options))
+        return jax.tree.map(np.asarray, run(problem, options))
+
     options = Options(*(np.asarray(value) for value in options))
-    run = compiled(repr(key), solve_batch, (level.functional, how), (batch, options))
-    solutions = jax.tree.map(np.asarray, run(batch, options))
-    return [jax.tree.map(lambda x, i=i: x[i], solutions) for i in range(len(prepared))]
+    return solve_batch(level.functional, how, [one.problem for one in prepared], options, size, call)
+
+
+def _typed(leaf: Any) -> Any:
+    """A leaf as an array; numbers of Python have no type of their own."""
+    return leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
 
 
 def _to_label(

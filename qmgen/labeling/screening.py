@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qmgen.dft.exchange_correlation import BLOCK
+from qmgen.dft.fock import panel_rows
 from qmgen.dft.prepare import Shape
 from qmgen.dft.scf import DIIS_SPACE
 from qmgen.labeling.level import Level
@@ -40,7 +41,8 @@ def bytes_by_part(shape: Shape, components: int, batch: int, at_once: int) -> di
     """Bytes of what a batch of ``batch`` conformers holds at its peak, by part; n orbitals, p = n (n + 1) / 2 pairs.
 
     - ``integrals``: (ij|kl) while they are made, and what is made of them: three (p, p).
-    - ``supermatrix``: that of each conformer in flight, alone and in the batch: two (p, p) each.
+    - ``supermatrix``: the panels of its lower triangle for each conformer of the batch; under ``vmap`` they are there
+      twice, alone and stacked.
     - ``grid``: orbitals (and gradients: ``components`` values) at the points of both grids, with their copy in work.
     - ``history``: of DIIS: Fock matrices, errors and densities (n, n).
 
@@ -48,11 +50,13 @@ def bytes_by_part(shape: Shape, components: int, batch: int, at_once: int) -> di
     ``vmap``). Compiled programs, Python and its libraries come on top: some hundred megabytes, whatever the molecule.
     """
     n = shape.n_orbitals
-    matrix = 8 * (n * (n + 1) // 2) ** 2
+    pairs = n * (n + 1) // 2
+    matrix = 8 * pairs**2
+    panels = 8 * sum((last - first) * last for first, last in panel_rows(pairs))
     values = 8 * (shape.n_blocks + shape.n_coarse) * BLOCK * components * n
     return {
         "integrals": 3 * matrix,
-        "supermatrix": 2 * batch * matrix,
+        "supermatrix": (batch + (at_once if at_once > 1 else 0)) * panels,
         "grid": 2 * at_once * values,
         "history": at_once * 3 * DIIS_SPACE * 8 * n * n,
     }

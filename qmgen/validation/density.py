@@ -25,7 +25,7 @@ def own_density(numbers: np.ndarray, positions: np.ndarray, level: Level) -> np.
     runtime.prepare()
 
     from qmgen.dft.basis import load_basis
-    from qmgen.dft.batch import mapping, solve_batch, stack
+    from qmgen.dft.batch import mapping, solve_batch
     from qmgen.dft.functionals import functional
     from qmgen.dft.prepare import System, prepare, shape_of
     from qmgen.dft.scf import Options
@@ -34,9 +34,9 @@ def own_density(numbers: np.ndarray, positions: np.ndarray, level: Level) -> np.
     system = System(np.asarray(numbers, dtype=np.int64), np.asarray(positions, dtype=np.float64))
     shape = shape_of(system.numbers, basis, xc, level.grid_level)
     problem = prepare(system, shape, basis, xc, level.grid_level).problem
-    solution = solve_batch(xc, mapping(), stack([problem], 1), Options())
+    (solution,) = solve_batch(xc, mapping(), [problem], Options())
     n = basis.n_orbitals(system.numbers)
-    density = np.asarray(solution.density[0])[:n, :n]
+    density = np.asarray(solution.density)[:n, :n]
     if not np.isfinite(density).all():
         raise ArithmeticError("our self-consistent field left the numbers")
     return density

@@ -9,7 +9,7 @@ import pytest
 
 from qmgen.constants import AU_TO_DEBYE, BOHR_TO_ANGSTROM
 from qmgen.dft.basis import load_basis
-from qmgen.dft.batch import mapping, solve_batch, stack
+from qmgen.dft.batch import mapping, solve_batch
 from qmgen.dft.diis import extrapolate, init_diis, shift
 from qmgen.dft.functionals import functional
 from qmgen.dft.guess import superposition_of_atoms
@@ -41,8 +41,8 @@ def run(system: System, level: Level, options: Options | None = None) -> tuple[S
     """One molecule at the default thresholds."""
     basis, xc = load_basis(level.basis), functional(level.xc)
     prepared = prepare(system, shape_of(system.numbers, basis, xc, level.grid_level), basis, xc, level.grid_level)
-    solutions = solve_batch(xc, mapping(), stack([prepared.problem], 1), options or Options())
-    return Solution(*(np.asarray(field[0]) for field in solutions)), prepared
+    (solution,) = solve_batch(xc, mapping(), [prepared.problem], options or Options())
+    return Solution(*(np.asarray(field) for field in solution)), prepared
 
 
 @pytest.mark.parametrize(
@@ -181,9 +181,9 @@ def test_numbers_that_are_not_finite_stop_at_once_and_harm_no_neighbour(how: str
     system, level = make_system(*MOLECULES["water"]), Level("b3lyp5", "sto-3g", 0)
     solution, prepared = run(system, level)
     broken = prepared.problem._replace(overlap=prepared.problem.overlap * np.nan)
-    both = solve_batch(functional("b3lyp5"), how, stack([broken, prepared.problem], 2), Options())
-    assert not both.converged[0] and both.cycles[0] <= 3
-    assert both.converged[1] and abs(float(both.energy[1] - solution.energy)) < 1e-10  # the order of sums
+    one, other = solve_batch(functional("b3lyp5"), how, [broken, prepared.problem], Options())
+    assert not one.converged and one.cycles <= 3
+    assert other.converged and abs(float(other.energy - solution.energy)) < 1e-10  # the order of sums
 
 
 def test_one_cycle_is_one_visit() -> None:
@@ -207,15 +207,15 @@ def test_both_thresholds_count() -> None:
 def test_the_sketch_changes_where_cycles_are_made_and_not_what_they_converge_to(xc: str) -> None:
     system, level = make_system(*MOLECULES["formaldehyde"]), Level(xc, "sto-3g", 1)
     sketched, prepared = run(system, level)
-    without = solve_batch(functional(xc), "map", stack([prepared.problem._replace(coarse=None)], 1), Options())
-    assert sketched.converged and bool(without.converged[0])
+    (without,) = solve_batch(functional(xc), "map", [prepared.problem._replace(coarse=None)], Options())
+    assert sketched.converged and bool(without.converged)
     # most cycles are made on the sketch, and without one each is a visit to the asked grid
     assert sketched.visits <= 4 < sketched.cycles
-    assert without.visits[0] == without.cycles[0]
+    assert without.visits == without.cycles
     # energies are of second order in the orbital gradient, levels of first: 1e-6 both
-    assert abs(float(sketched.energy - without.energy[0])) < 1e-9
-    assert np.abs(sketched.orbital_energies - without.orbital_energies[0]).max() < 1e-6
-    assert abs(sketched.electrons - without.electrons[0]) < 1e-7
+    assert abs(float(sketched.energy - without.energy)) < 1e-9
+    assert np.abs(sketched.orbital_energies - without.orbital_energies).max() < 1e-6
+    assert abs(sketched.electrons - without.electrons) < 1e-7
 
 
 def test_a_shifted_history_is_that_of_shifted_matrices() -> None:

@@ -23,7 +23,7 @@ from qmgen.dft.grid.elements import (
     radial_count,
     treutler_scaling,
 )
-from qmgen.dft.grid.pruning import nwchem_orders
+from qmgen.dft.grid.pruning import nwchem_orders, sketch_orders
 from qmgen.dft.grid.radial import treutler_ahlrichs
 
 
@@ -52,7 +52,7 @@ def atomic_grid(number: int, level: Level) -> AtomicGrid:
     radii, radial_weights = treutler_ahlrichs(radial_count(number, level), treutler_scaling(number))
     shell_weights = 4.0 * np.pi * radii**2 * radial_weights
     largest = angular_order(number, level)
-    orders = np.full(len(radii), largest) if level == SKETCH else nwchem_orders(number, radii, largest)
+    orders = (sketch_orders if level == SKETCH else nwchem_orders)(number, radii, largest)
     spheres = [lebedev(int(order)) for order in orders]
     points = np.concatenate([radius * directions for radius, (directions, _) in zip(radii, spheres)])
     weights = np.concatenate([weight * angular for weight, (_, angular) in zip(shell_weights, spheres)])

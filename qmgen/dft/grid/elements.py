@@ -62,7 +62,7 @@ _ANGULAR_ORDER: Final = (
     (41, 47, 47, 47, 47),
 )
 
-#: a grid of our own, for the many cycles before the last: coarser than level 0, the same sphere at every radius
+#: a grid of our own, for the many cycles before the last: coarser than level 0, pruned by ``sketch_orders``
 SKETCH: Final = "sketch"
 _SKETCH_RADIAL: Final = (8, 12, 16, 24, 28)
 _SKETCH_ORDER: Final = (9, 11, 11, 15, 15)

@@ -40,3 +40,15 @@ def nwchem_orders(number: int, radii: np.ndarray, order: int) -> np.ndarray:
     row = 1 if number <= 2 else 2 if number <= 10 else 3
     region = np.searchsorted(_BOUNDARIES[row], radii / bragg_radius(number), side="left")
     return np.asarray(by_region)[region]
+
+
+#: upper bounds of the regions of the sketch, in units of the Bragg radius, and their spheres: what is not a bond is
+#: nearly spherical. Half the points of one sphere at every radius, the same number of visits (docs/performance.md)
+_SKETCH_BOUNDARIES: Final = (0.5, 0.9, 3.5)
+_SKETCH_ORDERS: Final = (5, 7, 99, 5)
+
+
+def sketch_orders(number: int, radii: np.ndarray, order: int) -> np.ndarray:
+    """Lebedev order at each radius (n,) in Bohr of our own coarse grid; ``order`` is the largest sphere's."""
+    region = np.searchsorted(_SKETCH_BOUNDARIES, radii / bragg_radius(number), side="left")
+    return np.minimum(np.asarray(_SKETCH_ORDERS)[region], order)
