@@ -2,9 +2,9 @@
 
     solutions = solve_batch(functional, mapping(), [prepare(s, shape, ...).problem for s in systems], Options())
 
-On an accelerator the batch is one vectorised program (``vmap``). On a CPU the molecules go one by one through one program
-(``map``): each stops at its own convergence, its grid stays in the cache, memory does not grow with the batch, and
-nothing is copied into a batch (two copies of a supermatrix cost a twentieth of the whole label).
+On an accelerator the batch is one vectorised program (``vmap``). On a CPU the molecules go one by one through one
+program (``map``): each stops at its own convergence, its grid stays in the cache, memory does not grow with the batch,
+and nothing is copied into a batch (two copies of a supermatrix cost a twentieth of the whole label).
 Both give every molecule the same number whatever stands beside it.
 """
 
