@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pyscf import gto
 from pyscf.dft import gen_grid
+from scipy.integrate import lebedev_rule
 
 from qmgen.dft.grid import (
     LEVELS,
@@ -21,6 +22,7 @@ from qmgen.dft.grid import (
     points_count,
     size_adjustments,
 )
+from qmgen.dft.grid.angular import ORDERS, lebedev
 from qmgen.errors import UsageError
 
 #: numbers and positions in Bohr; furan-2-carbaldehyde with a cyano group has nine heavy atoms of three elements
@@ -223,3 +225,10 @@ def test_sketch_counts_electrons_roughly_and_is_much_smaller() -> None:
     for exponent in (0.3, 1.0, 3.0):
         density = (exponent / np.pi) ** 1.5 * np.exp(-exponent * (sketch.points**2).sum(axis=1))
         assert (sketch.weights * density).sum() == pytest.approx(1.0, abs=5e-3)
+
+
+def test_spheres_are_those_of_scipy_to_the_last_bit() -> None:
+    for order in ORDERS:
+        directions, weights = lebedev(order)
+        points, theirs = lebedev_rule(order)
+        assert np.array_equal(directions, points.T) and np.array_equal(weights, theirs / (4 * np.pi)), order
