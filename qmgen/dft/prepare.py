@@ -29,11 +29,12 @@ from qmgen.dft.scf import Problem
 
 Array = jax.Array
 
-_COMMON = (1, 6, 7, 8, 9)
+#: elements whose grids every shape and batch allows for
+COMMON = (1, 6, 7, 8, 9)
 #: points per call of the partition kernel
 _GRID_CHUNK = 8 * BLOCK
 #: points with less weight (Bohr^3) add under 1e-11 Ha in all, even beside a nucleus (density 1e3, 1e4 such points)
-_WEIGHT_THRESHOLD = 1e-18
+WEIGHT_THRESHOLD = 1e-18
 
 
 @dataclass(frozen=True, order=True)
@@ -71,7 +72,7 @@ def shape_of(numbers: np.ndarray, basis: Basis, functional: Functional, grid_lev
     coarse = 0
     if functional.pieces:
         # what no mixture of these elements can exceed: a function of the fine blocks, so that there are no more shapes
-        elements = {*numbers.tolist(), *_COMMON} - {0}
+        elements = {*numbers.tolist(), *COMMON} - {0}
         share = max(len(atomic_grid(z, SKETCH).weights) / len(atomic_grid(z, grid_level).weights) for z in elements)
         coarse = math.ceil(fine * share)
     return Shape(_up(basis.n_orbitals(numbers), 8), _up(len(numbers), 16), fine, coarse)
@@ -155,7 +156,7 @@ def _grid(
         for c in range(0, len(padded), _GRID_CHUNK)
     ]
     weights = np.concatenate([np.asarray(f) for f in fractions])[: len(points)] * atomic
-    keep = np.abs(weights) > _WEIGHT_THRESHOLD  # Lebedev rules of 74 and 266 points have negative ones
+    keep = np.abs(weights) > WEIGHT_THRESHOLD  # Lebedev rules of 74 and 266 points have negative ones
     points, weights = points[keep], weights[keep]
     out_points, out_weights = np.zeros((n_blocks * BLOCK, 3)), np.zeros(n_blocks * BLOCK)
     out_points[: len(points)], out_weights[: len(points)] = points, weights

@@ -123,8 +123,13 @@ class Solution(NamedTuple):
     converged: Array
 
 
-def solve(functional: Functional, problem: Problem, options: Options) -> Solution:
-    """Iterate to self-consistency. Pure; maps over a leading axis of ``problem``."""
+def solve(
+    functional: Functional, problem: Problem, options: Options, grid_functions: GridFunctions | None = None
+) -> Solution:
+    """Iterate to self-consistency. Pure; maps over a leading axis of ``problem``.
+
+    ``grid_functions`` gives the semilocal functions of a density on both grids (default: ``blockwise``).
+    """
     n = problem.overlap.shape[0]
     dtype = problem.overlap.dtype
     padding = jnp.arange(n) >= problem.n_real
@@ -132,7 +137,7 @@ def solve(functional: Functional, problem: Problem, options: Options) -> Solutio
     values, vectors = jnp.linalg.eigh(overlap)
     orthogonaliser = (vectors / jnp.sqrt(values)) @ vectors.T
     shelf = jnp.diag(jnp.where(padding, PADDING_LEVEL, 0.0))
-    semilocal, model = _semilocal(functional, problem)
+    semilocal, model = (grid_functions or blockwise)(functional, problem)
 
     nothing = jnp.zeros((n, n), dtype)
 
@@ -246,16 +251,24 @@ def _linear(problem: Problem, density: Array) -> tuple[Array, Array]:
     return problem.core + unpack_symmetric(repulsion, density.shape[0]), energy
 
 
+#: density -> semilocal energy, potential (n, n) and electrons
 Semilocal = Callable[[Array], tuple[Array, Array, Array]]
+#: of the asked grid, and of the coarse one
+GridFunctions = Callable[[Functional, Problem], tuple[Semilocal, Semilocal]]
 
 
-def _semilocal(functional: Functional, problem: Problem) -> tuple[Semilocal, Semilocal]:
+def without_functional(problem: Problem) -> Semilocal:
+    """What Hartree-Fock has in its place: no energy, no potential, and the electrons by the overlap."""
+    return lambda density: (jnp.zeros(()), jnp.zeros_like(density), (problem.overlap * density).sum())
+
+
+def blockwise(functional: Functional, problem: Problem) -> tuple[Semilocal, Semilocal]:
     """density -> semilocal energy, potential (n, n) and electrons, on the asked grid and on the coarse one.
 
     The orbitals on the grids are evaluated once. Without a coarse grid the second is the first.
     """
     if not functional.pieces:
-        without: Semilocal = lambda density: (jnp.zeros(()), jnp.zeros_like(density), (problem.overlap * density).sum())
+        without = without_functional(problem)
         return without, without
     grids = (problem.grid,) if problem.coarse is None else (problem.grid, problem.coarse)
     values = values_on_grids(problem.table, problem.positions, grids, functional.needs_gradient)

@@ -39,13 +39,13 @@ def one_electron_integrals(
     for c in classes:
         for panel in panels(c):
             data = pair_data(c.kinds, panel.pairs, positions)
-            values = _panel_values(c.kinds, panel.pairs, charges, positions, data)
+            values = panel_values(c.kinds, panel.pairs, charges, positions, data)
             packed = _scatter(packed, values, panel.pairs)
     return _unpack(packed, n_orbitals)
 
 
 @partial(jax.jit, static_argnums=0)
-def _panel_values(kinds: tuple[int, int], pairs: PairInput, charges: Array, positions: Array, data: PairData) -> Array:
+def panel_values(kinds: tuple[int, int], pairs: PairInput, charges: Array, positions: Array, data: PairData) -> Array:
     """(pairs, functions, 6): overlap, kinetic, nuclear, and the three dipole components."""
     local = _local_operators(kinds, pairs, positions, data)
     return jnp.concatenate([local[..., :2], _nuclear(kinds, charges, positions, data)[..., None], local[..., 2:]], -1)

@@ -78,13 +78,14 @@ def panel_block(bra_kinds: Kinds, ket_kinds: Kinds, bra: PairData, ket: PairData
     shape = (bra.expansion.shape[-1], ket.expansion.shape[-1], ket.exponent.shape[1], bra.exponent.shape[1])
     block = jnp.zeros(shape, jnp.float32)
     for items in (small, large):
-        sides = _bra_side(bra_kinds, bra, block.dtype), _ket_side(ket_kinds, ket, block.dtype)
+        sides = bra_side(bra_kinds, bra, block.dtype), ket_side(ket_kinds, ket, block.dtype)
         block = _add_items(bra_kinds, ket_kinds, *sides, items, block)
         block = block.astype(jnp.float64)
     return block
 
 
-def _bra_side(kinds: Kinds, data: PairData, dtype: jnp.dtype) -> Side:
+def bra_side(kinds: Kinds, data: PairData, dtype: jnp.dtype) -> Side:
+    """The side of a bra, in tiles of ``BRA_TILE`` pairs."""
     layers, pairs, k = data.exponent.shape
     tiles = pairs // BRA_TILE
     weight = _weights(kinds, data)  # (l, s, k, terms, f)
@@ -96,7 +97,8 @@ def _bra_side(kinds: Kinds, data: PairData, dtype: jnp.dtype) -> Side:
     )
 
 
-def _ket_side(kinds: Kinds, data: PairData, dtype: jnp.dtype) -> Side:
+def ket_side(kinds: Kinds, data: PairData, dtype: jnp.dtype) -> Side:
+    """The side of a ket, whose tiles are cut out as they are needed."""
     l = pair_order(kinds)
     sign = np.array([(-1.0) ** sum(tuv) for tuv in hermite_indices(l)])
     weight = _weights(kinds, data._replace(expansion=data.expansion * sign[:, None]))
@@ -110,37 +112,63 @@ def _weights(kinds: Kinds, data: PairData) -> Array:
 
 
 def _add_items(bra_kinds: Kinds, ket_kinds: Kinds, bra: Side, ket: Side, items: Items, block: Array) -> Array:
-    width, dtype = KET_TILE[bra_kinds, ket_kinds], block.dtype
-    order = pair_order(bra_kinds) + pair_order(ket_kinds)
+    width = KET_TILE[bra_kinds, ket_kinds]
 
     def one(i: Array, block: Array) -> Array:
-        bra_layer, bra_tile, ket_layer, ket_tile = (jnp.asarray(items.rows)[i, c] for c in range(4))
-        first, zero = ket_tile * width, jnp.zeros_like(ket_tile)
-        here, p = bra.center[bra_layer, bra_tile], bra.exponent[bra_layer, bra_tile]
-        there = jax.lax.dynamic_slice_in_dim(ket.center[ket_layer], first, width)
-        q = jax.lax.dynamic_slice_in_dim(ket.exponent[ket_layer], first, width)[..., None]
-        bra_weight = bra.weight[bra_layer, bra_tile]
-        ket_weight = jax.lax.dynamic_slice_in_dim(ket.weight[ket_layer], first, width, axis=3)
-
-        def distances() -> tuple[Array, ...]:
-            # before rounding: a difference of rounded positions would lose what is left of a float32
-            return tuple((here[d] - there[..., d, None]).astype(dtype) for d in range(3))
-
-        def hermite() -> tuple[Array, ...]:
-            a, b = p.astype(dtype), q.astype(dtype)
-            root = 1.0 / jnp.sqrt(a + b)
-            return tuple(coulomb_recursion(order, a * b * root * root, x, y, z, root))
-
-        true = p[0] > 0.0
-        x, y, z = materialise(distances, true)
-        u = jnp.stack(materialise(hermite, true))  # stacked inside, each would be evaluated by itself
-        v = materialise(lambda: _contract_ket(bra_kinds, ket_kinds, u, ket_weight), true)
-        # fused with the addition, whose operands may overlap, this would not be vectorised
-        part = materialise(lambda: _contract_bra(bra_kinds, v, bra_weight), true)
-        at = (zero, zero, first, bra_tile * BRA_TILE)
+        row = tuple(jnp.asarray(items.rows)[i, c] for c in range(4))
+        part = tile_part(bra_kinds, ket_kinds, bra, ket, row, width, block.dtype)
+        zero = jnp.zeros_like(row[3])
+        at = (zero, zero, row[3] * width, row[1] * BRA_TILE)
         return jax.lax.dynamic_update_slice(block, jax.lax.dynamic_slice(block, at, part.shape) + part, at)
 
     return jax.lax.fori_loop(0, items.n, one, block)
+
+
+def tile_part(
+    bra_kinds: Kinds,
+    ket_kinds: Kinds,
+    bra: Side,
+    ket: Side,
+    row: tuple[Array, ...],
+    width: int,
+    dtype: jnp.dtype,
+) -> Array:
+    """What one tile of the bra in one layer gives with one tile of the ket in one of its: (f, g, width, r).
+
+    ``row`` is (layer and tile of the bra, layer and tile of the ket), () int each; ``width`` the pairs of a ket's tile.
+    """
+    order = pair_order(bra_kinds) + pair_order(ket_kinds)
+    bra_layer, bra_tile, ket_layer, ket_tile = row
+    first = ket_tile * width
+    here, p = bra.center[bra_layer, bra_tile], bra.exponent[bra_layer, bra_tile]
+    there = _part_of_layer(ket.center, ket_layer, first, width, 1)
+    q = _part_of_layer(ket.exponent, ket_layer, first, width, 1)[..., None]
+    bra_weight = bra.weight[bra_layer, bra_tile]
+    ket_weight = _part_of_layer(ket.weight, ket_layer, first, width, 4)
+
+    def distances() -> tuple[Array, ...]:
+        # before rounding: a difference of rounded positions would lose what is left of a float32
+        return tuple((here[d] - there[..., d, None]).astype(dtype) for d in range(3))
+
+    def hermite() -> tuple[Array, ...]:
+        a, b = p.astype(dtype), q.astype(dtype)
+        root = 1.0 / jnp.sqrt(a + b)
+        return tuple(coulomb_recursion(order, a * b * root * root, x, y, z, root))
+
+    true = p[0] > 0.0
+    x, y, z = materialise(distances, true)
+    u = jnp.stack(materialise(hermite, true))  # stacked inside, each would be evaluated by itself
+    v = materialise(lambda: _contract_ket(bra_kinds, ket_kinds, u, ket_weight), true)
+    # fused with the addition, whose operands may overlap, this would not be vectorised
+    return materialise(lambda: _contract_bra(bra_kinds, v, bra_weight), true)
+
+
+def _part_of_layer(x: Array, layer: Array, first: Array, width: int, axis: int) -> Array:
+    """``x[layer]`` from ``first``, ``width`` long, along ``axis`` of x: one slice, hence one gather under ``vmap``."""
+    zero = jnp.zeros_like(layer)
+    start = [layer if d == 0 else first if d == axis else zero for d in range(x.ndim)]
+    size = [1 if d == 0 else width if d == axis else n for d, n in enumerate(x.shape)]
+    return jax.lax.dynamic_slice(x, start, size)[0]
 
 
 def _contract_ket(bra_kinds: Kinds, ket_kinds: Kinds, u: Array, weight: Array) -> Array:

@@ -1,0 +1,87 @@
+"""One jitted program from the lists of a batch to its solutions."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from qmgen.dft.batched.exchange_correlation import dense_semilocal
+from qmgen.dft.batched.grid import quadratures
+from qmgen.dft.batched.lists import Lists
+from qmgen.dft.batched.one_electron import one_electron_batch
+from qmgen.dft.batched.repulsion import pair_data_of, repulsion_batch, supermatrices
+from qmgen.dft.exchange_correlation import Quadrature
+from qmgen.dft.functionals import Functional
+from qmgen.dft.integrals.one_electron import OneElectron
+from qmgen.dft.materialise import fence
+from qmgen.dft.scf import Options, Problem, Solution, solve
+
+Array = jax.Array
+
+
+class Result(NamedTuple):
+    """Solutions with a leading axis, and the matrices that labels need: overlap (B, n, n), dipole (B, 3, n, n)."""
+
+    solution: Solution
+    overlap: Array
+    dipole: Array
+
+
+@partial(jax.jit, static_argnums=(0, 3, 4))
+def solve_systems(
+    functional: Functional, lists: Lists, options: Options, fences: str | None = None, sketch_dtype: str = "float32"
+) -> Result:
+    """Integrals, grids and self-consistent field of a batch.
+
+    ``fences`` is one of ``materialise.FENCES``; None: what suits the backend.
+    """
+    with fence(fences):
+        one, problems = prepare_batch(functional, lists, sketch_dtype)
+        solution = field_batch(functional, problems, options)
+    return Result(solution, one.overlap, one.dipole)
+
+
+def prepare_batch(
+    functional: Functional, lists: Lists, sketch_dtype: str = "float32"
+) -> tuple[OneElectron, Problem]:
+    """The ``Problem`` of each molecule, with a leading axis, whose ``table`` is ``OrbitalRows``."""
+    one, repulsion = integrals_batch(lists)
+    grid, coarse = grids_batch(functional, lists, sketch_dtype)
+    return one, Problem(
+        overlap=one.overlap,
+        core=one.kinetic + one.nuclear,
+        supermatrix=supermatrices(repulsion, jnp.asarray(lists.place), functional.exact_exchange),
+        nuclear_repulsion=jnp.asarray(lists.nuclear_repulsion),
+        n_occupied=jnp.asarray(lists.n_occupied),
+        n_real=jnp.asarray(lists.n_real),
+        guess=jnp.asarray(lists.guess),
+        table=jax.tree.map(jnp.asarray, lists.orbitals),  # type: ignore[arg-type]
+        positions=jnp.asarray(lists.positions),
+        grid=grid,
+        coarse=coarse,
+    )
+
+
+def integrals_batch(lists: Lists) -> tuple[OneElectron, Array]:
+    """One-electron matrices, and the two-electron integrals (B, N, N)."""
+    xyz, place = jnp.asarray(lists.positions), jnp.asarray(lists.place)
+    data = pair_data_of(lists.pairs, xyz)
+    return one_electron_batch(lists.pairs, data, lists.numbers, xyz, place), repulsion_batch(data, lists.patches)
+
+
+def grids_batch(functional: Functional, lists: Lists, sketch_dtype: str) -> tuple[Quadrature, Quadrature | None]:
+    """The asked grid and its sketch; None where the functional needs none."""
+    xyz, numbers, adjust = (jnp.asarray(x) for x in (lists.positions, lists.numbers, lists.adjust))
+    grid = quadratures(lists.grid, numbers, xyz, adjust)
+    if lists.coarse.point.shape[1] == 0 or not functional.pieces:
+        return grid, None
+    coarse = quadratures(lists.coarse, numbers, xyz, adjust)
+    return grid, coarse._replace(weights=coarse.weights.astype(sketch_dtype))
+
+
+def field_batch(functional: Functional, problems: Problem, options: Options) -> Solution:
+    """``scf.solve`` of every molecule; a cycle is made for all until the last is done."""
+    return jax.vmap(lambda problem: solve(functional, problem, options, dense_semilocal))(problems)

@@ -1,0 +1,114 @@
+"""The path for accelerators against the one for CPUs: the same numbers for every molecule, whoever stands beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from qmgen.constants import BOHR_TO_ANGSTROM
+from qmgen.dft.basis import load_basis
+from qmgen.dft.batch import solve_batch, stack
+from qmgen.dft.batched import Result, batch_lists, load_lists, save_lists, solve_systems
+from qmgen.dft.batched.repulsion import pair_data_of, repulsion_batch, supermatrices
+from qmgen.dft.functionals import functional
+from qmgen.dft.prepare import Prepared, Shape, System, prepare
+from qmgen.dft.scf import Options, Solution
+
+#: Angstrom; one shape at level 0
+MOLECULES = {
+    "methanol": (
+        [6, 8, 1, 1, 1, 1],
+        [
+            *([-0.05, 0.66, 0.0], [-0.04, -0.76, 0.02], [-1.09, 0.98, 0.01], [0.44, 1.07, 0.89]),
+            *([0.44, 1.07, -0.89], [0.87, -1.06, 0.1]),
+        ],
+    ),
+    "methylamine": (
+        [6, 7, 1, 1, 1, 1, 1],
+        [
+            *([0.05, 0.71, 0.0], [0.05, -0.76, 0.0], [-0.94, 1.17, 0.0], [0.59, 1.06, 0.88], [0.59, 1.06, -0.88]),
+            *([-0.46, -1.1, 0.81], [-0.46, -1.1, -0.81]),
+        ],
+    ),
+    "fluoromethane": (
+        [6, 9, 1, 1, 1],
+        [[0.0, 0.0, 0.0], [1.38, 0.1, 0.0], [-0.36, 1.03, 0.0], [-0.36, -0.52, 0.89], [-0.36, -0.52, -0.89]],
+    ),
+}
+SHAPE = Shape(n_orbitals=16, n_atoms=16, n_blocks=8, n_coarse=3)
+BASIS, XC, OPTIONS = load_basis("sto-3g"), functional("b3lyp5"), Options()
+#: small chunks, so that there are several
+CHUNK = 2**21
+
+
+def systems(*names: str) -> list[System]:
+    made = []
+    for name in names or MOLECULES:
+        numbers, positions = MOLECULES[name]
+        made.append(System(np.array(numbers), np.array(positions) / BOHR_TO_ANGSTROM))
+    return made
+
+
+def solved(*names: str, size: int = 4) -> Result:
+    lists = batch_lists(systems(*names), SHAPE, BASIS, XC, 0, size, CHUNK)
+    return jax.tree.map(np.asarray, solve_systems(XC, lists, OPTIONS))
+
+
+@pytest.fixture(scope="module")
+def together() -> Result:
+    return solved()
+
+
+@pytest.fixture(scope="module")
+def one_by_one() -> tuple[list[Prepared], Solution]:
+    prepared = [prepare(s, SHAPE, BASIS, XC, 0) for s in systems()]
+    solutions = solve_batch(XC, "map", stack([p.problem for p in prepared], 4), OPTIONS)
+    return prepared, jax.tree.map(np.asarray, solutions)
+
+
+def test_equals_the_path_for_cpus(together: Result, one_by_one: tuple[list[Prepared], Solution]) -> None:
+    prepared, expected = one_by_one
+    assert together.solution.converged[:3].all() and expected.converged[:3].all()
+    assert np.abs(together.solution.energy - expected.energy).max() < 1e-9
+    # of first order in the density, which is converged to a gradient of 1e-6 on two different paths
+    levels = together.solution.orbital_energies[:3], expected.orbital_energies[:3]
+    assert np.abs(levels[0] - levels[1]).max() < 1e-7
+    for m, one in enumerate(prepared):
+        assert np.abs(together.dipole[m] - np.asarray(one.one_electron.dipole)).max() < 1e-11
+        assert np.abs(together.overlap[m] - np.asarray(one.one_electron.overlap)).max() < 1e-12
+
+
+def test_a_place_without_molecule_does_nothing(together: Result) -> None:
+    assert together.solution.energy[3] == 0.0 and together.solution.cycles[3] == 0
+    assert not np.isnan(together.overlap[3]).any()
+
+
+def test_neighbours_change_nothing(together: Result) -> None:
+    alone = solved("methylamine")
+    assert abs(alone.solution.energy[0] - together.solution.energy[1]) < 1e-10
+    assert np.abs(alone.solution.orbital_energies[0] - together.solution.orbital_energies[1]).max() < 1e-8
+
+
+def test_two_electron_part(one_by_one: tuple[list[Prepared], Solution]) -> None:
+    lists = batch_lists(systems(), SHAPE, BASIS, XC, 0, 3, CHUNK)
+
+    def matrices(lists):
+        values = repulsion_batch(pair_data_of(lists.pairs, lists.positions), lists.patches)
+        return values, supermatrices(values, lists.place, XC.exact_exchange)
+
+    values, found = jax.jit(matrices)(lists)
+    assert np.abs(np.asarray(values - values.transpose(0, 2, 1))).max() < 1e-13
+    for m, one in enumerate(one_by_one[0]):
+        # screening by other tiles, and float32 below 1e-6 Hartree
+        assert np.abs(np.asarray(found[m]) - np.asarray(one.problem.supermatrix)).max() < 2e-11
+
+
+def test_lists_survive_a_file(tmp_path: Path) -> None:
+    lists = batch_lists(systems("methanol"), SHAPE, BASIS, XC, 0, 2)
+    save_lists(lists, tmp_path / "lists.npz")
+    again = load_lists(tmp_path / "lists.npz")
+    assert jax.tree.structure(again) == jax.tree.structure(lists)
+    assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(lists), jax.tree.leaves(again), strict=True))
