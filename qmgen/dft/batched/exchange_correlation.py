@@ -81,9 +81,7 @@ def dense_values(rows: OrbitalRows, positions: Array, points: Array, gradient: b
     return jnp.stack(parts)
 
 
-def semilocal_terms(
-    functional: Functional, phi: Array, weights: Array, density: Array
-) -> tuple[Array, Array, Array]:
+def semilocal_terms(functional: Functional, phi: Array, weights: Array, density: Array) -> tuple[Array, Array, Array]:
     """Of a group of points: energy, half the potential matrix (n, n) and electrons; ``phi`` (1 or 4, n, g)."""
     sums = (phi * jnp.matmul(density, phi[0], precision=_EXACT)).sum(axis=1)
     rho, slope = sums[0], 2.0 * sums[1:]

@@ -1,7 +1,7 @@
 """Host side: all that a batch sends to the device, as plain numpy arrays, and their file.
 
-    lists = batch_lists(systems, shape, basis, functional, grid_level, size=64)
-    save_lists(lists, "batch.npz");  lists = load_lists("batch.npz")
+lists = batch_lists(systems, shape, basis, functional, grid_level, size=64)
+save_lists(lists, "batch.npz");  lists = load_lists("batch.npz")
 """
 
 from __future__ import annotations
@@ -83,9 +83,7 @@ def batch_lists(
     molecules = [pair_classes(s.numbers, s.positions, basis) for s in every]
     capacity = capacities(molecules)
     bounds = stacked_bounds(molecules, capacity)
-    work = tuple(
-        patches(kind_pairs()[b], kind_pairs()[k], bounds[b], bounds[k], chunk_bytes) for b, k in class_pairs()
-    )
+    work = tuple(patches(kind_pairs()[b], kind_pairs()[k], bounds[b], bounds[k], chunk_bytes) for b, k in class_pairs())
     rows = [orbital_rows(s.numbers, basis, n) for s in every]
     return Lists(
         numbers=numbers,

@@ -1,4 +1,4 @@
-"""One jitted program from the lists of a batch to its solutions."""
+"""From the lists of a batch to its solutions, in two compiled programs."""
 
 from __future__ import annotations
 
@@ -30,23 +30,35 @@ class Result(NamedTuple):
     dipole: Array
 
 
-@partial(jax.jit, static_argnums=(0, 3, 4))
 def solve_systems(
     functional: Functional, lists: Lists, options: Options, fences: str | None = None, sketch_dtype: str = "float32"
 ) -> Result:
     """Integrals, grids and self-consistent field of a batch.
 
+    Two programs: the lengths of the lists differ a little from batch to batch, and what depends on them is compiled
+    anew for each rung of their ladder; the field depends on the shape alone.
+
     ``fences`` is one of ``materialise.FENCES``; None: what suits the backend.
     """
-    with fence(fences):
-        one, problems = prepare_batch(functional, lists, sketch_dtype)
-        solution = field_batch(functional, problems, options)
-    return Result(solution, one.overlap, one.dipole)
+    one, problems = _prepare(functional, lists, fences, sketch_dtype)
+    return Result(_field(functional, problems, options, fences), one.overlap, one.dipole)
 
 
-def prepare_batch(
-    functional: Functional, lists: Lists, sketch_dtype: str = "float32"
+@partial(jax.jit, static_argnums=(0, 2, 3))
+def _prepare(
+    functional: Functional, lists: Lists, fences: str | None, sketch_dtype: str
 ) -> tuple[OneElectron, Problem]:
+    with fence(fences):
+        return prepare_batch(functional, lists, sketch_dtype)
+
+
+@partial(jax.jit, static_argnums=(0, 3))
+def _field(functional: Functional, problems: Problem, options: Options, fences: str | None) -> Solution:
+    with fence(fences):
+        return field_batch(functional, problems, options)
+
+
+def prepare_batch(functional: Functional, lists: Lists, sketch_dtype: str = "float32") -> tuple[OneElectron, Problem]:
     """The ``Problem`` of each molecule, with a leading axis, whose ``table`` is ``OrbitalRows``."""
     one, repulsion = integrals_batch(lists)
     grid, coarse = grids_batch(functional, lists, sketch_dtype)

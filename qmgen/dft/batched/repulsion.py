@@ -112,8 +112,8 @@ class _Rectangles:
         return jnp.where(q <= p, direct, outside), jnp.where(q < p, turned, outside)
 
 
-def supermatrices(values: Array, place: Array, exact_exchange: float) -> Array:
-    """``fock.supermatrix`` of each molecule: (B, n_pairs, n_pairs), from (B, N, N) and ``place`` (B, n, n).
+def supermatrices(values: Array, place: Array, exact_exchange: float) -> tuple[Array]:
+    """``fock.supermatrix`` of each molecule as one panel: (B, n_pairs, n_pairs), from (B, N, N) and ``place`` (B, n, n).
 
     Molecule by molecule, each of which fills the device, so that the tables of indices are those of one.
     """
@@ -125,6 +125,6 @@ def supermatrices(values: Array, place: Array, exact_exchange: float) -> Array:
         coulomb = values[pairs][:, pairs]
         by_first, by_second = place[i], place[j]  # (n_pairs, n): the row of a bra's orbital with every other
         exchange = values[by_first[:, i], by_second[:, j]] + values[by_first[:, j], by_second[:, i]]
-        return coulomb - 0.25 * exact_exchange * exchange
+        return 0.5 * (coulomb - 0.25 * exact_exchange * exchange)
 
-    return jax.lax.map(one, (values, place))
+    return (jax.lax.map(one, (values, place)),)
