@@ -3,7 +3,8 @@
 On a CPU XLA fuses elementwise work into each of its consumers: a value with n consumers is evaluated n times over
 (measured: 35 derivatives of one Boys function cost 250 ns each quartet fused, 64 ns behind a fence).
 ``optimization_barrier`` is removed before fusion there; the branch of a conditional is not. Under ``vmap`` the
-conditional becomes a choice between both branches, which fences nothing: an accelerator does without, or with a barrier.
+conditional becomes a choice between both branches, which fences nothing: an accelerator does without, or takes a
+barrier.
 """
 
 from __future__ import annotations

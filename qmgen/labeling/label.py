@@ -14,11 +14,18 @@ from qmgen.dft.batch import mapping, solve_batch
 from qmgen.dft.functionals import Functional
 from qmgen.dft.guess import core_guess, superposition_of_atoms
 from qmgen.dft.prepare import Prepared, Shape, System, prepare, shape_of
-from qmgen.dft.properties import dipole_moment, frontier_orbitals, mulliken_charges
+from qmgen.dft.properties import (
+    PropertyInputs,
+    dipole_moment,
+    frontier_orbitals,
+    mulliken_charges,
+    property_inputs,
+)
 from qmgen.dft.scf import Options, Problem, Solution
 from qmgen.labeling.compiling import check_arithmetic, compiled, first_time
 from qmgen.labeling.level import Level, level_of
 from qmgen.labeling.screening import bytes_needed, fail, memory_installed, reject
+from qmgen.labeling.together import ERRORS, solve_together
 from qmgen.labeling.types import Label, Settings
 from qmgen.molecules.types import Conformer, Failure, Reason
 
@@ -47,6 +54,15 @@ RETRIES = (
     Retry(damping=0.3, level_shift=0.3, cycles=200, core=True),
     Retry(damping=0.7, level_shift=1.0, cycles=400, core=False, sketch=False),
 )
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The first attempt at a molecule; ``prepared`` is None where the batch was prepared together."""
+
+    inputs: PropertyInputs
+    solution: Solution
+    prepared: Prepared | None = None
 
 
 def label(conformers: Iterable[Conformer], settings: Settings) -> Iterator[tuple[Conformer, Label] | Failure]:
@@ -103,36 +119,75 @@ def _too_large(conformer: Conformer, shape: Shape, level: Level) -> Failure | No
 def _label_batch(
     conformers: list[Conformer], shape: Shape, level: Level, settings: Settings
 ) -> Iterator[tuple[Conformer, Label] | Failure]:
-    ready: list[tuple[Conformer, System, Prepared]] = []
-    sketch = np.float32 if settings.conv_gradient >= SKETCH_GRADIENT else np.float64
-    for conformer in conformers:
-        system = System(np.asarray(conformer.numbers, dtype=np.int64), conformer.positions)
-        try:
-            with first_time(("prepare", "kernels")), first_time(("prepare", shape)):
-                one = prepare(system, shape, level.basis, level.functional, level.grid_level, sketch)
-        except (ValueError, ArithmeticError, IndexError, np.linalg.LinAlgError) as error:
-            # a defect that one molecule brings to light must not cost its neighbours their labels
-            yield fail(conformer, Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
+    systems = [System(np.asarray(one.numbers, dtype=np.int64), one.positions) for one in conformers]
+    first = _together if mapping() == "vmap" and settings.guess == "atoms" else _in_turn
+    attempts = first(systems, shape, level, settings)
+    for conformer, system, attempt in zip(conformers, systems, attempts, strict=True):
+        if isinstance(attempt, Exception):
+            yield fail(conformer, Reason.INTERNAL_ERROR, f"{type(attempt).__name__}: {attempt}")
             continue
-        ready.append((conformer, system, _from_core(one) if settings.guess == "core" else one))
-    if not ready:
-        return
-    options = Options(settings.conv_energy, settings.conv_gradient, settings.max_cycles)
-    solutions = _solve([one for _, _, one in ready], shape, level, settings, options)
-    for (conformer, system, one), first in zip(ready, solutions, strict=True):
-        solution, cycles = first, int(first.cycles)
-        for retry in RETRIES:
-            if solution.converged:
-                break
-            solution, spent = _retry(one, retry, shape, level, settings)
-            cycles += spent
+        solution, spent = _until_converged(attempt, system, shape, level, settings)
+        cycles = int(attempt.solution.cycles) + spent
         if not solution.converged:
             detail = (
                 f"{cycles} cycles in {1 + len(RETRIES)} attempts; orbital gradient {float(solution.gradient):.1e} Ha"
             )
             yield fail(conformer, Reason.NOT_CONVERGED, detail)
             continue
-        yield conformer, _to_label(system, one, solution, cycles, level, settings)
+        yield conformer, _to_label(system, attempt.inputs, solution, cycles, level, settings)
+
+
+def _in_turn(systems: list[System], shape: Shape, level: Level, settings: Settings) -> list[Attempt | Exception]:
+    """First attempts, prepared molecule by molecule."""
+    attempts: dict[int, Attempt | Exception] = {}
+    ready: dict[int, Prepared] = {}
+    for place, system in enumerate(systems):
+        try:
+            one = _prepare(system, shape, level, settings)
+        except ERRORS as error:
+            # a defect that one molecule brings to light must not cost its neighbours their labels
+            attempts[place] = error
+            continue
+        ready[place] = _from_core(one) if settings.guess == "core" else one
+    solutions = _solve(list(ready.values()), shape, level, settings, _options(settings)) if ready else []
+    for (place, one), solution in zip(ready.items(), solutions, strict=True):
+        attempts[place] = Attempt(property_inputs(one), solution, one)
+    return [attempts[place] for place in range(len(systems))]
+
+
+def _together(systems: list[System], shape: Shape, level: Level, settings: Settings) -> list[Attempt | Exception]:
+    """First attempts, the whole batch at once."""
+    size = _batch_size(shape, level, settings)
+    with first_time(("together", shape)):
+        found = solve_together(systems, shape, level, _options(settings), size, _sketch(settings))
+    return [one if isinstance(one, Exception) else Attempt(*one) for one in found]
+
+
+def _options(settings: Settings) -> Options:
+    return Options(settings.conv_energy, settings.conv_gradient, settings.max_cycles)
+
+
+def _sketch(settings: Settings) -> type[np.floating]:
+    return np.float32 if settings.conv_gradient >= SKETCH_GRADIENT else np.float64
+
+
+def _prepare(system: System, shape: Shape, level: Level, settings: Settings) -> Prepared:
+    with first_time(("prepare", "kernels")), first_time(("prepare", shape)):
+        return prepare(system, shape, level.basis, level.functional, level.grid_level, _sketch(settings))
+
+
+def _until_converged(
+    attempt: Attempt, system: System, shape: Shape, level: Level, settings: Settings
+) -> tuple[Solution, int]:
+    """The first solution that has converged, else the last, and the cycles of the attempts after the first."""
+    solution, cycles, prepared = attempt.solution, 0, attempt.prepared
+    for retry in RETRIES:
+        if solution.converged:
+            break
+        prepared = prepared or _prepare(system, shape, level, settings)
+        solution, spent = _retry(prepared, retry, shape, level, settings)
+        cycles += spent
+    return solution, cycles
 
 
 def _retry(prepared: Prepared, retry: Retry, shape: Shape, level: Level, settings: Settings) -> tuple[Solution, int]:
@@ -192,17 +247,17 @@ def _typed(leaf: Any) -> Any:
 
 
 def _to_label(
-    system: System, prepared: Prepared, solution: Solution, cycles: int, level: Level, settings: Settings
+    system: System, inputs: PropertyInputs, solution: Solution, cycles: int, level: Level, settings: Settings
 ) -> Label:
-    homo, lumo = frontier_orbitals(solution, prepared)
+    homo, lumo = frontier_orbitals(solution, inputs)
     return Label(
         energy=float(solution.energy),
         homo=homo,
         lumo=lumo,
         # the standard deviation of two numbers is half their distance
         energy_std=abs(float(solution.energy) - float(solution.previous_energy)) / 2,
-        dipole=dipole_moment(solution, prepared, system),
-        charges=mulliken_charges(solution, prepared, system),
+        dipole=dipole_moment(solution, inputs, system),
+        charges=mulliken_charges(solution, inputs, system),
         n_orbitals=level.basis.n_orbitals(system.numbers),
         converged=True,
         cycles=cycles,

@@ -15,7 +15,7 @@ from qmgen.dft.functionals import functional
 from qmgen.dft.guess import superposition_of_atoms
 from qmgen.dft.orbital_values import orbital_table, orbital_values
 from qmgen.dft.prepare import Prepared, System, prepare, shape_of
-from qmgen.dft.properties import dipole_moment, frontier_orbitals, mulliken_charges
+from qmgen.dft.properties import dipole_moment, frontier_orbitals, mulliken_charges, property_inputs
 from qmgen.dft.scf import Options, Solution
 from qmgen.validation.oracle import TIGHT, Level, mean_field
 from tests.reference.published import PUBLISHED, Published
@@ -69,9 +69,10 @@ def test_equals_pyscf(name: str, xc: str, basis: str, grid_level: int) -> None:
     mf.kernel()
     assert mf.converged and solution.converged
     occupied = int(system.numbers.sum()) // 2
-    homo, lumo = frontier_orbitals(solution, prepared)
-    dipole = dipole_moment(solution, prepared, system)
-    charges = mulliken_charges(solution, prepared, system)
+    inputs = property_inputs(prepared)
+    homo, lumo = frontier_orbitals(solution, inputs)
+    dipole = dipole_moment(solution, inputs, system)
+    charges = mulliken_charges(solution, inputs, system)
     # the limits of issue 2, "Must hold" 1, at our default thresholds
     assert abs(float(solution.energy) - mf.e_tot) <= 1e-7
     assert abs(homo - mf.mo_energy[occupied - 1]) <= 1e-6

@@ -21,6 +21,8 @@ from qmgen.dft.orbital_values import contraction_length
 from qmgen.dft.scf import Problem, Semilocal, without_functional
 
 Array = jax.Array
+#: energy, half the potential matrix (n, n), electrons
+Terms = tuple[Array, Array, Array]
 
 #: blocks of points that one step of the loop over a grid takes of every molecule
 BLOCKS_AT_ONCE = 4
@@ -81,8 +83,8 @@ def dense_values(rows: OrbitalRows, positions: Array, points: Array, gradient: b
     return jnp.stack(parts)
 
 
-def semilocal_terms(functional: Functional, phi: Array, weights: Array, density: Array) -> tuple[Array, Array, Array]:
-    """Of a group of points: energy, half the potential matrix (n, n) and electrons; ``phi`` (1 or 4, n, g)."""
+def semilocal_terms(functional: Functional, phi: Array, weights: Array, density: Array) -> Terms:
+    """``Terms`` of a group of points; ``phi`` (1 or 4, n, g)."""
     sums = (phi * jnp.matmul(density, phi[0], precision=_EXACT)).sum(axis=1)
     rho, slope = sums[0], 2.0 * sums[1:]
     e, v_rho, v_sigma = exchange_correlation(functional, rho, (slope * slope).sum(axis=0))
@@ -105,10 +107,10 @@ def dense_semilocal(functional: Functional, problem: Problem) -> tuple[Semilocal
     points, weights = _groups(problem.grid)
 
     def asked(density: Array) -> tuple[Array, Array, Array]:
-        def add(total: tuple[Array, ...], group: tuple[Array, Array]) -> tuple[tuple[Array, ...], None]:
+        def add(total: Terms, group: tuple[Array, Array]) -> tuple[Terms, None]:
             phi = dense_values(rows, problem.positions, group[0], gradient)
-            terms = semilocal_terms(functional, phi, group[1], density)
-            return tuple(t + x for t, x in zip(total, terms, strict=True)), None
+            energy, half, electrons = semilocal_terms(functional, phi, group[1], density)
+            return (total[0] + energy, total[1] + half, total[2] + electrons), None
 
         nothing = jnp.zeros(()), jnp.zeros_like(density), jnp.zeros(())
         (energy, half, electrons), _ = jax.lax.scan(add, nothing, (points, weights))

@@ -104,7 +104,8 @@ def batch_lists(
 
 def save_lists(lists: Lists, path: Path | str) -> None:
     """Into an ``.npz`` file."""
-    np.savez(path, **dict(_named(lists)))
+    arrays: dict[str, Any] = dict(_named(lists))
+    np.savez(path, **arrays)
 
 
 def load_lists(path: Path | str) -> Lists:
@@ -124,10 +125,8 @@ def _empty(kind: Any) -> Any:
 
 
 #: the structure of every ``Lists``, without its numbers
-_SKELETON = Lists(
-    *[0] * 7,
+_SKELETON = _empty(Lists)._replace(
     pairs=tuple(_empty(PairInput) for _ in kind_pairs()),
-    place=0,
     patches=tuple((_empty(Patches), _empty(Patches)) for _ in class_pairs()),
     orbitals=_empty(OrbitalRows),
     grid=_empty(GridLists),

@@ -113,7 +113,7 @@ class _Rectangles:
 
 
 def supermatrices(values: Array, place: Array, exact_exchange: float) -> tuple[Array]:
-    """``fock.supermatrix`` of each molecule as one panel: (B, n_pairs, n_pairs), from (B, N, N) and ``place`` (B, n, n).
+    """``fock.supermatrix`` of each molecule as one panel: (B, p, p) for p pairs, from (B, N, N), ``place`` (B, n, n).
 
     Molecule by molecule, each of which fills the device, so that the tables of indices are those of one.
     """

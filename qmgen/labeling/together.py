@@ -1,0 +1,67 @@
+"""A whole batch through the programs of ``qmgen.dft.batched``: how labels are made on an accelerator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from qmgen.dft.batched import Lists, batch_lists, solve_systems
+from qmgen.dft.integrals.shells import orbital_atoms
+from qmgen.dft.prepare import Shape, System
+from qmgen.dft.properties import PropertyInputs
+from qmgen.dft.scf import Options, Solution
+from qmgen.labeling.level import Level
+
+#: what one molecule may bring to light in the preparation of its batch
+ERRORS = (ValueError, ArithmeticError, IndexError, np.linalg.LinAlgError)
+
+
+def solve_together(
+    systems: Sequence[System], shape: Shape, level: Level, options: Options, size: int, sketch: type[np.floating]
+) -> list[tuple[PropertyInputs, Solution] | Exception]:
+    """For each molecule what properties need and its solution, or why it has none.
+
+    ``size`` is the number of places of the batch.
+    """
+    errors: list[Exception | None] = [None] * len(systems)
+    good = list(systems)
+    try:
+        lists = _lists(systems, shape, level, size)
+    except ERRORS:
+        # a defect of one must not cost its neighbours their labels
+        errors = [_error_of(system, shape, level) for system in systems]
+        good = [system for system, error in zip(systems, errors, strict=True) if error is None]
+        if not good:
+            return [error for error in errors if error is not None]
+        lists = _lists(good, shape, level, size)
+    found = jax.tree.map(np.asarray, solve_systems(level.functional, lists, options, None, np.dtype(sketch).name))
+    solved = iter(
+        (
+            _inputs(system, shape, level, found.overlap[m], found.dipole[m]),
+            jax.tree.map(lambda x, m=m: x[m], found.solution),
+        )
+        for m, system in enumerate(good)
+    )
+    return [next(solved) if error is None else error for error in errors]
+
+
+def _lists(systems: Sequence[System], shape: Shape, level: Level, size: int) -> Lists:
+    return batch_lists(systems, shape, level.basis, level.functional, level.grid_level, size)
+
+
+def _error_of(system: System, shape: Shape, level: Level) -> Exception | None:
+    """What is wrong with this molecule alone."""
+    try:
+        _lists([system], shape, level, 1)
+    except ERRORS as error:
+        return error
+    return None
+
+
+def _inputs(system: System, shape: Shape, level: Level, overlap: np.ndarray, dipole: np.ndarray) -> PropertyInputs:
+    atoms = orbital_atoms(system.numbers, level.basis, shape.n_orbitals)
+    return PropertyInputs(
+        overlap, dipole, atoms, int(system.numbers.sum()) // 2, level.basis.n_orbitals(system.numbers)
+    )

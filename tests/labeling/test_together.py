@@ -1,0 +1,86 @@
+"""Labels by the accelerator's path, run on whatever is here: the same numbers, failures of one alone, and retries."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qmgen.dft.prepare import System
+from qmgen.labeling import Label, Settings, label
+from qmgen.labeling import together as together_module
+from qmgen.molecules.types import Conformer, Failure, Reason
+from tests.labeling.test_batches import ETHANE, METHANOL, METHYLAMINE, conformer
+
+#: the module, which its function hides in the package
+label_module = sys.modules["qmgen.labeling.label"]
+
+BATCH = [conformer(METHANOL, 0), conformer(METHYLAMINE, 1), conformer(ETHANE, 2)]
+SETTINGS = Settings(grid_level=0, batch_size=3)
+
+
+def by_id(conformers: list[Conformer], settings: Settings = SETTINGS) -> dict[int, Label | Failure]:
+    found: dict[int, Label | Failure] = {}
+    for one in label(conformers, settings):
+        if isinstance(one, Failure):
+            found[one.molecule_id] = one
+        else:
+            found[one[0].molecule_id] = one[1]
+    assert len(found) == len(conformers)
+    return found
+
+
+@pytest.fixture(scope="module")
+def in_turn() -> dict[int, Label | Failure]:
+    """By the path for CPUs."""
+    return by_id(BATCH)
+
+
+@pytest.fixture(autouse=True)
+def as_on_an_accelerator(in_turn: dict[int, Label | Failure], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(label_module, "mapping", lambda: "vmap")
+
+
+def agrees(found: Label | Failure, expected: Label | Failure) -> None:
+    assert isinstance(found, Label) and isinstance(expected, Label)
+    assert abs(found.energy - expected.energy) < 1e-9
+    # of first order in the density, which either path converges to a gradient of 1e-6 on its own way
+    for name in ("homo", "lumo"):
+        assert abs(getattr(found, name) - getattr(expected, name)) < 1e-6
+    for name in ("dipole", "charges"):
+        assert np.abs(getattr(found, name) - getattr(expected, name)).max() < 1e-5
+    assert found.n_orbitals == expected.n_orbitals
+
+
+def test_the_same_labels(in_turn: dict[int, Label | Failure]) -> None:
+    found = by_id(BATCH)
+    for molecule in found:
+        agrees(found[molecule], in_turn[molecule])
+
+
+def test_a_defect_of_one_costs_no_neighbour_its_label(
+    in_turn: dict[int, Label | Failure], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = together_module.batch_lists
+
+    def fails_with_nitrogen(systems: Sequence[System], *rest: Any) -> Any:
+        if any(7 in system.numbers for system in systems):
+            raise ValueError("no nitrogen today")
+        return real(systems, *rest)
+
+    monkeypatch.setattr(together_module, "batch_lists", fails_with_nitrogen)
+    found = by_id(BATCH)
+    failure = found[1]
+    assert isinstance(failure, Failure)
+    assert failure.reason is Reason.INTERNAL_ERROR and "no nitrogen today" in failure.detail
+    agrees(found[0], in_turn[0])
+    agrees(found[2], in_turn[2])
+
+
+def test_what_does_not_converge_is_tried_again(in_turn: dict[int, Label | Failure]) -> None:
+    found = by_id(BATCH[:1], Settings(grid_level=0, batch_size=3, max_cycles=2))[0]
+    agrees(found, in_turn[0])
+    assert isinstance(found, Label) and found.cycles > 2
