@@ -1,8 +1,9 @@
-"""What the device can do at best: products of matrices, and copying its memory. Floors of stages are stated by these."""
+"""What the device can do at best: products of matrices, and copying its memory. Floors are stated by these."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -24,8 +25,8 @@ def measure(task: Task) -> None:
         ("float32", "float32", "highest"),
         ("float32_default", "float32", "default"),
     ):
-        task.entry(name, lambda d=dtype, p=precision: matmul(task.accelerator, task.toy, d, p))  # type: ignore[misc]
-    task.entry("copy", lambda: copy(task.accelerator, task.toy))
+        task.entry(name, partial(matmul, task.accelerator, task.toy, dtype, precision))
+    task.entry("copy", partial(copy, task.accelerator, task.toy))
 
 
 def best_seconds(work: Callable[[], Any], repeats: int = REPEATS) -> float:

@@ -60,6 +60,14 @@ class Geometries:
         return shape, [replace(c, conformer_id=place // len(chosen)) for place, c in again]
 
 
+#: one class of shells: the least to compile, where a toy starts with an empty cache
+HYDROGEN: Final = Geometries(
+    "hydrogen",
+    (Conformer(0, 0, "hydrogen", "", np.array([1, 1], np.uint8), np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.5]])),),
+    {},
+)
+
+
 def toy() -> Geometries:
     """Three tiny molecules of one shape; no energies."""
     made = [

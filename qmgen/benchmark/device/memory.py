@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 
 from qmgen.benchmark.device.task import Entry, Task
@@ -22,7 +24,7 @@ def measure(task: Task) -> None:
     """
     for size in (1, 2) if task.toy else BATCH_SIZES if task.accelerator else (1, 2):
         settings = Settings(grid_level=0 if task.toy else 1, batch_size=size)
-        task.entry(f"batch {size}", lambda s=settings, n=size: one_batch(task, s, n))  # type: ignore[misc]
+        task.entry(f"batch {size}", partial(one_batch, task, settings, size))
 
 
 def one_batch(task: Task, settings: Settings, size: int) -> Entry:

@@ -42,7 +42,8 @@ def words(entry: dict[str, Any]) -> str:
         shown = "not told" if peak is None else f"{peak / 1e9:.2f} GB"
         return f"device peak {shown}, reckoned {entry['reckoned']['sum'] / 1e9:.2f} GB"
     if "empty_cache" in entry:
-        return f"{entry['empty_cache']['seconds']} s with an empty cache, {entry['filled_cache']['seconds']} s with a filled one"
+        empty, filled = entry["empty_cache"]["seconds"], entry["filled_cache"]["seconds"]
+        return f"{empty} s with an empty cache, {filled} s with a filled one"
     if "passed" in entry:
         return f"{entry['passed']} passed, {entry['failed']} failed, {entry['skipped_tests']} skipped"
     return ", ".join(f"{name} {value}" for name, value in entry.items() if name != "seconds")

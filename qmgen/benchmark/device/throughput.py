@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from statistics import median
 
 from qmgen.benchmark.device.task import Entry, Task
@@ -19,14 +20,14 @@ CPU_BATCH_SIZES = (1, 2, 4)
 def measure_levels(task: Task) -> None:
     """An entry ``level N`` for each grid level, at the batch size that labelling chooses."""
     for level in (0,) if task.toy else LEVELS:
-        task.entry(f"level {level}", lambda s=Settings(grid_level=level): rate(task, s, count(task, 128)))  # type: ignore[misc]
+        task.entry(f"level {level}", partial(rate, task, Settings(grid_level=level), count(task, 128)))
 
 
 def measure_batch_sizes(task: Task) -> None:
     """An entry ``batch N`` for each batch size, at grid level 1 (0 for a toy)."""
     for size in (1, 2) if task.toy else BATCH_SIZES if task.accelerator else CPU_BATCH_SIZES:
         settings = Settings(grid_level=0 if task.toy else 1, batch_size=size)
-        task.entry(f"batch {size}", lambda s=settings, n=max(size, count(task, 128)): rate(task, s, n))  # type: ignore[misc]
+        task.entry(f"batch {size}", partial(rate, task, settings, max(size, count(task, 128))))
 
 
 def count(task: Task, wanted: int) -> int:
@@ -38,7 +39,7 @@ def rate(task: Task, settings: Settings, conformers: int) -> Entry:
     """``conformers_per_second``: median, least and largest of the timed passes, after one that compiles.
 
     ``largest_energy_difference`` (Hartree) is to the stored energies of ``compared`` conformers; None where there is
-    none. A pass is left out where time is short, but never the first.
+    none. A pass is left out where time is short, but never the first; a toy makes one.
 
     Raises:
         RuntimeError: nothing was labelled.
@@ -49,7 +50,7 @@ def rate(task: Task, settings: Settings, conformers: int) -> Entry:
         raise RuntimeError(f"no conformer got a label: {warm.failures}")
     rates: list[float] = []
     last = warm
-    while len(rates) < PASSES and (not rates or task.left() > last.seconds):
+    while len(rates) < (1 if task.toy else PASSES) and (not rates or task.left() > last.seconds):
         last = to_parquet(chosen, settings, task.scratch)
         rates.append(len(last.energies) / last.seconds)
         task.tell(f"  {rates[-1]:.2f} conformers/s")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import platform
 import re
 import subprocess
@@ -11,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from qmgen.benchmark.device.geometries import HYDROGEN
 from qmgen.benchmark.device.task import Entry, Task
 from qmgen.benchmark.first_label import first_label
 from qmgen.benchmark.sides import Setup
@@ -34,7 +34,7 @@ GPU4PYSCF_SOURCE: Final = (
 def wait_for_first_label(task: Task) -> None:
     """Entry ``first label``: see ``benchmark.first_label``. On an accelerator the process keeps all its cores."""
     settings = Settings(grid_level=0 if task.toy else 1)
-    _, (conformer,) = task.geometries.of_one_shape(settings, 1)
+    _, (conformer,) = (HYDROGEN if task.toy else task.geometries).of_one_shape(settings, 1)
     setup = Setup(settings, task.scratch / "cache", Stages())
     cores = () if task.accelerator else usable_cores()
     task.entry("first label", lambda: first_label(setup, conformer, cores, task.scratch / "cache", task.tell))
@@ -57,12 +57,11 @@ def run_tests(folders: list[Path], limit: float) -> Entry:
     left_out = [path for path in files if needs(path, missing)]
     chosen = [str(path.relative_to(ROOT)) for path in files if path not in left_out]
     command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", *chosen]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+    # this tree is on the PYTHONPATH already: session put it there
     try:
         done = subprocess.run(
             command,
             cwd=ROOT,
-            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
