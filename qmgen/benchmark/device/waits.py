@@ -52,7 +52,7 @@ def tests(task: Task) -> None:
 
 
 def run_tests(folders: list[Path], limit: float) -> Entry:
-    """Counts, and ``error`` where a test failed. Raises ``RuntimeError`` when it takes longer than ``limit`` seconds."""
+    """Counts, and ``error`` where a test failed. Raises ``RuntimeError`` where ``limit`` seconds are not enough."""
     missing = [name for name in ("pyscf", "rdkit") if importlib.util.find_spec(name) is None]
     files = sorted(path for folder in folders for path in folder.rglob("test_*.py"))
     left_out = [path for path in files if needs(path, missing)]
