@@ -1,0 +1,82 @@
+"""One measurement in its own process: ``python -m qmgen.benchmark.device.child NAME``, a JSON task on standard input.
+
+Each entry is a line of JSON on standard output, ``[key, value]``, as soon as it is there; what libraries print goes to
+standard error, so that the lines stay whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from time import monotonic
+from typing import Any, Final
+
+from qmgen import runtime
+
+#: ``module:function`` of each measurement, in order
+MEASUREMENTS: Final = {
+    "tests": "waits:tests",
+    "ceilings": "ceilings:measure",
+    "throughput": "throughput:measure_levels",
+    "batch_sizes": "throughput:measure_batch_sizes",
+    "stages": "stages:measure",
+    "batched_stages": "batched_stages:measure",
+    "memory": "memory:measure",
+    "first_label": "waits:wait_for_first_label",
+    "gpu4pyscf": "waits:gpu4pyscf",
+}
+
+
+def device(put: Any) -> None:
+    """Entry ``device``: what JAX computes on by default."""
+    import jax
+
+    first = jax.devices()[0]
+    facts = {"platform": first.platform, "kind": first.device_kind, "count": len(jax.devices())}
+    put("device", {**facts, "accelerator": jax.default_backend() != "cpu"})
+
+
+def main() -> int:
+    """Exit code 0 even where an entry is an error: the entries say so."""
+    given: dict[str, Any] = json.load(sys.stdin)
+    lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def put(key: str, value: dict[str, Any]) -> None:
+        lines.write(json.dumps([key, value]) + "\n")
+        lines.flush()
+
+    runtime.prepare()
+    if sys.argv[1] == "device":
+        device(put)
+        return 0
+
+    from qmgen.benchmark.device import geometries
+    from qmgen.benchmark.device.task import Task, one_line
+
+    try:
+        module, _, function = MEASUREMENTS[sys.argv[1]].partition(":")
+        chosen = geometries.toy() if given["toy"] else geometries.load(Path(given["geometries"]))
+        with tempfile.TemporaryDirectory(prefix="qmgen-device-") as scratch:
+            task = Task(
+                toy=given["toy"],
+                accelerator=given["accelerator"],
+                geometries=chosen,
+                ends=monotonic() + given["left"],
+                put=put,
+                tell=lambda what: print(f"  {what}", file=sys.stderr, flush=True),
+                throughput=given["throughput"],
+                scratch=Path(scratch),
+            )
+            getattr(import_module(f"qmgen.benchmark.device.{module}"), function)(task)
+    except Exception as error:  # one figure less, and the others go on
+        put("whole", {"error": one_line(error)})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""Geometries from a file, and the tiny ones of ``--toy``: nothing here needs RDKit.
+
+The file is an ``.npz`` of
+
+- ``numbers`` (M, A) uint8, 0 is padding, which stands at the end of a row;
+- ``positions`` (M, A, 3) in Bohr, rounded to what float32 holds, as in a corpus;
+- optionally ``levels`` (L,) grid levels and ``energies`` (M, L) Hartree of B3LYP5/STO-3G, NaN where there is none;
+- optionally ``names`` (M,).
+
+``scripts/make_device_geometries`` makes the one that ships.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections import Counter
+from dataclasses import dataclass, replace
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from qmgen.dft.prepare import Shape, shape_of
+from qmgen.errors import UsageError
+from qmgen.labeling.level import level_of
+from qmgen.labeling.types import Settings
+from qmgen.molecules.geometry import bohr_from_angstrom, geometry_problem, stored_precision
+from qmgen.molecules.types import Conformer
+
+SHIPPED: Final = Path(__file__).with_name("geometries.npz")
+
+_TOY: Final = (
+    ("water", [8, 1, 1], [[0, 0, 0.117], [0, 0.757, -0.469], [0, -0.757, -0.469]]),
+    ("ammonia", [7, 1, 1, 1], [[0, 0, 0.116], [0, 0.94, -0.27], [0.814, -0.47, -0.27], [-0.814, -0.47, -0.27]]),
+    ("bent water", [8, 1, 1], [[0, 0, 0.13], [0, 0.72, -0.5], [0, -0.72, -0.5]]),
+)
+
+
+@dataclass(frozen=True)
+class Geometries:
+    """``conformers`` by ``molecule_id``, their place in the file; ``energies`` Hartree by (molecule_id, grid level)."""
+
+    source: str
+    conformers: tuple[Conformer, ...]
+    energies: dict[tuple[int, int], float]
+
+    def of_one_shape(self, settings: Settings, count: int) -> tuple[Shape, list[Conformer]]:
+        """The shape that most conformers have, and ``count`` of these, those with a stored energy first.
+
+        One shape is one compilation, and batches that are filled. Where there are fewer, they come again under
+        other ``conformer_id``: nothing is kept between conformers, so that each costs its full time.
+        """
+        level = level_of(settings)
+        shapes = [shape_of(c.numbers, level.basis, level.functional, level.grid_level) for c in self.conformers]
+        shape = Counter(shapes).most_common(1)[0][0]
+        chosen = [c for c, s in zip(self.conformers, shapes, strict=True) if s == shape]
+        chosen.sort(key=lambda c: ((c.molecule_id, level.grid_level) not in self.energies, c.molecule_id))
+        again = enumerate(islice(cycle(chosen), count))
+        return shape, [replace(c, conformer_id=place // len(chosen)) for place, c in again]
+
+
+#: one class of shells: the least to compile, where a toy starts with an empty cache
+HYDROGEN: Final = Geometries(
+    "hydrogen",
+    (Conformer(0, 0, "hydrogen", "", np.array([1, 1], np.uint8), np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.5]])),),
+    {},
+)
+
+
+def toy() -> Geometries:
+    """Three tiny molecules of one shape; no energies."""
+    made = [
+        Conformer(i, 0, name, "", np.array(numbers, np.uint8), bohr_from_angstrom(np.array(positions)))
+        for i, (name, numbers, positions) in enumerate(_TOY)
+    ]
+    return Geometries("toy", tuple(made), {})
+
+
+def load(path: Path) -> Geometries:
+    """Raises ``UsageError`` for a file that is not there or not of the form above."""
+    try:
+        with np.load(path) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+        raise UsageError(f"{path} is not an .npz file of numbers and positions") from error
+    numbers, positions = arrays.get("numbers"), arrays.get("positions")
+    if numbers is None or positions is None:
+        raise UsageError(
+            f"{path} has no arrays 'numbers' and 'positions'; it has {', '.join(sorted(arrays)) or 'none'}"
+        )
+    if numbers.ndim != 2 or not len(numbers) or positions.shape != (*numbers.shape, 3):
+        raise UsageError(
+            f"{path}: numbers {numbers.shape} and positions {positions.shape} are not (M, A) and (M, A, 3)"
+        )
+    names = arrays.get("names", np.full(len(numbers), ""))
+    if names.shape != numbers.shape[:1]:
+        raise UsageError(f"{path}: names {names.shape} must be ({len(numbers)},)")
+    conformers = [_conformer(path, i, str(names[i]), numbers[i], positions[i]) for i in range(len(numbers))]
+    return Geometries(str(path), tuple(conformers), _energies(path, arrays, len(numbers)))
+
+
+def _conformer(path: Path, place: int, name: str, numbers: np.ndarray, positions: np.ndarray) -> Conformer:
+    real = numbers > 0
+    if not real.any() or not np.all(real[:-1] >= real[1:]):
+        raise UsageError(f"{path}: row {place} has no atoms, or padding before an atom")
+    kept = stored_precision(positions[real])
+    if problem := geometry_problem(numbers[real], kept):
+        raise UsageError(f"{path}: row {place}: {problem[1]}")
+    return Conformer(place, 0, name, "", numbers[real].astype(np.uint8), kept)
+
+
+def _energies(path: Path, arrays: dict[str, np.ndarray], count: int) -> dict[tuple[int, int], float]:
+    if "energies" not in arrays:
+        return {}
+    levels, energies = arrays.get("levels", np.zeros(0, int)), arrays["energies"]
+    if energies.shape != (count, len(levels)):
+        raise UsageError(f"{path}: energies {energies.shape} must be ({count}, {len(levels)}), by levels")
+    found = {(i, int(level)): float(energies[i, k]) for i in range(count) for k, level in enumerate(levels)}
+    return {key: energy for key, energy in found.items() if np.isfinite(energy)}

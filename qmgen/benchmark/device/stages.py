@@ -1,0 +1,118 @@
+"""Seconds a conformer of each stage of a label, as labelling goes through them molecule by molecule."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qmgen.benchmark.device.floors import ceilings, floors
+from qmgen.benchmark.device.task import Entry, Task
+from qmgen.corpus.plan import Unit
+from qmgen.corpus.rows import failure_table, row_table
+from qmgen.corpus.schema import failure_schema, row_schema
+from qmgen.corpus.shard import write_unit
+from qmgen.dft.batch import mapping, solve_batch
+from qmgen.dft.fock import supermatrix
+from qmgen.dft.integrals.one_electron import one_electron_integrals
+from qmgen.dft.integrals.pairs import pair_classes
+from qmgen.dft.integrals.two_electron import repulsion_integrals
+from qmgen.dft.prepare import System, prepare
+from qmgen.dft.scf import Options
+from qmgen.labeling import label
+from qmgen.labeling.level import level_of
+from qmgen.labeling.types import Label, Settings
+from qmgen.molecules.types import Conformer, Failure
+from qmgen.pipeline.rows import row
+
+
+def measure(task: Task) -> None:
+    """An entry for each stage, ``seconds_per_conformer`` beside its ``floor``, at grid level 1 (0 for a toy).
+
+    ``grid`` is not called by itself: it is what is left of ``prepare`` after lists, integrals and supermatrix.
+    """
+    settings = Settings(grid_level=0 if task.toy else 1)
+    level = level_of(settings)
+    count = 2 if task.toy else 64 if task.accelerator else 4
+    shape, chosen = task.geometries.of_one_shape(settings, count)
+    systems = [System(np.asarray(c.numbers, np.int64), c.positions) for c in chosen]
+    n, basis, xc = shape.n_orbitals, level.basis, level.functional
+    classes = [pair_classes(s.numbers, s.positions, basis) for s in systems]
+    numbers, xyz = [], []
+    for s in systems:
+        padding = shape.n_atoms - len(s.numbers)
+        numbers.append(np.pad(s.numbers, (0, padding)).astype(np.int32))
+        xyz.append(jnp.asarray(np.pad(s.positions, ((0, padding), (0, 0)))))
+
+    def integrals() -> list[Any]:
+        return [
+            (one_electron_integrals(c, z, x, n), repulsion_integrals(c, x, n))
+            for c, z, x in zip(classes, numbers, xyz, strict=True)
+        ]
+
+    # one matrix of integrals for all: 64 of them would fill a device
+    repulsion = repulsion_integrals(classes[0], xyz[0], n)
+    n_real = [basis.n_orbitals(s.numbers) for s in systems]
+
+    def supermatrices() -> list[Any]:
+        return [supermatrix(repulsion, real, xc.exact_exchange) for real in n_real]
+
+    def prepared() -> list[Any]:
+        return [prepare(s, shape, basis, xc, level.grid_level).problem for s in systems]
+
+    task.tell("prepare")
+    problems = prepared()
+    task.tell("field")
+    solutions = solve_batch(xc, mapping(), problems, Options())
+    cycles = float(np.mean([s.cycles for s in solutions]))
+    visits = float(np.mean([s.visits for s in solutions]))
+    bounds = floors(shape, cycles, visits, 4 if xc.needs_gradient else 1, ceilings(task.accelerator, task.toy))
+    labelled = [r for r in label(iter(chosen), settings) if not isinstance(r, Failure)]
+    seconds: dict[str, float] = {}
+
+    def stage(name: str, work: Callable[[], Any], less: tuple[str, ...] = ()) -> None:
+        def timed() -> Entry:
+            seconds[name] = max(per_conformer(work, count) - sum(seconds.get(other, 0.0) for other in less), 0.0)
+            return {"seconds_per_conformer": seconds[name], "floor": bounds[name]}
+
+        task.entry(name, timed)
+
+    stage("host lists", lambda: [pair_classes(s.numbers, s.positions, basis) for s in systems])
+    stage("integrals", integrals)
+    stage("supermatrix", supermatrices)
+    stage("grid", prepared, less=("host lists", "integrals", "supermatrix"))
+    stage("field", lambda: solve_batch(xc, mapping(), problems, Options()))
+    stage("rows", lambda: [row(c, one) for c, one in labelled])
+    stage("parquet", lambda: write(labelled))
+    task.put(
+        "about", {"conformers": count, "cycles": cycles, "visits": visits, "mapping": mapping(), "shape": str(shape)}
+    )
+
+
+def per_conformer(work: Callable[[], Any], count: int, repeats: int = 3) -> float:
+    """Wall seconds of the fastest of ``repeats`` calls over ``count``, after one that compiles."""
+    jax.block_until_ready(work())
+    times = []
+    for _ in range(repeats):
+        begin = perf_counter()
+        jax.block_until_ready(work())
+        times.append(perf_counter() - begin)
+    return min(times) / count
+
+
+def write(labelled: list[tuple[Conformer, Label]]) -> None:
+    """The rows as the files of a unit in a temporary folder."""
+    empty, failures = row_table([], row_schema()), failure_table([], failure_schema())
+    tables = {"train": row_table([row(c, one) for c, one in labelled], row_schema())}
+    with tempfile.TemporaryDirectory() as folder:
+        write_unit(
+            Path(folder),
+            Unit(0, 1, 0, len(labelled)),
+            {**tables, "validation": empty, "test": empty, "failures": failures},
+        )
