@@ -26,7 +26,7 @@ from qmgen.dft.prepare import Shape, shape_of
 from qmgen.errors import QmgenError
 from qmgen.labeling import Settings, label
 from qmgen.labeling.level import Level, level_of
-from qmgen.labeling.screening import bytes_by_part
+from qmgen.labeling.memory import bytes_by_part
 from qmgen.machine import forget_peak_memory, peak_memory, resident_memory, return_free_memory
 from qmgen.molecules.embedding import embed
 from qmgen.molecules.types import Conformer, Failure
@@ -216,4 +216,4 @@ def _shape(conformer: Conformer, level: Level) -> Shape:
 
 def _by_part(shape: Shape, level: Level, batch: int) -> dict[str, int]:
     components = 4 if level.functional.needs_gradient else 1
-    return bytes_by_part(shape, components, batch, at_once=batch if mapping() == "vmap" else 1)
+    return bytes_by_part(shape, components, batch, mapping())

@@ -24,7 +24,8 @@ from qmgen.dft.properties import (
 from qmgen.dft.scf import Options, Problem, Solution
 from qmgen.labeling.compiling import check_arithmetic, compiled, first_time
 from qmgen.labeling.level import Level, level_of
-from qmgen.labeling.screening import bytes_needed, fail, memory_installed, reject
+from qmgen.labeling.memory import bytes_needed, memory_installed
+from qmgen.labeling.screening import fail, reject
 from qmgen.labeling.together import ERRORS, solve_together
 from qmgen.labeling.types import Label, Settings
 from qmgen.molecules.types import Conformer, Failure, Reason
@@ -105,7 +106,7 @@ def _batch_size(shape: Shape, level: Level, settings: Settings) -> int:
 
 def _bytes(shape: Shape, level: Level, batch: int) -> int:
     components = 4 if level.functional.needs_gradient else 1
-    return bytes_needed(shape, components, batch, at_once=batch if mapping() == "vmap" else 1)
+    return bytes_needed(shape, components, batch, mapping())
 
 
 def _too_large(conformer: Conformer, shape: Shape, level: Level) -> Failure | None:

@@ -11,7 +11,7 @@ import pytest
 from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.dft.prepare import Shape
 from qmgen.errors import UsageError
-from qmgen.labeling import Label, Settings, label, screening
+from qmgen.labeling import Label, Settings, label, memory
 from qmgen.labeling.label import RETRIES
 from qmgen.molecules.types import Conformer, Failure, Reason
 
@@ -68,23 +68,28 @@ def test_too_large_for_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_memory_is_a_positive_number() -> None:
-    assert screening.memory_installed() > 2**20
+    assert memory.memory_installed() > 2**20
 
 
 def test_the_parts_of_the_memory_add_up() -> None:
     """64 orbitals are 2080 pairs: 34.6 MB a matrix over pairs, of which 8 panels of 260 rows hold 9/16; 108 blocks of
     1024 points, 4 values an orbital; 12 matrices of DIIS, thrice."""
     shape = Shape(n_orbitals=64, n_atoms=32, n_blocks=96, n_coarse=12)
-    parts = screening.bytes_by_part(shape, components=4, batch=2, at_once=1)
+    parts = memory.bytes_by_part(shape, components=4, batch=2, how="map")
     assert parts == {
         "integrals": 3 * 8 * 2080**2,
         "supermatrix": 2 * 8 * 2080**2 * 9 // 16,
         "grid": 2 * 8 * 108 * 1024 * 4 * 64,
         "history": 3 * 12 * 8 * 64**2,
     }
-    assert screening.bytes_needed(shape, 4, 2, 1) == sum(parts.values())
-    both = screening.bytes_by_part(shape, components=4, batch=2, at_once=2)
-    assert {name for name in parts if both[name] == 2 * parts[name]} == {"supermatrix", "grid", "history"}
+    assert memory.bytes_needed(shape, 4, 2, "map") == sum(parts.values())
+    together = memory.bytes_by_part(shape, components=4, batch=2, how="vmap")
+    assert together == {
+        "integrals": 11 * 8 * 2080**2 // 2,  # 2 of 1.25 matrices, and 3
+        "supermatrix": 2 * 8 * 2080**2,
+        "grid": 2 * (2 * 4 * 12 + 3 * 8 * 4) * 1024 * 4 * 64,
+        "history": 2 * parts["history"],
+    }
 
 
 def test_nothing_is_lost_beside_bad_molecules() -> None:

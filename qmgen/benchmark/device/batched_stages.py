@@ -1,10 +1,8 @@
-"""The same stages where a whole batch goes through one program: ``qmgen.dft.batched``, if this tree has it."""
+"""The same stages where a whole batch goes through one program: ``qmgen.dft.batched``, on any device."""
 
 from __future__ import annotations
 
 from functools import partial
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import jax
@@ -14,28 +12,23 @@ import numpy as np
 from qmgen.benchmark.device.floors import ceilings, floors
 from qmgen.benchmark.device.stages import per_conformer
 from qmgen.benchmark.device.task import Entry, Task
+from qmgen.dft.batched.lists import batch_lists
+from qmgen.dft.batched.program import field_batch, grids_batch, integrals_batch, prepare_batch
+from qmgen.dft.batched.repulsion import supermatrices
 from qmgen.dft.prepare import System
 from qmgen.dft.scf import Options
 from qmgen.labeling.level import level_of
 from qmgen.labeling.types import Settings
 
-MODULE = "qmgen.dft.batched"
-
 
 def measure(task: Task) -> None:
-    """Entries as of ``stages``, from host lists to field; one entry that says so where the path does not exist."""
-    if find_spec(MODULE) is None:
-        task.put("path", {"value": None, "note": f"{MODULE}: not available"})
-        return
-    # by name: a tree without them is to pass its type check
-    program, lists_of = import_module(f"{MODULE}.program"), import_module(f"{MODULE}.lists")
-    fock = import_module(f"{MODULE}.repulsion")
+    """Entries as of ``stages``, from host lists to field."""
     settings = Settings(grid_level=0 if task.toy else 1)
     level, size = level_of(settings), 2 if task.toy else 64 if task.accelerator else 2
     shape, chosen = task.geometries.of_one_shape(settings, size)
     systems = [System(np.asarray(c.numbers, np.int64), c.positions) for c in chosen]
     xc, options = level.functional, Options()
-    make_lists = partial(lists_of.batch_lists, systems, shape, level.basis, xc, level.grid_level)
+    make_lists = partial(batch_lists, systems, shape, level.basis, xc, level.grid_level)
     found: dict[str, Any] = {}
 
     def made(name: str, work: Any) -> Any:
@@ -45,13 +38,13 @@ def measure(task: Task) -> None:
         return found[name]
 
     lists = made("host lists", lambda: jax.device_put(make_lists()))
-    integrals = jax.jit(program.integrals_batch)
+    integrals = jax.jit(integrals_batch)
     _, repulsion = made("integrals", lambda: integrals(lists))
-    matrices = jax.jit(lambda r: fock.supermatrices(r, jnp.asarray(lists.place), xc.exact_exchange))
-    grids = jax.jit(lambda x: program.grids_batch(xc, x, "float32"))
-    whole = jax.jit(lambda x: program.prepare_batch(xc, x))
+    matrices = jax.jit(lambda r: supermatrices(r, jnp.asarray(lists.place), xc.exact_exchange))
+    grids = jax.jit(lambda x: grids_batch(xc, x, "float32"))
+    whole = jax.jit(lambda x: prepare_batch(xc, x))
     _, problems = made("problems", lambda: whole(lists))
-    field = jax.jit(lambda p: program.field_batch(xc, p, options))
+    field = jax.jit(lambda p: field_batch(xc, p, options))
     solution = made("field", lambda: field(problems))
     cycles, visits = (float(np.mean(np.asarray(x))) for x in (solution.cycles, solution.visits))
     bounds = floors(shape, cycles, visits, 4 if xc.needs_gradient else 1, ceilings(task.accelerator, task.toy))

@@ -10,7 +10,7 @@ from qmgen.benchmark.device.task import Entry, Task
 from qmgen.benchmark.device.unit import places, to_parquet
 from qmgen.dft.batch import mapping
 from qmgen.labeling.level import level_of
-from qmgen.labeling.screening import bytes_by_part
+from qmgen.labeling.memory import bytes_by_part
 from qmgen.labeling.types import Settings
 from qmgen.machine import peak_memory
 
@@ -34,7 +34,7 @@ def one_batch(task: Task, settings: Settings, size: int) -> Entry:
     stats = jax.devices()[0].memory_stats() or {}
     in_batch = places(shape, settings) or size
     components = 4 if level_of(settings).functional.needs_gradient else 1
-    parts = bytes_by_part(shape, components, in_batch, at_once=in_batch if mapping() == "vmap" else 1)
+    parts = bytes_by_part(shape, components, in_batch, mapping())
     return {
         "device_peak": stats.get("peak_bytes_in_use"),
         "device_limit": stats.get("bytes_limit"),

@@ -1,0 +1,62 @@
+"""What a batch needs of memory, reckoned before any work is done on it."""
+
+from __future__ import annotations
+
+from qmgen.dft.batched.exchange_correlation import BLOCKS_AT_ONCE
+from qmgen.dft.exchange_correlation import BLOCK
+from qmgen.dft.fock import panel_rows
+from qmgen.dft.prepare import Shape
+from qmgen.dft.scf import DIIS_SPACE
+
+
+def bytes_needed(shape: Shape, components: int, batch: int, how: str) -> int:
+    """Peak memory of a batch: the sum of ``bytes_by_part``."""
+    return sum(bytes_by_part(shape, components, batch, how).values())
+
+
+def bytes_by_part(shape: Shape, components: int, batch: int, how: str) -> dict[str, int]:
+    """Bytes of what a batch of ``batch`` conformers holds at its peak, by part; n orbitals, p = n (n + 1) / 2 pairs.
+
+    Under ``"map"`` one molecule at a time has its field solved, under ``"vmap"`` all (``dft.batch.mapping``):
+
+    - ``integrals``: map: (ij|kl) while they are made, and what is made of them: three (p, p). vmap: one for each
+      conformer, whose rows are padded by up to a quarter, and three of one conformer.
+    - ``supermatrix``: for each conformer the panels of its lower triangle; vmap: the whole.
+    - ``grid``: orbitals (and gradients: ``components`` values) at the points, with their copy in work. map: of both
+      grids. vmap: of the sketch in float32, and three times those of one group of blocks of the asked grid.
+    - ``history``: of DIIS: Fock matrices, errors and densities (n, n).
+
+    Compiled programs, Python and its libraries come on top: some hundred megabytes, whatever the molecule.
+    """
+    n = shape.n_orbitals
+    pairs = n * (n + 1) // 2
+    matrix = 8 * pairs**2
+    history = 3 * DIIS_SPACE * 8 * n * n
+    block = BLOCK * components * n
+    if how == "vmap":
+        values = 2 * 4 * shape.n_coarse * block + 3 * 8 * min(BLOCKS_AT_ONCE, shape.n_blocks) * block
+        return {
+            "integrals": (5 * batch * matrix) // 4 + 3 * matrix,
+            "supermatrix": batch * matrix,
+            "grid": batch * values,
+            "history": batch * history,
+        }
+    panels = 8 * sum((last - first) * last for first, last in panel_rows(pairs))
+    return {
+        "integrals": 3 * matrix,
+        "supermatrix": batch * panels,
+        "grid": 2 * 8 * (shape.n_blocks + shape.n_coarse) * block,
+        "history": history,
+    }
+
+
+def memory_installed() -> int:
+    """Bytes of memory of this machine, so that a row does not depend on what else runs; very large where unknown."""
+    try:
+        with open("/proc/meminfo") as lines:
+            for line in lines:
+                if line.startswith("MemTotal:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 2**62
