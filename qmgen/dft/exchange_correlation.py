@@ -22,6 +22,9 @@ Array = jax.Array
 
 #: points per block: 4 values of 64 orbitals in float64 are then 2 MB, about the second-level cache of a core
 BLOCK = 1024
+#: blocks of the asked grid whose orbitals are in memory at a time: 8 MB for 64 orbitals, whose integrals are 35 MB; two
+#: to eight take the same time within noise
+BLOCKS_AT_ONCE = 4
 
 
 class Quadrature(NamedTuple):
@@ -32,32 +35,59 @@ class Quadrature(NamedTuple):
     n_blocks: Any
 
 
-def values_on_grids(table: OrbitalTable, positions: Array, grids: tuple[Quadrature, ...], gradient: bool) -> Array:
-    """Orbital values (b, 1 or 4, n, BLOCK), the blocks of one quadrature after those of another; zero where not in use.
+def values_on_grid(table: OrbitalTable, positions: Array, grid: Quadrature, gradient: bool) -> Array:
+    """Orbital values (b, 1 or 4, n, BLOCK); zero where a block is not in use."""
+    points = jnp.asarray(grid.points)
+    empty = _no_values(len(points), table, gradient, points)
+    return _fill_blocks(empty, table, positions, points, jnp.asarray(grid.n_blocks))
 
-    One loop for all of them, which is compiled once.
+
+def _no_values(blocks: int, table: OrbitalTable, gradient: bool, points: Array) -> Array:
+    return jnp.zeros((blocks, 4 if gradient else 1, table.order.shape[0], points.shape[1]), points.dtype)
+
+
+def _fill_blocks(values: Array, table: OrbitalTable, positions: Array, points: Array, count: Array) -> Array:
+    """``values`` with its first ``count`` blocks at ``points`` (b, BLOCK, 3)."""
+    return jax.lax.fori_loop(0, count, lambda i, out: fill_values(out, i, table, positions, points[i]), values)
+
+
+def energy_and_potential_anew(
+    functional: Functional, table: OrbitalTable, positions: Array, grid: Quadrature, density: Array
+) -> tuple[Array, Array, Array]:
+    """``energy_and_potential`` with the orbitals evaluated on the way, ``BLOCKS_AT_ONCE`` blocks at a time.
+
+    Memory does not grow with the grid, and what is evaluated is read again while it is still in a cache.
     """
-    points = jnp.concatenate([jnp.asarray(grid.points) for grid in grids])
-    components, n = 4 if gradient else 1, table.order.shape[0]
-    places = jnp.concatenate([jnp.arange(len(grid.points)) < grid.n_blocks for grid in grids])
-    blocks = jnp.argsort(~places, stable=True)  # those in use first
-    empty = jnp.zeros((points.shape[0], components, n, points.shape[1]), points.dtype)
+    size = min(BLOCKS_AT_ONCE, len(grid.points))
+    missing = -len(grid.points) % size
+    points = jnp.pad(jnp.asarray(grid.points), ((0, missing), (0, 0), (0, 0)))
+    weights = jnp.pad(jnp.asarray(grid.weights), ((0, missing), (0, 0)))
+    n_blocks = jnp.asarray(grid.n_blocks)
 
-    def fill(i: Array, out: Array) -> Array:
-        return fill_values(out, blocks[i], table, positions, points[blocks[i]])
+    def add(group: Array, state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+        values, energy, potential, electrons = state
+        first = group * size
+        here = jax.lax.dynamic_slice_in_dim(points, first, size), jax.lax.dynamic_slice_in_dim(weights, first, size)
+        part = Quadrature(*here, jnp.minimum(n_blocks - first, size))
+        values = _fill_blocks(values, table, positions, part.points, part.n_blocks)
+        terms = energy_and_potential(functional, values, part, density)
+        return values, energy + terms[0], potential + terms[1], electrons + terms[2]
 
-    return jax.lax.fori_loop(0, places.sum(), fill, empty)
+    zero = jnp.zeros((), density.dtype)
+    nothing = _no_values(size, table, functional.needs_gradient, points), zero, jnp.zeros_like(density), zero
+    _, *total = jax.lax.fori_loop(0, (n_blocks + size - 1) // size, add, nothing)
+    energy, potential, electrons = total
+    return energy, potential, electrons
 
 
 def energy_and_potential(
-    functional: Functional, values: Array, start: int, quadrature: Quadrature, density: Array
+    functional: Functional, values: Array, quadrature: Quadrature, density: Array
 ) -> tuple[Array, Array, Array]:
     """Semilocal energy (Hartree), potential matrix (n, n), and the number of electrons on the grid.
 
     Args:
         functional: closed-shell functional.
-        values: (b, 1 or 4, n, BLOCK) from ``values_on_grids``.
-        start: the first block of ``quadrature`` among them.
+        values: (b, 1 or 4, n, BLOCK) from ``values_on_grid``.
         quadrature: points and weights.
         density: (n, n) total density matrix, symmetric.
     """
@@ -65,7 +95,7 @@ def energy_and_potential(
     components = values.shape[1]
 
     def collect(block: Array, out: Array) -> Array:
-        phi = values[start + block]
+        phi = values[block]
         return out.at[block].set(_sum_orbitals(phi * (density @ phi[0])))
 
     empty = jnp.zeros((len(weights), components, values.shape[3]), density.dtype)
@@ -77,7 +107,7 @@ def energy_and_potential(
     field = jnp.concatenate([(0.5 * weights * v_rho)[:, None], (2.0 * weights * v_sigma)[:, None] * slope], axis=1)
 
     def add(block: Array, potential: Array) -> Array:
-        phi, f = values[start + block], field[block]
+        phi, f = values[block], field[block]
         half = sum((f[c] * phi[c] for c in range(1, components)), f[0] * phi[0])
         return potential + half @ phi[0].T
 

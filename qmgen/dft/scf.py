@@ -26,7 +26,12 @@ import jax
 import jax.numpy as jnp
 
 from qmgen.dft.diis import DiisState, extrapolate, init_diis, shift
-from qmgen.dft.exchange_correlation import Quadrature, energy_and_potential, values_on_grids
+from qmgen.dft.exchange_correlation import (
+    Quadrature,
+    energy_and_potential,
+    energy_and_potential_anew,
+    values_on_grid,
+)
 from qmgen.dft.fock import pack_density, two_electron, unpack_symmetric
 from qmgen.dft.functionals import Functional
 from qmgen.dft.orbital_values import OrbitalTable
@@ -265,26 +270,32 @@ def without_functional(problem: Problem) -> Semilocal:
 def blockwise(functional: Functional, problem: Problem) -> tuple[Semilocal, Semilocal]:
     """density -> semilocal energy, potential (n, n) and electrons, on the asked grid and on the coarse one.
 
-    The orbitals on the grids are evaluated once. Without a coarse grid the second is the first.
+    The orbitals on the coarse grid, which every cycle reads, are kept; those on the asked one, which is visited three
+    times or so, are evaluated at each visit. Without a coarse grid the second is the first.
     """
     if not functional.pieces:
         without = without_functional(problem)
         return without, without
-    grids = (problem.grid,) if problem.coarse is None else (problem.grid, problem.coarse)
-    values = values_on_grids(problem.table, problem.positions, grids, functional.needs_gradient)
-    order = jnp.asarray(problem.table.order)
+    table, positions = problem.table, problem.positions
+    order = jnp.asarray(table.order)
     inverse = jnp.argsort(order)
 
-    def on(values: Array, grid: Quadrature, start: int) -> Semilocal:
-        def evaluate(density: Array) -> tuple[Array, Array, Array]:
-            rows = density[order][:, order].astype(values.dtype)
-            energy, potential, electrons = energy_and_potential(functional, values, start, grid, rows)
+    def on_rows(evaluate: Semilocal, dtype: Any) -> Semilocal:
+        """``evaluate`` takes and gives matrices in the order of the rows of the table."""
+
+        def ordered(density: Array) -> tuple[Array, Array, Array]:
+            energy, potential, electrons = evaluate(density[order][:, order].astype(dtype))
             return energy, potential[inverse][:, inverse].astype(density.dtype), electrons
 
-        return evaluate
+        return ordered
 
-    asked = on(values, problem.grid, 0)
-    if problem.coarse is None:
+    def anew(density: Array) -> tuple[Array, Array, Array]:
+        return energy_and_potential_anew(functional, table, positions, problem.grid, density)
+
+    asked = on_rows(anew, problem.overlap.dtype)
+    coarse = problem.coarse
+    if coarse is None:
         return asked, asked
-    rounded = values[len(problem.grid.points) :].astype(jnp.asarray(problem.coarse.weights).dtype)
-    return asked, on(rounded, problem.coarse, 0)
+    dtype = jnp.asarray(coarse.weights).dtype
+    kept = values_on_grid(table, positions, coarse, functional.needs_gradient).astype(dtype)
+    return asked, on_rows(lambda density: energy_and_potential(functional, kept, coarse, density), dtype)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from qmgen.dft.batched.exchange_correlation import BLOCKS_AT_ONCE
-from qmgen.dft.exchange_correlation import BLOCK
+from qmgen.dft.batched.exchange_correlation import BLOCKS_AT_ONCE as GROUP_OF_MANY
+from qmgen.dft.exchange_correlation import BLOCK, BLOCKS_AT_ONCE
 from qmgen.dft.fock import panel_rows
 from qmgen.dft.prepare import Shape
 from qmgen.dft.scf import DIIS_SPACE
@@ -22,8 +22,9 @@ def bytes_by_part(shape: Shape, components: int, batch: int, how: str) -> dict[s
     - ``integrals``: map: (ij|kl) while they are made, and what is made of them: three (p, p). vmap: one for each
       conformer, whose rows are padded by up to a quarter, and three of one conformer.
     - ``supermatrix``: for each conformer the panels of its lower triangle; vmap: the whole.
-    - ``grid``: orbitals (and gradients: ``components`` values) at the points, with their copy in work. map: of both
-      grids. vmap: of the sketch in float32, and three times those of one group of blocks of the asked grid.
+    - ``grid``: orbitals (and gradients: ``components`` values) at the points of the sketch, in float32, and of a group
+      of blocks of the asked grid. map: the sketch in float64 before it is rounded, and a copy of the group. vmap: a
+      copy of the sketch, and two of the group.
     - ``history``: of DIIS: Fock matrices, errors and densities (n, n).
 
     Compiled programs, Python and its libraries come on top: some hundred megabytes, whatever the molecule.
@@ -34,7 +35,7 @@ def bytes_by_part(shape: Shape, components: int, batch: int, how: str) -> dict[s
     history = 3 * DIIS_SPACE * 8 * n * n
     block = BLOCK * components * n
     if how == "vmap":
-        values = 2 * 4 * shape.n_coarse * block + 3 * 8 * min(BLOCKS_AT_ONCE, shape.n_blocks) * block
+        values = 2 * 4 * shape.n_coarse * block + 3 * 8 * min(GROUP_OF_MANY, shape.n_blocks) * block
         return {
             "integrals": (5 * batch * matrix) // 4 + 3 * matrix,
             "supermatrix": batch * matrix,
@@ -45,7 +46,7 @@ def bytes_by_part(shape: Shape, components: int, batch: int, how: str) -> dict[s
     return {
         "integrals": 3 * matrix,
         "supermatrix": batch * panels,
-        "grid": 2 * 8 * (shape.n_blocks + shape.n_coarse) * block,
+        "grid": (12 * shape.n_coarse + 2 * 8 * min(BLOCKS_AT_ONCE, shape.n_blocks)) * block,
         "history": history,
     }
 

@@ -72,14 +72,15 @@ def test_memory_is_a_positive_number() -> None:
 
 
 def test_the_parts_of_the_memory_add_up() -> None:
-    """64 orbitals are 2080 pairs: 34.6 MB a matrix over pairs, of which 8 panels of 260 rows hold 9/16; 108 blocks of
-    1024 points, 4 values an orbital; 12 matrices of DIIS, thrice."""
+    """64 orbitals are 2080 pairs: 34.6 MB a matrix over pairs, of which 8 panels of 260 rows hold 9/16; 12 blocks of
+    the sketch in float32 and float64 and twice 4 of the grid, of 1024 points and 4 values an orbital; 12 matrices of
+    DIIS, thrice."""
     shape = Shape(n_orbitals=64, n_atoms=32, n_blocks=96, n_coarse=12)
     parts = memory.bytes_by_part(shape, components=4, batch=2, how="map")
     assert parts == {
         "integrals": 3 * 8 * 2080**2,
         "supermatrix": 2 * 8 * 2080**2 * 9 // 16,
-        "grid": 2 * 8 * 108 * 1024 * 4 * 64,
+        "grid": (12 * 12 + 2 * 8 * 4) * 1024 * 4 * 64,
         "history": 3 * 12 * 8 * 64**2,
     }
     assert memory.bytes_needed(shape, 4, 2, "map") == sum(parts.values())
