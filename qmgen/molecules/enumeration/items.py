@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -59,6 +59,15 @@ class Part:
 WHOLE: Final = Part()
 
 
+class Rings(NamedTuple):
+    """Vertices in rings of 3 and 4 as bits, where a rule asks; rings (r,) int64 as bits of their vertices, and how many
+    heteroatoms (r,) int64 each may have."""
+
+    small: int
+    counted: np.ndarray
+    limits: np.ndarray
+
+
 @dataclass(frozen=True)
 class Item:
     """One unit of the sequence: ``number`` is its 0-based place; ``extra`` the sum of (order - 1) over the bonds."""
@@ -67,6 +76,7 @@ class Item:
     graph: Graph
     extra: int
     limits: BondLimits
+    rings: Rings
     within: Subquery
     pruning: Pruning
 
@@ -120,7 +130,7 @@ def items(query: Query, removed: Removed | None = None) -> Iterator[Item]:
         if within.nodes < 1 or most_rings < 0:
             continue
         for graph in _graphs(query, within, most_rings, counters):
-            limits = _limits(query, graph)
+            limits, rings = _limits(query, graph), _rings(query.pruning, graph)
             if within.bonds is None:
                 slack = np.minimum(limits.max_order_sum, (within.palette.valence).max()) - graph.degree
                 by_vertices = int(np.maximum(slack, 0).sum()) // 2
@@ -129,7 +139,7 @@ def items(query: Query, removed: Removed | None = None) -> Iterator[Item]:
             else:
                 totals = range(within.bonds - len(graph.edges), within.bonds - len(graph.edges) + 1)
             for extra in totals:
-                yield Item(number, graph, extra, limits, within, query.pruning)
+                yield Item(number, graph, extra, limits, rings, within, query.pruning)
                 number += 1
 
 
@@ -168,6 +178,18 @@ def _limits(query: Query, graph: Graph) -> BondLimits:
     if (limits.max_order < 1).any():
         raise ValueError("bond_limits must leave each edge a bond of order 1")
     return limits
+
+
+def _rings(pruning: Pruning, graph: Graph) -> Rings:
+    """What the tables of a rule set ask about the rings of a graph."""
+    limits = pruning.max_heteroatoms_in_ring
+    small = 0
+    if pruning.classes is not None:
+        for ring in graph.cycles(4):
+            small |= sum(1 << v for v in ring)
+    counted = [ring for ring in graph.cycles(max(limits)) if len(ring) in limits] if limits else []
+    bits = np.array([sum(1 << v for v in ring) for ring in counted], np.int64)
+    return Rings(small, bits, np.array([limits[len(ring)] for ring in counted], np.int64))
 
 
 def multigraphs(item: Item, removed: Removed | None = None) -> np.ndarray:
@@ -223,7 +245,7 @@ def colourings(
         np.zeros((3, graph.nodes + 1), np.int64),
         np.zeros((graph.nodes + 1, len(group)), np.int8),
     )
-    fixed = (graph.adjacency, graph.edges, orders, group, domains, *_rings(item.pruning, graph))
+    fixed = (graph.adjacency, graph.edges, orders, group, domains, *item.rings)
     count = BATCH
     while count == BATCH:
         count = colour(*fixed, *vars(palette).values(), *state, table, aromatic, counts)
@@ -235,26 +257,13 @@ def colourings(
         removed.max_heteroatoms_in_ring += int(counts[2])
 
 
-def _rings(pruning: Pruning, graph: Graph) -> tuple[np.int64, np.ndarray, np.ndarray]:
-    """Bits of the vertices in rings of 3 and 4, and of the rings in which heteroatoms are counted; 0 if nobody asks."""
-    limits = pruning.max_heteroatoms_in_ring
-    small = 0
-    if pruning.classes is not None:
-        for ring in graph.cycles(4):
-            small |= sum(1 << v for v in ring)
-    counted = [ring for ring in graph.cycles(max(limits)) if len(ring) in limits] if limits else []
-    bits = np.array([sum(1 << v for v in ring) for ring in counted], np.int64)
-    return np.int64(small), bits, np.array([limits[len(ring)] for ring in counted], np.int64)
-
-
 def element_choices(item: Item, orders: np.ndarray) -> np.ndarray | None:
     """What each vertex may become (n, k) bool; None if there is a vertex that may become nothing.
 
     Raises ``ValueError`` where a rule set treats equivalent vertices differently.
     """
     graph, symbols = item.graph, item.within.symbols
-    sums = np.zeros(graph.nodes, np.int64)
-    np.add.at(sums, graph.edges.ravel(), np.repeat(orders, 2))
+    sums = graph.incidence @ orders
     domains: np.ndarray = item.within.palette.valence >= sums[:, None]
     if symbols[-1] == NITRO:
         domains[:, -1] = sums == 1  # on an atom, not alone

@@ -61,13 +61,9 @@ def first_form(graph: Graph, elements: np.ndarray, forms: list[np.ndarray], orde
 def allowed(item: Item, orders: np.ndarray, elements: np.ndarray) -> bool:
     """Whether bond orders (e,) and elements (n,) on the graph of an item pass all that the rule set prunes by."""
     graph, limits = item.graph, item.limits
-    sums = np.zeros(graph.nodes, np.int64)
-    multiple = np.zeros(graph.nodes, np.int64)
-    np.add.at(sums, graph.edges.ravel(), np.repeat(orders, 2))
-    np.add.at(multiple, graph.edges.ravel(), np.repeat(orders > 1, 2))
-    if (orders > limits.max_order).any() or (sums > limits.max_order_sum).any():
+    if (orders > limits.max_order).any() or (graph.incidence @ orders > limits.max_order_sum).any():
         return False
-    if not item.pruning.cumulated and (multiple > 1).any():
+    if not item.pruning.cumulated and (graph.incidence @ (orders > 1) > 1).any():
         return False
     choices = element_choices(item, orders)
     if choices is None or not choices[np.arange(graph.nodes), elements].all():

@@ -48,6 +48,14 @@ class Graph:
         return np.bincount(self.edges.ravel(), minlength=self.nodes).astype(np.int64)
 
     @cached_property
+    def incidence(self) -> np.ndarray:
+        """(n, e) int64: 1 where an edge ends at a vertex. Times bond orders it gives their sums at each vertex."""
+        table = np.zeros((self.nodes, len(self.edges)), np.int64)
+        for end in (0, 1):
+            table[self.edges[:, end], np.arange(len(self.edges))] = 1
+        return table
+
+    @cached_property
     def neighbours(self) -> list[list[int]]:
         """The neighbours of each vertex, in ascending order."""
         return [[u for u in range(self.nodes) if bits >> u & 1] for bits in map(int, self.adjacency)]
