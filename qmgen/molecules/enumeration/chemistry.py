@@ -1,0 +1,149 @@
+"""From arrays to RDKit's molecules and canonical SMILES, one Kekulé form of each molecule.
+
+A molecule with aromatic bonds is enumerated once for each of its Kekulé forms that are different multigraphs. The one
+that stands for it is the form that its canonical SMILES has when it is read again and kekulized; or, if a rule set
+forbids that form, the first of those it allows. That is decided by looking at the molecule alone: nothing is
+remembered, and parts agree without talking.
+
+RDKit is imported when a function is called, not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from qmgen.molecules.entries import quiet_chem
+from qmgen.molecules.enumeration.items import Batch
+from qmgen.molecules.enumeration.kekule import allowed, first_form, kekule_forms, same_form
+from qmgen.molecules.enumeration.structure import Graph
+from qmgen.molecules.enumeration.valences import NITRO
+
+_NUMBERS = {"C": 6, "N": 7, "O": 8, "F": 9, NITRO: 7}
+
+
+def template(batch: Batch) -> Any:
+    """The multigraph of a batch as an RDKit ``RWMol`` of carbons, its rings found: atoms and bonds as in ``Graph``."""
+    from rdkit import Chem
+
+    kinds = [Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE]
+    mol = Chem.RWMol()
+    for _ in range(batch.graph.nodes):
+        mol.AddAtom(Chem.Atom(6))
+    for (u, v), order in zip(batch.graph.edges.tolist(), batch.orders.tolist()):
+        mol.AddBond(u, v, kinds[order - 1])
+    mol.UpdatePropertyCache(False)
+    Chem.GetSymmSSSR(mol)
+    return mol
+
+
+def molecules(batch: Batch) -> Iterator[Any]:
+    """RDKit's molecule of each row of a batch: aromatic where RDKit says so, rings and hydrogens known.
+
+    Hybridization and conjugation are set only where aromatic bonds are possible. The two oxygens of a nitro group come
+    after the other atoms.
+    """
+    from rdkit import Chem
+
+    base = template(batch)
+    numbers = [_NUMBERS[symbol] for symbol in batch.symbols]
+    nitro = batch.symbols.index(NITRO) if NITRO in batch.symbols else -1
+    for row, aromatic in zip(batch.elements.tolist(), batch.aromatic.tolist()):
+        mol = Chem.RWMol(base)
+        for v, code in enumerate(row):
+            if numbers[code] != 6:
+                mol.GetAtomWithIdx(v).SetAtomicNum(numbers[code])
+        if nitro in row:
+            _draw_nitro(Chem, mol, [v for v, code in enumerate(row) if code == nitro])
+        if aromatic:
+            Chem.SanitizeMol(mol)
+        else:
+            mol.UpdatePropertyCache(False)
+        yield mol
+
+
+def _draw_nitro(chem: Any, mol: Any, places: list[int]) -> None:
+    """Turns nitrogens into [N+](=O)[O-]."""
+    for v in places:
+        mol.GetAtomWithIdx(v).SetFormalCharge(1)
+        mol.AddBond(v, mol.AddAtom(chem.Atom(8)), chem.BondType.DOUBLE)
+        single = mol.AddAtom(chem.Atom(8))
+        mol.GetAtomWithIdx(single).SetFormalCharge(-1)
+        mol.AddBond(v, single, chem.BondType.SINGLE)
+    chem.GetSymmSSSR(mol)
+
+
+def is_aromatic(mol: Any) -> bool:
+    """Whether a molecule has aromatic bonds."""
+    return any(bond.GetIsAromatic() for bond in mol.GetBonds())
+
+
+def own_form(batch: Batch, row: int, mol: Any, smiles: str) -> bool:
+    """Whether this Kekulé form is the one that stands for its molecule.
+
+    ``mol`` is the molecule of the row, as ``molecules`` makes it, and ``smiles`` was just written from it.
+    """
+    if not batch.aromatic[row] or not is_aromatic(mol):
+        return True
+    item, elements, orders = batch.item, batch.elements[row], batch.orders
+    named = named_form(batch.graph, orders, mol, smiles)
+    if same_form(batch.graph, elements, named, orders):
+        return True
+    if allowed(item, named, elements):
+        return False
+    loose = [k for k, (u, v) in enumerate(batch.graph.edges.tolist()) if mol.GetBondBetweenAtoms(u, v).GetIsAromatic()]
+    forms = kekule_forms(batch.graph, orders, loose)
+    return first_form(batch.graph, elements, [form for form in forms if allowed(item, form, elements)], orders)
+
+
+def named_form(graph: Graph, orders: np.ndarray, mol: Any, smiles: str) -> np.ndarray:
+    """Bond orders (e,) of the form that ``smiles``, just written from ``mol``, has when it is read and kekulized.
+
+    Where RDKit cannot read what it wrote, the form at hand has no better rival: its own orders.
+    """
+    with quiet_chem() as chem:
+        other = chem.MolFromSmiles(smiles)
+        if other is None:
+            return orders
+        chem.Kekulize(other, clearAromaticFlags=True)
+    place = mol.GetPropsAsDict(True, True)["_smilesAtomOutputOrder"]  # atom k of the SMILES is our atom place[k]
+    named = orders.copy()
+    for bond in other.GetBonds():
+        edge = graph.edge_number.get((place[bond.GetBeginAtomIdx()], place[bond.GetEndAtomIdx()]))
+        if edge is not None:  # a bond inside a nitro group is none of the graph
+            named[edge] = int(bond.GetBondTypeAsDouble())
+    return named
+
+
+def emit_rows(batch: Batch, keep: Callable[[Any], bool] | None = None) -> Iterator[tuple[int, str]]:
+    """Row and canonical SMILES of the molecules of a batch, of each only from the form that stands for it.
+
+    ``keep(mol)`` is asked first: it sees the aromatic molecule, so that it says the same of every form.
+    """
+    from rdkit import Chem
+
+    for row, mol in enumerate(molecules(batch)):
+        if keep is None or keep(mol):
+            smiles = Chem.MolToSmiles(mol)
+            if own_form(batch, row, mol, smiles):
+                yield row, smiles
+
+
+def emit(batch: Batch, keep: Callable[[Any], bool] | None = None) -> Iterator[str]:
+    """The canonical SMILES of ``emit_rows``."""
+    return (smiles for _, smiles in emit_rows(batch, keep))
+
+
+def stands_for_molecule(batch: Batch) -> np.ndarray:
+    """Which rows (k,) bool stand for a molecule: all where no bond can be aromatic, without asking RDKit."""
+    from rdkit import Chem
+
+    own = ~batch.aromatic
+    unsure = np.flatnonzero(batch.aromatic)
+    if len(unsure):
+        part = batch.rows(unsure)
+        for row, mol in enumerate(molecules(part)):
+            own[unsure[row]] = not is_aromatic(mol) or own_form(part, row, mol, Chem.MolToSmiles(mol))
+    return own

@@ -1,0 +1,279 @@
+"""Elements on the vertices of a multigraph: every assignment, one of each orbit of its automorphism group.
+
+Vertex by vertex, in the order of ``Graph``; the rule of ``bonds`` decides which assignment stands for its orbit. What
+the valences, the formula and the rule set forbid is left as soon as it can be seen. The search stops when its table of
+results is full and goes on from there at the next call: memory does not depend on how many there are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from qmgen.molecules.enumeration.bonds import smaller_image
+from qmgen.molecules.enumeration.jit import jit
+from qmgen.molecules.enumeration.labelling import popcount
+
+
+@dataclass(frozen=True)
+class Palette:
+    """The elements of an enumeration and what is asked of them, for ``colour``.
+
+    ``valence`` (k,) int64, ``lone_pair`` and ``heteroatom`` (k,) bool; ``counts`` (2, k) and ``hydrogens`` (2,) int64:
+    the smallest and largest numbers asked for; ``classes`` (k, 3, 5, 2, 2) uint8, ``pairs`` (c, c, 3) and
+    ``environments`` (c, E) bool as in ``Pruning``; ``binomials`` (codes + 4, 5) int64; ``uses`` (3,) bool: whether
+    counts, pairs and environments restrict anything.
+    """
+
+    valence: np.ndarray
+    lone_pair: np.ndarray
+    heteroatom: np.ndarray
+    counts: np.ndarray
+    hydrogens: np.ndarray
+    classes: np.ndarray
+    pairs: np.ndarray
+    environments: np.ndarray
+    binomials: np.ndarray
+    uses: np.ndarray
+
+
+@jit
+def _two_core(mask: int, adjacency: np.ndarray) -> int:
+    """The vertices of ``mask`` on or between cycles inside ``mask``."""
+    while True:
+        kept = mask
+        for v in range(adjacency.shape[0]):
+            if (mask >> v) & 1 and popcount(adjacency[v] & mask) < 2:
+                kept &= ~(1 << v)
+        if kept == mask:
+            return mask
+        mask = kept
+
+
+@jit
+def _class_of(
+    v: int,
+    x: np.ndarray,
+    hybridization: np.ndarray,
+    spare: np.ndarray,
+    core: int,
+    small: int,
+    classes: np.ndarray,
+    valence: np.ndarray,
+) -> int:
+    """The class of a coloured vertex; ``spare`` is minus the sum of its bond orders."""
+    e = x[v]
+    return int(classes[e, hybridization[v], valence[e] + spare[v], (core >> v) & 1, (small >> v) & 1])
+
+
+@jit
+def _environment(
+    v: int,
+    x: np.ndarray,
+    adjacent: np.ndarray,
+    bonds: np.ndarray,
+    degree: np.ndarray,
+    hybridization: np.ndarray,
+    spare: np.ndarray,
+    core: int,
+    small: int,
+    classes: np.ndarray,
+    valence: np.ndarray,
+    binomials: np.ndarray,
+) -> int:
+    """The place of the surroundings of ``v`` in the table of environments (``pruning.environment_number``)."""
+    a = b = c = d = 0  # four codes, largest first
+    for k in range(degree[v]):
+        kind = _class_of(adjacent[v, k], x, hybridization, spare, core, small, classes, valence)
+        code = kind * 3 + bonds[v, k]
+        if code > a:
+            a, b, c, d = code, a, b, c
+        elif code > b:
+            b, c, d = code, b, c
+        elif code > c:
+            c, d = code, c
+        else:
+            d = code
+    return binomials[a + 3, 4] + binomials[b + 2, 3] + binomials[c + 1, 2] + binomials[d, 1]
+
+
+@jit
+def colour(
+    adjacency: np.ndarray,
+    edges: np.ndarray,
+    orders: np.ndarray,
+    group: np.ndarray,
+    domains: np.ndarray,
+    small: int,
+    rings: np.ndarray,
+    ring_limits: np.ndarray,
+    valence: np.ndarray,
+    lone_pair: np.ndarray,
+    heteroatom: np.ndarray,
+    counts: np.ndarray,
+    hydrogens: np.ndarray,
+    classes: np.ndarray,
+    pairs: np.ndarray,
+    environments: np.ndarray,
+    binomials: np.ndarray,
+    uses: np.ndarray,
+    cursor: np.ndarray,
+    x: np.ndarray,
+    used: np.ndarray,
+    tracks: np.ndarray,
+    equal: np.ndarray,
+    elements: np.ndarray,
+    aromatic: np.ndarray,
+    removed: np.ndarray,
+) -> int:
+    """Fills ``elements`` (capacity, n) uint8 with the next colourings and returns their number; less than the capacity
+    means that there are no more. ``aromatic`` (capacity,) bool: whether aromatic bonds are possible.
+
+    ``domains`` (n, k) bool: what each vertex may become. ``small`` has the bits of the vertices in rings of 3 and 4;
+    ``rings`` (r,) int64 the bits of rings with at most ``ring_limits`` heteroatoms. From ``valence`` to ``uses``: the
+    ``Palette``. The state between calls: ``cursor`` (1,), ``x`` (n,), ``used`` (k,), ``tracks`` (3, n + 1) int64 and
+    ``equal`` (n + 1, g) int8, at first 0, but ``x`` -1. ``removed`` (3,) counts branches cut by pairs, by environments
+    and by rings.
+    """
+    n = adjacency.shape[0]
+    kinds = valence.shape[0]
+    adjacent = np.empty((n, 4), np.int64)
+    bonds = np.empty((n, 4), np.int64)
+    degree = np.zeros(n, np.int64)
+    spare = np.zeros(n, np.int64)
+    multiple = np.zeros(n, np.int64)
+    hybridization = np.zeros(n, np.int64)
+    for k in range(edges.shape[0]):
+        u = int(edges[k, 0])
+        v = int(edges[k, 1])
+        order = int(orders[k])
+        for here, there in ((u, v), (v, u)):
+            adjacent[here, degree[here]] = there
+            bonds[here, degree[here]] = order
+            degree[here] += 1
+            spare[here] -= order
+            hybridization[here] += order - 1
+            if order > 1:
+                multiple[here] += 1
+    # what the vertices after each one can add: hydrogens at least and at most, and vertices with a sum of at least s
+    fewest = np.zeros(n + 1, np.int64)
+    most = np.zeros(n + 1, np.int64)
+    tall = np.zeros((n + 1, 5), np.int64)
+    last = np.empty(n, np.int64)
+    core = 0
+    for v in range(n - 1, -1, -1):
+        low = 99
+        high = -1
+        possible = multiple[v] == 1
+        for e in range(kinds):
+            if domains[v, e]:
+                low = min(low, valence[e])
+                high = max(high, valence[e])
+                if multiple[v] == 0 and lone_pair[e]:
+                    possible = True
+        if high < 0:
+            return 0
+        if possible:
+            core |= 1 << v
+        fewest[v] = fewest[v + 1] + low + spare[v]
+        most[v] = most[v + 1] + high + spare[v]
+        for s in range(1, 5):
+            tall[v, s] = tall[v + 1, s] + (1 if -spare[v] >= s else 0)
+        last[v] = v
+        for k in range(degree[v]):
+            last[v] = max(last[v], adjacent[v, k])
+    core = _two_core(core, adjacency)
+    tracks[1, 0] = core
+    found = 0
+    d = cursor[0]
+    while d >= 0:
+        if x[d] >= 0:
+            used[x[d]] -= 1
+        x[d] += 1
+        e = x[d]
+        if e == kinds:
+            x[d] = -1
+            d -= 1
+            continue
+        used[e] += 1
+        if not domains[d, e] or used[e] > counts[1, e]:
+            continue
+        free = tracks[0, d] + valence[e] + spare[d]
+        if free + fewest[d + 1] > hydrogens[1] or free + most[d + 1] < hydrogens[0]:
+            continue
+        if uses[0]:
+            fits = True
+            needed = 0
+            for k in range(kinds):
+                needed += max(0, counts[0, k] - used[k])
+            if needed > n - 1 - d:
+                continue
+            for s in range(1, 5):
+                able = 0
+                for k in range(kinds):
+                    if valence[k] >= s:
+                        able += counts[1, k] - used[k]
+                if able < tall[d + 1, s]:
+                    fits = False
+            if not fits:
+                continue
+        if smaller_image(x, group, equal[d], equal[d + 1], d + 1):
+            continue
+        here = 1 << d
+        hetero = tracks[2, d] | (here if heteroatom[e] else 0)
+        if heteroatom[e] and rings.shape[0]:
+            fits = True
+            for k in range(rings.shape[0]):
+                if rings[k] & here and popcount(rings[k] & hetero) > ring_limits[k]:
+                    fits = False
+                    break
+            if not fits:
+                removed[2] += 1
+                continue
+        alive = tracks[1, d]
+        if alive & here and multiple[d] == 0 and not lone_pair[e]:
+            alive = _two_core(alive & ~here, adjacency)
+        # at the last vertex everything is judged again: rings that once might have been aromatic may not be any more
+        again = d == n - 1 and alive != core
+        if uses[1]:
+            fits = True
+            for v in range(0 if again else d, d + 1):
+                mine = _class_of(v, x, hybridization, spare, alive, small, classes, valence)
+                for k in range(degree[v]):
+                    u = adjacent[v, k]
+                    if u < v:
+                        other = _class_of(u, x, hybridization, spare, alive, small, classes, valence)
+                        fits = fits and pairs[mine, other, bonds[v, k] - 1]
+            if not fits:
+                removed[0] += 1
+                continue
+        if uses[2]:
+            fits = True
+            for v in range(d + 1):
+                if last[v] == d or again:
+                    mine = _class_of(v, x, hybridization, spare, alive, small, classes, valence)
+                    around = _environment(
+                        v, x, adjacent, bonds, degree, hybridization, spare, alive, small, classes, valence, binomials
+                    )
+                    if environments[mine, around]:
+                        fits = False
+                        break
+            if not fits:
+                removed[1] += 1
+                continue
+        if d + 1 < n:
+            tracks[0, d + 1] = free
+            tracks[1, d + 1] = alive
+            tracks[2, d + 1] = hetero
+            d += 1
+            continue
+        for v in range(n):
+            elements[found, v] = x[v]
+        aromatic[found] = alive != 0
+        found += 1
+        if found == elements.shape[0]:
+            cursor[0] = d
+            return found
+    cursor[0] = -1
+    return found

@@ -1,0 +1,284 @@
+"""The enumeration as a sequence: items, in each item multigraphs, of each multigraph batches of colourings.
+
+    query = Query(9, pruning=Pruning(small_rings_apart=True))
+    for batch in batches(query, Part.parse("3/64")):
+        ...
+
+The order is fixed by the query alone. An item is one graph with one total of extra bonds. A part takes every N-th
+multigraph of each item, from a place that a hash of the item gives: so parts are disjoint and complete, know nothing of
+each other, and are even in size, since neighbouring multigraphs of one graph have about as many colourings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from qmgen.errors import UsageError
+from qmgen.molecules.enumeration.bonds import assign_orders
+from qmgen.molecules.enumeration.colours import colour
+from qmgen.molecules.enumeration.graphs import graphs
+from qmgen.molecules.enumeration.pruning import BondLimits, Pruning, Removed
+from qmgen.molecules.enumeration.query import Query, Subquery, subquery
+from qmgen.molecules.enumeration.structure import Graph, prepare, stabilizer
+from qmgen.molecules.enumeration.valences import HIGHEST_VALENCE, NITRO
+
+#: colourings in a batch at most
+BATCH: Final = 1 << 13
+
+
+@dataclass(frozen=True)
+class Part:
+    """The shares ``numbers`` (1…``of``) of a whole that is dealt out to ``of`` parts."""
+
+    numbers: tuple[int, ...] = (1,)
+    of: int = 1
+
+    def __post_init__(self) -> None:
+        if self.of < 1 or not self.numbers or not all(1 <= number <= self.of for number in self.numbers):
+            given = ",".join(map(str, self.numbers))
+            raise UsageError(f"no part {given}/{self.of}: give K/N with K from 1 to N, such as 3/64")
+
+    @staticmethod
+    def parse(text: str) -> Part:
+        """The part written as ``K/N``. Raises ``UsageError`` for anything else."""
+        number, slash, of = text.partition("/")
+        if not (slash and number.isascii() and of.isascii() and number.isdigit() and of.isdigit()):
+            raise UsageError(f"{text!r} is no part: give K/N with K from 1 to N, such as 3/64")
+        return Part((int(number),), int(of))
+
+    def members(self, offset: int, count: int) -> np.ndarray:
+        """Which of ``count`` things in a row belong to the part, as indices in ascending order."""
+        dealt = (np.arange(count) + offset % self.of) % self.of
+        return np.flatnonzero(np.isin(dealt, np.array(self.numbers) - 1))
+
+
+WHOLE: Final = Part()
+
+
+class Rings(NamedTuple):
+    """Vertices in rings of 3 and 4 as bits, where a rule asks; rings (r,) int64 as bits of their vertices, and how many
+    heteroatoms (r,) int64 each may have."""
+
+    small: int
+    counted: np.ndarray
+    limits: np.ndarray
+
+
+@dataclass(frozen=True)
+class Item:
+    """One unit of the sequence: ``number`` is its 0-based place; ``extra`` the sum of (order - 1) over the bonds."""
+
+    number: int
+    graph: Graph
+    extra: int
+    limits: BondLimits
+    rings: Rings
+    within: Subquery
+    pruning: Pruning
+
+    @property
+    def offset(self) -> int:
+        """Where the dealing out of the item's multigraphs begins: a 64-bit hash (splitmix64) of what the item is."""
+        state = 0
+        for part in (self.within.nodes, self.within.nitro, self.graph.number, self.extra):
+            state = (state + part + 0x9E3779B97F4A7C15) & _WORD
+            state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
+            state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _WORD
+            state ^= state >> 31
+        return state
+
+
+_WORD: Final = (1 << 64) - 1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Colourings of one multigraph: ``orders`` (e,) uint8 on the edges of ``graph``, ``elements`` (k, n) uint8 as codes
+    into ``symbols``, ``aromatic`` (k,) bool: False where no bond can be aromatic."""
+
+    item: Item
+    graph: Graph
+    symbols: tuple[str, ...]
+    orders: np.ndarray
+    elements: np.ndarray
+    aromatic: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.elements)
+
+    def rows(self, chosen: np.ndarray) -> Batch:
+        """The batch with only some colourings."""
+        return replace(self, elements=self.elements[chosen], aromatic=self.aromatic[chosen])
+
+    def hydrogens(self) -> np.ndarray:
+        """Hydrogens of each molecule (k,) int64."""
+        bonds = self.item.within.palette.valence[self.elements].sum(axis=1)
+        return bonds - 2 * int(self.orders.sum(dtype=np.int64))
+
+
+def items(query: Query, removed: Removed | None = None) -> Iterator[Item]:
+    """The items of a query in order. Graphs that cannot carry the elements asked for make none."""
+    counters = Removed() if removed is None else removed
+    number = 0
+    for nitro in query.nitro_numbers():
+        within = subquery(query, nitro)
+        most_rings = within.most_rings if query.max_rings is None else min(query.max_rings, within.most_rings)
+        if within.nodes < 1 or most_rings < 0:
+            continue
+        for graph in _graphs(query, within, most_rings, counters):
+            limits, rings = _limits(query, graph), _rings(query.pruning, graph)
+            if within.bonds is None:
+                slack = np.minimum(limits.max_order_sum, (within.palette.valence).max()) - graph.degree
+                by_vertices = int(np.maximum(slack, 0).sum()) // 2
+                by_edges = int((limits.max_order - 1).sum())
+                totals = range(min(by_vertices, by_edges, within.most_bonds - len(graph.edges)) + 1)
+            else:
+                totals = range(within.bonds - len(graph.edges), within.bonds - len(graph.edges) + 1)
+            for extra in totals:
+                yield Item(number, graph, extra, limits, rings, within, query.pruning)
+                number += 1
+
+
+def _graphs(query: Query, within: Subquery, most_rings: int, removed: Removed) -> Iterator[Graph]:
+    """The graphs that may carry the elements: no more vertices of high degree than atoms of high valence."""
+    pruning = query.pruning
+    number = 0
+    for chunk in graphs(within.nodes, max_rings=most_rings, small_rings_apart=pruning.small_rings_apart):
+        degree = np.bitwise_count(chunk)
+        tall = np.stack([(degree >= s).sum(axis=1) for s in range(5)], axis=1)
+        for k in np.flatnonzero((tall <= within.room).all(axis=1)).tolist():
+            graph = prepare(number + k, chunk[k])
+            if pruning.keep_graph is not None and not pruning.keep_graph(graph):
+                removed.keep_graph += 1
+                continue
+            yield graph
+        number += len(chunk)
+
+
+def _limits(query: Query, graph: Graph) -> BondLimits:
+    """The bounds on bonds of a graph: the query's, and the rule set's.
+
+    Raises ``ValueError`` where a rule set treats equivalent atoms or bonds differently.
+    """
+    max_order = np.full(len(graph.edges), query.max_bond_order, np.int64)
+    max_sum = np.full(graph.nodes, HIGHEST_VALENCE, np.int64)
+    given = None if query.pruning.bond_limits is None else query.pruning.bond_limits(graph)
+    if given is None:
+        return BondLimits(max_order, max_sum)
+    limits = BondLimits(np.minimum(max_order, given.max_order), np.minimum(max_sum, given.max_order_sum))
+    if not (
+        (limits.max_order[graph.edge_group] == limits.max_order).all()
+        and (limits.max_order_sum[graph.group] == limits.max_order_sum).all()
+    ):
+        raise ValueError("bond_limits must be the same for equivalent edges and vertices")
+    if (limits.max_order < 1).any():
+        raise ValueError("bond_limits must leave each edge a bond of order 1")
+    return limits
+
+
+def _rings(pruning: Pruning, graph: Graph) -> Rings:
+    """What the tables of a rule set ask about the rings of a graph."""
+    limits = pruning.max_heteroatoms_in_ring
+    small = 0
+    if pruning.classes is not None:
+        for ring in graph.cycles(4):
+            small |= sum(1 << v for v in ring)
+    counted = [ring for ring in graph.cycles(max(limits)) if len(ring) in limits] if limits else []
+    bits = np.array([sum(1 << v for v in ring) for ring in counted], np.int64)
+    return Rings(small, bits, np.array([limits[len(ring)] for ring in counted], np.int64))
+
+
+def multigraphs(item: Item, removed: Removed | None = None) -> np.ndarray:
+    """The bond orders (k, e) uint8 of an item, in order."""
+    counts = np.zeros(2, np.int64)
+    found: np.ndarray = assign_orders(
+        item.graph.edges,
+        item.graph.edge_group,
+        item.graph.degree,
+        item.extra,
+        item.limits.max_order,
+        item.limits.max_order_sum,
+        item.within.room,
+        item.pruning.cumulated,
+        counts,
+    )
+    if removed is not None:
+        removed.bond_limits += int(counts[0])
+        removed.cumulated += int(counts[1])
+    return found
+
+
+def molecules_of(item: Item, part: Part = WHOLE, removed: Removed | None = None) -> Iterator[Batch]:
+    """The batches of an item that belong to a part, in order."""
+    found = multigraphs(item, removed)
+    for k in part.members(item.offset, len(found)).tolist():
+        orders = found[k]
+        domains = element_choices(item, orders)
+        if domains is None:
+            if removed is not None:
+                removed.sites += 1
+            continue
+        group, _ = stabilizer(item.graph.group, item.graph.edge_group, orders)
+        for elements, aromatic in colourings(item, orders, group, domains, removed):
+            yield Batch(item, item.graph, item.within.symbols, orders, elements, aromatic)
+
+
+def colourings(
+    item: Item, orders: np.ndarray, group: np.ndarray, domains: np.ndarray, removed: Removed | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Elements (k, n) uint8 and the ``aromatic`` flags (k,) of one multigraph, batch by batch.
+
+    ``group`` (g, n) int8 is that of the multigraph, ``domains`` (n, kinds) bool what each vertex may become.
+    """
+    graph, palette = item.graph, item.within.palette
+    table = np.empty((BATCH, graph.nodes), np.uint8)
+    aromatic = np.empty(BATCH, np.bool_)
+    counts = np.zeros(3, np.int64)
+    state = (
+        np.zeros(1, np.int64),
+        np.full(graph.nodes, -1, np.int64),
+        np.zeros(len(palette.valence), np.int64),
+        np.zeros((3, graph.nodes + 1), np.int64),
+        np.zeros((graph.nodes + 1, len(group)), np.int8),
+    )
+    fixed = (graph.adjacency, graph.edges, orders, group, domains, *item.rings)
+    count = BATCH
+    while count == BATCH:
+        count = colour(*fixed, *vars(palette).values(), *state, table, aromatic, counts)
+        if count:
+            yield table[:count].copy(), aromatic[:count].copy()
+    if removed is not None:
+        removed.pairs += int(counts[0])
+        removed.environments += int(counts[1])
+        removed.max_heteroatoms_in_ring += int(counts[2])
+
+
+def element_choices(item: Item, orders: np.ndarray) -> np.ndarray | None:
+    """What each vertex may become (n, k) bool; None if there is a vertex that may become nothing.
+
+    Raises ``ValueError`` where a rule set treats equivalent vertices differently.
+    """
+    graph, symbols = item.graph, item.within.symbols
+    sums = graph.incidence @ orders
+    domains: np.ndarray = item.within.palette.valence >= sums[:, None]
+    if symbols[-1] == NITRO:
+        domains[:, -1] = sums == 1  # on an atom, not alone
+    if item.pruning.sites is not None:
+        allowed = item.pruning.sites(graph, orders, symbols)
+        if allowed is not None:
+            domains &= allowed
+            group, _ = stabilizer(graph.group, graph.edge_group, orders)
+            if not (domains[group] == domains).all():
+                raise ValueError("sites must be the same for equivalent vertices")
+    return domains if domains.any(axis=1).all() else None
+
+
+def batches(query: Query, part: Part = WHOLE, removed: Removed | None = None, first_item: int = 0) -> Iterator[Batch]:
+    """All batches of a part of a query, in order, from an item on: the way to go on after a stop."""
+    for item in items(query, removed):
+        if item.number >= first_item:
+            yield from molecules_of(item, part, removed)

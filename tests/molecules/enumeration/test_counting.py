@@ -1,0 +1,49 @@
+"""Counts by formula."""
+
+from __future__ import annotations
+
+from qmgen.molecules.enumeration.chemistry import emit
+from qmgen.molecules.enumeration.counting import count, formula_text
+from qmgen.molecules.enumeration.items import Part, batches
+from qmgen.molecules.enumeration.pruning import Pruning
+from qmgen.molecules.enumeration.query import Query
+
+
+def test_both_columns():
+    """C6H6: 217 multigraphs (issue 4). C6H4F2 has two Kekulé forms of o-difluorobenzene."""
+    assert count(Query.of_formula("C6H6"))["C6H6"][0] == 217
+    ((multigraphs, molecules),) = count(Query.of_formula("C5H5N")).values()
+    assert multigraphs > molecules
+    assert molecules == len([smiles for batch in batches(Query.of_formula("C5H5N")) for smiles in emit(batch)])
+
+
+def test_the_sum_over_parts_is_the_whole():
+    whole, summed = count(Query(5)), {}
+    for k in range(1, 5):
+        for formula, (multigraphs, molecules) in count(Query(5), Part((k,), 4)).items():
+            before = summed.get(formula, (0, 0))
+            summed[formula] = (before[0] + multigraphs, before[1] + molecules)
+    assert summed == whole
+
+
+def test_each_formula_alone_counts_the_same():
+    for formula, numbers in count(Query(4)).items():
+        assert count(Query.of_formula(formula)) == {formula: numbers}
+
+
+def test_with_a_filter():
+    kept = count(Query.of_formula("C6H6"), keep=lambda mol: mol.GetRingInfo().NumRings() == 0)
+    without = count(Query.of_formula("C6H6", max_rings=0))
+    assert kept["C6H6"] == (217, without["C6H6"][1])
+
+
+def test_nitro_groups_count_their_atoms():
+    found = count(Query(4, pruning=Pruning(nitro=1)))
+    plain = count(Query(4))
+    assert found["CH3NO2"][0] == plain["CH3NO2"][0] + 1
+
+
+def test_formulas_are_in_order():
+    assert formula_text({"O": 1, "N": 2, "C": 3, "F": 0}, 4) == "C3H4N2O"
+    assert formula_text({"O": 1, "F": 1}, 1) == "FHO"
+    assert formula_text({"C": 2}, 0) == "C2"
