@@ -1,0 +1,154 @@
+"""A rule set: the rules in order, and the first of them that a molecule breaks.
+
+    rules = load_rules("gdb11")
+    rules.first_violation(Chem.MolFromSmiles("OCO"))      # "hemiacetal"
+    rules.first_violation(Chem.MolFromSmiles("COCOC"))    # None
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from qmgen.errors import UsageError
+from qmgen.molecules.entries import quiet_chem
+from qmgen.molecules.rules.aromatic import aromatic_form
+from qmgen.molecules.rules.rule import Rule, Stage
+from qmgen.molecules.rules.table import RuleEntry, RuleTable, read_table
+from qmgen.molecules.rules.topology import TESTS
+
+#: the sets that ship: files of ``data/``
+SHIPPED: Final = ("none", "gdb11")
+#: the only charges under a set with nitro groups: [O-][N+](=O) on an aromatic carbon
+_CHARGE_BUT_NITRO: Final = ("[!+0;!$([N+](=O)[O-]);!$([O-][N+]=O)]", "[$([N+](=O)[O-]);!$([N+]c)]")
+
+
+class RuleSet:
+    """``rules`` in the order in which they are asked. ``prunes_as`` names the shipped set whose pruning is sound here.
+
+    ``tautomers`` is "merge" or "keep"; ``nitro`` says whether the set holds nitro groups on aromatic carbon.
+    """
+
+    def __init__(self, table: RuleTable, rules: list[Rule], prunes_as: str) -> None:
+        self.name = table.name
+        self.description = table.description
+        self.elements = table.elements
+        self.nitro = table.nitro
+        self.tautomers = table.tautomers
+        self.prunes_as = prunes_as
+        self.rules = rules
+
+    def first_violation(self, mol: Any) -> str | None:
+        """The name of the first rule that removes this sanitized RDKit molecule, which its counter counts, or None."""
+        form = aromatic_form(mol)
+        for rule in self.rules:
+            if rule.test(form):
+                rule.removed += 1
+                return rule.name
+        return None
+
+    def accepts(self, mol: Any) -> bool:
+        """Whether no rule removes this molecule; counts nothing."""
+        form = aromatic_form(mol)
+        return not any(rule.test(form) for rule in self.rules)
+
+    def breaks_valence(self, mol: Any) -> bool:
+        """Whether a rule of the valence stage removes this molecule, so that no tautomer can be better."""
+        return any(rule.test(mol) for rule in self.rules if rule.stage == Stage.VALENCE)
+
+    def violations(self, mol: Any) -> list[str]:
+        """The names of all rules that remove this molecule; counts nothing."""
+        form = aromatic_form(mol)
+        return [rule.name for rule in self.rules if rule.test(form)]
+
+    def __iter__(self) -> Iterator[Rule]:
+        return iter(self.rules)
+
+    def __len__(self) -> int:
+        return len(self.rules)
+
+
+def load_rules(name_or_path: str | Path) -> RuleSet:
+    """The shipped set of that name, or the one that a TOML file describes (see ``table``).
+
+    Raises ``UsageError`` with one line for anything wrong in the file.
+    """
+    text = str(name_or_path)
+    if text in SHIPPED:
+        path = Path(__file__).parent / "data" / f"{text}.toml"
+    else:
+        path = Path(text)
+        if path.suffix != ".toml":
+            raise UsageError(f"no rule set {text!r}; give one of {' '.join(SHIPPED)} or a .toml file")
+    table = read_table(path)
+    if not table.base:
+        return RuleSet(table, _valence_rules(table) + [_rule(path, e) for e in table.rules], _prunes_as(table, "none"))
+    if table.base not in SHIPPED:
+        raise UsageError(f"{path}: no base {table.base!r}; give one of {' '.join(SHIPPED)}")
+    base = read_table(Path(__file__).parent / "data" / f"{table.base}.toml")
+    entries = [*base.rules, *table.rules]
+    names = [entry.name for entry in entries]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"{path}: the base {table.base} has a rule {twice!r} already; give another name")
+    return RuleSet(table, _valence_rules(table) + [_rule(path, e) for e in entries], _prunes_as(base, table.base))
+
+
+def _prunes_as(table: RuleTable, otherwise: str) -> str:
+    return table.name if table.name in SHIPPED else otherwise
+
+
+def _rule(path: Path, entry: RuleEntry) -> Rule:
+    if entry.test:
+        if entry.test not in TESTS:
+            raise UsageError(f"{path}: rule {entry.name!r}: no test {entry.test!r}; tests are {' '.join(TESTS)}")
+        return Rule(entry.name, entry.stage, entry.why, entry.source, TESTS[entry.test])
+    test = _any_match(path, entry.name, entry.smarts)
+    if entry.also:
+        test = _both(test, _any_match(path, entry.name, entry.also))
+    return Rule(entry.name, entry.stage, entry.why, entry.source, test, entry.smarts)
+
+
+def _valence_rules(table: RuleTable) -> list[Rule]:
+    """What every set asks: the elements, one molecule, no charges (but nitro groups), all electrons paired."""
+    from rdkit import Chem
+
+    numbers = {Chem.GetPeriodicTable().GetAtomicNumber(symbol) for symbol in table.elements}
+    charge = _any_match(Path(table.name), "charge", _CHARGE_BUT_NITRO if table.nitro else ("[!+0]",))
+
+    def other_elements(mol: Any) -> bool:
+        return any(atom.GetAtomicNum() not in numbers for atom in mol.GetAtoms())
+
+    def unpaired(mol: Any) -> bool:
+        return any(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms())
+
+    def several(mol: Any) -> bool:
+        return mol.GetNumAtoms() == 0 or len(Chem.GetMolFrags(mol)) > 1
+
+    where = "valence: C 4, N 3, O 2, F 1"
+    beside = ", but for nitro groups on an aromatic carbon" if table.nitro else ""
+    return [
+        Rule("elements", Stage.VALENCE, f"other elements than {' '.join(table.elements)}", where, other_elements),
+        Rule("several_molecules", Stage.VALENCE, "nothing, or more than one molecule", where, several),
+        Rule("charge", Stage.VALENCE, f"charged atoms{beside}", where, charge),
+        Rule("unpaired_electrons", Stage.VALENCE, "radicals", where, unpaired),
+    ]
+
+
+def _any_match(path: Path, name: str, patterns: tuple[str, ...]) -> Callable[[Any], bool]:
+    """Whether one of the SMARTS matches, compiled. Raises ``UsageError`` for one that RDKit cannot read."""
+    queries = []
+    with quiet_chem() as chem:
+        for text in patterns:
+            query = chem.MolFromSmarts(text)
+            if query is None:
+                raise UsageError(f"{path}: rule {name!r}: not a SMARTS that RDKit can read: {text}")
+            queries.append(query)
+    if len(queries) == 1:
+        (only,) = queries
+        return lambda mol: mol.HasSubstructMatch(only)
+    return lambda mol: any(mol.HasSubstructMatch(query) for query in queries)
+
+
+def _both(one: Callable[[Any], bool], other: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda mol: one(mol) and other(mol)
