@@ -2,7 +2,8 @@
 
 RDKit's default model agrees with the lower case of the lists of GDB-11 on every member up to seven atoms but two: it
 also takes an exocyclic C=C for one electron of the ring, so that a ring with an oxygen and two methylene groups becomes
-"aromatic", and rings of two electrons (squaric acid) or of other sizes (tropone). Here such rings are none.
+"aromatic", and rings of two electrons (squaric acid), of ten (a row of NH) or of other sizes (tropone). Here such rings
+are none.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Final
 
-#: aromatic atoms that may be aromatic by mistake: in a ring of another size only, with a C=C outwards, or at a C=O
-#: next to a second one in a ring that may hold two electrons
-SUSPICIOUS: Final = "[$([a;!r5;!r6]),$(c=[#6]),$(c(=[!#6])c(=[!#6])),$(c(=[!#6])cc(=[!#6]))]"
+#: aromatic atoms that may be so by mistake: in a ring of another size only, with a C=C outwards, a C=O beside a second
+#: one in a ring that may hold two electrons, four lone pairs in a row in a ring that may hold ten
+SUSPICIOUS: Final = "[$([a;!r5;!r6]),$(c=[#6]),$(c(=[!#6])c=[!#6]),$([o,nX3]:[o,nX3]:[o,nX3]:[o,nX3])]"
 
 
 def aromatic_form(mol: Any) -> Any:
@@ -22,7 +23,7 @@ def aromatic_form(mol: Any) -> Any:
     """
     from rdkit import Chem
 
-    if not mol.HasSubstructMatch(_suspicious()):
+    if not mol.HasSubstructMatch(_query("a")) or not mol.HasSubstructMatch(_query(SUSPICIOUS)):
         return mol
     info = mol.GetRingInfo()
     kept, dropped = [], False
@@ -47,7 +48,10 @@ def aromatic_form(mol: Any) -> Any:
 
 
 def _is_aromatic_ring(mol: Any, atoms: tuple[int, ...]) -> bool:
-    """Five or six members and at least four electrons of their own: C=O and C=N give none, NH, NR and O give two."""
+    """Five or six members and six electrons: C=O and C=N give none, NH, NR and O give two.
+
+    Up to eight are let pass, since nitrogen at a fusion counts two in both of its rings.
+    """
     from rdkit import Chem
 
     if len(atoms) not in (5, 6):
@@ -63,11 +67,11 @@ def _is_aromatic_ring(mol: Any, atoms: tuple[int, ...]) -> bool:
             electrons += 1
         else:
             electrons += 2
-    return electrons >= 6
+    return 6 <= electrons <= 8
 
 
 @cache
-def _suspicious() -> Any:
+def _query(smarts: str) -> Any:
     from rdkit import Chem
 
-    return Chem.MolFromSmarts(SUSPICIOUS)
+    return Chem.MolFromSmarts(smarts)

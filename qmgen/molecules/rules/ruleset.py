@@ -15,7 +15,7 @@ from qmgen.errors import UsageError
 from qmgen.molecules.entries import quiet_chem
 from qmgen.molecules.rules.aromatic import aromatic_form
 from qmgen.molecules.rules.rule import Rule, Stage
-from qmgen.molecules.rules.table import RuleEntry, RuleTable, read_table
+from qmgen.molecules.rules.table import VALENCE, RuleEntry, RuleTable, read_table
 from qmgen.molecules.rules.topology import TESTS
 
 #: the sets that ship: files of ``data/``
@@ -113,41 +113,61 @@ def _valence_rules(table: RuleTable) -> list[Rule]:
     """What every set asks: the elements, one molecule, no charges (but nitro groups), all electrons paired."""
     from rdkit import Chem
 
-    numbers = {Chem.GetPeriodicTable().GetAtomicNumber(symbol) for symbol in table.elements}
-    charge = _any_match(Path(table.name), "charge", _CHARGE_BUT_NITRO if table.nitro else ("[!+0]",))
-
-    def other_elements(mol: Any) -> bool:
-        return any(atom.GetAtomicNum() not in numbers for atom in mol.GetAtoms())
-
-    def unpaired(mol: Any) -> bool:
-        return any(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms())
+    numbers = {symbol: Chem.GetPeriodicTable().GetAtomicNumber(symbol) for symbol in table.elements}
+    source = Path(table.name)
 
     def several(mol: Any) -> bool:
         return mol.GetNumAtoms() == 0 or len(Chem.GetMolFrags(mol)) > 1
 
-    where = "valence: C 4, N 3, O 2, F 1"
+    def rule(name: str, why: str, *smarts: str) -> Rule:
+        return Rule(name, Stage.VALENCE, why, "valence", _any_match(source, name, smarts), smarts)
+
+    others = "".join(f";!#{number}" for number in numbers.values())
+    valences = ",".join(f"$([#{number};+0;!v{VALENCE[symbol]}])" for symbol, number in numbers.items())
     beside = ", but for nitro groups on an aromatic carbon" if table.nitro else ""
     return [
-        Rule("elements", Stage.VALENCE, f"other elements than {' '.join(table.elements)}", where, other_elements),
-        Rule("several_molecules", Stage.VALENCE, "nothing, or more than one molecule", where, several),
-        Rule("charge", Stage.VALENCE, f"charged atoms{beside}", where, charge),
-        Rule("unpaired_electrons", Stage.VALENCE, "radicals", where, unpaired),
+        rule("elements", f"other elements than {' '.join(table.elements)}", f"[*{others}]"),
+        Rule("several_molecules", Stage.VALENCE, "nothing, or more than one molecule", "valence", several),
+        rule("charge", f"charged atoms{beside}", *(_CHARGE_BUT_NITRO if table.nitro else ("[!+0]",))),
+        rule("valence", "radicals: not C 4, N 3, O 2, F 1", f"[{valences}]"),
     ]
 
 
 def _any_match(path: Path, name: str, patterns: tuple[str, ...]) -> Callable[[Any], bool]:
     """Whether one of the SMARTS matches, compiled. Raises ``UsageError`` for one that RDKit cannot read."""
-    queries = []
+    tests = []
+    for text in patterns:
+        full = _query(path, name, text)
+        loose = without_exceptions(text)
+        tests.append(full if loose == text else _both(_query(path, name, loose), full))
+    if len(tests) == 1:
+        return tests[0]
+    return lambda mol: any(test(mol) for test in tests)
+
+
+def _query(path: Path, name: str, text: str) -> Callable[[Any], bool]:
     with quiet_chem() as chem:
-        for text in patterns:
-            query = chem.MolFromSmarts(text)
-            if query is None:
-                raise UsageError(f"{path}: rule {name!r}: not a SMARTS that RDKit can read: {text}")
-            queries.append(query)
-    if len(queries) == 1:
-        (only,) = queries
-        return lambda mol: mol.HasSubstructMatch(only)
-    return lambda mol: any(mol.HasSubstructMatch(query) for query in queries)
+        query = chem.MolFromSmarts(text)
+    if query is None:
+        raise UsageError(f"{path}: rule {name!r}: not a SMARTS that RDKit can read: {text}")
+    return lambda mol: mol.HasSubstructMatch(query)
+
+
+def without_exceptions(smarts: str) -> str:
+    """The pattern without its ``;!$(…)``: it matches wherever the pattern does, and a no costs a tenth.
+
+    RDKit looks for all matches of every recursive pattern before it looks at the first atom.
+    """
+    kept, at = "", 0
+    while (found := smarts.find(";!$(", at)) >= 0:
+        kept += smarts[at:found]
+        at, depth = found + 4, 1
+        while depth and at < len(smarts):
+            depth += {"(": 1, ")": -1}.get(smarts[at], 0)
+            at += 1
+        if at == len(smarts) or smarts[at] not in ";]":  # part of a list of alternatives: leave it
+            return smarts
+    return kept + smarts[at:]
 
 
 def _both(one: Callable[[Any], bool], other: Callable[[Any], bool]) -> Callable[[Any], bool]:

@@ -36,37 +36,27 @@ def strained_carbon(mol: Any) -> bool:
 
 
 def aromatic_four_ring(mol: Any) -> bool:
-    """Whether a four-membered ring holds aromatic atoms other than the two ends of one bond that can be single.
+    """Whether a bond that a four-membered ring shares with aromatic rings is double in every Kekulé form.
 
-    The bond shared with the aromatic ring must be single in some Kekulé form: cyclobuta[c]furan is kept,
-    cyclobuta[b]furan is not.
+    Cyclobuta[c]furan is kept, cyclobuta[b]furan is not.
     """
-    for ring in mol.GetRingInfo().AtomRings():
-        if len(ring) != 4:
-            continue
-        aromatic = [index for index in ring if mol.GetAtomWithIdx(index).GetIsAromatic()]
-        if not aromatic:
-            continue
-        if len(aromatic) != 2:
-            return True
-        bond = mol.GetBondBetweenAtoms(*aromatic)
-        if bond is None or not bond.GetIsAromatic() or not _single_in_some_form(mol, aromatic[0], aromatic[1]):
-            return True
+    rings = mol.GetRingInfo()
+    for atoms, bonds in zip(rings.AtomRings(), rings.BondRings()):
+        if len(atoms) == 4 and any(mol.GetAtomWithIdx(index).GetIsAromatic() for index in atoms):
+            shared = {index for index in bonds if mol.GetBondWithIdx(index).GetIsAromatic()}
+            if not _single_in_some_form(mol, shared):
+                return True
     return False
 
 
-def _single_in_some_form(mol: Any, a: int, b: int) -> bool:
-    """Whether the aromatic atoms that need a double bond can all get one without the bond a-b."""
-    from rdkit import Chem
-
-    partners: dict[int, list[int]] = {}
-    for atom in mol.GetAtoms():
-        if atom.GetIsAromatic() and _needs_ring_double_bond(atom):
-            partners[atom.GetIdx()] = [
-                bond.GetOtherAtomIdx(atom.GetIdx())
-                for bond in atom.GetBonds()
-                if bond.GetBondType() == Chem.BondType.AROMATIC and {bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()} != {a, b}
-            ]
+def _single_in_some_form(mol: Any, bonds: set[int]) -> bool:
+    """Whether the aromatic atoms that need a double bond can all get one without using ``bonds``."""
+    partners = {atom.GetIdx(): [] for atom in mol.GetAtoms() if atom.GetIsAromatic() and _needs_ring_double_bond(atom)}
+    for bond in mol.GetBonds():
+        a, b = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+        if bond.GetIsAromatic() and bond.GetIdx() not in bonds and a in partners and b in partners:
+            partners[a].append(b)
+            partners[b].append(a)
     return _can_pair(frozenset(partners), partners)
 
 
