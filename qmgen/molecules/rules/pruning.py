@@ -183,7 +183,8 @@ def _at_sp2_carbon(centre: str, single: list[str], double: str) -> bool:
     nitrogen = sum(name[0] == "N" for name in single)
     oxygen = sum(name[0] == "O" for name in single)
     if double == "O1":
-        return "F" in single or ("OH" in single and nitrogen + oxygen > 1)  # acyl_fluoride, carbamic_acid
+        two = nitrogen + oxygen - single.count("OH") > 0
+        return "F" in single or ("OH" in single and two)  # acyl_fluoride, carbamic_acid
     if double == "NH" and not nitrogen:
         return True  # imine
     if "F" in single and (nitrogen and double[:1] == "N"):

@@ -1,13 +1,14 @@
 """A rule set: the rules in order, and the first of them that a molecule breaks.
 
-    rules = load_rules("gdb11")
-    rules.first_violation(Chem.MolFromSmiles("OCO"))      # "hemiacetal"
-    rules.first_violation(Chem.MolFromSmiles("COCOC"))    # None
+rules = load_rules("gdb11")
+rules.first_violation(Chem.MolFromSmiles("OCO"))      # "hemiacetal"
+rules.first_violation(Chem.MolFromSmiles("COCOC"))    # None
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -76,26 +77,26 @@ def load_rules(name_or_path: str | Path) -> RuleSet:
     """
     text = str(name_or_path)
     if text in SHIPPED:
-        path = Path(__file__).parent / "data" / f"{text}.toml"
+        path = _shipped(text)
     else:
         path = Path(text)
         if path.suffix != ".toml":
             raise UsageError(f"no rule set {text!r}; give one of {' '.join(SHIPPED)} or a .toml file")
-    table = read_table(path)
-    if not table.base:
-        return RuleSet(table, _valence_rules(table) + [_rule(path, e) for e in table.rules], _prunes_as(table, "none"))
-    if table.base not in SHIPPED:
-        raise UsageError(f"{path}: no base {table.base!r}; give one of {' '.join(SHIPPED)}")
-    base = read_table(Path(__file__).parent / "data" / f"{table.base}.toml")
-    entries = [*base.rules, *table.rules]
-    names = [entry.name for entry in entries]
+    table, prunes_as = read_table(path), text if text in SHIPPED else "none"
+    if table.base:
+        if table.base not in SHIPPED:
+            raise UsageError(f"{path}: no base {table.base!r}; give one of {' '.join(SHIPPED)}")
+        base, prunes_as = read_table(_shipped(table.base)), table.base
+        table = replace(table, nitro=table.nitro or base.nitro, rules=(*base.rules, *table.rules))
+    rules = [*_valence_rules(table), *(_rule(path, entry) for entry in table.rules)]
+    names = [rule.name for rule in rules]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise UsageError(f"{path}: the base {table.base} has a rule {twice!r} already; give another name")
-    return RuleSet(table, _valence_rules(table) + [_rule(path, e) for e in entries], _prunes_as(base, table.base))
+        raise UsageError(f"{path}: there is a rule {twice!r} already; give another name")
+    return RuleSet(table, rules, prunes_as)
 
 
-def _prunes_as(table: RuleTable, otherwise: str) -> str:
-    return table.name if table.name in SHIPPED else otherwise
+def _shipped(name: str) -> Path:
+    return Path(__file__).parent / "data" / f"{name}.toml"
 
 
 def _rule(path: Path, entry: RuleEntry) -> Rule:

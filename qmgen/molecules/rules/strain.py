@@ -4,7 +4,7 @@ The volume of a carbon is that of the tetrahedron of the unit vectors along its 
 the complete list of eight atoms every graph whose smallest volume is at most 0.347 is absent, every other one is at
 least at 0.357 and present. GDB-11's own criterion was a volume too, on MM2 geometries; the programs that rebuild GDB-13
 and GDB-17 cut at 0.345. A ring system is measured by itself, as a hydrocarbon, so that no substituent changes the
-verdict. ``data/strained_graphs.smi`` holds those of up to 11 atoms that fail; ``scripts/make_strained_graphs`` makes it.
+verdict. ``data/strained_graphs.smi`` holds those of up to 11 atoms that fail (``scripts/make_strained_graphs``).
 """
 
 from __future__ import annotations

@@ -1,20 +1,20 @@
 """The TOML of a rule set, checked: one clear line for whatever is wrong with it.
 
-    name = "mine"
-    description = "what this set is for"
-    base = "gdb11"                          # optional: all rules of this set come first
-    elements = ["C", "N", "O"]              # what molecules may hold (default: C N O F)
-    tautomers = "keep"                      # or "merge": one representative a class (default)
+name = "mine"
+description = "what this set is for"
+base = "gdb11"                          # optional: all rules of this set come first
+elements = ["C", "N", "O"]              # what molecules may hold (default: C N O F)
+tautomers = "keep"                      # or "merge": one representative a class (default)
 
-    [define]                                # optional: {halogen} in a pattern stands for this text
-    halogen = "F"
+[define]                                # optional: {halogen} in a pattern stands for this text
+halogen = "F"
 
-    [[rule]]
-    name = "no_three_rings"
-    smarts = "[r3]"                         # or a list: any match removes the molecule
-    also = "[{halogen}]"                    # optional: only where one of these matches too, anywhere
-    why = "three-membered rings do not survive our synthesis"
-    source = "optional: where this is known from"
+[[rule]]
+name = "no_three_rings"
+smarts = "[r3]"                         # or a list: any match removes the molecule
+also = "[{halogen}]"                    # optional: only where one of these matches too, anywhere
+why = "three-membered rings do not survive our synthesis"
+source = "optional: where this is known from"
 """
 
 from __future__ import annotations

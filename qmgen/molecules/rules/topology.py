@@ -51,7 +51,9 @@ def aromatic_four_ring(mol: Any) -> bool:
 
 def _single_in_some_form(mol: Any, bonds: set[int]) -> bool:
     """Whether the aromatic atoms that need a double bond can all get one without using ``bonds``."""
-    partners = {atom.GetIdx(): [] for atom in mol.GetAtoms() if atom.GetIsAromatic() and _needs_ring_double_bond(atom)}
+    partners: dict[int, list[int]] = {
+        atom.GetIdx(): [] for atom in mol.GetAtoms() if atom.GetIsAromatic() and _needs_ring_double_bond(atom)
+    }
     for bond in mol.GetBonds():
         a, b = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
         if bond.GetIsAromatic() and bond.GetIdx() not in bonds and a in partners and b in partners:

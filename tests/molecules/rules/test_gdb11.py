@@ -68,7 +68,14 @@ def test_lists_hold_one_entry_a_class_but_for_azoles():
 
 
 def test_verdict_does_not_depend_on_the_kekule_form():
-    for smiles in ("Cc1ccccc1N", "O=c1cc[nH]c(F)c1", "c1ccc2ncccc2c1", "Cc1cc2occc2[nH]1", "C1Cc2ccccc12", "c1cc2c(o1)CC2"):
+    for smiles in (
+        "Cc1ccccc1N",
+        "O=c1cc[nH]c(F)c1",
+        "c1ccc2ncccc2c1",
+        "Cc1cc2occc2[nH]1",
+        "C1Cc2ccccc12",
+        "c1cc2c(o1)CC2",
+    ):
         mol = Chem.MolFromSmiles(smiles)
         forms = {Chem.MolToSmiles(form, kekuleSmiles=True) for form in Chem.ResonanceMolSupplier(mol, Chem.KEKULE_ALL)}
         verdicts = {rules().first_violation(Chem.MolFromSmiles(form)) for form in forms}
