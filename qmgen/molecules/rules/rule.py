@@ -23,7 +23,8 @@ class Rule:
 
     ``test`` gets an RDKit molecule in the aromatic form of ``aromatic.aromatic_form``. ``smarts`` are the patterns as
     written in the table, empty for a test that SMARTS cannot say. ``why`` says in words what is removed, ``source``
-    where that is known from.
+    where that is known from. ``needs`` are bits of what a molecule must have
+    for the test to be true (``patterns.SIGNS``).
     """
 
     name: str
@@ -32,4 +33,5 @@ class Rule:
     source: str
     test: Callable[[Any], bool] = field(repr=False)
     smarts: tuple[str, ...] = ()
+    needs: int = 0
     removed: int = 0

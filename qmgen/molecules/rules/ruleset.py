@@ -7,14 +7,14 @@ rules.first_violation(Chem.MolFromSmiles("COCOC"))    # None
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from qmgen.errors import UsageError
-from qmgen.molecules.entries import quiet_chem
 from qmgen.molecules.rules.aromatic import aromatic_form
+from qmgen.molecules.rules.patterns import any_of, both, features
 from qmgen.molecules.rules.rule import Rule, Stage
 from qmgen.molecules.rules.table import VALENCE, RuleEntry, RuleTable, read_table
 from qmgen.molecules.rules.topology import TESTS
@@ -39,20 +39,34 @@ class RuleSet:
         self.tautomers = table.tautomers
         self.prunes_as = prunes_as
         self.rules = rules
+        order = list(Stage)
+        self._later: dict[Stage | None, list[Rule]] = {
+            stage: [rule for rule in rules if stage is None or order.index(rule.stage) > order.index(stage)]
+            for stage in (None, *order)
+        }
 
-    def first_violation(self, mol: Any) -> str | None:
-        """The name of the first rule that removes this sanitized RDKit molecule, which its counter counts, or None."""
-        form = aromatic_form(mol)
-        for rule in self.rules:
-            if rule.test(form):
-                rule.removed += 1
-                return rule.name
-        return None
+    def first_violation(self, mol: Any, after: Stage | None = None) -> str | None:
+        """The name of the first rule that removes this sanitized RDKit molecule, which its counter counts, or None.
 
-    def accepts(self, mol: Any) -> bool:
+        ``after``: only the rules of later stages, where the molecule is known to pass the earlier ones.
+        """
+        broken = self._first(mol, after)
+        if broken is None:
+            return None
+        broken.removed += 1
+        return broken.name
+
+    def accepts(self, mol: Any, after: Stage | None = None) -> bool:
         """Whether no rule removes this molecule; counts nothing."""
+        return self._first(mol, after) is None
+
+    def _first(self, mol: Any, after: Stage | None) -> Rule | None:
         form = aromatic_form(mol)
-        return not any(rule.test(form) for rule in self.rules)
+        lacks = ~features(form)
+        for rule in self._later[after]:
+            if not rule.needs & lacks and rule.test(form):
+                return rule
+        return None
 
     def breaks_valence(self, mol: Any) -> bool:
         """Whether a rule of the valence stage removes this molecule, so that no tautomer can be better."""
@@ -104,10 +118,12 @@ def _rule(path: Path, entry: RuleEntry) -> Rule:
         if entry.test not in TESTS:
             raise UsageError(f"{path}: rule {entry.name!r}: no test {entry.test!r}; tests are {' '.join(TESTS)}")
         return Rule(entry.name, entry.stage, entry.why, entry.source, TESTS[entry.test])
-    test = _any_match(path, entry.name, entry.smarts)
+    pattern = any_of(path, entry.name, entry.smarts)
+    test, needs = pattern.matches, pattern.needs
     if entry.also:
-        test = _both(test, _any_match(path, entry.name, entry.also))
-    return Rule(entry.name, entry.stage, entry.why, entry.source, test, entry.smarts)
+        also = any_of(path, entry.name, entry.also)
+        test, needs = both(test, also.matches), needs | also.needs
+    return Rule(entry.name, entry.stage, entry.why, entry.source, test, entry.smarts, needs)
 
 
 def _valence_rules(table: RuleTable) -> list[Rule]:
@@ -121,7 +137,8 @@ def _valence_rules(table: RuleTable) -> list[Rule]:
         return mol.GetNumAtoms() == 0 or len(Chem.GetMolFrags(mol)) > 1
 
     def rule(name: str, why: str, *smarts: str) -> Rule:
-        return Rule(name, Stage.VALENCE, why, "valence", _any_match(source, name, smarts), smarts)
+        pattern = any_of(source, name, smarts)
+        return Rule(name, Stage.VALENCE, why, "valence", pattern.matches, smarts, pattern.needs)
 
     others = "".join(f";!#{number}" for number in numbers.values())
     valences = ",".join(f"$([#{number};+0;!v{VALENCE[symbol]}])" for symbol, number in numbers.items())
@@ -132,44 +149,3 @@ def _valence_rules(table: RuleTable) -> list[Rule]:
         rule("charge", f"charged atoms{beside}", *(_CHARGE_BUT_NITRO if table.nitro else ("[!+0]",))),
         rule("valence", "radicals: not C 4, N 3, O 2, F 1", f"[{valences}]"),
     ]
-
-
-def _any_match(path: Path, name: str, patterns: tuple[str, ...]) -> Callable[[Any], bool]:
-    """Whether one of the SMARTS matches, compiled. Raises ``UsageError`` for one that RDKit cannot read."""
-    tests = []
-    for text in patterns:
-        full = _query(path, name, text)
-        loose = without_exceptions(text)
-        tests.append(full if loose == text else _both(_query(path, name, loose), full))
-    if len(tests) == 1:
-        return tests[0]
-    return lambda mol: any(test(mol) for test in tests)
-
-
-def _query(path: Path, name: str, text: str) -> Callable[[Any], bool]:
-    with quiet_chem() as chem:
-        query = chem.MolFromSmarts(text)
-    if query is None:
-        raise UsageError(f"{path}: rule {name!r}: not a SMARTS that RDKit can read: {text}")
-    return lambda mol: mol.HasSubstructMatch(query)
-
-
-def without_exceptions(smarts: str) -> str:
-    """The pattern without its ``;!$(…)``: it matches wherever the pattern does, and a no costs a tenth.
-
-    RDKit looks for all matches of every recursive pattern before it looks at the first atom.
-    """
-    kept, at = "", 0
-    while (found := smarts.find(";!$(", at)) >= 0:
-        kept += smarts[at:found]
-        at, depth = found + 4, 1
-        while depth and at < len(smarts):
-            depth += {"(": 1, ")": -1}.get(smarts[at], 0)
-            at += 1
-        if at == len(smarts) or smarts[at] not in ";]":  # part of a list of alternatives: leave it
-            return smarts
-    return kept + smarts[at:]
-
-
-def _both(one: Callable[[Any], bool], other: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda mol: one(mol) and other(mol)

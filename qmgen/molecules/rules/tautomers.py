@@ -34,11 +34,10 @@ def tautomer_key(mol: Any) -> str:
 
     Otherwise RDKit's hash of the structure without its double bonds and without the hydrogens of N and O.
     """
-    from rdkit import Chem
     from rdkit.Chem import rdMolHash
 
     if not mobile_regions(kekule_form(mol)):
-        return str(Chem.MolToSmiles(mol))
+        return _smiles(mol)
     return str(rdMolHash.MolHash(mol, rdMolHash.HashFunction.HetAtomTautomer))
 
 
@@ -52,13 +51,23 @@ def is_representative(mol: Any, accepts: Callable[[Any], bool]) -> bool:
     regions = mobile_regions(kekule)
     if not regions:
         return True
-    own = _rank(mol)
-    return not any(rank < own and accepts(other) for rank, other in _ranked(kekule, regions) if rank != own)
+    score, smiles = _score(mol), ""
+    for other in _forms(kekule, regions):
+        ahead = _score(other) - score
+        if ahead < 0:
+            continue
+        if ahead == 0:
+            smiles = smiles or _smiles(mol)
+            if _shorter_first(_smiles(other)) >= _shorter_first(smiles):
+                continue
+        if accepts(other):
+            return False
+    return True
 
 
 def representative(mol: Any, accepts: Callable[[Any], bool]) -> Any | None:
     """The form that stands for the tautomers of ``mol``, or None if ``accepts`` keeps none of them."""
-    forms = sorted(tautomers(mol), key=_rank)
+    forms = sorted(tautomers(mol), key=lambda form: (-_score(form), *_shorter_first(_smiles(form))))
     return next((form for form in forms if accepts(form)), None)
 
 
@@ -66,7 +75,7 @@ def tautomers(mol: Any) -> list[Any]:
     """All forms of a molecule, itself included, as sanitized RDKit molecules."""
     kekule = kekule_form(mol)
     regions = mobile_regions(kekule)
-    return [form for _, form in _ranked(kekule, regions)] if regions else [mol]
+    return list({_smiles(form): form for form in _forms(kekule, regions)}.values()) if regions else [mol]
 
 
 def kekule_form(mol: Any) -> Any:
@@ -152,11 +161,10 @@ def _placements(region: Region) -> Iterator[tuple[int, ...]]:
     yield from extend(0, 0)
 
 
-def _ranked(kekule: Any, regions: list[Region]) -> list[tuple[tuple[int, int, str], Any]]:
-    """All forms, one of each canonical SMILES, with the order in which they come as representatives."""
+def _forms(kekule: Any, regions: list[Region]) -> Iterator[Any]:
+    """Every placement as a sanitized molecule; one with several Kekulé forms comes several times."""
     from rdkit import Chem
 
-    found: dict[tuple[int, int, str], Any] = {}
     for placements in product(*(list(_placements(region)) for region in regions)):
         form = Chem.RWMol(kekule)
         for region, orders in zip(regions, placements):
@@ -164,17 +172,25 @@ def _ranked(kekule: Any, regions: list[Region]) -> list[tuple[tuple[int, int, st
                 atom = form.GetAtomWithIdx(index)
                 atom.SetNumExplicitHs(0)
                 atom.SetNoImplicit(False)
-            for (a, b), order in zip(region.edges, orders):
-                form.GetBondBetweenAtoms(a, b).SetBondType(Chem.BondType.values[order + 1])
+            for (a, b), order, before in zip(region.edges, orders, region.orders):
+                if order != before:
+                    form.GetBondBetweenAtoms(a, b).SetBondType(Chem.BondType.values[order + 1])
         made = form.GetMol()
         Chem.SanitizeMol(made)
-        found.setdefault(_rank(made), made)
-    return sorted(found.items(), key=lambda item: item[0])
+        yield made
 
 
-def _rank(mol: Any) -> tuple[int, int, str]:
-    from rdkit import Chem
+def _score(mol: Any) -> int:
     from rdkit.Chem.MolStandardize.rdMolStandardize import TautomerEnumerator
 
-    smiles = Chem.MolToSmiles(mol)
-    return -TautomerEnumerator.ScoreTautomer(mol), len(smiles), smiles
+    return int(TautomerEnumerator.ScoreTautomer(mol))
+
+
+def _smiles(mol: Any) -> str:
+    from rdkit import Chem
+
+    return str(Chem.MolToSmiles(mol))
+
+
+def _shorter_first(smiles: str) -> tuple[int, str]:
+    return len(smiles), smiles
