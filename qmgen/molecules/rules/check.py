@@ -1,0 +1,51 @@
+"""A list of molecules against a rule set: what ``qmgen enumerate --check`` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from qmgen.molecules.entries import quiet_chem
+from qmgen.molecules.rules.ruleset import RuleSet
+from qmgen.molecules.rules.tautomers import representative
+
+#: what stands in place of a rule's name
+OK: Final = "ok"
+UNREADABLE: Final = "unreadable"
+
+
+def check_lines(lines: Iterable[str], rules: RuleSet, tautomers: str = "") -> Iterator[tuple[str, str]]:
+    """For each line, its SMILES (the first word) and ``ok``, the first rule that removes it, or ``unreadable``.
+
+    Blank lines are left out. ``tautomers`` is "merge" or "keep" (default: the rule set's own). Under "merge" a molecule
+    is ``ok`` if one of its tautomers is, since that one stands for it; otherwise the rule is the one that removes the
+    form as written.
+    """
+    merge = (tautomers or rules.tautomers) == "merge"
+    for line in lines:
+        if words := line.split():
+            yield words[0], _verdict(words[0], rules, merge)
+
+
+def _verdict(smiles: str, rules: RuleSet, merge: bool) -> str:
+    mol = read_molecule(smiles)
+    if mol is None:
+        return UNREADABLE
+    broken = rules.first_violation(mol)
+    if broken is None:
+        return OK
+    if merge and not rules.breaks_valence(mol) and representative(mol, rules.accepts) is not None:
+        return OK
+    return broken
+
+
+def read_molecule(smiles: str) -> Any | None:
+    """The molecule of a SMILES without its stereochemistry, which no rule looks at; None if there is none."""
+    if not smiles.isascii():
+        return None
+    with quiet_chem() as chem:
+        mol = chem.MolFromSmiles(smiles)
+        if mol is None or mol.GetNumAtoms() == 0:
+            return None
+        chem.RemoveStereochemistry(mol)
+        return mol

@@ -1,0 +1,151 @@
+"""A rule set: the rules in order, and the first of them that a molecule breaks.
+
+rules = load_rules("gdb11")
+rules.first_violation(Chem.MolFromSmiles("OCO"))      # "hemiacetal"
+rules.first_violation(Chem.MolFromSmiles("COCOC"))    # None
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from qmgen.errors import UsageError
+from qmgen.molecules.rules.aromatic import aromatic_form
+from qmgen.molecules.rules.patterns import any_of, both, features
+from qmgen.molecules.rules.rule import Rule, Stage
+from qmgen.molecules.rules.table import VALENCE, RuleEntry, RuleTable, read_table
+from qmgen.molecules.rules.topology import TESTS
+
+#: the sets that ship: files of ``data/``
+SHIPPED: Final = ("none", "gdb11")
+#: the only charges under a set with nitro groups: [O-][N+](=O) on an aromatic carbon
+_CHARGE_BUT_NITRO: Final = ("[!+0;!$([N+](=O)[O-]);!$([O-][N+]=O)]", "[$([N+](=O)[O-]);!$([N+]c)]")
+
+
+class RuleSet:
+    """``rules`` in the order in which they are asked. ``prunes_as`` names the shipped set whose pruning is sound here.
+
+    ``tautomers`` is "merge" or "keep"; ``nitro`` says whether the set holds nitro groups on aromatic carbon.
+    """
+
+    def __init__(self, table: RuleTable, rules: list[Rule], prunes_as: str) -> None:
+        self.name = table.name
+        self.description = table.description
+        self.elements = table.elements
+        self.nitro = table.nitro
+        self.tautomers = table.tautomers
+        self.prunes_as = prunes_as
+        self.rules = rules
+        order = list(Stage)
+        self._later: dict[Stage | None, list[Rule]] = {
+            stage: [rule for rule in rules if stage is None or order.index(rule.stage) > order.index(stage)]
+            for stage in (None, *order)
+        }
+
+    def first_violation(self, mol: Any, after: Stage | None = None) -> str | None:
+        """The name of the first rule that removes this sanitized RDKit molecule, which its counter counts, or None.
+
+        ``after``: only the rules of later stages, where the molecule is known to pass the earlier ones.
+        """
+        broken = self._first(mol, after)
+        if broken is None:
+            return None
+        broken.removed += 1
+        return broken.name
+
+    def accepts(self, mol: Any, after: Stage | None = None) -> bool:
+        """Whether no rule removes this molecule; counts nothing."""
+        return self._first(mol, after) is None
+
+    def _first(self, mol: Any, after: Stage | None) -> Rule | None:
+        form = aromatic_form(mol)
+        lacks = ~features(form)
+        for rule in self._later[after]:
+            if not rule.needs & lacks and rule.test(form):
+                return rule
+        return None
+
+    def breaks_valence(self, mol: Any) -> bool:
+        """Whether a rule of the valence stage removes this molecule, so that no tautomer can be better."""
+        return any(rule.test(mol) for rule in self.rules if rule.stage == Stage.VALENCE)
+
+    def violations(self, mol: Any) -> list[str]:
+        """The names of all rules that remove this molecule; counts nothing."""
+        form = aromatic_form(mol)
+        return [rule.name for rule in self.rules if rule.test(form)]
+
+    def __iter__(self) -> Iterator[Rule]:
+        return iter(self.rules)
+
+    def __len__(self) -> int:
+        return len(self.rules)
+
+
+def load_rules(name_or_path: str | Path) -> RuleSet:
+    """The shipped set of that name, or the one that a TOML file describes (see ``table``).
+
+    Raises ``UsageError`` with one line for anything wrong in the file.
+    """
+    text = str(name_or_path)
+    if text in SHIPPED:
+        path = _shipped(text)
+    else:
+        path = Path(text)
+        if path.suffix != ".toml":
+            raise UsageError(f"no rule set {text!r}; give one of {' '.join(SHIPPED)} or a .toml file")
+    table, prunes_as = read_table(path), text if text in SHIPPED else "none"
+    if table.base:
+        if table.base not in SHIPPED:
+            raise UsageError(f"{path}: no base {table.base!r}; give one of {' '.join(SHIPPED)}")
+        base, prunes_as = read_table(_shipped(table.base)), table.base
+        table = replace(table, nitro=table.nitro or base.nitro, rules=(*base.rules, *table.rules))
+    rules = [*_valence_rules(table), *(_rule(path, entry) for entry in table.rules)]
+    names = [rule.name for rule in rules]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"{path}: there is a rule {twice!r} already; give another name")
+    return RuleSet(table, rules, prunes_as)
+
+
+def _shipped(name: str) -> Path:
+    return Path(__file__).parent / "data" / f"{name}.toml"
+
+
+def _rule(path: Path, entry: RuleEntry) -> Rule:
+    if entry.test:
+        if entry.test not in TESTS:
+            raise UsageError(f"{path}: rule {entry.name!r}: no test {entry.test!r}; tests are {' '.join(TESTS)}")
+        return Rule(entry.name, entry.stage, entry.why, entry.source, TESTS[entry.test])
+    pattern = any_of(path, entry.name, entry.smarts)
+    test, needs = pattern.matches, pattern.needs
+    if entry.also:
+        also = any_of(path, entry.name, entry.also)
+        test, needs = both(test, also.matches), needs | also.needs
+    return Rule(entry.name, entry.stage, entry.why, entry.source, test, entry.smarts, needs)
+
+
+def _valence_rules(table: RuleTable) -> list[Rule]:
+    """What every set asks: the elements, one molecule, no charges (but nitro groups), all electrons paired."""
+    from rdkit import Chem
+
+    numbers = {symbol: Chem.GetPeriodicTable().GetAtomicNumber(symbol) for symbol in table.elements}
+    source = Path(table.name)
+
+    def several(mol: Any) -> bool:
+        return mol.GetNumAtoms() == 0 or len(Chem.GetMolFrags(mol)) > 1
+
+    def rule(name: str, why: str, *smarts: str) -> Rule:
+        pattern = any_of(source, name, smarts)
+        return Rule(name, Stage.VALENCE, why, "valence", pattern.matches, smarts, pattern.needs)
+
+    others = "".join(f";!#{number}" for number in numbers.values())
+    valences = ",".join(f"$([#{number};+0;!v{VALENCE[symbol]}])" for symbol, number in numbers.items())
+    beside = ", but for nitro groups on an aromatic carbon" if table.nitro else ""
+    return [
+        rule("elements", f"other elements than {' '.join(table.elements)}", f"[*{others}]"),
+        Rule("several_molecules", Stage.VALENCE, "nothing, or more than one molecule", "valence", several),
+        rule("charge", f"charged atoms{beside}", *(_CHARGE_BUT_NITRO if table.nitro else ("[!+0]",))),
+        rule("valence", "radicals: not C 4, N 3, O 2, F 1", f"[{valences}]"),
+    ]

@@ -1,0 +1,140 @@
+"""Rule sets written by users: TOML in, one clear line for whatever is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qmgen.errors import UsageError
+from qmgen.molecules.rules.check import check_lines
+from qmgen.molecules.rules.ruleset import SHIPPED, RuleSet, load_rules
+
+MINE = """
+name = "mine"
+base = "gdb11"
+elements = ["C", "N", "O"]
+[define]
+small = "r3,r4"
+ring = "[{small}]"
+[[rule]]
+name = "no_small_rings"
+smarts = "{ring}"
+why = "too hard to make"
+[[rule]]
+name = "no_amino_acids"
+smarts = ["[NH2]", "[NH1]"]
+also = "C(=O)[OH]"
+"""
+
+
+def load(tmp_path: Path, text: str) -> RuleSet:
+    path = tmp_path / "mine.toml"
+    path.write_text(text, "utf-8")
+    return load_rules(path)
+
+
+def test_a_set_of_ones_own_on_top_of_a_shipped_one(tmp_path: Path):
+    rules = load(tmp_path, MINE)
+    verdicts = dict(check_lines(["C1CC1C", "OCO", "NCC(=O)O", "NCCO", "CCF", "CCO x"], rules))
+    assert verdicts == {
+        "C1CC1C": "no_small_rings",
+        "OCO": "hemiacetal",
+        "NCC(=O)O": "no_amino_acids",
+        "NCCO": "ok",
+        "CCF": "elements",
+        "CCO": "ok",
+    }
+    assert {rule.name: rule.removed for rule in rules if rule.removed} == {
+        "no_small_rings": 1,
+        "hemiacetal": 1,
+        "no_amino_acids": 1,
+        "elements": 1,
+    }
+    assert rules.prunes_as == "gdb11" and rules.tautomers == "keep"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[[rule]]\nname = "a"\nsmarts = "C("', "rule 'a': not a SMARTS that RDKit can read: C("),
+        ('[[rule]]\nname = "a"\nsmarts = "[N"', "not a SMARTS"),
+        ('[[rule]]\nname = "a"\nsmarts = "C"\ncolour = 1', "rule 'a' has an unknown key 'colour'"),
+        ('[[rules]]\nname = "a"', "unknown key 'rules'"),
+        ('[[rule]]\nsmarts = "C"', "rule 1 has no name"),
+        ('[[rule]]\nname = "a"\nsmarts = "C"\n[[rule]]\nname = "a"\nsmarts = "N"', "two rules are named 'a'"),
+        ('base = "gdb11"\n[[rule]]\nname = "enol"\nsmarts = "C"', "a rule 'enol' already"),
+        ('[[rule]]\nname = "charge"\nsmarts = "C"', "a rule 'charge' already"),
+        ('[[rule]]\nname = "a b"\nsmarts = "C"', "must be lower-case"),
+        ('[[rule]]\nname = "a"', "must have either smarts or test"),
+        ('[[rule]]\nname = "a"\nsmarts = []', "must have either smarts or test"),
+        ('[[rule]]\nname = "a"\nsmarts = 1', "smarts must be a text"),
+        ('[[rule]]\nname = "a"\ntest = "magic"', "no test 'magic'"),
+        ('[[rule]]\nname = "a"\nsmarts = "{b}"', "uses {b}, which [define] does not have"),
+        ('[define]\nb = "{c}"\nc = "{b}"\n[[rule]]\nname = "a"\nsmarts = "{b}"', "go in a circle"),
+        ('[[rule]]\nname = "a"\nsmarts = "C"\nstage = "late"', "stage is 'late'"),
+        ('elements = ["C", "S"]', "no valence rule for element 'S'"),
+        ('tautomers = "both"', "give merge or keep"),
+        ('base = "gdb13"', "no base 'gdb13'"),
+        ("name = ", "is not TOML"),
+    ],
+)
+def test_what_is_wrong_is_one_line(tmp_path: Path, text: str, says: str):
+    with pytest.raises(UsageError) as caught:
+        load(tmp_path, text)
+    assert says in str(caught.value) and str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_names_and_missing_files(tmp_path: Path):
+    with pytest.raises(UsageError, match="no rule set 'gdb12'; give one of none gdb11 or a"):
+        load_rules("gdb12")
+    with pytest.raises(UsageError, match="cannot be read: No such file"):
+        load_rules(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_rule_says_what_and_whence(name: str):
+    rules = load_rules(name)
+    assert rules.description and len({rule.name for rule in rules}) == len(rules)
+    assert all(rule.why and rule.source for rule in rules)
+
+
+def test_valence_is_all_that_none_asks():
+    lines = [
+        "FOF",
+        "C1=C=C1",
+        "N=[N+]=[N-]",
+        "[CH3]",
+        "C.C",
+        "CS",
+        "C[N+](=O)[O-]",
+        "what",
+        "C(",
+        "[H][H]",
+        "[13CH4]",
+        "é",
+        "",
+    ]
+    verdicts = dict(check_lines(lines, load_rules("none")))
+    assert verdicts == {
+        "FOF": "ok",
+        "C1=C=C1": "ok",
+        "N=[N+]=[N-]": "charge",
+        "[CH3]": "valence",
+        "C.C": "several_molecules",
+        "CS": "elements",
+        "C[N+](=O)[O-]": "charge",
+        "what": "unreadable",
+        "C(": "unreadable",
+        "[H][H]": "elements",
+        "[13CH4]": "ok",
+        "é": "unreadable",
+    }
+
+
+def test_nitro_groups_only_on_aromatic_carbon():
+    verdicts = dict(
+        check_lines(["[O-][N+](=O)c1ccco1", "O=[N+]([O-])C=C", "C[N+]([O-])=O", "CC(=O)[O-]"], load_rules("gdb11"))
+    )
+    assert list(verdicts.values()) == ["ok", "charge", "charge", "charge"]
