@@ -16,6 +16,7 @@ import typer
 
 from qmgen.cli.bench import bench
 from qmgen.cli.doctor import doctor
+from qmgen.cli.enumerate import enumerate_molecules
 from qmgen.cli.generate import generate
 from qmgen.cli.talk import say
 from qmgen.cli.validate import validate
@@ -29,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("enumerate")(enumerate_molecules)
 app.command()(generate)
 app.command()(validate)
 app.command()(bench)

@@ -1,0 +1,166 @@
+"""What an enumeration keeps: multigraphs of some queries that pass a rule set, one form of each molecule.
+
+    selection = Selection((Query(9, pruning=...),), load_rules("gdb11"), merge=True)
+    for piece in selection.pieces():
+        print(*piece.smiles, sep="\n")
+
+The items of all queries are one sequence; ``Place`` says how far it has been gone through, which is what it takes to go
+on after a stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from qmgen.molecules.enumeration.chemistry import molecules, own_form, stands_for_molecule
+from qmgen.molecules.enumeration.counting import formulas
+from qmgen.molecules.enumeration.items import WHOLE, Batch, Item, Part, batches, items
+from qmgen.molecules.enumeration.pruning import (
+    NITRO_GROUP,
+    NOTHING,
+    AtomClasses,
+    BondLimits,
+    Pruning,
+    Removed,
+    allowed_pairs,
+    forbidden_environments,
+)
+from qmgen.molecules.enumeration.query import Query
+from qmgen.molecules.enumeration.structure import Graph
+from qmgen.molecules.rules import pruning as conditions
+from qmgen.molecules.rules.rule import Stage
+from qmgen.molecules.rules.ruleset import RuleSet
+from qmgen.molecules.rules.table import VALENCE
+from qmgen.molecules.rules.tautomers import is_representative
+
+#: nitro groups that up to eleven heavy atoms have room for on an aromatic ring of five
+MOST_NITRO: Final = 2
+
+
+class Place(NamedTuple):
+    """All items before ``item`` of query number ``query`` are done."""
+
+    query: int
+    item: int
+
+
+FIRST: Final = Place(0, 0)
+
+
+class Piece(NamedTuple):
+    """SMILES in order; ``place`` is not None at the end of an item, and says where to go on."""
+
+    smiles: list[str]
+    place: Place | None
+
+
+class Counted(NamedTuple):
+    """Of one formula: ``multigraphs`` that pass the rules, and the ``molecules`` they stand for."""
+
+    heavy_atoms: int
+    formula: str
+    multigraphs: int
+    molecules: int
+
+
+@dataclass(frozen=True)
+class Selection:
+    """``queries`` one after another, of each the ``part``, filtered by ``rules``; under ``merge`` one tautomer each."""
+
+    queries: Sequence[Query]
+    rules: RuleSet
+    merge: bool
+    part: Part = WHOLE
+    removed: Removed = field(default_factory=Removed)
+
+    def pieces(self, start: Place = FIRST) -> Iterator[Piece]:
+        """The molecules from a place on."""
+        for number in range(start.query, len(self.queries)):
+            at = start.item if number == start.query else 0
+            for batch in batches(self.queries[number], self.part, self.removed, at):
+                if batch.item.number != at:
+                    at = batch.item.number
+                    yield Piece([], Place(number, at))
+                yield Piece([smiles for _, smiles in self._judged(batch) if smiles], None)
+            yield Piece([], Place(number + 1, 0))
+
+    def counts(self) -> Iterator[Counted]:
+        """What each batch adds; a formula may come several times."""
+        for query in self.queries:
+            for batch in batches(query, self.part, self.removed):
+                names, index = formulas(batch)
+                if self._keeps_all():
+                    passed = np.ones(len(batch), np.bool_)
+                    own = stands_for_molecule(batch)
+                else:
+                    passed, own = np.zeros((2, len(batch)), np.bool_)
+                    for row, smiles in self._judged(batch):
+                        passed[row], own[row] = True, bool(smiles)
+                for k, name in enumerate(names):
+                    here = index == k
+                    if passed[here].any():
+                        yield Counted(query.heavy_atoms, name, int(passed[here].sum()), int(own[here].sum()))
+
+    @staticmethod
+    def items(query: Query) -> Iterator[Item]:
+        """The items of a query: graphs and totals of bonds, which take far less than their molecules."""
+        return items(query)
+
+    def _keeps_all(self) -> bool:
+        """Whether nothing is left for the rules to say of what the engine makes, so that RDKit is asked less."""
+        return not self.merge and all(rule.stage == Stage.VALENCE for rule in self.rules)
+
+    def _judged(self, batch: Batch) -> Iterator[tuple[int, str]]:
+        """Row and SMILES of the molecules that pass the rules; no SMILES where another form stands for the molecule."""
+        from rdkit import Chem
+
+        everything = self._keeps_all()
+        for row, mol in enumerate(molecules(batch)):
+            if not everything and self.rules.first_violation(mol) is not None:
+                continue
+            smiles = str(Chem.MolToSmiles(mol))
+            own = own_form(batch, row, mol, smiles)
+            if own and self.merge and not is_representative(mol, self.rules.accepts):
+                own = False
+            yield row, smiles if own else ""
+
+
+def pruning_of(rules: RuleSet) -> Pruning:
+    """What the engine may leave out early under a rule set: the same molecules remain, sooner.
+
+    The tables are those of the shipped set that the rules contain; a set of somebody's own adds its rules at the end.
+    """
+    if rules.prunes_as != "gdb11":
+        return NOTHING
+    classes = AtomClasses.of((*VALENCE, NITRO_GROUP), lambda atom: conditions.atom_class(*atom))
+    return Pruning(
+        small_rings_apart=True,
+        keep_graph=lambda graph: conditions.keep_graph(graph.edges.tolist(), graph.nodes),
+        bond_limits=_bond_limits,
+        cumulated=conditions.CUMULATED,
+        sites=_sites,
+        classes=classes,
+        pairs=allowed_pairs(classes, conditions.bond_allowed),
+        environments=forbidden_environments(classes, conditions.environment_forbidden),
+        max_heteroatoms_in_ring=dict(conditions.MAX_HETEROATOMS_IN_RING),
+        nitro=MOST_NITRO if rules.nitro else 0,
+    )
+
+
+def _bond_limits(graph: Graph) -> BondLimits:
+    limits = conditions.bond_limits(graph.edges.tolist(), graph.nodes)
+    return BondLimits(np.array(limits.max_order, np.int64), np.array(limits.max_order_sum, np.int64))
+
+
+def _sites(graph: Graph, orders: np.ndarray, symbols: tuple[str, ...]) -> np.ndarray | None:
+    """A leaf with a double bond to a ring of four is an oxygen."""
+    leaves = conditions.carbonyl_leaves(graph.edges.tolist(), orders.tolist(), graph.nodes)
+    if not leaves:
+        return None
+    allowed = np.ones((graph.nodes, len(symbols)), np.bool_)
+    allowed[leaves] = [symbol == "O" for symbol in symbols]
+    return allowed
