@@ -12,6 +12,7 @@ from qmgen.molecules.entries import quiet_chem
 
 #: what a molecule may have and a pattern may need, as bits of a plain integer, since they are asked of every rule
 SIGNS: Final = {"F": 1, "*=*": 2, "*#*": 4, "*:*": 8}
+RING: Final = 16
 _BONDS: Final = {"=": SIGNS["*=*"], "#": SIGNS["*#*"], ":": SIGNS["*:*"]}
 
 
@@ -24,7 +25,7 @@ class Pattern(NamedTuple):
 
 def features(mol: Any) -> int:
     """The bits of what this molecule has."""
-    found = 0
+    found = RING if mol.GetRingInfo().NumRings() else 0
     for query, bit in _signs():
         if mol.HasSubstructMatch(query):
             found |= bit
@@ -69,6 +70,7 @@ def without_exceptions(smarts: str) -> str:
 def _needs(query: Any) -> int:
     """What the atoms and bonds of a pattern ask for beyond doubt."""
     needs = SIGNS["F"] if any(atom.GetSmarts() == "F" for atom in query.GetAtoms()) else 0
+    needs |= RING if query.GetNumBonds() >= query.GetNumAtoms() else 0
     for bond in query.GetBonds():
         needs |= _BONDS.get(bond.GetSmarts(), 0)
     return needs
