@@ -81,6 +81,10 @@ class RuleSet:
                 return rule
         return None
 
+    def removed(self) -> dict[str, int]:
+        """How many molecules each rule removed so far, rules in order."""
+        return {rule.name: rule.removed for rule in self.rules}
+
     def breaks_valence(self, mol: Any) -> bool:
         """Whether a rule of the valence stage removes this molecule, so that no tautomer can be better."""
         return any(rule.test(mol) for rule in self.rules if rule.stage == Stage.VALENCE)

@@ -51,7 +51,7 @@ def why_pruned(edges, orders, numbers) -> str:
         return "max_order"
     if any(total > most for total, most in zip(sums, limits.max_order_sum)):
         return "max_order_sum"
-    if max(multiple) > 1:
+    if size > 1 and max(multiple) > 1:
         return "cumulated"
     if any(numbers[v] != 8 for v in pruning.carbonyl_leaves(edges, orders, size)):
         return "carbonyl_leaves"
@@ -90,7 +90,7 @@ def structure(mol):
     return edges, orders, tuple(atom.GetAtomicNum() for atom in mol.GetAtoms())
 
 
-@pytest.mark.parametrize("size", range(3, 8))
+@pytest.mark.parametrize("size", range(1, 8))
 def test_no_accepted_member_is_pruned(size: int):
     for line in (DATA / f"size{size:02}.tsv").read_text("ascii").splitlines():
         mol = Chem.MolFromSmiles(line.split("\t")[0])
@@ -102,12 +102,12 @@ def test_no_accepted_member_is_pruned(size: int):
 def test_no_larger_example_is_pruned():
     for line in (DATA / "examples.tsv").read_text("ascii").splitlines():
         mol = Chem.MolFromSmiles(line.split("\t")[0])
-        if (made := structure(mol)) and mol.GetNumAtoms() > 2 and rules().accepts(mol):
+        if (made := structure(mol)) and rules().accepts(mol):
             assert pruning.keep_graph(made[0], mol.GetNumAtoms()), line
             assert not why_pruned(*made), (line, why_pruned(*made))
 
 
-@pytest.mark.parametrize(("size", "share"), [(3, 1.0), (4, 1.0), (5, 1.0), (6, 0.15)])
+@pytest.mark.parametrize(("size", "share"), [(1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0), (5, 1.0), (6, 0.15)])
 def test_what_is_pruned_the_rules_remove(size: int, share: float):
     """All candidates of a size, or a seeded share of them; nearly all that the rules remove is pruned."""
     chosen = random.Random(7)
@@ -121,4 +121,4 @@ def test_what_is_pruned_the_rules_remove(size: int, share: float):
         kept = rules().accepts(molecule(*graph))
         accepted += kept
         assert not (cut and kept), (Chem.MolToSmiles(molecule(*graph)), cut)
-    assert left < 2 * accepted and pruned > left
+    assert left < 2 * accepted and (size < 4 or pruned > left)
