@@ -6,12 +6,14 @@ import os
 import signal
 import time
 
-from qmgen.molecules.embedding import Embedding, embed
+from qmgen.molecules.conformers import make
+from qmgen.molecules.embedding import Embedding
+from qmgen.molecules.procedure import Procedure
 
 HANGS, CRASHES, EXITS, RAISES = "CCCC", "CCCCC", "CCCCCC", "CCCCCCC"
 
 
-def hostile(smiles: str, count: int, seed: int) -> Embedding:
+def hostile(smiles: str, count: int, seed: int, procedure: Procedure) -> list[Embedding]:
     if smiles == HANGS:
         time.sleep(600)
     if smiles == CRASHES:
@@ -20,20 +22,19 @@ def hostile(smiles: str, count: int, seed: int) -> Embedding:
         os._exit(3)
     if smiles == RAISES:
         raise RuntimeError("Invariant Violation")
-    return embed(smiles, count, seed)
+    return make(smiles, count, seed, procedure)
 
 
-def on_one_point(smiles: str, count: int, seed: int) -> Embedding:
-    made = embed(smiles, count, seed)
-    return Embedding(
-        made.numbers, [positions * 1e-3 if positions is not None else None for positions in made.positions]
-    )
+def on_one_point(smiles: str, count: int, seed: int, procedure: Procedure) -> list[Embedding]:
+    (made,) = make(smiles, count, seed, procedure)
+    positions = [positions * 1e-3 if positions is not None else None for positions in made.positions]
+    return [Embedding(made.numbers, positions)]
 
 
-def fails_second(smiles: str, count: int, seed: int) -> Embedding:
-    made = embed(smiles, count, seed)
-    return Embedding(made.numbers, [p if k != 1 else None for k, p in enumerate(made.positions)])
+def fails_second(smiles: str, count: int, seed: int, procedure: Procedure) -> list[Embedding]:
+    (made,) = make(smiles, count, seed, procedure)
+    return [Embedding(made.numbers, [p if k != 1 else None for k, p in enumerate(made.positions)])]
 
 
-def where(smiles: str, count: int, seed: int) -> Embedding:
+def where(smiles: str, count: int, seed: int, procedure: Procedure) -> list[Embedding]:
     raise RuntimeError(str(os.getpid()))
