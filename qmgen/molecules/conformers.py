@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from qmgen.molecules import embedding, refine, stereo
-from qmgen.molecules.embedding import Embedding
 from qmgen.molecules.procedure import Procedure
 
 
-def make(smiles: str, count: int, seed: int, procedure: Procedure) -> list[Embedding]:
+class Ensemble(NamedTuple):
+    """The conformers of one stereoisomer: ``numbers`` and ``positions`` as of an ``Embedding``.
+
+    ``pruned`` are the conformers (places in ``positions``, None there) that came out and were left out on purpose.
+    Of an enumerated stereoisomer ``smiles`` is its own, canonical, and ``family`` that without stereo; else both empty.
+    """
+
+    numbers: np.ndarray
+    positions: list[np.ndarray | None]
+    pruned: frozenset[int] = frozenset()
+    smiles: str = ""
+    family: str = ""
+
+
+def make(smiles: str, count: int, seed: int, procedure: Procedure) -> list[Ensemble]:
     """``count`` conformers of a canonical SMILES, less what is pruned; of each isomer, where ``procedure`` asks.
 
     An isomer's conformers are what its own SMILES would give. Raises ``EmbeddingRefused`` for what is not one molecule,
@@ -25,7 +40,7 @@ def make(smiles: str, count: int, seed: int, procedure: Procedure) -> list[Embed
     ]
 
 
-def _of_isomer(smiles: str, count: int, seed: int, procedure: Procedure) -> Embedding:
+def _of_isomer(smiles: str, count: int, seed: int, procedure: Procedure) -> Ensemble:
     mol = embedding.with_hydrogens(smiles)
     if procedure.needs_force_field:
         refine.check_force_field(mol)
@@ -36,7 +51,7 @@ def _of_isomer(smiles: str, count: int, seed: int, procedure: Procedure) -> Embe
     if procedure.relax == "mmff":
         refine.relax(mol, procedure.relax_steps)
     pruned = _prune(mol, procedure)
-    return Embedding(embedding.atomic_numbers(mol), embedding.positions(mol, count), frozenset(pruned))
+    return Ensemble(embedding.atomic_numbers(mol), embedding.positions(mol, count), frozenset(pruned))
 
 
 def _prune(mol: Any, procedure: Procedure) -> set[int]:

@@ -20,17 +20,10 @@ from qmgen.molecules.types import Reason
 
 
 class Embedding(NamedTuple):
-    """``numbers`` (atoms,) uint8 and for each conformer its positions (atoms, 3) float64 in Bohr, or None.
-
-    ``pruned`` are the conformers (places in ``positions``, None there) that came out and were left out on purpose.
-    Of an enumerated stereoisomer ``smiles`` is its own, canonical, and ``family`` that without stereo; else both empty.
-    """
+    """``numbers`` (atoms,) uint8 and for each conformer its positions (atoms, 3) float64 in Bohr, or None."""
 
     numbers: np.ndarray
     positions: list[np.ndarray | None]
-    pruned: frozenset[int] = frozenset()
-    smiles: str = ""
-    family: str = ""
 
 
 class EmbeddingRefused(ValueError):

@@ -22,15 +22,15 @@ from multiprocessing.connection import Connection
 from typing import Any, Final, NamedTuple
 
 from qmgen.errors import QmgenError
-from qmgen.molecules.conformers import make
-from qmgen.molecules.embedding import Embedding, why_refused
+from qmgen.molecules.conformers import Ensemble, make
+from qmgen.molecules.embedding import why_refused
 from qmgen.molecules.entries import failure
 from qmgen.molecules.geometry import geometry_problem
 from qmgen.molecules.procedure import PLAIN, Procedure
 from qmgen.molecules.stereo import without_stereo
 from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned, Reason
 
-Embed = Callable[[str, int, int, Procedure], list[Embedding]]
+Embed = Callable[[str, int, int, Procedure], list[Ensemble]]
 #: entries taken from the source ahead of the one being handed out
 AHEAD: Final = 16
 #: seconds a worker may take to start, or to take up its next task, on however busy a machine
@@ -124,7 +124,7 @@ def _sound(conformer: Conformer) -> Conformer | Failure:
 
 
 def _made(
-    molecule: Molecule, answer: list[Embedding] | tuple[Reason, str], procedure: Procedure
+    molecule: Molecule, answer: list[Ensemble] | tuple[Reason, str], procedure: Procedure
 ) -> Iterator[Conformer | Failure | Pruned]:
     """What the embedding of a molecule came to: one item a conformer that was kept or did not come out, then how many
     were pruned; or one failure for the whole molecule."""
@@ -151,7 +151,7 @@ def _made(
 
 def _embed_here(
     embed_with: Embed, smiles: str, count: int, seed: int, procedure: Procedure
-) -> list[Embedding] | tuple[Reason, str]:
+) -> list[Ensemble] | tuple[Reason, str]:
     try:
         return embed_with(smiles, count, seed, procedure)
     except (ValueError, RuntimeError) as error:
@@ -182,7 +182,7 @@ class _Worker:
         else:
             self._send(self._tasks[-1])
 
-    def result(self) -> list[Embedding] | tuple[Reason, str]:
+    def result(self) -> list[Ensemble] | tuple[Reason, str]:
         """The answer to the oldest task, waiting for it; or why there is none."""
         for _ in range(_START_TRIES):
             outcome = self._wait()

@@ -2,7 +2,7 @@
 
 Messages in: the embedding function (once), then ``(smiles, count, seed, procedure, time_limit)``.
 Messages out: ``("ready",)`` once, then for each task ``("begin", time.monotonic())`` and
-``("done", [Embedding, ...])`` or ``("refused", (reason, why))``. Answers come in the order of the tasks.
+``("done", [Ensemble, ...])`` or ``("refused", (reason, why))``. Answers come in the order of the tasks.
 """
 
 from __future__ import annotations

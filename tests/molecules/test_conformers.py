@@ -13,8 +13,8 @@ from rdkit.Chem import rdDistGeom, rdMolAlign
 
 from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.molecules import refine
-from qmgen.molecules.conformers import make
-from qmgen.molecules.embedding import Embedding, EmbeddingRefused, embed, etkdg3, with_hydrogens
+from qmgen.molecules.conformers import Ensemble, make
+from qmgen.molecules.embedding import EmbeddingRefused, embed, etkdg3, with_hydrogens
 from qmgen.molecules.geometry import bohr_from_angstrom
 from qmgen.molecules.procedure import PLAIN, Procedure
 from qmgen.molecules.stereo import isomers, without_stereo
@@ -24,12 +24,12 @@ MMFF = Procedure(relax="mmff")
 FLEXIBLE = "CCCCO"
 
 
-def one(smiles: str, count: int, seed: int = 0, **settings: Any) -> Embedding:
+def one(smiles: str, count: int, seed: int = 0, **settings: Any) -> Ensemble:
     (made,) = make(smiles, count, seed, replace(PLAIN, **settings))
     return made
 
 
-def kept(made: Embedding) -> list[int]:
+def kept(made: Ensemble) -> list[int]:
     return [k for k, positions in enumerate(made.positions) if positions is not None]
 
 
@@ -126,7 +126,7 @@ def test_where_nothing_was_embedded_there_is_nothing_to_relax_or_prune():
 # ---- pruning
 
 
-def distances(smiles: str, made: Embedding) -> list[float]:
+def distances(smiles: str, made: Ensemble) -> list[float]:
     """Symmetric RMSD of the heavy atoms (Angstrom) of all pairs that are kept, RDKit's own all-pairs function."""
     mol = with_hydrogens(smiles)
     for positions in made.positions:

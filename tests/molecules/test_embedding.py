@@ -127,7 +127,7 @@ def test_isomers_of_a_molecule_share_its_number_and_no_key():
 
 
 def test_pruned_conformers_are_counted_in_the_stream():
-    how = Procedure(relax="mmff", prune_rms=0.3, energy_window=10.0)
+    how = Procedure(relax="mmff", prune_rms=0.8, energy_window=10.0)
     source = molecules("C", "CCCCO", "CB(C)C", "CC")
     items = list(conformers(source, count=6, seed=0, procedure=how))
     here = list(conformers(source, count=6, seed=0, procedure=how, in_process=True))

@@ -47,7 +47,7 @@ def test_isomers_have_rows_of_their_own_and_never_part(
     config: Callable[..., GenerateConfig], stages: Stages, lines: Lines, tmp_path: Path
 ) -> None:
     real = replace(Stages(), label=stages.label)
-    thirds = {"validation_fraction": 0.3, "test_fraction": 0.4}
+    thirds = {"validation_fraction": 0.3, "test_fraction": 0.4, "units": 1}
     settings = config(OPEN, conformers=2, stereo="enumerate", **thirds)
     summary = generate(settings, lines, real)
     corpus = open_corpus(settings.out)
