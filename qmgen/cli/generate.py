@@ -26,8 +26,37 @@ def generate(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Directory of the corpus.")] = None,
     smiles_column: Annotated[str | None, typer.Option(help="Column of a .csv that holds the SMILES.")] = None,
-    conformers: Annotated[int | None, typer.Option(help="Conformers per molecule. [default: 1]")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of conformers and splits. [default: 0]")] = None,
+    conformers: Annotated[
+        int | None, typer.Option(help="Conformers per molecule; 1000 unless given with --embed qm1b. [default: 1]")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of conformers and splits; 43 unless given with --embed qm1b. [default: 0]")
+    ] = None,
+    embed: Annotated[
+        str | None,
+        typer.Option(help="How SMILES get geometries: etkdg3, or qm1b (as QM1B's authors did). [default: etkdg3]"),
+    ] = None,
+    relax: Annotated[
+        str | None, typer.Option(help="Relax the conformers: none, or mmff (MMFF94). [default: none]")
+    ] = None,
+    relax_steps: Annotated[int | None, typer.Option(help="Most steps of a relaxation. [default: 1000]")] = None,
+    prune_rms: Annotated[
+        float | None,
+        typer.Option(help="Leave out conformers nearer to an earlier one: Angstrom, RMSD of heavy atoms."),
+    ] = None,
+    energy_window: Annotated[
+        float | None, typer.Option(help="Leave out conformers higher above the lowest: kcal/mol in MMFF94.")
+    ] = None,
+    stereo: Annotated[
+        str | None,
+        typer.Option(help="Open stereo centres: as-given (chance decides), or enumerate. [default: as-given]"),
+    ] = None,
+    max_stereo_isomers: Annotated[
+        int | None, typer.Option(help="Most stereoisomers of a molecule; of more, a sample. [default: 32]")
+    ] = None,
+    embed_time_limit: Annotated[
+        float | None, typer.Option(help="Seconds for all conformers of a molecule. [default: 60.0]")
+    ] = None,
     xc: Annotated[str | None, typer.Option(help="Functional. [default: b3lyp5]")] = None,
     basis: Annotated[str | None, typer.Option(help="Basis set. [default: sto-3g]")] = None,
     grid_level: Annotated[int | None, typer.Option(help="Integration grid, 0 to 5. [default: 1]")] = None,

@@ -16,6 +16,8 @@ from qmgen.config.toml import document
 
 #: RDKit and NumPy take seeds up to here alike.
 LARGEST_SEED = 2**31 - 1
+#: the column ``conformer_id`` holds no larger number
+LARGEST_CONFORMER = 2**31 - 1
 
 
 def _as_list(value: Any) -> Any:
@@ -73,11 +75,35 @@ class LevelConfig(TheoryConfig):
 
 
 class LabelConfig(LevelConfig):
-    """How molecules become labels: what ``qmgen.label`` takes and ``qmgen generate`` too. Hartree and seconds."""
+    """How molecules become labels: what ``qmgen.label`` takes and ``qmgen generate`` too.
+
+    Hartree and seconds; of conformers Angstrom (``prune_rms``) and kcal/mol (``energy_window``).
+    """
+
+    #: what ``embed = "qm1b"`` stands for where nothing else is given: QM1B's own numbers
+    qm1b_defaults: ClassVar[Mapping[str, Any]] = {"conformers": 1000, "seed": 43}
+    #: settings that came after the first corpora were made: at their default they are not in the recipe, so that those
+    #: are still recognised; and with which value of which other setting they have no effect at all
+    later: ClassVar[Mapping[str, tuple[str, Any] | None]] = {
+        "embed": None,
+        "relax": None,
+        "relax_steps": ("relax", "none"),
+        "prune_rms": None,
+        "energy_window": None,
+        "stereo": None,
+        "max_stereo_isomers": ("stereo", "as-given"),
+    }
 
     smiles_column: str | None = None
     conformers: Count = 1
     seed: Seed = 0
+    embed: Literal["etkdg3", "qm1b"] = "etkdg3"
+    relax: Literal["none", "mmff"] = "none"
+    relax_steps: Count = 1000
+    prune_rms: Positive | None = None
+    energy_window: Positive | None = None
+    stereo: Literal["as-given", "enumerate"] = "as-given"
+    max_stereo_isomers: Count = 32
     precision: Literal["float64"] = "float64"
     guess: Literal["atoms", "core"] = "atoms"
     conv_energy: Positive = 1e-9
@@ -85,6 +111,35 @@ class LabelConfig(LevelConfig):
     max_cycles: Count = 50
     batch_size: Count | None = None
     embed_time_limit: Positive = 60.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_qm1b(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("embed") == "qm1b":
+            return {**cls.qm1b_defaults, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _qm1b_as_it_was(self) -> LabelConfig:
+        """The name promises their geometries; and of two seeds RDKit makes nothing, since it multiplies them."""
+        if self.embed != "qm1b":
+            return self
+        plain = {"relax": "none", "prune_rms": None, "energy_window": None, "stereo": "as-given"}
+        if more := [name for name, value in plain.items() if getattr(self, name) != value]:
+            raise ValueError(f"embed = 'qm1b' is QM1B's procedure and goes without {', '.join(more)}: use 'etkdg3'")
+        if self.seed in (0, LARGEST_SEED):
+            raise ValueError(
+                f"embed = 'qm1b' makes {self.conformers} times the same geometry of seed = {self.seed}: "
+                f"choose one from 1 to {LARGEST_SEED - 1}; QM1B's is 43"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _numbers_for_conformers(self) -> LabelConfig:
+        isomers = self.max_stereo_isomers if self.stereo == "enumerate" else 1
+        if self.conformers * isomers > LARGEST_CONFORMER + 1:
+            raise ValueError("conformers times max_stereo_isomers must stay below 2147483649: they share one number")
+        return self
 
 
 class GenerateConfig(LabelConfig):
@@ -118,7 +173,18 @@ class GenerateConfig(LabelConfig):
 
         The molecules themselves count too, by their content and not by their file's name: the caller adds their digest.
         """
-        return {name: value for name, value in self.model_dump().items() if name not in self.outside_rows}
+        settings = self.model_dump()
+        return {
+            name: value
+            for name, value in settings.items()
+            if name not in self.outside_rows and not (name in self.later and self._idle(name))
+        }
+
+    def _idle(self, name: str) -> bool:
+        """Whether one of the ``later`` settings leaves the rows as they were before it existed."""
+        switch = self.later[name]
+        off = switch is not None and getattr(self, switch[0]) == switch[1]
+        return off or bool(getattr(self, name) == type(self).model_fields[name].default)
 
 
 class ValidateConfig(CommandConfig):

@@ -16,7 +16,7 @@ _PAGE = """# A qmgen corpus
 {splits}
 
 {failures} entries got no label; each is a row in `failures/`, with its reason{reasons}.
-{merged} duplicates (equal canonical SMILES) were merged into their first occurrence.
+{merged} duplicates (equal canonical SMILES) were merged into their first occurrence.{pruned}
 
 ## Load it
 
@@ -63,6 +63,7 @@ def card(manifest: Mapping[str, Any]) -> str:
         failures=counts["failures"],
         reasons=f" ({reasons})" if reasons else "",
         merged=counts["merged"],
+        pruned=f"\n{counts['pruned']} conformers were pruned, as the settings ask." if counts.get("pruned") else "",
         columns=_columns(row_fields()),
         failure_columns=_columns(failure_fields()),
         theory="\n".join(f"- {key.replace('_', ' ')}: {value}" for key, value in theory.items()),

@@ -91,8 +91,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _counts(directory: Path) -> dict[str, Any]:
-    """Rows and molecules per split, failures by reason, entries and merged duplicates, from the files alone."""
-    counts: dict[str, Any] = {"rows": 0, "molecules": 0, "entries": 0, "merged": 0, "splits": {}}
+    """Rows and molecules per split, failures by reason, entries, merged duplicates and pruned conformers, from the
+    files alone."""
+    counts: dict[str, Any] = {"rows": 0, "molecules": 0, "entries": 0, "merged": 0, "pruned": 0, "splits": {}}
     for split in SPLITS:
         rows = molecules = 0
         for name in listed(directory, split):
@@ -107,8 +108,8 @@ def _counts(directory: Path) -> dict[str, Any]:
         table = pq.read_table(directory / name, columns=["reason"])
         reasons.update(table["reason"].to_pylist())
         unit = decode(table.schema.metadata).get("unit", {})
-        counts["entries"] += unit.get("entries", 0)
-        counts["merged"] += unit.get("merged", 0)
+        for what in ("entries", "merged", "pruned"):
+            counts[what] += unit.get(what, 0)
     counts["failures"] = sum(reasons.values())
     counts["failures_by_reason"] = dict(sorted(reasons.items()))
     return counts

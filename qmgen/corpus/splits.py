@@ -1,6 +1,7 @@
 """Which split a molecule belongs to: a seeded hash of its canonical SMILES, of its Hill formula where there is none.
 
-The hash knows neither the machine nor the run nor any other molecule; conformers of one molecule never part.
+The hash knows neither the machine nor the run nor any other molecule; conformers of one molecule never part. Where
+stereoisomers are enumerated, the caller gives the SMILES that they share, without marks, and they do not part either.
 """
 
 from __future__ import annotations

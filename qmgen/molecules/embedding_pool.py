@@ -1,7 +1,7 @@
 """Conformers of a stream of molecules, embedded ahead of time by a worker process that can be replaced.
 
     for item in conformers(read_molecules("drugs.smi"), count=4, seed=0):
-        ...  # a Conformer or a Failure, in the order of the input
+        ...  # a Conformer or a Failure, in the order of the input; where something was left out, also a Pruned
 
 The worker embeds the next few molecules while the caller labels. It gets a fixed time for each; past that, or when it
 dies, its molecule becomes a failure and a new worker goes on with the next.
@@ -22,12 +22,15 @@ from multiprocessing.connection import Connection
 from typing import Any, Final, NamedTuple
 
 from qmgen.errors import QmgenError
-from qmgen.molecules.embedding import Embedding, EmbeddingRefused, embed
+from qmgen.molecules.conformers import Ensemble, make
+from qmgen.molecules.embedding import why_refused
 from qmgen.molecules.entries import failure
 from qmgen.molecules.geometry import geometry_problem
-from qmgen.molecules.types import Conformer, Failure, Molecule, Reason
+from qmgen.molecules.procedure import PLAIN, Procedure
+from qmgen.molecules.stereo import without_stereo
+from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned, Reason
 
-Embed = Callable[[str, int, int], Embedding]
+Embed = Callable[[str, int, int, Procedure], list[Ensemble]]
 #: entries taken from the source ahead of the one being handed out
 AHEAD: Final = 16
 #: seconds a worker may take to start, or to take up its next task, on however busy a machine
@@ -42,9 +45,14 @@ def conformers(
     seed: int,
     time_limit: float = 60.0,
     in_process: bool = False,
-    embed_with: Embed = embed,
-) -> Iterator[Conformer | Failure]:
+    embed_with: Embed = make,
+    procedure: Procedure = PLAIN,
+) -> Iterator[Conformer | Failure | Pruned]:
     """``count`` conformers of each molecule, or the one whose geometry was given; failures pass through. In order.
+
+    ``procedure`` says how they are made. Of a molecule with several stereoisomers each has ``count`` of them, under
+    conformer numbers that go on from one isomer to the next. After the conformers of a molecule of which some were
+    pruned, a ``Pruned`` says how many; their numbers stay unused. A geometry that was given is never changed or pruned.
 
     ``time_limit`` is in seconds per molecule, all its conformers together. ``in_process`` embeds here, without limit or
     protection. ``embed_with`` replaces the embedding (tests); it must be importable by name. The worker ends with
@@ -54,31 +62,34 @@ def conformers(
     """
     if count < 1 or time_limit <= 0:
         raise ValueError(f"count {count} and time_limit {time_limit} must be positive")
-    return _conformers(
-        iter(molecules), count, seed, None if in_process else _Worker(embed_with, time_limit), embed_with
-    )
+    worker = None if in_process else _Worker(embed_with, time_limit)
+    return _conformers(iter(molecules), (count, seed, procedure), worker, embed_with)
 
 
 def _conformers(
-    molecules: Iterator[Molecule | Failure], count: int, seed: int, worker: _Worker | None, embed_with: Embed
-) -> Iterator[Conformer | Failure]:
+    molecules: Iterator[Molecule | Failure],
+    how: tuple[int, int, Procedure],
+    worker: _Worker | None,
+    embed_with: Embed,
+) -> Iterator[Conformer | Failure | Pruned]:
+    procedure = how[2]
     queue: deque[Molecule | Failure] = deque()
     try:
         while True:
             while len(queue) < (AHEAD if worker else 1) and (entry := next(molecules, None)) is not None:
                 queue.append(entry)
                 if worker and _to_embed(entry):
-                    worker.submit(entry.smiles, count, seed)
+                    worker.submit(entry.smiles, *how)
             if not queue:
                 return
             entry = queue.popleft()
             if isinstance(entry, Failure):
                 yield entry
             elif not _to_embed(entry):
-                yield _given(entry)
+                yield _given(entry, procedure)
             else:
-                answer = worker.result() if worker else _embed_here(embed_with, entry.smiles, count, seed)
-                yield from _made(entry, answer)
+                answer = worker.result() if worker else _embed_here(embed_with, entry.smiles, *how)
+                yield from _made(entry, answer, procedure)
     finally:
         if worker:
             worker.close()
@@ -88,7 +99,7 @@ def _to_embed(entry: Molecule | Failure) -> bool:
     return isinstance(entry, Molecule) and entry.positions is None
 
 
-def _given(molecule: Molecule) -> Conformer | Failure:
+def _given(molecule: Molecule, procedure: Procedure) -> Conformer | Failure:
     """The conformer of a molecule that came with its geometry."""
     assert molecule.numbers is not None and molecule.positions is not None
     return _sound(
@@ -99,6 +110,7 @@ def _given(molecule: Molecule) -> Conformer | Failure:
             molecule.smiles,
             molecule.numbers,
             molecule.positions,
+            without_stereo(molecule.smiles) if procedure.stereo == "enumerate" else "",
         )
     )
 
@@ -111,25 +123,39 @@ def _sound(conformer: Conformer) -> Conformer | Failure:
     return failure(c.molecule_id, c.name, c.smiles, *problem, conformer_id=c.conformer_id)
 
 
-def _made(molecule: Molecule, answer: Embedding | tuple[Reason, str]) -> Iterator[Conformer | Failure]:
-    """What the embedding of a molecule came to: one item a conformer, or one failure for the whole molecule."""
-    place, name, smiles = molecule.molecule_id, molecule.name, molecule.smiles
-    if not isinstance(answer, Embedding):
-        yield failure(place, name, smiles, *answer)
+def _made(
+    molecule: Molecule, answer: list[Ensemble] | tuple[Reason, str], procedure: Procedure
+) -> Iterator[Conformer | Failure | Pruned]:
+    """What the embedding of a molecule came to: one item a conformer that was kept or did not come out, then how many
+    were pruned; or one failure for the whole molecule."""
+    place, name = molecule.molecule_id, molecule.name
+    if isinstance(answer, tuple):
+        yield failure(place, name, molecule.smiles, *answer)
         return
-    for conformer_id, positions in enumerate(answer.positions):
-        if positions is None:
-            detail = "ETKDG found no geometry, from random coordinates neither"
-            yield failure(place, name, smiles, Reason.EMBEDDING_FAILED, detail, conformer_id)
-        else:
-            yield _sound(Conformer(place, conformer_id, name, smiles, answer.numbers, positions))
+    detail = "ETKDG found no geometry" + (", from random coordinates neither" if procedure.embed == "etkdg3" else "")
+    first = 0
+    for isomer in answer:
+        smiles = isomer.smiles or molecule.smiles
+        for number, positions in enumerate(isomer.positions):
+            if number in isomer.pruned:
+                continue
+            if positions is None:
+                yield failure(place, name, smiles, Reason.EMBEDDING_FAILED, detail, first + number)
+            else:
+                made = Conformer(place, first + number, name, smiles, isomer.numbers, positions, isomer.family)
+                yield _sound(made)
+        first += len(isomer.positions)
+    if pruned := sum(len(isomer.pruned) for isomer in answer):
+        yield Pruned(place, pruned)
 
 
-def _embed_here(embed_with: Embed, smiles: str, count: int, seed: int) -> Embedding | tuple[Reason, str]:
+def _embed_here(
+    embed_with: Embed, smiles: str, count: int, seed: int, procedure: Procedure
+) -> list[Ensemble] | tuple[Reason, str]:
     try:
-        return embed_with(smiles, count, seed)
-    except (EmbeddingRefused, ValueError, RuntimeError) as error:
-        return Reason.EMBEDDING_FAILED, str(error)
+        return embed_with(smiles, count, seed, procedure)
+    except (ValueError, RuntimeError) as error:
+        return why_refused(error)
 
 
 class _Outcome(NamedTuple):
@@ -145,25 +171,24 @@ class _Worker:
 
     def __init__(self, embed_with: Embed, time_limit: float) -> None:
         self._embed, self._limit = embed_with, time_limit
-        self._tasks: deque[tuple[str, int, int, float]] = deque()
+        self._tasks: deque[tuple[str, int, int, Procedure, float]] = deque()
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
 
-    def submit(self, smiles: str, count: int, seed: int) -> None:
-        self._tasks.append((smiles, count, seed, self._limit))
+    def submit(self, smiles: str, count: int, seed: int, procedure: Procedure) -> None:
+        self._tasks.append((smiles, count, seed, procedure, self._limit))
         if self._process is None:
             self._start()
         else:
             self._send(self._tasks[-1])
 
-    def result(self) -> Embedding | tuple[Reason, str]:
+    def result(self) -> list[Ensemble] | tuple[Reason, str]:
         """The answer to the oldest task, waiting for it; or why there is none."""
         for _ in range(_START_TRIES):
             outcome = self._wait()
             if outcome.answer is not None:
                 self._tasks.popleft()
-                kind, value = outcome.answer
-                return value if kind == "done" else (Reason.EMBEDDING_FAILED, value)
+                return outcome.answer[1]
             ended = self._end(grace=0.0 if outcome.late else 5.0)
             if outcome.begun:
                 self._tasks.popleft()

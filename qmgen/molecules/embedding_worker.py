@@ -1,8 +1,8 @@
 """The process in which RDKit embeds, so that a crash or a hang costs one molecule.
 
-Messages in: the embedding function (once), then ``(smiles, count, seed, time_limit)``.
+Messages in: the embedding function (once), then ``(smiles, count, seed, procedure, time_limit)``.
 Messages out: ``("ready",)`` once, then for each task ``("begin", time.monotonic())`` and
-``("done", Embedding)`` or ``("refused", why)``. Answers come in the order of the tasks.
+``("done", [Ensemble, ...])`` or ``("refused", (reason, why))``. Answers come in the order of the tasks.
 """
 
 from __future__ import annotations
@@ -34,16 +34,18 @@ def serve(descriptor: int) -> None:
 def _answer(connection: Connection) -> None:
     import rdkit.Chem  # noqa: F401 - fail here, before the first task, where RDKit is missing
 
+    from qmgen.molecules.embedding import why_refused
+
     embed = connection.recv()
     connection.send(("ready",))
     while True:
-        smiles, count, seed, time_limit = connection.recv()
+        smiles, count, seed, procedure, time_limit = connection.recv()
         connection.send(("begin", time.monotonic()))
         signal.setitimer(signal.ITIMER_REAL, time_limit + _GRACE)
         try:
-            answer = ("done", embed(smiles, count, seed))
+            answer = ("done", embed(smiles, count, seed, procedure))
         except Exception as error:
-            answer = ("refused", str(error) or type(error).__name__)
+            answer = ("refused", why_refused(error))
         signal.setitimer(signal.ITIMER_REAL, 0)
         connection.send(answer)
 

@@ -1,7 +1,7 @@
 """What leaves this room: molecules, conformers, and the failures of either.
 
 ``Molecule`` is one entry of a source; ``Conformer`` one geometry, ready to be labelled; ``Failure`` stands
-for every entry that became no row, with a reason from a closed list.
+for every entry that became no row, with a reason from a closed list; ``Pruned`` counts geometries left out on purpose.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class Reason(StrEnum):
     EMBEDDING_FAILED = "embedding_failed"
     EMBEDDING_TIMEOUT = "embedding_timeout"
     EMBEDDING_CRASHED = "embedding_crashed"
+    NO_FORCE_FIELD = "no_force_field"
     COINCIDENT_ATOMS = "coincident_atoms"
     BAD_COORDINATES = "bad_coordinates"
     NO_VIRTUAL_ORBITAL = "no_virtual_orbital"
@@ -54,6 +55,8 @@ class Conformer:
     """One geometry to label: ``numbers`` (atoms,) uint8, ``positions`` (atoms, 3) float64 in Bohr.
 
     Positions are representable in float32: the corpus stores them so, and a label must belong to the stored geometry.
+    Where stereoisomers are enumerated, ``smiles`` is the isomer's, and ``family`` the one without stereo marks, which
+    all isomers of a molecule share; else ``family`` is empty.
     """
 
     molecule_id: int
@@ -62,6 +65,15 @@ class Conformer:
     smiles: str
     numbers: np.ndarray
     positions: np.ndarray
+    family: str = ""
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """``count`` conformers of a molecule that were made and, as the settings ask, left out: nothing failed."""
+
+    molecule_id: int
+    count: int
 
 
 @dataclass(frozen=True)

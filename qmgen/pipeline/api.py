@@ -2,7 +2,7 @@
 
 import qmgen
 
-labels = qmgen.label(["CCO", "c1ccccc1"], xc="pbe", conformers=2)
+labels = qmgen.label(["CCO", "c1ccccc1"], xc="pbe", conformers=2, relax="mmff")
 labels.table            # pyarrow.Table with the columns of a corpus
 labels[0]["energy"]     # eV
 labels.failures         # pyarrow.Table: what got no label, and why
@@ -26,9 +26,10 @@ from qmgen.corpus.splits import Splitter
 from qmgen.errors import UsageError
 from qmgen.labeling.types import Settings
 from qmgen.molecules.entries import from_molecule
+from qmgen.molecules.procedure import Procedure
 from qmgen.molecules.types import Molecule
 from qmgen.pipeline.rows import CONSTANTS, failure_row
-from qmgen.pipeline.run import settings_of
+from qmgen.pipeline.run import procedure_of, settings_of
 from qmgen.pipeline.source import Entry, open_source
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.unit import Job, label_entries
@@ -39,11 +40,13 @@ __all__ = ["Labels", "label", "load"]
 @dataclass(frozen=True)
 class Labels:
     """A list of rows: ``labels[i]`` is a dict, ``labels.table`` all of them as a ``pyarrow.Table`` with units in its
-    metadata; ``labels.failures`` the table of what got no label; ``labels.merged`` the number of duplicates."""
+    metadata; ``labels.failures`` the table of what got no label; ``labels.merged`` the number of duplicates,
+    ``labels.pruned`` of conformers that were left out as the settings ask."""
 
     table: pa.Table
     failures: pa.Table
     merged: int
+    pruned: int = 0
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -63,8 +66,8 @@ class Labels:
 def label(
     molecules: str | Path | Iterable[str | Molecule],
     *,
-    conformers: int = 1,
-    seed: int = 0,
+    conformers: int | None = None,
+    seed: int | None = None,
     embed_time_limit: float = 60.0,
     smiles_column: str | None = None,
     stages: Stages | None = None,
@@ -73,13 +76,15 @@ def label(
     """Label molecules, in order of their place in the input.
 
     ``molecules``: SMILES strings or ``Molecule`` objects, in any mixture; one SMILES string; or a path, as a
-    ``pathlib.Path`` or as the name of a file that exists. ``settings`` are the fields of ``labeling.types.Settings``
-    (``xc``, ``basis``, ``grid_level``, ``conv_energy`` ...), energies in Hartree. What gets no label is a row in
-    ``failures``. Switches on float64 in this process. Raises ``UsageError`` on an unknown setting, functional or
+    ``pathlib.Path`` or as the name of a file that exists. ``conformers`` are 1 and ``seed`` is 0 where not given (1000
+    and 43 with ``embed="qm1b"``). ``settings`` are the fields of ``labeling.types.Settings`` (``xc``, ``basis``,
+    ``grid_level``, ``conv_energy`` ...), energies in Hartree, and of ``molecules.procedure.Procedure`` (``embed``,
+    ``relax``, ``prune_rms``, ``energy_window``, ``stereo`` ...), in kcal/mol and Angstrom. What gets no label is a row
+    in ``failures``. Switches on float64 in this process. Raises ``UsageError`` on an unknown setting, functional or
     basis, and on a value outside the bounds of ``qmgen generate``.
     """
     stages = stages or Stages()
-    known = Settings.__dataclass_fields__
+    known = {**Settings.__dataclass_fields__, **Procedure.__dataclass_fields__}
     unknown = sorted(settings.keys() - known.keys())
     if unknown:
         raise UsageError(f"no setting is called {', '.join(unknown)}: choose from {', '.join(known)}")
@@ -87,8 +92,7 @@ def label(
         LabelConfig,
         _plain(
             settings,
-            conformers=conformers,
-            seed=seed,
+            **{name: value for name, value in (("conformers", conformers), ("seed", seed)) if value is not None},
             embed_time_limit=embed_time_limit,
             smiles_column=smiles_column,
         ),
@@ -100,12 +104,23 @@ def label(
     stages.load("prepare")()
     metadata = {"level_of_theory": theory, "constants": CONSTANTS}
     splitter = Splitter(config.seed, 0.0, 0.0)
-    job = Job(Path(), chosen, config.conformers, config.seed, config.embed_time_limit, splitter, metadata, stages)
+    job = Job(
+        directory=Path(),
+        settings=chosen,
+        conformers=config.conformers,
+        seed=config.seed,
+        embed_time_limit=config.embed_time_limit,
+        splitter=splitter,
+        metadata=metadata,
+        stages=stages,
+        procedure=procedure_of(config),
+    )
     found = label_entries(job, unique, lambda rows, failures: None)
     return Labels(
         row_table(found.rows["train"], row_schema(metadata)),
         failure_table(map(failure_row, found.failures), failure_schema(metadata)),
         len(entries) - len(unique),
+        found.pruned,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from qmgen.config.models import GenerateConfig
 
 SAMPLE: Final = 8  # molecules, spread evenly over the source
+CONFORMERS: Final = 8  # of each of them, at most: with a thousand the measurement would be a run
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """``rows`` in all, at most (duplicates and failures will be fewer), in ``units`` work units by ``workers``.
+    """``rows`` in all, at most (duplicates, failures and pruned conformers will be fewer; stereoisomers are as many a
+    molecule as in the sample), in ``units`` work units by ``workers``.
 
     For the ``units_left``: ``hours`` on this machine without compilation, ``gigabytes`` on disk. ``memory_gigabytes``
     of one worker at its peak. Measured on ``sampled`` molecules, of which ``sample_failures`` got no label."""
@@ -71,15 +73,19 @@ def estimate(config: GenerateConfig, stages: Stages | None = None) -> Estimate:
         sample = list(islice(iter(source), 0, min(the_plan.wanted, SAMPLE * step), step))
     left = [unit for unit in the_plan if not unit.done(job.directory)]
     count, cores = default_layout(config.workers, max(len(left), 1))
-    with Pool(job, 1, cores) as pool:
+    few = min(job.conformers, CONFORMERS)
+    with Pool(replace(job, conformers=few), 1, cores) as pool:
         measured = pool.measure(Measure(sample))
-    rows = sum(unit.end - unit.start for unit in left) * config.conformers
+    each = float(config.conformers)
+    if config.stereo == "enumerate" and not job.procedure.prunes:  # else what was pruned hides the isomers
+        each *= max(measured.attempts / (len(sample) * few), 1.0)
+    rows = round(sum(unit.end - unit.start for unit in left) * each)
     per_attempt = measured.warm_seconds / measured.attempts if measured.attempts else 0.0
     known = measured.rows > 0
     return Estimate(
         directory=job.directory,
         molecules=the_plan.wanted,
-        rows=the_plan.wanted * config.conformers,
+        rows=round(the_plan.wanted * each),
         units=sum(1 for _ in the_plan),
         units_left=len(left),
         workers=count,

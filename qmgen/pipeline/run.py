@@ -25,6 +25,7 @@ from qmgen.corpus.splits import Splitter
 from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.labeling.types import Settings
 from qmgen.machine import versions
+from qmgen.molecules.procedure import Procedure
 from qmgen.pipeline.pool import Pool, default_layout
 from qmgen.pipeline.progress import Progress, Quiet, default_progress
 from qmgen.pipeline.rows import CONSTANTS
@@ -75,6 +76,19 @@ def settings_of(config: LabelConfig) -> Settings:
     )
 
 
+def procedure_of(config: LabelConfig) -> Procedure:
+    """The part of the configuration that the making of conformers sees."""
+    return Procedure(
+        embed=config.embed,
+        relax=config.relax,
+        relax_steps=config.relax_steps,
+        prune_rms=config.prune_rms,
+        energy_window=config.energy_window,
+        stereo=config.stereo,
+        max_stereo_isomers=config.max_stereo_isomers,
+    )
+
+
 def canonical(config: GenerateConfig, stages: Stages) -> tuple[GenerateConfig, dict[str, Any]]:
     """The configuration with functional and basis under their own names, and the level of theory.
 
@@ -105,6 +119,7 @@ def job_of(config: GenerateConfig, theory: dict[str, Any], source: Source, stage
             "constants": CONSTANTS,
         },
         stages=stages,
+        procedure=procedure_of(config),
     )
 
 
@@ -202,6 +217,7 @@ class _Run:
             seconds_to_first_row=self.first_row,
             compile_seconds=self._compiled(),
             max_failures=self.config.max_failures,
+            pruned=counts["pruned"],
         )
 
     def _check_books(self, counts: dict[str, Any]) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 @dataclass(frozen=True)
 class Summary:
     """Counts of the whole corpus (``rows``, ``molecules`` with a row, ``failures`` by reason, ``merged`` duplicates,
-    ``entries`` of the source), and of this run alone: the ``run_`` fields, the times in seconds, and
-    ``conformers_per_second`` from its start to its end, compilation included."""
+    ``pruned`` conformers, ``entries`` of the source), and of this run alone: the ``run_`` fields, the times in seconds,
+    and ``conformers_per_second`` from its start to its end, compilation included."""
 
     directory: Path
     entries: int
@@ -31,6 +31,7 @@ class Summary:
     seconds_to_first_row: float | None
     compile_seconds: float | None
     max_failures: int | None = None
+    pruned: int = 0
 
     @property
     def failed(self) -> int:
@@ -50,6 +51,8 @@ class Summary:
         lines.append(f"  failures    {self.failed}" + (f" ({reasons}); see failures/" if reasons else ""))
         if self.merged:
             lines.append(f"  duplicates  {self.merged} merged")
+        if self.pruned:
+            lines.append(f"  conformers  {self.pruned} pruned")
         lines.append(f"  files       {self.files}, {self.bytes / 1e6:.2f} MB")
         if self.run_units:
             first = "" if self.seconds_to_first_row is None else f", first row after {self.seconds_to_first_row:.1f} s"

@@ -15,7 +15,8 @@ from qmgen.corpus.schema import failure_schema, row_schema
 from qmgen.corpus.shard import FileRecord, write_unit
 from qmgen.corpus.splits import SPLITS, Splitter
 from qmgen.labeling.types import Settings
-from qmgen.molecules.types import Conformer, Failure, Molecule
+from qmgen.molecules.procedure import PLAIN, Procedure
+from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned
 from qmgen.pipeline.rows import failure_row, not_finite, row, symbols
 from qmgen.pipeline.source import Entry, Work
 from qmgen.pipeline.stages import Stages
@@ -33,11 +34,13 @@ class Job:
     splitter: Splitter
     metadata: dict[str, Any]
     stages: Stages = field(default_factory=Stages)
+    procedure: Procedure = PLAIN
 
 
 @dataclass(frozen=True)
 class UnitResult:
-    """What became of a unit: ``entries`` = ``molecules`` with a row + those with none + ``merged``."""
+    """What became of a unit: ``entries`` = ``molecules`` with a row + those with none + ``merged``; ``pruned`` counts
+    conformers that were made and left out."""
 
     index: int
     entries: int
@@ -47,14 +50,16 @@ class UnitResult:
     failures: dict[str, int]
     seconds: float
     records: list[FileRecord]
+    pruned: int = 0
 
 
 @dataclass
 class Labelled:
-    """Rows by split, and failures, as they come."""
+    """Rows by split, and failures, as they come; and the number of conformers that were pruned."""
 
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {split: [] for split in SPLITS})
     failures: list[Failure] = field(default_factory=list)
+    pruned: int = 0
 
 
 def do_unit(job: Job, work: Work, report: Callable[[int, int], None]) -> UnitResult:
@@ -68,6 +73,8 @@ def do_unit(job: Job, work: Work, report: Callable[[int, int], None]) -> UnitRes
     tables = {split: row_table(rows, row_schema(job.metadata)) for split, rows in labelled.rows.items()}
     entries = len(work.entries) + work.merged
     counts = {"entries": entries, "merged": work.merged}
+    if job.procedure.prunes:  # a corpus that never prunes keeps the bytes that it had before there was such a thing
+        counts["pruned"] = labelled.pruned
     schema = failure_schema({**job.metadata, "unit": counts})
     tables[FAILURES] = failure_table(map(failure_row, labelled.failures), schema)
     records = write_unit(job.directory, work.unit, tables)
@@ -80,6 +87,7 @@ def do_unit(job: Job, work: Work, report: Callable[[int, int], None]) -> UnitRes
         failures=dict(Counter(str(failure.reason) for failure in labelled.failures)),
         seconds=time.monotonic() - begin,
         records=records,
+        pruned=labelled.pruned,
     )
 
 
@@ -97,7 +105,10 @@ def label_entries(job: Job, entries: list[Entry], report: Callable[[int, int], N
     def geometries() -> Iterator[Conformer]:
         molecules = (entry for entry in checked if isinstance(entry, Molecule))
         embed = job.stages.load("conformers")
-        for item in embed(molecules, job.conformers, job.seed, job.embed_time_limit):
+        for item in embed(molecules, job.conformers, job.seed, job.embed_time_limit, procedure=job.procedure):
+            if isinstance(item, Pruned):
+                found.pruned += item.count
+                continue
             if isinstance(item, Failure):
                 found.failures.append(item)
                 tell()
@@ -114,7 +125,7 @@ def label_entries(job: Job, entries: list[Entry], report: Callable[[int, int], N
         else:
             conformer, label = result
             awaited.remove((conformer.molecule_id, conformer.conformer_id))
-            split = job.splitter.split(conformer.smiles, symbols(conformer.numbers))
+            split = job.splitter.split(conformer.family or conformer.smiles, symbols(conformer.numbers))
             found.rows[split].append(row(conformer, label))
             done += 1
         tell()

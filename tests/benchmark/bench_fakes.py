@@ -15,6 +15,7 @@ import numpy as np
 
 from qmgen.errors import UsageError
 from qmgen.labeling.types import Label, Settings
+from qmgen.molecules.procedure import PLAIN, Procedure
 from qmgen.molecules.types import Conformer, Failure, Molecule, Reason
 from qmgen.pipeline.level import level_of_theory
 from qmgen.validation.oracle import Level, solve
@@ -37,7 +38,9 @@ def check(entry: Molecule | Failure, settings: Settings) -> Molecule | Failure:
     return entry
 
 
-def conformers(molecules: Iterable[Molecule], count: int, seed: int, time_limit: float) -> Iterator[Any]:
+def conformers(
+    molecules: Iterable[Molecule], count: int, seed: int, time_limit: float, procedure: Procedure = PLAIN
+) -> Iterator[Any]:
     for molecule in molecules:
         if molecule.name == "flat":
             yield Failure(molecule.molecule_id, -1, "", molecule.smiles, Reason.EMBEDDING_FAILED, "told to")

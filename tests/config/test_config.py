@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,6 +126,64 @@ def test_the_row_fields_are_all_but_place_speed_and_paperwork() -> None:
         "test_fraction",
     }  # fmt: skip
     assert GenerateConfig.outside_rows <= set(GenerateConfig.model_fields)
+    assert set(GenerateConfig.later) <= set(GenerateConfig.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("settings", "more"),
+    [
+        ({"relax": "mmff"}, {"relax"}),
+        ({"relax": "mmff", "relax_steps": 50}, {"relax", "relax_steps"}),
+        ({"relax_steps": 50, "max_stereo_isomers": 2}, set()),  # of no effect without relax and stereo
+        ({"prune_rms": 0.5, "energy_window": 3.0}, {"prune_rms", "energy_window"}),
+        ({"stereo": "enumerate", "max_stereo_isomers": 2}, {"stereo", "max_stereo_isomers"}),
+        ({"embed": "qm1b", "conformers": 1, "seed": 1}, {"embed"}),
+    ],
+)
+def test_later_settings_are_row_fields_where_they_change_a_row(settings: dict[str, Any], more: set[str]) -> None:
+    plain = GenerateConfig(molecules=["a.smi"], out=Path("out")).row_fields()
+    found = GenerateConfig(molecules=["a.smi"], out=Path("out"), **settings).row_fields()
+    assert set(found) - set(plain) == more
+    assert all(found[name] == settings[name] for name in more)
+
+
+def test_qm1b_brings_its_own_numbers_unless_others_are_given(tmp_path: Path) -> None:
+    def numbers(flags: dict[str, Any], environment: dict[str, str], text: str = "") -> tuple[int, int]:
+        found = resolve(GenerateConfig, write(tmp_path, MINIMAL + text), flags, environment)
+        return found.conformers, found.seed
+
+    assert numbers({}, {}) == (1, 0)
+    assert numbers({"embed": "qm1b", "seed": None}, {}) == (1000, 43)
+    assert numbers({"conformers": 3}, {}, 'embed = "qm1b"\n') == (3, 43)
+    assert numbers({}, {"QMGEN_EMBED": "qm1b", "QMGEN_SEED": "5"}) == (1000, 5)
+    assert numbers({"embed": "etkdg3"}, {}, 'embed = "qm1b"\n') == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"relax": "mmff", "prune_rms": 0.1}, "goes without relax, prune_rms: use 'etkdg3'"),
+        ({"energy_window": 1.0}, "goes without energy_window"),
+        ({"stereo": "enumerate"}, "goes without stereo"),
+        ({"seed": 0}, "the same geometry of seed = 0: choose one from 1"),
+        ({"seed": 2**31 - 1}, "the same geometry"),
+    ],
+)
+def test_qm1b_is_refused_what_would_make_it_something_else(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve(GenerateConfig, None, {"molecules": ["a"], "out": Path("x"), "embed": "qm1b", **settings}, {})
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_conformers_of_all_isomers_share_one_number() -> None:
+    GenerateConfig(molecules=["a"], out=Path("x"), conformers=2**26, stereo="enumerate")
+    with pytest.raises(UsageError, match="conformers times max_stereo_isomers"):
+        resolve(
+            GenerateConfig,
+            None,
+            {"molecules": ["a"], "out": Path("x"), "conformers": 2**27, "stereo": "enumerate"},
+            {},
+        )
 
 
 def test_python_users_may_leave_lists_and_paths_to_us() -> None:
@@ -172,6 +231,7 @@ def test_grid_levels_in_a_file_are_a_list(tmp_path: Path) -> None:
 @pytest.mark.parametrize("model", [GenerateConfig, ValidateConfig, BenchConfig])
 def test_every_setting_of_every_command_can_come_from_the_environment(model: type[CommandConfig]) -> None:
     given = {"directory": "corpus", "out": "there", "molecules": "a.smi", "guess": "core", "precision": "float64"}
+    given |= {"embed": "etkdg3", "relax": "mmff", "stereo": "enumerate"}
     text = {key: given.get(key, "1") for key in model.model_fields}
     text |= {key: "0.25" for key in text if key.endswith("_fraction")}
     found = resolve(model, None, {}, {f"QMGEN_{key.upper()}": value for key, value in text.items()})

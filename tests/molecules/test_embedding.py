@@ -19,7 +19,8 @@ from qmgen.molecules.embedding import EmbeddingRefused, conformer_seed, embed
 from qmgen.molecules.embedding_pool import conformers
 from qmgen.molecules.entries import check_supported
 from qmgen.molecules.geometry import closest_pair
-from qmgen.molecules.types import Conformer, Failure, Molecule, Reason
+from qmgen.molecules.procedure import Procedure
+from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned, Reason
 
 
 @pytest.fixture
@@ -111,7 +112,63 @@ def test_more_molecules_than_are_taken_ahead(hostile):
     assert [c.molecule_id for c in conformers(iter(source), count=1, seed=0)] == list(range(60))
 
 
+def test_isomers_of_a_molecule_share_its_number_and_no_key():
+    source = molecules("CCO", "CC=CC(O)F", "CC(O)F")
+    given = Molecule(3, "", "C[C@H](O)F", np.array([2], np.uint8), np.zeros((1, 3)), 0, 9)
+    how = Procedure(stereo="enumerate")
+    items = list(conformers([*source, given], count=3, seed=0, procedure=how))
+    keys = [(c.molecule_id, c.conformer_id) for c in items]
+    assert keys == [(0, k) for k in range(3)] + [(1, k) for k in range(12)] + [(2, k) for k in range(6)] + [(3, 9)]
+    assert [len({c.smiles for c in items if c.molecule_id == m}) for m in range(4)] == [1, 4, 2, 1]
+    assert [{c.family for c in items if c.molecule_id == m} for m in range(4)] == [
+        {"CCO"}, {"CC=CC(O)F"}, {"CC(O)F"}, {"CC(O)F"},
+    ]  # fmt: skip
+    assert all(c.smiles == d.smiles for c, d in zip(items[3::3], items[4::3]))  # an isomer's conformers are together
+
+
+def test_pruned_conformers_are_counted_in_the_stream():
+    how = Procedure(relax="mmff", prune_rms=0.8, energy_window=10.0)
+    source = molecules("C", "CCCCO", "CB(C)C", "CC")
+    items = list(conformers(source, count=6, seed=0, procedure=how))
+    here = list(conformers(source, count=6, seed=0, procedure=how, in_process=True))
+    assert [type(i) for i in items] == [type(i) for i in here]
+    assert all(np.array_equal(a.positions, b.positions) for a, b in zip(items, here) if isinstance(a, Conformer))
+    by_molecule = {m: [i for i in items if i.molecule_id == m] for m in range(4)}
+    assert by_molecule[0][1:] == [Pruned(0, 5)] and by_molecule[0][0].conformer_id == 0
+    *left, pruned = by_molecule[1]
+    assert 1 < len(left) < 6 and pruned == Pruned(1, 6 - len(left))
+    (failure,) = by_molecule[2]
+    assert (failure.reason, failure.conformer_id) == (Reason.NO_FORCE_FIELD, -1)
+    assert by_molecule[3][-1] == Pruned(3, 5)
+    assert not any(isinstance(i, Pruned) for i in conformers(source[:1], count=6, seed=0))
+
+
+def test_given_geometries_are_neither_relaxed_nor_pruned():
+    h2 = [Molecule(0, "", "[H][H]", np.array([1, 1], np.uint8), np.eye(3)[:2], 0, k) for k in range(3)]
+    how = Procedure(relax="mmff", prune_rms=9.0, energy_window=1.0)
+    items = list(conformers(h2, count=1, seed=0, procedure=how))
+    assert [i.conformer_id for i in items] == [0, 1, 2] and np.array_equal(items[2].positions, np.eye(3)[:2])
+
+
 # ---- failures cost one molecule
+
+
+def test_a_molecule_that_takes_too_long_to_prune_costs_itself(hostile):
+    """The limit is for all that is done with a molecule: here a thousand conformers, all pairs of them compared."""
+    how = Procedure(prune_rms=1e-6)
+    stream = conformers(molecules("CC(C)(C)CC(C)(C)C", "C"), count=1000, seed=0, time_limit=1.0, procedure=how)
+    items = list(stream)
+    assert (items[0].reason, items[0].conformer_id) == (Reason.EMBEDDING_TIMEOUT, -1)
+    assert items[1:] and all(i.molecule_id == 1 for i in items[1:])
+
+
+@pytest.mark.parametrize("how", [Procedure(embed="qm1b"), Procedure(relax="mmff", stereo="enumerate")], ids=str)
+def test_a_crash_costs_one_molecule_whatever_the_procedure(hostile, how):
+    source = molecules("CC", hostile.CRASHES, "C1#CC1", "CO")
+    items = list(conformers(source, count=2, seed=1, embed_with=hostile.hostile, procedure=how))
+    failed = {i.molecule_id: i.reason for i in items if isinstance(i, Failure)}
+    assert failed[1] is Reason.EMBEDDING_CRASHED and set(failed) == {1, 2}
+    assert [i.molecule_id for i in items if isinstance(i, Conformer)] == [0, 0, 3, 3]
 
 
 def test_hang_crash_exit_and_exception_cost_one_molecule_each(hostile, capfd):

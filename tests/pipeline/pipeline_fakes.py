@@ -22,7 +22,8 @@ import numpy as np
 
 from qmgen.errors import QmgenError, UsageError
 from qmgen.labeling.types import Label, Settings
-from qmgen.molecules.types import Conformer, Failure, Molecule, Reason
+from qmgen.molecules.procedure import PLAIN, Procedure
+from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned, Reason
 
 
 def read(path: Path, smiles_column: str | None) -> Iterator[Molecule | Failure]:
@@ -60,8 +61,8 @@ def check(entry: Molecule | Failure, settings: Settings) -> Molecule | Failure:
 
 
 def conformers(
-    molecules: Iterable[Molecule], count: int, seed: int, time_limit: float
-) -> Iterator[Conformer | Failure]:
+    molecules: Iterable[Molecule], count: int, seed: int, time_limit: float, procedure: Procedure = PLAIN
+) -> Iterator[Conformer | Failure | Pruned]:
     for m in molecules:
         if m.positions is not None and m.numbers is not None:
             yield Conformer(m.molecule_id, m.conformer_id, m.name, m.smiles, m.numbers, m.positions)
@@ -69,7 +70,10 @@ def conformers(
         if m.smiles.startswith("flat"):
             yield Failure(m.molecule_id, -1, m.name, m.smiles, Reason.EMBEDDING_FAILED, "no geometry")
             continue
-        for c in range(count):
+        kept = 1 if procedure.prunes else count  # all conformers are alike
+        if count > kept:
+            yield Pruned(m.molecule_id, count - kept)
+        for c in range(kept):
             random_of = np.random.default_rng(int(hashlib.sha256(f"{seed}{m.smiles}{c}".encode()).hexdigest()[:8], 16))
             numbers = np.array([6] + [1] * (len(m.smiles) % 4 + 1), dtype=np.uint8)
             positions = random_of.normal(size=(len(numbers), 3)).astype(np.float32).astype(np.float64)

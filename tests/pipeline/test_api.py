@@ -64,6 +64,14 @@ def test_mistakes_are_named(stages: Stages) -> None:
         {"precision": "float16"},
         {"guess": "huckel"},
         {"smiles_column": 3},
+        {"embed": "etkdg"},
+        {"relax": "uff"},
+        {"relax_steps": 0},
+        {"prune_rms": 0.0},
+        {"energy_window": -1.0},
+        {"energy_window": float("inf")},
+        {"stereo": "all"},
+        {"max_stereo_isomers": 0},
     ],
     ids=str,
 )
@@ -71,6 +79,19 @@ def test_settings_have_the_bounds_of_the_command(stages: Stages, setting: dict[s
     (name,) = setting
     with pytest.raises(UsageError, match=rf"^{name} = [^\n]+: should be [^\n]+$"):
         qmgen.label("C_0", stages=stages, **setting)
+
+
+def test_pruned_conformers_are_counted(stages: Stages) -> None:
+    labels = qmgen.label(["C_0", "C_1"], conformers=4, energy_window=3.0, stages=stages)
+    assert (len(labels), labels.pruned) == (2, 6)
+    assert qmgen.label(["C_0"], conformers=4, stages=stages).pruned == 0
+
+
+def test_qm1b_brings_its_own_numbers(stages: Stages) -> None:
+    assert len(qmgen.label(["C_0"], embed="qm1b", stages=stages)) == 1000
+    assert len(qmgen.label(["C_0"], embed="qm1b", conformers=2, stages=stages)) == 2
+    with pytest.raises(UsageError, match="goes without relax"):
+        qmgen.label(["C_0"], embed="qm1b", relax="mmff", stages=stages)
 
 
 def test_numbers_of_numpy_are_numbers(stages: Stages) -> None:

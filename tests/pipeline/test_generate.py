@@ -235,12 +235,38 @@ def test_file_metadata_name_the_level_of_theory(config: Config, stages: Stages, 
     assert not any(b"workers" in value or str(settings.out).encode() in value for value in metadata.values())
 
 
+def test_pruned_conformers_are_counted_and_are_no_failures(config: Config, stages: Stages, lines: Lines) -> None:
+    settings = config(["C_0", "C_1", "bad", "C_0"], conformers=3, prune_rms=0.5, units=2)
+    summary = generate(settings, lines, stages)
+    assert (summary.rows, summary.pruned, summary.merged, summary.failed) == (2, 4, 1, 1)
+    assert "4 pruned" in summary.text()
+    assert json.loads((settings.out / "manifest.json").read_text())["counts"]["pruned"] == 4
+    assert "4 conformers were pruned" in (settings.out / "README.md").read_text()
+    again = generate(settings, lines, stages)
+    assert (again.run_units, again.pruned) == (0, 4)  # the files alone say so
+
+
+def test_a_corpus_from_before_there_was_pruning_is_continued(config: Config, stages: Stages, lines: Lines) -> None:
+    settings = config(["C_0", "C_1"], conformers=2)
+    summary = generate(settings, lines, stages)
+    assert summary.pruned == 0 and "pruned" not in summary.text()
+    (name, *_) = sorted(settings.out.glob("failures/*"))
+    metadata = {key: value for key, value in pq.read_schema(name).metadata.items() if b"config_hash" not in key}
+    assert not any(b"prune" in value or b"stereo" in value for value in metadata.values())
+    # a setting without effect is no other corpus either
+    assert generate(config(["C_0", "C_1"], conformers=2, relax_steps=7), lines, stages).run_units == 0
+    with pytest.raises(UsageError, match=r"prune_rms: none -> 0\.5"):
+        generate(config(["C_0", "C_1"], conformers=2, prune_rms=0.5), lines, stages)
+
+
 def test_estimate_writes_nothing(config: Config, stages: Stages) -> None:
     settings = config(conformers=5)
     found = estimate(settings, stages)
     assert (found.rows, found.units, found.sampled) == (200, 8, 8)
     assert found.hours is not None and found.gigabytes is not None and "GB" in found.text()
     assert not settings.out.exists()
+    many = estimate(config(conformers=1000), stages)
+    assert (many.rows, many.sampled, many.sample_failures) == (40000, 8, 0)
 
 
 def test_sources_may_bring_their_own_identifiers(config: Config, stages: Stages, lines: Lines, tmp_path: Path) -> None:

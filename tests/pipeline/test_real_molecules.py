@@ -6,11 +6,13 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 from qmgen.config import GenerateConfig
 from qmgen.corpus import open_corpus
+from qmgen.molecules.stereo import without_stereo
 from qmgen.pipeline.progress import Lines
 from qmgen.pipeline.run import generate
 from qmgen.pipeline.stages import Stages
@@ -36,6 +38,36 @@ def test_smiles_to_rows(config: Callable[..., GenerateConfig], stages: Stages, l
     assert rows[0]["atoms"] == "CCOHHHHHH" and rows[0]["pos"] != rows[1]["pos"]
     assert summary.merged == 1 and summary.failures == {"net_charge": 1, "unreadable": 1}
     assert all(re.match(r"\w", f["detail"]) for f in open_corpus(settings.out).failures().to_pylist())
+
+
+OPEN = ["CC(O)F", "CC(O)F again", "CC=CC(O)F", "C[C@H](O)F", "C[C@@H](O)F", "CCO", "CC(F)C(C)F"]
+
+
+def test_isomers_have_rows_of_their_own_and_never_part(
+    config: Callable[..., GenerateConfig], stages: Stages, lines: Lines, tmp_path: Path
+) -> None:
+    real = replace(Stages(), label=stages.label)
+    thirds = {"validation_fraction": 0.3, "test_fraction": 0.4, "units": 1}
+    settings = config(OPEN, conformers=2, stereo="enumerate", **thirds)
+    summary = generate(settings, lines, real)
+    corpus = open_corpus(settings.out)
+    rows = corpus.table().to_pylist()
+    assert summary.rows == 2 * (2 + 4 + 1 + 1 + 1 + 3) and summary.merged == 1 and summary.failed == 0
+    assert len({(r["molecule_id"], r["conformer_id"]) for r in rows}) == len(rows)
+    assert {r["smile"] for r in rows if r["molecule_id"] == 0} == {"C[C@H](O)F", "C[C@@H](O)F"}
+    splits = {}
+    for split in ("train", "validation", "test"):
+        for smiles in corpus.table(split, columns=["smile"])["smile"].to_pylist():
+            splits.setdefault(without_stereo(smiles), set()).add(split)
+    assert all(len(found) == 1 for found in splits.values())  # isomers that the source gave apart are together too
+    assert len(set().union(*splits.values())) > 1
+    # a molecule without marks is where it would be without enumeration
+    plain = config(OPEN, conformers=2, out=tmp_path / "plain", **thirds)
+    generate(plain, lines, real)
+    for split in ("train", "validation", "test"):
+        table = open_corpus(plain.out).table(split, columns=["smile"])
+        unmarked = {s for s in table["smile"].to_pylist() if s == without_stereo(s)}
+        assert all(splits[smiles] == {split} for smiles in unmarked)
 
 
 @pytest.mark.parametrize("stage", ["read", "parse", "merge", "check", "conformers", "prepare", "theory"])

@@ -36,7 +36,7 @@ class Pass:
     energies: dict[tuple[int, int], float]
 
 
-def given(molecules: Iterable[Molecule | Failure], *_: Any) -> Iterator[Conformer | Failure]:
+def given(molecules: Iterable[Molecule | Failure], *_: Any, **__: Any) -> Iterator[Conformer | Failure]:
     """The geometry of each molecule: the station ``conformers`` where there is nothing to embed."""
     for entry in molecules:
         if isinstance(entry, Failure):
