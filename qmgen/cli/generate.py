@@ -24,6 +24,16 @@ def generate(
         list[str] | None,
         typer.Option(help="Source: .smi .csv .sdf .xyz .parquet, or - for SMILES on standard input; may be repeated."),
     ] = None,
+    enumerate: Annotated[  # the setting's name
+        str | None, typer.Option(help="Enumerate molecules instead: 9, or 9-11 atoms other than hydrogen.")
+    ] = None,
+    elements: Annotated[str | None, typer.Option(help="Elements of these, beside hydrogen. [default: C,N,O,F]")] = None,
+    rules: Annotated[
+        str | None, typer.Option(help="Rules they obey: gdb11, none, or a TOML file. [default: gdb11]")
+    ] = None,
+    max_hydrogens: Annotated[int | None, typer.Option(help="Most hydrogens of these.")] = None,
+    sample: Annotated[int | None, typer.Option(help="So many of these at random: exact, after one whole pass.")] = None,
+    sample_parts: Annotated[str | None, typer.Option(help="K parts of N of these at random, as K/N: at once.")] = None,
     out: Annotated[Path | None, typer.Option(help="Directory of the corpus.")] = None,
     smiles_column: Annotated[str | None, typer.Option(help="Column of a .csv that holds the SMILES.")] = None,
     conformers: Annotated[

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from qmgen.config.models import CommandConfig, Count, Files, Seed
+from qmgen.config.models import CommandConfig, Count, Files, Positive, Seed
+from qmgen.config.sizes import DEFAULT_ELEMENTS, Elements, sizes_of
 
 #: standard output
 STDOUT = "-"
-
-
-def _words(value: Any) -> Any:
-    """``C,N,O`` as a list."""
-    if isinstance(value, list | tuple) and len(value) == 1:
-        value = value[0]
-    return [word.strip() for word in value.split(",")] if isinstance(value, str) else value
 
 
 class EnumerateConfig(CommandConfig):
@@ -29,7 +22,7 @@ class EnumerateConfig(CommandConfig):
 
     heavy_atoms: str | None = None
     formula: str | None = None
-    elements: Annotated[list[str], BeforeValidator(_words)] = Field(default=["C", "N", "O", "F"], min_length=1)
+    elements: Elements = Field(default=list(DEFAULT_ELEMENTS))
     rules: str = "none"
     tautomers: Literal["merge", "keep"] | None = None
     min_hydrogens: int = Field(default=0, ge=0)
@@ -41,7 +34,7 @@ class EnumerateConfig(CommandConfig):
     sample_parts: str | None = None
     seed: Seed = 0
     limit: Count | None = None
-    time_limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    time_limit: Positive | None = None
     out: str = STDOUT
     overwrite: bool = False
     count: bool = False
@@ -79,14 +72,3 @@ class EnumerateConfig(CommandConfig):
     def of_set(self) -> dict[str, Any]:
         """The settings that decide what is written."""
         return {name: value for name, value in self.model_dump().items() if name not in self.outside_set}
-
-
-def sizes_of(text: str) -> range:
-    """``9`` or ``9-11`` as a range. Raises ``ValueError`` for anything else."""
-    found = re.fullmatch(r"\s*(\d{1,3})\s*(?:-\s*(\d{1,3})\s*)?", text, re.ASCII)
-    if found is None:
-        raise ValueError(f"{text!r} is no number of heavy atoms: give 9 or 9-11")
-    first, last = int(found[1]), int(found[2] or found[1])
-    if not 1 <= first <= last:
-        raise ValueError(f"{text!r} is no range of heavy atoms: give 9 or 9-11")
-    return range(first, last + 1)

@@ -21,7 +21,6 @@ PREFIX = "QMGEN_"
 
 #: what to do about a setting without which the command cannot start
 REQUIRED = {
-    "molecules": "no molecules: give --molecules FILE, or molecules = [...] in the config",
     "out": "no output directory: give --out DIR, or out = ... in the config",
     "directory": "no corpus directory given",
 }

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from qmgen.config.sizes import DEFAULT_ELEMENTS, Elements, sizes_of
 from qmgen.config.toml import document
 
 #: RDKit and NumPy take seeds up to here alike.
@@ -149,9 +150,16 @@ class GenerateConfig(LabelConfig):
     #: settings that change no row and no file's name: where and how fast, how much of it, what the card says
     outside_rows: ClassVar[frozenset[str]] = frozenset(
         {"molecules", "out", "workers", "limit", "time_limit", "max_failures", "licence"}
+        | {"enumerate", "elements", "rules", "max_hydrogens", "sample", "sample_parts"}
     )
 
-    molecules: Files = Field(min_length=1)
+    molecules: Files = Field(default_factory=list)
+    enumerate: str | None = None
+    elements: Elements = Field(default=list(DEFAULT_ELEMENTS))
+    rules: str = "gdb11"
+    max_hydrogens: int | None = Field(default=None, ge=0)
+    sample: Count | None = None
+    sample_parts: str | None = None
     units: Count | None = None
     validation_fraction: Fraction = 0.05
     test_fraction: Fraction = 0.05
@@ -161,6 +169,25 @@ class GenerateConfig(LabelConfig):
     time_limit: Positive | None = None
     max_failures: int | None = Field(default=None, ge=0)
     licence: str = "CC-BY-4.0"
+
+    @field_validator("enumerate")
+    @classmethod
+    def _sizes_are_numbers(cls, value: str | None) -> str | None:
+        if value is not None:
+            sizes_of(value)
+        return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> GenerateConfig:
+        if not self.molecules and self.enumerate is None:
+            raise ValueError(
+                "no molecules: give --molecules FILE or --enumerate 9-11, or molecules = [...] in the config"
+            )
+        if self.molecules and self.enumerate is not None:
+            raise ValueError("molecules come from --molecules or from --enumerate, not from both")
+        if self.enumerate is None and (self.sample is not None or self.sample_parts is not None):
+            raise ValueError("--sample and --sample-parts draw from an enumeration: give --enumerate 9, say")
+        return self
 
     @model_validator(mode="after")
     def _room_for_training(self) -> GenerateConfig:

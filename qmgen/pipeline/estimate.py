@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 from qmgen.corpus.identity import check_same
 from qmgen.corpus.plan import plan
+from qmgen.pipeline.enumeration.as_source import source_of
 from qmgen.pipeline.messages import Measure
 from qmgen.pipeline.pool import Pool, default_layout
 from qmgen.pipeline.run import canonical, job_of
-from qmgen.pipeline.source import open_source
 from qmgen.pipeline.stages import Stages
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def estimate(config: GenerateConfig, stages: Stages | None = None) -> Estimate:
     """Plan the run and label a few molecules of it twice, in one worker; nothing is written. Raises as ``generate``."""
     stages = stages or Stages()
     config, theory = canonical(config, stages)
-    with open_source(config.molecules, config.smiles_column, stages) as source:
+    with source_of(config, stages, keep=False) as source:
         job = job_of(config, theory, source, stages)
         check_same(job.directory, job.metadata["recipe"])
         the_plan = plan(source.entries, config.conformers, config.units, config.limit)

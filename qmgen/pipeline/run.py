@@ -26,11 +26,12 @@ from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.labeling.types import Settings
 from qmgen.machine import versions
 from qmgen.molecules.procedure import Procedure
+from qmgen.pipeline.enumeration.as_source import source_of
 from qmgen.pipeline.pool import Pool, default_layout
 from qmgen.pipeline.progress import Progress, Quiet, default_progress
 from qmgen.pipeline.rows import CONSTANTS
 from qmgen.pipeline.signals import StopWatch
-from qmgen.pipeline.source import Source, Work, open_source
+from qmgen.pipeline.source import Source, Work
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.summary import Summary
 from qmgen.pipeline.unit import Job, UnitResult
@@ -51,7 +52,7 @@ def generate(
     stages = stages or Stages()
     clock = _Clock()
     config, theory = canonical(config, stages)  # refuses unknown names before anything else
-    with open_source(config.molecules, config.smiles_column, stages) as source:
+    with source_of(config, stages, keep=True, quiet=quiet) as source:
         job = job_of(config, theory, source, stages)
         the_plan = plan(source.entries, config.conformers, config.units, config.limit)
         _claim(job, config)
