@@ -27,7 +27,7 @@ def test_defaults_in_the_help_are_those_of_the_model(command: Callable[..., Any]
         stated = re.search(r"\[default: (\S+|[\d ]+)\]$", text)
         if stated and field.default is not None:
             default = field.default if isinstance(field.default, list) else [field.default]
-            assert stated[1] == " ".join(map(str, default)), name
+            assert stated[1].replace(",", " ") == " ".join(map(str, default)), name
 
 
 @pytest.mark.parametrize(("command", "model"), COMMANDS)

@@ -228,15 +228,41 @@ def test_grid_levels_in_a_file_are_a_list(tmp_path: Path) -> None:
             resolve(BenchConfig, write(tmp_path, text + "\n"), {}, {})
 
 
-@pytest.mark.parametrize("model", [GenerateConfig, ValidateConfig, BenchConfig])
-def test_every_setting_of_every_command_can_come_from_the_environment(model: type[CommandConfig]) -> None:
+@pytest.mark.parametrize(
+    ("model", "without"),
+    [
+        (GenerateConfig, {"enumerate", "sample", "sample_parts"}),  # molecules come from one source
+        (GenerateConfig, {"molecules"}),
+        (ValidateConfig, set()),
+        (BenchConfig, set()),
+    ],
+)
+def test_every_setting_of_every_command_can_come_from_the_environment(
+    model: type[CommandConfig], without: set[str]
+) -> None:
     given = {"directory": "corpus", "out": "there", "molecules": "a.smi", "guess": "core", "precision": "float64"}
     given |= {"embed": "etkdg3", "relax": "mmff", "stereo": "enumerate"}
-    text = {key: given.get(key, "1") for key in model.model_fields}
+    text = {key: given.get(key, "1") for key in model.model_fields if key not in without}
     text |= {key: "0.25" for key in text if key.endswith("_fraction")}
     found = resolve(model, None, {}, {f"QMGEN_{key.upper()}": value for key, value in text.items()})
     assert found.model_dump()["out"] == Path("there")
     assert all(getattr(found, key) is not None for key in text)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, "no molecules: give --molecules FILE or --enumerate 9-11"),
+        ({"molecules": ["a.smi"], "enumerate": "9"}, "not from both"),
+        ({"molecules": ["a.smi"], "sample": 3}, "--sample and --sample-parts draw from an enumeration"),
+        ({"enumerate": "many"}, "'many' is no number of heavy atoms"),
+        ({"enumerate": "0-3"}, "no range of heavy atoms"),
+    ],
+)
+def test_molecules_have_one_source(values: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve(GenerateConfig, None, {"out": "x", **values}, {})
+    assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.toml")), ids=lambda file: file.name)
