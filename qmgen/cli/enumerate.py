@@ -60,7 +60,7 @@ def enumerate_molecules(
     from qmgen.config import resolve
     from qmgen.config.enumeration import EnumerateConfig
 
-    flags = {name: given[name] for name in EnumerateConfig.model_fields if given.get(name) not in (None, False)}
+    flags = {name: given[name] for name in EnumerateConfig.model_fields if given[name] is not False}  # switches: on or not
     config = resolve(EnumerateConfig, None, flags)
 
     from qmgen.pipeline.enumeration import run as runner

@@ -150,7 +150,7 @@ def test_killed_and_started_again_the_file_is_the_same(tmp_path: Path) -> None:
         code = process.wait()
         if code == 0:
             break
-        assert code in (-signal.SIGKILL, 75)
+        assert code in (-signal.SIGKILL, -signal.SIGTERM, 75)  # a signal may come before anything listens to it
     assert out.read_bytes() == whole.read_bytes()
 
 

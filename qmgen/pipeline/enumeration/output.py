@@ -58,6 +58,8 @@ class Output:
 
     def finished(self) -> dict[str, Any] | None:
         """What the whole file holds, if it is there and of this set; it is an error if it is of another."""
+        if self.path.is_dir():
+            raise UsageError(f"{self.path} is a directory: give --out a file")
         if self._overwrite or not self.path.exists():
             return None
         known = _read(self.about)
@@ -69,8 +71,6 @@ class Output:
 
     def __enter__(self) -> Output:
         try:
-            if self.path.is_dir():
-                raise UsageError(f"{self.path} is a directory: give --out a file")
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._stream: IO[bytes] = self.partial.open("ab")
         except OSError as error:
