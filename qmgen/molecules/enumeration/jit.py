@@ -17,11 +17,13 @@ def _directory() -> Path:
     """Where the compiled loops of exactly these sources are kept.
 
     Numba looks only at the file of a function, not at the functions it calls in other files: so the name of the
-    directory is a hash of the whole package.
+    directory is a hash of all files with compiled functions.
     """
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\n" + path.read_bytes())
+        text = path.read_bytes()
+        if b"@jit" in text:
+            digest.update(path.name.encode() + b"\n" + text)
     base = default_cache()
     return (base if os.environ.get("QMGEN_CACHE") else base.parent) / "numba" / digest.hexdigest()[:16]
 
