@@ -10,7 +10,7 @@ from typing import Any
 
 import numba
 
-from qmgen.runtime import default_cache
+from qmgen.caches import cache_directory
 
 
 def _directory() -> Path:
@@ -24,8 +24,7 @@ def _directory() -> Path:
         text = path.read_bytes()
         if b"@jit" in text:
             digest.update(path.name.encode() + b"\n" + text)
-    base = default_cache()
-    return (base if os.environ.get("QMGEN_CACHE") else base.parent) / "numba" / digest.hexdigest()[:16]
+    return cache_directory("numba") / f"numba-{digest.hexdigest()[:16]}"
 
 
 def _choose_cache() -> None:
