@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from qmgen.caches import cache_directory
+
 #: compilations shorter than this (seconds) are not worth a file
 SHORTEST_KEPT = 0.1
 #: the environment of a process that keeps to one thread; read when its libraries are loaded (NPROC is XLA's)
@@ -47,10 +49,7 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 def default_cache() -> Path:
     """Where compiled programs are kept: ``$QMGEN_CACHE``, or the user's cache directory."""
-    if chosen := os.environ.get("QMGEN_CACHE"):
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "qmgen" / "xla"
+    return cache_directory("xla")
 
 
 def prepare(cache: Path | None = None) -> Path | None:

@@ -8,12 +8,16 @@ results is full and goes on from there at the next call: memory does not depend 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from qmgen.molecules.enumeration.bonds import smaller_image
 from qmgen.molecules.enumeration.jit import jit
 from qmgen.molecules.enumeration.labelling import popcount
+
+#: parts share out the colourings of all vertices but these: at most 256 molecules of C, N, O, F stay together
+UNDEALT: Final = 4
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,7 @@ def colour(
     environments: np.ndarray,
     binomials: np.ndarray,
     uses: np.ndarray,
+    wanted: np.ndarray,
     cursor: np.ndarray,
     x: np.ndarray,
     used: np.ndarray,
@@ -132,9 +137,10 @@ def colour(
 
     ``domains`` (n, k) bool: what each vertex may become. ``small`` has the bits of the vertices in rings of 3 and 4;
     ``rings`` (r,) int64 the bits of rings with at most ``ring_limits`` heteroatoms. From ``valence`` to ``uses``: the
-    ``Palette``. The state between calls: ``cursor`` (1,), ``x`` (n,), ``used`` (k,), ``tracks`` (3, n + 1) int64 and
-    ``equal`` (n + 1, g) int8, at first 0, but ``x`` -1. ``removed`` (3,) counts branches cut by pairs, by environments
-    and by rings.
+    ``Palette``. ``wanted`` (N,) bool: the colourings of all but the last vertices are dealt to N parts as they are met,
+    and only those of wanted parts are finished. The state between calls: ``cursor`` (2,), the vertex and the part that
+    is next, ``x`` (n,), ``used`` (k,), ``tracks`` (3, n + 1) int64 and ``equal`` (n + 1, g) int8, at first 0, but ``x``
+    -1. ``removed`` (3,) counts branches cut by pairs, by environments and by rings.
     """
     n = adjacency.shape[0]
     kinds = valence.shape[0]
@@ -186,6 +192,7 @@ def colour(
     core = _two_core(core, adjacency)
     tracks[1, 0] = core
     found = 0
+    dealt = max(0, n - 1 - UNDEALT)
     d = cursor[0]
     while d >= 0:
         if x[d] >= 0:
@@ -261,6 +268,11 @@ def colour(
                         break
             if not fits:
                 removed[1] += 1
+                continue
+        if d == dealt:
+            part = cursor[1]
+            cursor[1] = (part + 1) % wanted.shape[0]
+            if not wanted[part]:
                 continue
         if d + 1 < n:
             tracks[0, d + 1] = free

@@ -4,9 +4,9 @@
     for batch in batches(query, Part.parse("3/64")):
         ...
 
-The order is fixed by the query alone. An item is one graph with one total of extra bonds. A part takes every N-th
-multigraph of each item, from a place that a hash of the item gives: so parts are disjoint and complete, know nothing of
-each other, and are even in size, since neighbouring multigraphs of one graph have about as many colourings.
+The order is fixed by the query alone. An item is one graph with one total of extra bonds. Shares are dealt out like
+cards: of each multigraph of an item the colourings of all vertices but the last four, one by one to N parts, from a
+part on that a hash of the item gives. So parts are disjoint, complete, even, and know nothing of each other.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ class Part:
             raise UsageError(f"{text!r} is no part: give K/N with K from 1 to N, such as 3/64")
         return Part((int(number),), int(of))
 
-    def members(self, offset: int, count: int) -> np.ndarray:
-        """Which of ``count`` things in a row belong to the part, as indices in ascending order."""
-        dealt = (np.arange(count) + offset % self.of) % self.of
-        return np.flatnonzero(np.isin(dealt, np.array(self.numbers) - 1))
+    def wanted(self) -> np.ndarray:
+        """Whether each of the ``of`` shares (of,) bool is among the ``numbers``."""
+        return np.isin(np.arange(self.of), np.array(self.numbers) - 1)
 
 
 WHOLE: Final = Part()
+EVERYTHING: Final = np.ones(1, np.bool_)
 
 
 class Rings(NamedTuple):
@@ -82,7 +82,7 @@ class Item:
 
     @property
     def offset(self) -> int:
-        """Where the dealing out of the item's multigraphs begins: a 64-bit hash (splitmix64) of what the item is."""
+        """Where dealing out begins: a 64-bit hash (splitmix64) of what the item is."""
         state = 0
         for part in (self.within.nodes, self.within.nitro, self.graph.number, self.extra):
             state = (state + part + 0x9E3779B97F4A7C15) & _WORD
@@ -215,31 +215,38 @@ def multigraphs(item: Item, removed: Removed | None = None) -> np.ndarray:
 def molecules_of(item: Item, part: Part = WHOLE, removed: Removed | None = None) -> Iterator[Batch]:
     """The batches of an item that belong to a part, in order."""
     found = multigraphs(item, removed)
-    for k in part.members(item.offset, len(found)).tolist():
-        orders = found[k]
+    wanted, offset = part.wanted(), item.offset
+    for k, orders in enumerate(found):
         domains = element_choices(item, orders)
         if domains is None:
             if removed is not None:
                 removed.sites += 1
             continue
         group, _ = stabilizer(item.graph.group, item.graph.edge_group, orders)
-        for elements, aromatic in colourings(item, orders, group, domains, removed):
+        for elements, aromatic in colourings(item, orders, group, domains, removed, wanted, (offset + k) % part.of):
             yield Batch(item, item.graph, item.within.symbols, orders, elements, aromatic)
 
 
 def colourings(
-    item: Item, orders: np.ndarray, group: np.ndarray, domains: np.ndarray, removed: Removed | None = None
+    item: Item,
+    orders: np.ndarray,
+    group: np.ndarray,
+    domains: np.ndarray,
+    removed: Removed | None = None,
+    wanted: np.ndarray = EVERYTHING,
+    first: int = 0,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Elements (k, n) uint8 and the ``aromatic`` flags (k,) of one multigraph, batch by batch.
 
-    ``group`` (g, n) int8 is that of the multigraph, ``domains`` (n, kinds) bool what each vertex may become.
+    ``group`` (g, n) int8 is that of the multigraph, ``domains`` (n, kinds) bool what each vertex may become, ``wanted``
+    (N,) bool the parts to take, ``first`` the one to which the first colouring is dealt.
     """
     graph, palette = item.graph, item.within.palette
     table = np.empty((BATCH, graph.nodes), np.uint8)
     aromatic = np.empty(BATCH, np.bool_)
     counts = np.zeros(3, np.int64)
     state = (
-        np.zeros(1, np.int64),
+        np.array([0, first], np.int64),
         np.full(graph.nodes, -1, np.int64),
         np.zeros(len(palette.valence), np.int64),
         np.zeros((3, graph.nodes + 1), np.int64),
@@ -248,7 +255,7 @@ def colourings(
     fixed = (graph.adjacency, graph.edges, orders, group, domains, *item.rings)
     count = BATCH
     while count == BATCH:
-        count = colour(*fixed, *vars(palette).values(), *state, table, aromatic, counts)
+        count = colour(*fixed, *vars(palette).values(), wanted, *state, table, aromatic, counts)
         if count:
             yield table[:count].copy(), aromatic[:count].copy()
     if removed is not None:

@@ -10,20 +10,21 @@ from typing import Any
 
 import numba
 
-from qmgen.runtime import default_cache
+from qmgen.caches import cache_directory
 
 
 def _directory() -> Path:
     """Where the compiled loops of exactly these sources are kept.
 
     Numba looks only at the file of a function, not at the functions it calls in other files: so the name of the
-    directory is a hash of the whole package.
+    directory is a hash of all files with compiled functions.
     """
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\n" + path.read_bytes())
-    base = default_cache()
-    return (base if os.environ.get("QMGEN_CACHE") else base.parent) / "numba" / digest.hexdigest()[:16]
+        text = path.read_bytes()
+        if b"@jit" in text:
+            digest.update(path.name.encode() + b"\n" + text)
+    return cache_directory("numba") / f"numba-{digest.hexdigest()[:16]}"
 
 
 def _choose_cache() -> None:

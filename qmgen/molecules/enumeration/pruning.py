@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import combinations_with_replacement, product
+from itertools import product
 from math import comb
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
@@ -52,23 +52,29 @@ class Atom(NamedTuple):
 @dataclass(frozen=True)
 class AtomClasses:
     """A partition of atoms: ``table`` (elements, 3, 5, 2, 2) uint8 gives a class to each combination of element,
-    hybridization, hydrogens, ``maybe_aromatic`` and ``small_ring``; ``names`` their names in order."""
+    hybridization, hydrogens, ``maybe_aromatic`` and ``small_ring``; ``names`` their names in order; ``bonds`` what the
+    bonds to other atoms can add up to in each class: pairs of the sum of orders and that of (order - 1)."""
 
     elements: tuple[str, ...]
     names: tuple[str, ...]
     table: np.ndarray
+    bonds: tuple[frozenset[tuple[int, int]], ...]
 
     @staticmethod
     def of(elements: tuple[str, ...], name: Callable[[Atom], str]) -> AtomClasses:
         """Classes by name: atoms that ``name`` calls the same are one class."""
         table = np.zeros((len(elements), 3, 5, 2, 2), np.uint8)
         names: dict[str, int] = {}
+        bonds: list[set[tuple[int, int]]] = []
         for index in np.ndindex(*table.shape):
             e, hybridization, hydrogens, aromatic, small = index
             atom = Atom(elements[e], HYBRIDIZATIONS[hybridization], hydrogens, bool(aromatic), bool(small))
-            if hydrogens + hybridization <= valence_of(atom.element):
-                table[index] = names.setdefault(name(atom), len(names))
-        return AtomClasses(elements, tuple(names), table)
+            left = valence_of(atom.element) - hydrogens
+            if left > hybridization or left == hybridization == 0:
+                table[index] = found = names.setdefault(name(atom), len(names))
+                bonds += [set()] * (found == len(bonds))
+                bonds[found] = bonds[found] | {(left, hybridization)}
+        return AtomClasses(elements, tuple(names), table, tuple(map(frozenset, bonds)))
 
     def select(self, elements: tuple[str, ...]) -> np.ndarray:
         """The rows of ``table`` for these elements. Raises ``ValueError`` for one that is not among them."""
@@ -100,24 +106,30 @@ def environment_number(codes: tuple[int, ...]) -> int:
 
 
 def surroundings(classes: int) -> Iterator[tuple[tuple[int, int], ...]]:
-    """All (class, order) tuples of up to four neighbours with a sum of orders of at most 4."""
+    """All (class, order) tuples of up to four neighbours with a sum of orders of at most 4, each sorted."""
     kinds = list(product(range(classes), range(1, HIGHEST_ORDER + 1)))
-    for size in range(HIGHEST_VALENCE + 1):
-        for chosen in combinations_with_replacement(kinds, size):
-            if sum(order for _, order in chosen) <= HIGHEST_VALENCE:
-                yield chosen
+
+    def extend(chosen: tuple[tuple[int, int], ...], first: int, left: int) -> Iterator[tuple[tuple[int, int], ...]]:
+        yield chosen
+        for k in range(first, len(kinds)):
+            if kinds[k][1] <= left:
+                yield from extend((*chosen, kinds[k]), k, left - kinds[k][1])
+
+    return extend((), 0, HIGHEST_VALENCE)
 
 
 def forbidden_environments(classes: AtomClasses, forbids: Callable[[str, Surroundings], bool]) -> np.ndarray:
     """The table (classes, ``environment_count``) bool of forbidden environments: ``forbids(centre, around)`` for the
-    name of the centre's class and those of its neighbours with bond orders, sorted by name."""
+    name of the centre's class and those of its neighbours with bond orders, sorted by name. It is asked only
+    of what the valences allow."""
     names = classes.names
     table = np.zeros((len(names), environment_count(len(names))), np.bool_)
     for chosen in surroundings(len(names)):
         number = environment_number(tuple(neighbour_code(kind, order) for kind, order in chosen))
         around = tuple(sorted((names[kind], order) for kind, order in chosen))
+        bonds = sum(order for _, order in chosen), sum(order - 1 for _, order in chosen)
         for centre, name in enumerate(names):
-            table[centre, number] = forbids(name, around)
+            table[centre, number] = bonds in classes.bonds[centre] and forbids(name, around)
     return table
 
 

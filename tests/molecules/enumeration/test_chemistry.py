@@ -16,7 +16,7 @@ from qmgen.molecules.enumeration.kekule import kekule_forms, same_form
 from qmgen.molecules.enumeration.pruning import BondLimits, Pruning
 from qmgen.molecules.enumeration.query import Query
 
-FORMULAS = ["C6H6", "C5H5N", "C4H4N2O", "C6H6O", "C3H3N3", "C4H3FO", "C2N4O", "C7H6", "C4H4N4"]
+FORMULAS = ["C6H6", "C5H5N", "C4H4N2O", "C6H6O", "C3H3N3", "C4H3FO", "C2N4O"]
 
 
 def every_smiles(query):
@@ -52,9 +52,9 @@ def test_parts_agree_on_the_form_without_talking():
 
 
 def test_two_kekule_forms_one_molecule():
-    """o-Difluorobenzene has two, benzene one."""
-    found = [smiles for batch in batches(Query.of_formula("C6H4F2")) for smiles in emit(batch)]
-    assert found.count("Fc1ccccc1F") == 1
+    """2-Fluoropyridine has two that are different multigraphs, 4-fluoropyridine one."""
+    found = [smiles for batch in batches(Query.of_formula("C5H4FN")) for smiles in emit(batch)]
+    assert found.count("Fc1ccccn1") == 1 and found.count("Fc1ccncc1") == 1
 
 
 def test_a_form_that_a_rule_set_forbids_is_replaced_by_one_that_it_allows():
@@ -73,7 +73,7 @@ def test_a_form_that_a_rule_set_forbids_is_replaced_by_one_that_it_allows():
     assert set(found) == set(every_smiles(query))
 
 
-@pytest.mark.parametrize("formula", ["C4H4N2O", "C6H6O"])
+@pytest.mark.parametrize("formula", ["C4H4N2O", "C5H4FN"])
 def test_all_forms_of_a_molecule_are_found(formula):
     """By moving double bonds, and by the enumeration."""
     enumerated, moved = {}, {}
@@ -89,7 +89,7 @@ def test_all_forms_of_a_molecule_are_found(formula):
                     if not any(same_form(batch.graph, batch.elements[row], form, other) for other in forms):
                         forms.append(form)
                 moved[smiles] = len(forms)
-    assert moved == enumerated and max(moved.values()) > 1
+    assert moved == enumerated and max(moved.values()) > 1  # 2-fluoropyridine has two
 
 
 @pytest.mark.parametrize("formula", ["C6H6O", "C4H4N2O"])

@@ -21,7 +21,7 @@ def rows(query, part=None):
     return found
 
 
-@pytest.mark.parametrize("of", [1, 2, 3, 8, 64, 1000])
+@pytest.mark.parametrize("of", [1, 2, 3, 8, 64])
 @pytest.mark.parametrize("query", [Query(5), Query.of_formula("C6H6O")], ids=["five", "C6H6O"])
 def test_the_parts_make_up_the_whole(query, of):
     whole = rows(query)
@@ -40,11 +40,11 @@ def test_several_parts_at_once_are_their_union():
 
 
 def test_parts_are_even():
-    """Of 211,000 molecules of 7 atoms with small rings apart, 8 parts differ by less than 2 % of the mean (measured:
-    0.5 %)."""
+    """Of the 282745 multigraphs of 7 atoms with small rings apart, 8 parts have the same number within 3 %. Measured:
+    1.8 %, and 0.6 % of the 2.8 million of 8 atoms."""
     query = Query(7, pruning=Pruning(small_rings_apart=True))
     sizes = np.array([sum(map(len, batches(query, Part((k,), 8)))) for k in range(1, 9)])
-    assert np.abs(sizes / sizes.mean() - 1).max() < 0.02
+    assert np.abs(sizes / sizes.mean() - 1).max() < 0.03
 
 
 def test_the_bytes_are_the_same_everywhere():
@@ -53,7 +53,7 @@ def test_the_bytes_are_the_same_everywhere():
     for number in (1, 2, 3):
         for row in rows(Query(6), Part((number,), 3)):
             digest.update(repr(row).encode())
-    assert digest.hexdigest() == "?"
+    assert digest.hexdigest() == "6a0c6a0759f3fb483eb0ad8cfb950700d79396395b1895a5e305999e27a0e37b"
 
 
 def test_the_places_of_items():
