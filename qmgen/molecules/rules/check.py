@@ -31,12 +31,11 @@ def _verdict(smiles: str, rules: RuleSet, merge: bool) -> str:
     mol = read_molecule(smiles)
     if mol is None:
         return UNREADABLE
-    broken = rules.first_violation(mol)
-    if broken is None:
+    if rules.accepts(mol):
         return OK
     if merge and not rules.breaks_valence(mol) and representative(mol, rules.accepts) is not None:
         return OK
-    return broken
+    return rules.first_violation(mol) or OK  # counted only here, where it counts
 
 
 def read_molecule(smiles: str) -> Any | None:
