@@ -12,6 +12,8 @@ from qmgen.molecules.rules.tautomers import representative
 #: what stands in place of a rule's name
 OK: Final = "ok"
 UNREADABLE: Final = "unreadable"
+#: larger molecules are judged as written: a peptide has a form for each subset of its amides
+LARGEST_WITH_TAUTOMERS: Final = 20
 
 
 def check_lines(lines: Iterable[str], rules: RuleSet, tautomers: str = "") -> Iterator[tuple[str, str]]:
@@ -19,7 +21,7 @@ def check_lines(lines: Iterable[str], rules: RuleSet, tautomers: str = "") -> It
 
     Blank lines are left out. ``tautomers`` is "merge" or "keep" (default: the rule set's own). Under "merge" a molecule
     is ``ok`` if one of its tautomers is, since that one stands for it; otherwise the rule is the one that removes the
-    form as written.
+    form as written. Molecules of more than ``LARGEST_WITH_TAUTOMERS`` atoms are judged as written.
     """
     merge = (tautomers or rules.tautomers) == "merge"
     for line in lines:
@@ -31,12 +33,12 @@ def _verdict(smiles: str, rules: RuleSet, merge: bool) -> str:
     mol = read_molecule(smiles)
     if mol is None:
         return UNREADABLE
-    broken = rules.first_violation(mol)
-    if broken is None:
+    if rules.accepts(mol):
         return OK
+    merge = merge and mol.GetNumAtoms() <= LARGEST_WITH_TAUTOMERS
     if merge and not rules.breaks_valence(mol) and representative(mol, rules.accepts) is not None:
         return OK
-    return broken
+    return rules.first_violation(mol) or OK  # counted only here, where it counts
 
 
 def read_molecule(smiles: str) -> Any | None:

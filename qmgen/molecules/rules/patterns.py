@@ -3,46 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any
 
 from qmgen.errors import UsageError
 from qmgen.molecules.entries import quiet_chem
 
-#: what a molecule may have and a pattern may need, as bits of a plain integer, since they are asked of every rule
-SIGNS: Final = {"F": 1, "*=*": 2, "*#*": 4, "*:*": 8}
-RING: Final = 16
-_BONDS: Final = {"=": SIGNS["*=*"], "#": SIGNS["*#*"], ":": SIGNS["*:*"]}
 
-
-class Pattern(NamedTuple):
-    """Whether one of some SMARTS matches, and what a molecule must have for that."""
-
-    matches: Callable[[Any], bool]
-    needs: int
-
-
-def features(mol: Any) -> int:
-    """The bits of what this molecule has."""
-    found = RING if mol.GetRingInfo().NumRings() else 0
-    for query, bit in _signs():
-        if mol.HasSubstructMatch(query):
-            found |= bit
-    return found
-
-
-def any_of(path: Path, name: str, patterns: tuple[str, ...]) -> Pattern:
+def any_of(path: Path, name: str, patterns: tuple[str, ...]) -> Callable[[Any], bool]:
     """One test for several SMARTS. Raises ``UsageError`` for one that RDKit cannot read."""
-    tests, needs = [], -1
+    tests = []
     for text in patterns:
-        full, loose_text = _read(path, name, text), without_exceptions(text)
-        loose = _read(path, name, loose_text)
-        tests.append(_matches(full) if loose_text == text else both(_matches(loose), _matches(full)))
-        needs &= _needs(loose)
+        full, loose = _matches(path, name, text), without_exceptions(text)
+        tests.append(full if loose == text else both(_matches(path, name, loose), full))
     if len(tests) == 1:
-        return Pattern(tests[0], needs)
-    return Pattern(lambda mol: any(test(mol) for test in tests), needs)
+        return tests[0]
+    return lambda mol: any(test(mol) for test in tests)
 
 
 def screen(patterns: list[str]) -> Callable[[Any], bool]:
@@ -74,32 +50,13 @@ def without_exceptions(smarts: str) -> str:
             at += 1
         if at == len(smarts) or smarts[at] not in ";]":  # one of several alternatives: leave it
             return smarts
-    return kept + smarts[at:]
+    kept += smarts[at:]
+    return smarts if "!$(" in kept else kept  # what is left may have lost an exception to an exception
 
 
-def _needs(query: Any) -> int:
-    """What the atoms and bonds of a pattern ask for beyond doubt."""
-    needs = SIGNS["F"] if any(atom.GetSmarts() == "F" for atom in query.GetAtoms()) else 0
-    needs |= RING if query.GetNumBonds() >= query.GetNumAtoms() else 0
-    for bond in query.GetBonds():
-        needs |= _BONDS.get(bond.GetSmarts(), 0)
-    return needs
-
-
-def _matches(query: Any) -> Callable[[Any], bool]:
-    return lambda mol: mol.HasSubstructMatch(query)
-
-
-def _read(path: Path, name: str, text: str) -> Any:
+def _matches(path: Path, name: str, text: str) -> Callable[[Any], bool]:
     with quiet_chem() as chem:
         query = chem.MolFromSmarts(text)
     if query is None:
         raise UsageError(f"{path}: rule {name!r}: not a SMARTS that RDKit can read: {text}")
-    return query
-
-
-@cache
-def _signs() -> tuple[tuple[Any, int], ...]:
-    from rdkit import Chem
-
-    return tuple((Chem.MolFromSmarts(smarts), bit) for smarts, bit in SIGNS.items())
+    return lambda mol: mol.HasSubstructMatch(query)

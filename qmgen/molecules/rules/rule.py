@@ -23,8 +23,7 @@ class Rule:
 
     ``test`` gets an RDKit molecule in the aromatic form of ``aromatic.aromatic_form``. ``smarts`` and ``also`` are the
     patterns of the table, empty for a test that SMARTS cannot say. ``why`` says in words what is removed, ``source``
-    where that is known from. ``needs`` are bits of what a molecule must have for the test to be true
-    (``patterns.SIGNS``).
+    where that is known from.
     """
 
     name: str
@@ -34,5 +33,4 @@ class Rule:
     test: Callable[[Any], bool] = field(repr=False)
     smarts: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
-    needs: int = 0
     removed: int = 0

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from qmgen.errors import UsageError
 from qmgen.molecules.rules.aromatic import aromatic_form
-from qmgen.molecules.rules.patterns import any_of, both, features, screen
+from qmgen.molecules.rules.patterns import any_of, both, screen
 from qmgen.molecules.rules.rule import Rule, Stage
 from qmgen.molecules.rules.table import VALENCE, RuleEntry, RuleTable, read_table
 from qmgen.molecules.rules.topology import TESTS
@@ -67,11 +67,8 @@ class RuleSet:
 
     def _first(self, mol: Any, after: Stage | None) -> Rule | None:
         form = aromatic_form(mol)
-        lacks = ~features(form)
         passed: bool | None = None  # the screen, once it was asked
         for rule in self._later[after]:
-            if rule.needs & lacks:
-                continue
             if rule.name in self._screened:
                 if passed is None:
                     passed = not self._screen(form)
@@ -135,12 +132,10 @@ def _rule(path: Path, entry: RuleEntry) -> Rule:
         if entry.test not in TESTS:
             raise UsageError(f"{path}: rule {entry.name!r}: no test {entry.test!r}; tests are {' '.join(TESTS)}")
         return Rule(entry.name, entry.stage, entry.why, entry.source, TESTS[entry.test])
-    pattern = any_of(path, entry.name, entry.smarts)
-    test, needs = pattern.matches, pattern.needs
+    test = any_of(path, entry.name, entry.smarts)
     if entry.also:
-        also = any_of(path, entry.name, entry.also)
-        test, needs = both(test, also.matches), needs | also.needs
-    return Rule(entry.name, entry.stage, entry.why, entry.source, test, entry.smarts, entry.also, needs)
+        test = both(test, any_of(path, entry.name, entry.also))
+    return Rule(entry.name, entry.stage, entry.why, entry.source, test, entry.smarts, entry.also)
 
 
 def _valence_rules(table: RuleTable) -> list[Rule]:
@@ -154,8 +149,7 @@ def _valence_rules(table: RuleTable) -> list[Rule]:
         return mol.GetNumAtoms() == 0 or len(Chem.GetMolFrags(mol)) > 1
 
     def rule(name: str, why: str, *smarts: str) -> Rule:
-        pattern = any_of(source, name, smarts)
-        return Rule(name, Stage.VALENCE, why, "valence", pattern.matches, smarts, (), pattern.needs)
+        return Rule(name, Stage.VALENCE, why, "valence", any_of(source, name, smarts), smarts)
 
     others = "".join(f";!#{number}" for number in numbers.values())
     valences = ",".join(f"$([#{number};+0;!v{VALENCE[symbol]}])" for symbol, number in numbers.items())

@@ -9,6 +9,7 @@ trades pi bonds for hydrogens, and each conjugated region keeps its number of bo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -36,7 +37,7 @@ def tautomer_key(mol: Any) -> str:
     """
     from rdkit.Chem import rdMolHash
 
-    if not mobile_regions(kekule_form(mol)):
+    if not _may_move(mol) or not mobile_regions(kekule_form(mol)):
         return _smiles(mol)
     return str(rdMolHash.MolHash(mol, rdMolHash.HashFunction.HetAtomTautomer))
 
@@ -47,12 +48,14 @@ def is_representative(mol: Any, accepts: Callable[[Any], bool]) -> bool:
     Of the forms that ``accepts`` keeps it is the one that RDKit's tautomer score prefers (aromatic rings, C=O, oximes),
     and of several the first by length and text of the canonical SMILES.
     """
+    if not _may_move(mol):
+        return True
     kekule = kekule_form(mol)
     regions = mobile_regions(kekule)
     if not regions:
         return True
     score, smiles = _score(mol), ""
-    for other in _forms(kekule, regions):
+    for other in _others(mol, kekule, regions):
         ahead = _score(other) - score
         if ahead < 0:
             continue
@@ -75,7 +78,19 @@ def tautomers(mol: Any) -> list[Any]:
     """All forms of a molecule, itself included, as sanitized RDKit molecules."""
     kekule = kekule_form(mol)
     regions = mobile_regions(kekule)
-    return list({_smiles(form): form for form in _forms(kekule, regions)}.values()) if regions else [mol]
+    return list({_smiles(form): form for form in (mol, *_others(mol, kekule, regions))}.values())
+
+
+def _may_move(mol: Any) -> bool:
+    """Whether there is a hydrogen on N or O at all, and a pi bond at N or O: most molecules lack one of them."""
+    return all(mol.HasSubstructMatch(query) for query in _donor_and_acceptor())
+
+
+@cache
+def _donor_and_acceptor() -> tuple[Any, Any]:
+    from rdkit import Chem
+
+    return Chem.MolFromSmarts("[#7,#8;!H0;+0]"), Chem.MolFromSmarts("[#7X1,#7X2,#8X1;+0]")
 
 
 def kekule_form(mol: Any) -> Any:
@@ -161,23 +176,42 @@ def _placements(region: Region) -> Iterator[tuple[int, ...]]:
     yield from extend(0, 0)
 
 
-def _forms(kekule: Any, regions: list[Region]) -> Iterator[Any]:
-    """Every placement as a sanitized molecule; one with several Kekulé forms comes several times."""
+def _others(mol: Any, kekule: Any, regions: list[Region]) -> Iterator[Any]:
+    """Every other form as a sanitized molecule; placements that are Kekulé forms of one molecule make it once."""
     from rdkit import Chem
 
+    edges = [edge for region in regions for edge in region.edges]
+    first = tuple(order for region in regions for order in region.orders)
+    made = [(first, mol)]
     for placements in product(*(list(_placements(region)) for region in regions)):
-        form = Chem.RWMol(kekule)
-        for region, orders in zip(regions, placements):
+        orders = tuple(order for placement in placements for order in placement)
+        if any(_same_molecule(form, edges, before, orders) for before, form in made):
+            continue
+        draft = Chem.RWMol(kekule)
+        for region in regions:
             for index in region.room:
-                atom = form.GetAtomWithIdx(index)
+                atom = draft.GetAtomWithIdx(index)
                 atom.SetNumExplicitHs(0)
                 atom.SetNoImplicit(False)
-            for (a, b), order, before in zip(region.edges, orders, region.orders):
-                if order != before:
-                    form.GetBondBetweenAtoms(a, b).SetBondType(Chem.BondType.values[order + 1])
-        made = form.GetMol()
-        Chem.SanitizeMol(made)
-        yield made
+        for (a, b), order, before in zip(edges, orders, first):
+            if order != before:
+                draft.GetBondBetweenAtoms(a, b).SetBondType(Chem.BondType.values[order + 1])
+        form = draft.GetMol()
+        Chem.SanitizeMol(form)
+        made.append((orders, form))
+        yield form
+
+
+def _same_molecule(form: Any, edges: list[tuple[int, int]], orders: tuple[int, ...], others: tuple[int, ...]) -> bool:
+    """Whether a placement differs from that of ``form`` by aromatic bonds alone, and by no hydrogen."""
+    change: dict[int, int] = {}
+    for edge, order, other in zip(edges, orders, others):
+        if order != other:
+            if not form.GetBondBetweenAtoms(*edge).GetIsAromatic():
+                return False
+            for index in edge:
+                change[index] = change.get(index, 0) + other - order
+    return not any(change.values())
 
 
 def _score(mol: Any) -> int:

@@ -15,10 +15,13 @@ from tests.molecules.rules.brute_force import graphs, without_touching_small_rin
 ABSENT = ("C1CC23CCC1(C2)C3", "C1CC23CC1C(C2)C3", "C1CC23CCC1C2C3", "C1CC23CC1CC2C3", "C1C2C3CC14CC4C23")
 
 
-@pytest.mark.parametrize(("size", "small_rings", "occur"), [(5, 8, 8), (6, 20, 20), (7, 57, 57), (8, 199, 194)])
-def test_graphs_that_occur(size: int, small_rings: int, occur: int):
+@pytest.mark.parametrize(
+    ("size", "small_rings", "passing"), [(5, 8, 8), (6, 20, 20), (7, 57, 57), (8, 199, 194), (9, 780, 715)]
+)
+def test_graphs_that_pass(size: int, small_rings: int, passing: int):
+    """Up to eight atoms those that occur in GDB-11; 707 to 714 are expected of nine."""
     found = graphs(size, without_touching_small_rings)
-    assert (len(found), sum(keep_graph(edges, size) for edges in found)) == (small_rings, occur)
+    assert (len(found), sum(keep_graph(edges, size) for edges in found)) == (small_rings, passing)
 
 
 @pytest.mark.parametrize("smiles", ABSENT)

@@ -10,6 +10,7 @@ import pytest
 
 from qmgen.errors import UsageError
 from qmgen.molecules.rules.check import check_lines
+from qmgen.molecules.rules.patterns import without_exceptions
 from qmgen.molecules.rules.ruleset import SHIPPED, RuleSet, load_rules
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -87,6 +88,25 @@ def test_what_is_wrong_is_one_line(tmp_path: Path, text: str, says: str):
         load(tmp_path, text)
     assert says in str(caught.value) and str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "loose"),
+    [
+        ("[N;!$(N-C=[O,N])]C=[C;!$(CC=O);!$(CC#N)]", "[N]C=[C]"),
+        ("[!+0;!$([N+](=O)[O-])]", "[!+0]"),
+        ("[N,O;!$(NC),$(NO)]", "[N,O;!$(NC),$(NO)]"),
+        ("[!$([N;!$(NC)])]", "[!$([N;!$(NC)])]"),
+        ("[NX3]C=C", "[NX3]C=C"),
+    ],
+)
+def test_loose_patterns_match_wherever_the_full_ones_do(pattern: str, loose: str):
+    assert without_exceptions(pattern) == loose
+
+
+def test_large_molecules_are_judged_as_written_and_soon():
+    peptide = "NC(C)C(=O)" + "NC(C)C(=O)" * 12 + "OO"
+    assert list(check_lines([peptide], load_rules("gdb11"))) == [(peptide, "peroxide")]
 
 
 def test_importing_the_rules_does_not_import_rdkit():
