@@ -60,7 +60,8 @@ def enumerate_molecules(
     from qmgen.config import resolve
     from qmgen.config.enumeration import EnumerateConfig
 
-    flags = {name: given[name] for name in EnumerateConfig.model_fields if given[name] is not False}  # switches: on or not
+    # a switch is given or not: without it the file or the environment has the word
+    flags = {name: given[name] for name in EnumerateConfig.model_fields if given[name] is not False}
     config = resolve(EnumerateConfig, None, flags)
 
     from qmgen.pipeline.enumeration import run as runner
