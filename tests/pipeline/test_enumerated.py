@@ -1,0 +1,43 @@
+"""A run whose molecules are enumerated: its source is written into the corpus, and read like any file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qmgen.config import GenerateConfig
+from qmgen.corpus import open_corpus
+from qmgen.pipeline.estimate import estimate
+from qmgen.pipeline.progress import Lines
+from qmgen.pipeline.run import generate
+from qmgen.pipeline.stages import Stages
+
+#: GDB-11's molecules of two heavy atoms
+TWO = 9
+
+
+def config(out: Path, **settings: object) -> GenerateConfig:
+    return GenerateConfig(**{"enumerate": "2", "out": out, "workers": 1, **settings})
+
+
+def test_what_was_enumerated_is_labelled(tmp_path: Path, stages: Stages, lines: Lines) -> None:
+    settings = config(tmp_path / "corpus")
+    assert generate(settings, lines, stages).molecules == TWO
+    listed = (settings.out / "source" / "enumerated.smi").read_text().split()
+    assert set(open_corpus(settings.out).table()["smile"].to_pylist()) == set(listed) and len(listed) == TWO
+    again = generate(settings, lines, stages)
+    assert again.run_rows == 0 and again.rows == TWO
+
+
+def test_a_sample_is_of_the_asked_size_and_the_seeds(tmp_path: Path, stages: Stages, lines: Lines) -> None:
+    drawn = []
+    for seed in (0, 0, 1):
+        settings = config(tmp_path / str(len(drawn)), sample=4, seed=seed)
+        generate(settings, lines, stages)
+        drawn.append(open_corpus(settings.out).table()["smile"].to_pylist())
+    assert len(drawn[0]) == 4 and drawn[0] == drawn[1] and sorted(drawn[0]) != sorted(drawn[2])
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path, stages: Stages) -> None:
+    settings = config(tmp_path / "corpus")
+    assert estimate(settings, stages).molecules == TWO
+    assert not settings.out.exists()
