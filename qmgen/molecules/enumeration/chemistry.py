@@ -17,7 +17,7 @@ import numpy as np
 
 from qmgen.molecules.entries import quiet_chem
 from qmgen.molecules.enumeration.items import Batch
-from qmgen.molecules.enumeration.kekule import allowed, first_form, kekule_forms, same_form
+from qmgen.molecules.enumeration.kekule import allowed, first_form, same_form
 from qmgen.molecules.enumeration.structure import Graph
 from qmgen.molecules.enumeration.valences import NITRO
 
@@ -85,17 +85,20 @@ def own_form(batch: Batch, row: int, mol: Any, smiles: str) -> bool:
 
     ``mol`` is the molecule of the row, as ``molecules`` makes it, and ``smiles`` was just written from it.
     """
-    if not batch.aromatic[row] or not is_aromatic(mol):
+    if not batch.aromatic[row]:
         return True
-    item, elements, orders = batch.item, batch.elements[row], batch.orders
-    named = named_form(batch.graph, orders, mol, smiles)
-    if same_form(batch.graph, elements, named, orders):
+    graph, item, elements, orders = batch.graph, batch.item, batch.elements[row], batch.orders
+    # the bonds of the graph come first, in its order; those of nitro groups after them
+    loose = tuple(k for k, bond in enumerate(mol.GetBonds()) if bond.GetIsAromatic())
+    forms = batch.forms(loose)
+    if all(same_form(graph, elements, form, orders) for form in forms):
+        return True
+    named = named_form(graph, orders, mol, smiles)
+    if same_form(graph, elements, named, orders):
         return True
     if allowed(item, named, elements):
         return False
-    loose = [k for k, (u, v) in enumerate(batch.graph.edges.tolist()) if mol.GetBondBetweenAtoms(u, v).GetIsAromatic()]
-    forms = kekule_forms(batch.graph, orders, loose)
-    return first_form(batch.graph, elements, [form for form in forms if allowed(item, form, elements)], orders)
+    return first_form(graph, elements, [form for form in forms if allowed(item, form, elements)], orders)
 
 
 def named_form(graph: Graph, orders: np.ndarray, mol: Any, smiles: str) -> np.ndarray:

@@ -16,8 +16,8 @@ from qmgen.molecules.enumeration.bonds import smaller_image
 from qmgen.molecules.enumeration.jit import jit
 from qmgen.molecules.enumeration.labelling import popcount
 
-#: parts share out the colourings of all vertices but these: at most 256 molecules of C, N, O, F stay together
-UNDEALT: Final = 4
+#: parts share out the colourings of all vertices but these: at most 64 molecules of C, N, O, F stay together
+UNDEALT: Final = 3
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from qmgen.errors import UsageError
 from qmgen.molecules.enumeration.jit import jit
 from qmgen.molecules.enumeration.labelling import (
     LARGEST_GROUP,
+    MOST_NODES,
     automorphisms,
     connected_without,
     degree_colours,
@@ -35,8 +36,8 @@ from qmgen.molecules.enumeration.labelling import (
 HIGHEST_DEGREE: Final = 4
 #: the table of children is filled this far (graphs), then handed on
 CHUNK: Final = 1 << 14
-#: beyond this the number of graphs (6.5 million of 12 vertices) makes the whole set useless, and masks are 16 bits wide
-MOST_HEAVY_ATOMS: Final = 13
+#: as far as the labelling goes; from 12 on (some 6.5 million graphs) only with few rings is it quick
+MOST_HEAVY_ATOMS: Final = MOST_NODES
 
 
 @jit

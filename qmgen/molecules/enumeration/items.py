@@ -5,14 +5,14 @@
         ...
 
 The order is fixed by the query alone. An item is one graph with one total of extra bonds. Shares are dealt out like
-cards: of each multigraph of an item the colourings of all vertices but the last four, one by one to N parts, from a
+cards: of each multigraph of an item the colourings of all vertices but the last three, one by one to N parts, from a
 part on that a hash of the item gives. So parts are disjoint, complete, even, and know nothing of each other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ from qmgen.molecules.enumeration.colours import colour
 from qmgen.molecules.enumeration.graphs import graphs
 from qmgen.molecules.enumeration.pruning import BondLimits, Pruning, Removed
 from qmgen.molecules.enumeration.query import Query, Subquery, subquery
-from qmgen.molecules.enumeration.structure import Graph, prepare, stabilizer
+from qmgen.molecules.enumeration.structure import Graph, kekule_forms, prepare, stabilizer
 from qmgen.molecules.enumeration.valences import HIGHEST_VALENCE, NITRO
 
 #: colourings in a batch at most
@@ -106,6 +106,7 @@ class Batch:
     orders: np.ndarray
     elements: np.ndarray
     aromatic: np.ndarray
+    _forms: dict[tuple[int, ...], list[np.ndarray]] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.elements)
@@ -113,6 +114,12 @@ class Batch:
     def rows(self, chosen: np.ndarray) -> Batch:
         """The batch with only some colourings."""
         return replace(self, elements=self.elements[chosen], aromatic=self.aromatic[chosen])
+
+    def forms(self, loose: tuple[int, ...]) -> list[np.ndarray]:
+        """The Kekulé forms with these aromatic bonds (``kekule_forms``), found once for all rows."""
+        if loose not in self._forms:
+            self._forms[loose] = kekule_forms(self.graph, self.orders, loose)
+        return self._forms[loose]
 
     def hydrogens(self) -> np.ndarray:
         """Hydrogens of each molecule (k,) int64."""

@@ -12,34 +12,6 @@ from qmgen.molecules.enumeration.items import Item, colourings, element_choices
 from qmgen.molecules.enumeration.structure import Graph
 
 
-def kekule_forms(graph: Graph, orders: np.ndarray, loose: list[int]) -> list[np.ndarray]:
-    """All bond orders (e,) that differ from ``orders`` only on the edges ``loose``, there by moving double bonds: each
-    atom keeps the number that it has. ``orders`` itself is among them."""
-    movable = [e for e in loose if orders[e] <= 2]
-    needed = np.zeros(graph.nodes, np.int64)
-    for e in movable:
-        needed[graph.edges[e]] += orders[e] - 1
-    last = {int(v): k for k, e in enumerate(movable) for v in graph.edges[e]}
-    forms: list[np.ndarray] = []
-    form = orders.copy()
-
-    def place(k: int) -> None:
-        if k == len(movable):
-            forms.append(form.copy())
-            return
-        ends = graph.edges[movable[k]]
-        for order in (1, 2):
-            needed[ends] -= order - 1
-            # an atom must have its double bond when the last of its edges has an order
-            if (needed[ends] >= 0).all() and not any(needed[v] for v in ends.tolist() if last[v] == k):
-                form[movable[k]] = order
-                place(k + 1)
-            needed[ends] += order - 1
-
-    place(0)
-    return forms
-
-
 def _keepers(graph: Graph, elements: np.ndarray) -> np.ndarray:
     """What the automorphisms that keep the elements (n,) do to edges (g, e) int8."""
     return graph.edge_group[(elements[graph.group] == elements).all(axis=1)]

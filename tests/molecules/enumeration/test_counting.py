@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from qmgen.molecules.enumeration.chemistry import emit
 from qmgen.molecules.enumeration.counting import count, formula_text
 from qmgen.molecules.enumeration.items import Part, batches
@@ -15,6 +17,13 @@ def test_both_columns():
     ((multigraphs, molecules),) = count(Query.of_formula("C5H4FN")).values()
     assert multigraphs > molecules
     assert molecules == len([smiles for batch in batches(Query.of_formula("C5H4FN")) for smiles in emit(batch)])
+
+
+@pytest.mark.parametrize(("heavy_atoms", "molecules"), [(6, 31264), pytest.param(7, 282582, marks=pytest.mark.slow)])
+def test_molecules_on_graphs_with_small_rings_apart(heavy_atoms, molecules):
+    """Distinct canonical SMILES of all C, N, O, F multigraphs, by another program (shared/gdb11.md, section 3.5)."""
+    found = count(Query(heavy_atoms, pruning=Pruning(small_rings_apart=True)))
+    assert sum(kept for _, kept in found.values()) == molecules
 
 
 def test_the_sum_over_parts_is_the_whole():

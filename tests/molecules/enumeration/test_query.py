@@ -53,7 +53,7 @@ def test_elements():
     "fields",
     [
         {"heavy_atoms": 0},
-        {"heavy_atoms": 14},
+        {"heavy_atoms": 16},
         {"max_bond_order": 4},
         {"max_bond_order": 0},
         {"max_rings": -1},
