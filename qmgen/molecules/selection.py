@@ -19,26 +19,11 @@ import numpy as np
 from qmgen.molecules.enumeration.chemistry import molecules, own_form, stands_for_molecule
 from qmgen.molecules.enumeration.counting import formulas
 from qmgen.molecules.enumeration.items import WHOLE, Batch, Item, Part, batches, items
-from qmgen.molecules.enumeration.pruning import (
-    NITRO_GROUP,
-    NOTHING,
-    AtomClasses,
-    BondLimits,
-    Pruning,
-    Removed,
-    allowed_pairs,
-    forbidden_environments,
-)
+from qmgen.molecules.enumeration.pruning import Removed
 from qmgen.molecules.enumeration.query import Query
-from qmgen.molecules.enumeration.structure import Graph
-from qmgen.molecules.rules import pruning as conditions
 from qmgen.molecules.rules.rule import Stage
 from qmgen.molecules.rules.ruleset import RuleSet
-from qmgen.molecules.rules.table import VALENCE
 from qmgen.molecules.rules.tautomers import is_representative
-
-#: nitro groups that up to eleven heavy atoms have room for on an aromatic ring of five
-MOST_NITRO: Final = 2
 
 
 class Place(NamedTuple):
@@ -69,12 +54,16 @@ class Counted(NamedTuple):
 
 @dataclass(frozen=True)
 class Selection:
-    """``queries`` one after another, of each the ``part``, filtered by ``rules``; under ``merge`` one tautomer each."""
+    """``queries`` one after another, of each the ``part``, filtered by ``rules``; under ``merge`` one tautomer each.
+
+    ``judged_by_engine``: what the pruning of the queries leaves passes the rules up to this stage.
+    """
 
     queries: Sequence[Query]
     rules: RuleSet
     merge: bool
     part: Part = WHOLE
+    judged_by_engine: Stage = Stage.VALENCE
     removed: Removed = field(default_factory=Removed)
 
     def pieces(self, start: Place = FIRST) -> Iterator[Piece]:
@@ -120,47 +109,10 @@ class Selection:
 
         everything = self._keeps_all()
         for row, mol in enumerate(molecules(batch)):
-            if not everything and self.rules.first_violation(mol) is not None:
+            if not everything and self.rules.first_violation(mol, after=self.judged_by_engine) is not None:
                 continue
             smiles = str(Chem.MolToSmiles(mol))
             own = own_form(batch, row, mol, smiles)
             if own and self.merge and not is_representative(mol, self.rules.accepts):
                 own = False
             yield row, smiles if own else ""
-
-
-def pruning_of(rules: RuleSet) -> Pruning:
-    """What the engine may leave out early under a rule set: the same molecules remain, sooner.
-
-    The tables are those of the shipped set that the rules contain; a set of somebody's own adds its rules at the end.
-    """
-    if rules.prunes_as != "gdb11":
-        return NOTHING
-    classes = AtomClasses.of((*VALENCE, NITRO_GROUP), lambda atom: conditions.atom_class(*atom))
-    return Pruning(
-        small_rings_apart=True,
-        keep_graph=lambda graph: conditions.keep_graph(graph.edges.tolist(), graph.nodes),
-        bond_limits=_bond_limits,
-        cumulated=conditions.CUMULATED,
-        sites=_sites,
-        classes=classes,
-        pairs=allowed_pairs(classes, conditions.bond_allowed),
-        environments=forbidden_environments(classes, conditions.environment_forbidden),
-        max_heteroatoms_in_ring=dict(conditions.MAX_HETEROATOMS_IN_RING),
-        nitro=MOST_NITRO if rules.nitro else 0,
-    )
-
-
-def _bond_limits(graph: Graph) -> BondLimits:
-    limits = conditions.bond_limits(graph.edges.tolist(), graph.nodes)
-    return BondLimits(np.array(limits.max_order, np.int64), np.array(limits.max_order_sum, np.int64))
-
-
-def _sites(graph: Graph, orders: np.ndarray, symbols: tuple[str, ...]) -> np.ndarray | None:
-    """A leaf with a double bond to a ring of four is an oxygen."""
-    leaves = conditions.carbonyl_leaves(graph.edges.tolist(), orders.tolist(), graph.nodes)
-    if not leaves:
-        return None
-    allowed = np.ones((graph.nodes, len(symbols)), np.bool_)
-    allowed[leaves] = [symbol == "O" for symbol in symbols]
-    return allowed

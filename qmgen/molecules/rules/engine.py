@@ -18,7 +18,7 @@ def pruning_of(rules: RuleSet) -> Any:
 
     Other sets start from valence alone.
     """
-    from qmgen.molecules.enumeration.pruning import (  # type: ignore[import-not-found, unused-ignore]
+    from qmgen.molecules.enumeration.pruning import (
         NOTHING,
         AtomClasses,
         BondLimits,

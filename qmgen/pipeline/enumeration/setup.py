@@ -12,8 +12,10 @@ from qmgen.config.enumeration import EnumerateConfig
 from qmgen.errors import UsageError
 from qmgen.molecules.enumeration.items import WHOLE, Part
 from qmgen.molecules.enumeration.query import Query
+from qmgen.molecules.rules.engine import pruning_of
+from qmgen.molecules.rules.rule import Stage
 from qmgen.molecules.rules.ruleset import RuleSet, load_rules
-from qmgen.molecules.selection import Selection, pruning_of
+from qmgen.molecules.selection import Selection
 
 
 def selection(config: EnumerateConfig) -> Selection:
@@ -21,7 +23,9 @@ def selection(config: EnumerateConfig) -> Selection:
     rules = load_rules(config.rules)
     part = part_of(config)
     queries = _queries(config, rules)
-    return Selection(queries, rules, merges(config, rules), part)
+    # a set that only begins with a shipped one may have rules on graphs that its pruning does not know
+    judged = Stage.GRAPH if config.rules == rules.prunes_as else Stage.VALENCE
+    return Selection(queries, rules, merges(config, rules), part, judged)
 
 
 def merges(config: EnumerateConfig, rules: RuleSet) -> bool:
