@@ -41,7 +41,7 @@ def test_several_parts_at_once_are_their_union():
 
 def test_parts_are_even():
     """Of the 282745 multigraphs of 7 atoms with small rings apart, 8 parts have the same number within 3 %. Measured:
-    1.8 %, and 0.6 % of the 2.8 million of 8 atoms."""
+    0.8 %; with 64 parts of the 2.8 million of 8 atoms 4 %."""
     query = Query(7, pruning=Pruning(small_rings_apart=True))
     sizes = np.array([sum(map(len, batches(query, Part((k,), 8)))) for k in range(1, 9)])
     assert np.abs(sizes / sizes.mean() - 1).max() < 0.03
@@ -53,7 +53,7 @@ def test_the_bytes_are_the_same_everywhere():
     for number in (1, 2, 3):
         for row in rows(Query(6), Part((number,), 3)):
             digest.update(repr(row).encode())
-    assert digest.hexdigest() == "6a0c6a0759f3fb483eb0ad8cfb950700d79396395b1895a5e305999e27a0e37b"
+    assert digest.hexdigest() == "e189a8dd09fd04c248712a6cc8222b3faf43257548cac43d87734f946e55801d"
 
 
 def test_the_places_of_items():
