@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import jaxpr_as_fun
 
 T = TypeVar("T")
 
@@ -42,5 +43,9 @@ def materialise(compute: Callable[[], T], true: jax.Array) -> T:
         return compute()
     if how == "barrier":
         return jax.lax.optimization_barrier(compute())
-    shapes = jax.eval_shape(compute)
-    return jax.lax.cond(true, compute, lambda: jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))
+    # traced once: nested fences would double the tracing at each level, which is most of a start with a filled cache
+    traced, shapes = jax.make_jaxpr(compute, return_shape=True)()
+    leaves, tree = jax.tree.flatten(shapes)
+    call = jaxpr_as_fun(traced)
+    found = jax.lax.cond(true, lambda: list(call()), lambda: [jnp.zeros(s.shape, s.dtype) for s in leaves])
+    return jax.tree.unflatten(tree, found)
