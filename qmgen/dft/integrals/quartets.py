@@ -196,7 +196,7 @@ def _contract_bra(kinds: Kinds, v: Array, weight: Array) -> Array:
 
 
 def _part(x: Array, axis: int, index: int) -> Array:
-    """``x[..., index, ...]``; to trace jnp's indexing takes ten times as long, which a start of a process is made of."""
+    """``x[..., index, ...]``; jnp's indexing takes ten times as long to trace, and tracing is most of a start."""
     return jax.lax.index_in_dim(x, index, axis, keepdims=False)
 
 
