@@ -1,6 +1,5 @@
-"""qmgen next to PySCF on the same molecules, in one run; and what this machine has (``qmgen.benchmark.doctor``)."""
+"""qmgen next to PySCF on the same molecules, in one run (``measure``, ``render``); what a device does (``device``); how
+time and memory grow (``growth``); and what this machine has (``doctor``).
 
-from qmgen.benchmark.measure import run
-from qmgen.benchmark.render import markdown, table
-
-__all__ = ["markdown", "run", "table"]
+Nothing is imported here: ``device`` runs where neither RDKit nor PySCF is installed.
+"""

@@ -24,7 +24,7 @@ SCHEMA_VERSION = 2
 
 
 def run(config: BenchConfig, *, stages: Stages | None = None, progress: bool = True) -> dict[str, Any]:
-    """Measure, and return plain JSON values (``qmgen.benchmark.table`` prints them); written to ``config.out`` if set.
+    """Measure, and return plain JSON values (``render.table`` prints them); written to ``config.out`` if set.
 
     Raises ``UsageError`` for a level or source that will not do, ``QmgenError`` when a process died.
     """

@@ -39,11 +39,12 @@ def bench(
     flags = {name: given[name] for name in BenchConfig.model_fields if name in given}
     settings = resolve(BenchConfig, None, flags)
 
-    from qmgen import benchmark
+    from qmgen.benchmark.measure import run
+    from qmgen.benchmark.render import table
 
-    result = benchmark.run(settings)
+    result = run(settings)
     if as_json:
         print_json(result)
     else:
-        say(benchmark.table(result))
+        say(table(result))
     return 0

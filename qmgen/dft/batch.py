@@ -36,12 +36,12 @@ def _dummy(like: Problem) -> Problem:
     return jax.tree.map(lambda x: np.zeros(np.shape(x), np.asarray(x).dtype), like)
 
 
-def solve_together(functional: Functional, problems: Problem, options: Options) -> Solution:
+def solve_stacked(functional: Functional, problems: Problem, options: Options) -> Solution:
     """Solutions with a leading batch axis, from problems with one."""
     return jax.vmap(lambda problem: solve(functional, problem, options))(problems)
 
 
-_one, _together = jax.jit(solve, static_argnums=0), jax.jit(solve_together, static_argnums=0)
+_one, _stacked = jax.jit(solve, static_argnums=0), jax.jit(solve_stacked, static_argnums=0)
 
 
 def _call(function: Any, functional: Functional, problem: Problem, options: Options) -> Any:
@@ -68,6 +68,6 @@ def solve_batch(
     """
     if how == "map":
         return [call(_one, functional, problem, options) for problem in problems]
-    together = call(_together, functional, stack(problems, size or len(problems)), options)
+    together = call(_stacked, functional, stack(problems, size or len(problems)), options)
     together = jax.tree.map(np.asarray, together)
     return [jax.tree.map(lambda x, i=i: x[i], together) for i in range(len(problems))]

@@ -20,10 +20,12 @@ from qmgen.dft.orbital_values import OrbitalTable, fill_values
 
 Array = jax.Array
 
+_EXACT = jax.lax.Precision.HIGHEST  # the default of a GPU rounds the factors of a float32 product to 10 bits
+
 #: points per block: 4 values of 64 orbitals in float64 are then 2 MB, about the second-level cache of a core
 BLOCK = 1024
 #: blocks of the asked grid whose orbitals are in memory at a time: 8 MB for 64 orbitals, whose integrals are 35 MB; two
-#: to eight take the same time within noise
+#: to eight take about the same time
 BLOCKS_AT_ONCE = 4
 
 
@@ -96,7 +98,7 @@ def energy_and_potential(
 
     def collect(block: Array, out: Array) -> Array:
         phi = values[block]
-        return out.at[block].set(_sum_orbitals(phi * (density @ phi[0])))
+        return out.at[block].set(_sum_orbitals(phi * jnp.matmul(density, phi[0], precision=_EXACT)))
 
     empty = jnp.zeros((len(weights), components, values.shape[3]), density.dtype)
     sums = jax.lax.fori_loop(0, n_blocks, collect, empty)
@@ -109,7 +111,7 @@ def energy_and_potential(
     def add(block: Array, potential: Array) -> Array:
         phi, f = values[block], field[block]
         half = sum((f[c] * phi[c] for c in range(1, components)), f[0] * phi[0])
-        return potential + half @ phi[0].T
+        return potential + jnp.matmul(half, phi[0].T, precision=_EXACT)
 
     half = jax.lax.fori_loop(0, n_blocks, add, jnp.zeros((n, n), density.dtype))
     return (weights * e).sum(), half + half.T, (weights * rho).sum()

@@ -83,7 +83,7 @@ def orbital_values(table: OrbitalTable, positions: Array, points: Array, gradien
 
 
 def fill_values(out: Array, block: Array | int, table: OrbitalTable, positions: Array, points: Array) -> Array:
-    """``out`` (b, 1 or 4, n, g), zero so far, with the values at ``points`` (g, 3) in its place ``block``.
+    """``out`` (b, 1 or 4, n, g), zero in rows without orbital, with the values at ``points`` (g, 3) in place ``block``.
 
     phi = Y(x, y, z) R(r^2) about the orbital's atom, Y a polynomial, so that d phi/dx = dY/dx R + x Y S with
     S = 2 R' = -2 sum_k a_k c_k exp(-a_k r^2).

@@ -97,8 +97,7 @@ def prepare(
     Raises:
         RuntimeError: float64 is off.
     """
-    if not jax.config.read("jax_enable_x64"):
-        raise RuntimeError("qmgen.dft needs float64: call qmgen.runtime.prepare() before the first array is made")
+    require_float64()
     numbers = np.zeros(shape.n_atoms, dtype=np.int32)
     positions = np.zeros((shape.n_atoms, 3))
     a = len(system.numbers)
@@ -128,6 +127,12 @@ def prepare(
     )
     atoms = orbital_atoms(system.numbers, basis, shape.n_orbitals)
     return Prepared(problem, one, atoms, system.numbers)
+
+
+def require_float64() -> None:
+    """Raises ``RuntimeError`` where float64 is off."""
+    if not jax.config.read("jax_enable_x64"):
+        raise RuntimeError("qmgen.dft needs float64: call qmgen.runtime.prepare() before the first array is made")
 
 
 def nuclear_repulsion(system: System) -> float:

@@ -24,7 +24,7 @@ from qmgen.dft.properties import (
 from qmgen.dft.scf import Options, Problem, Solution
 from qmgen.labeling.compiling import check_arithmetic, compiled, first_time
 from qmgen.labeling.level import Level, level_of
-from qmgen.labeling.memory import bytes_needed, memory_installed
+from qmgen.labeling.memory import bytes_needed, memory_limit
 from qmgen.labeling.screening import fail, reject
 from qmgen.labeling.together import ERRORS, solve_together
 from qmgen.labeling.types import Label, Settings
@@ -32,7 +32,7 @@ from qmgen.molecules.types import Conformer, Failure, Reason
 
 #: cycles on the sketch are made in float32 unless a smaller orbital gradient (Hartree) is asked for
 SKETCH_GRADIENT = 1e-6
-#: molecules a batch, by way of mapping; large molecules take fewer (``_batch_size``)
+#: molecules a batch, by way of mapping; large molecules take fewer (``batch_size_of``)
 _DEFAULT_BATCH = {"map": 2, "vmap": 64}
 _BATCH_BYTES = {"map": 2**31, "vmap": 2**35}
 
@@ -90,13 +90,13 @@ def label(conformers: Iterable[Conformer], settings: Settings) -> Iterator[tuple
             continue
         waiting = buckets.setdefault(shape, [])
         waiting.append(conformer)
-        if len(waiting) == _batch_size(shape, level, settings):
+        if len(waiting) == batch_size_of(shape, level, settings):
             yield from _label_batch(buckets.pop(shape), shape, level, settings)
     for shape in sorted(buckets):
         yield from _label_batch(buckets[shape], shape, level, settings)
 
 
-def _batch_size(shape: Shape, level: Level, settings: Settings) -> int:
+def batch_size_of(shape: Shape, level: Level, settings: Settings) -> int:
     """Places in a batch: fixed by the settings and the shape, never by the memory that happens to be free."""
     wanted = settings.batch_size or _DEFAULT_BATCH[mapping()]
     while wanted > 1 and _bytes(shape, level, wanted) > _BATCH_BYTES[mapping()]:
@@ -110,9 +110,9 @@ def _bytes(shape: Shape, level: Level, batch: int) -> int:
 
 
 def _too_large(conformer: Conformer, shape: Shape, level: Level) -> Failure | None:
-    needed, installed = _bytes(shape, level, 1), memory_installed()
-    if needed > installed:
-        detail = f"{shape.n_orbitals} orbitals need {needed / 1e9:.1f} GB, this machine has {installed / 1e9:.1f}"
+    needed, there = _bytes(shape, level, 1), memory_limit(mapping())
+    if needed > there:
+        detail = f"{shape.n_orbitals} orbitals need {needed / 1e9:.1f} GB, this device has {there / 1e9:.1f}"
         return fail(conformer, Reason.OUT_OF_MEMORY, detail)
     return None
 
@@ -125,9 +125,13 @@ def _label_batch(
     attempts = first(systems, shape, level, settings)
     for conformer, system, attempt in zip(conformers, systems, attempts, strict=True):
         if isinstance(attempt, Exception):
-            yield fail(conformer, Reason.INTERNAL_ERROR, f"{type(attempt).__name__}: {attempt}")
+            yield _failed(conformer, attempt)
             continue
-        solution, spent = _until_converged(attempt, system, shape, level, settings)
+        try:
+            solution, spent = _until_converged(attempt, system, shape, level, settings)
+        except ERRORS as error:
+            yield _failed(conformer, error)
+            continue
         cycles = int(attempt.solution.cycles) + spent
         if not solution.converged:
             detail = (
@@ -136,6 +140,11 @@ def _label_batch(
             yield fail(conformer, Reason.NOT_CONVERGED, detail)
             continue
         yield conformer, _to_label(system, attempt.inputs, solution, cycles, level, settings)
+
+
+def _failed(conformer: Conformer, error: Exception) -> Failure:
+    reason = Reason.OUT_OF_MEMORY if isinstance(error, MemoryError) else Reason.INTERNAL_ERROR
+    return fail(conformer, reason, f"{type(error).__name__}: {error}")
 
 
 def _in_turn(systems: list[System], shape: Shape, level: Level, settings: Settings) -> list[Attempt | Exception]:
@@ -150,7 +159,8 @@ def _in_turn(systems: list[System], shape: Shape, level: Level, settings: Settin
             attempts[place] = error
             continue
         ready[place] = _from_core(one) if settings.guess == "core" else one
-    solutions = _solve(list(ready.values()), shape, level, settings, _options(settings)) if ready else []
+    size = batch_size_of(shape, level, settings)
+    solutions = _solve(list(ready.values()), level, _options(settings), size) if ready else []
     for (place, one), solution in zip(ready.items(), solutions, strict=True):
         attempts[place] = Attempt(property_inputs(one), solution, one)
     return [attempts[place] for place in range(len(systems))]
@@ -158,7 +168,7 @@ def _in_turn(systems: list[System], shape: Shape, level: Level, settings: Settin
 
 def _together(systems: list[System], shape: Shape, level: Level, settings: Settings) -> list[Attempt | Exception]:
     """First attempts, the whole batch at once."""
-    size = _batch_size(shape, level, settings)
+    size = batch_size_of(shape, level, settings)
     with first_time(("together", shape)):
         found = solve_together(systems, shape, level, _options(settings), size, _sketch(settings))
     return [one if isinstance(one, Exception) else Attempt(*one) for one in found]
@@ -204,11 +214,11 @@ def _retry(prepared: Prepared, retry: Retry, shape: Shape, level: Level, setting
         prepared = replace(prepared, problem=prepared.problem._replace(coarse=None))
     thresholds = settings.conv_energy, settings.conv_gradient
     options = Options(*thresholds, retry.cycles, retry.damping, retry.level_shift)
-    (steadied,) = _solve([prepared], shape, level, settings, options)
+    (steadied,) = _solve([prepared], level, options, 1)
     if not steadied.converged:
         return steadied, int(steadied.cycles)
     warm = _with_guess(prepared, np.asarray(steadied.density))
-    (plain,) = _solve([warm], shape, level, settings, Options(*thresholds, max(settings.max_cycles, 20)))
+    (plain,) = _solve([warm], level, Options(*thresholds, max(settings.max_cycles, 20)), 1)
     return plain, int(steadied.cycles) + int(plain.cycles)
 
 
@@ -227,10 +237,8 @@ def _from_atoms(prepared: Prepared, level: Level) -> Prepared:
     return _with_guess(prepared, superposition_of_atoms(numbers, level.basis, prepared.problem.overlap.shape[-1]))
 
 
-def _solve(
-    prepared: list[Prepared], shape: Shape, level: Level, settings: Settings, options: Options
-) -> list[Solution]:
-    how, size = mapping(), _batch_size(shape, level, settings)
+def _solve(prepared: list[Prepared], level: Level, options: Options, size: int) -> list[Solution]:
+    how = mapping()
 
     def call(function: Any, functional: Functional, problem: Problem, options: Options) -> Solution:
         problem = jax.tree.map(_typed, problem)

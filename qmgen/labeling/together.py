@@ -36,7 +36,15 @@ def solve_together(
         if not good:
             return [error for error in errors if error is not None]
         lists = _lists(good, shape, level, size)
-    found = jax.tree.map(np.asarray, solve_systems(level.functional, lists, options, None, np.dtype(sketch).name))
+    try:
+        found = jax.tree.map(np.asarray, solve_systems(level.functional, lists, options, np.dtype(sketch).name))
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        if size == 1:
+            return [MemoryError(str(error).splitlines()[0])]
+        # what does not fit together may fit alone
+        return [one for system in systems for one in solve_together([system], shape, level, options, 1, sketch)]
     solved = iter(
         (
             _inputs(system, shape, level, found.overlap[m], found.dipole[m]),

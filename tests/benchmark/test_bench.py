@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from qmgen import benchmark
 from qmgen.benchmark.crew import Crew
+from qmgen.benchmark.measure import run
+from qmgen.benchmark.render import markdown, table
 from qmgen.benchmark.subjects import shares, singles, subjects
 from qmgen.config import BenchConfig
 from qmgen.errors import QmgenError, UsageError
@@ -39,7 +40,7 @@ def config(tmp_path: Path) -> Callable[..., BenchConfig]:
 
 def test_a_whole_benchmark(config, stages, tmp_path, capsys):
     out = tmp_path / "bench.json"
-    result = benchmark.run(config(["O", "O", "flat", "O"], repeats=3, out=out), stages=stages)
+    result = run(config(["O", "O", "flat", "O"], repeats=3, out=out), stages=stages)
     assert json.loads(out.read_text()) == result
     assert capsys.readouterr().out == ""
     assert result["subjects"]["conformers"] == 3 and result["subjects"]["without_geometry"] == 1
@@ -65,36 +66,36 @@ def test_a_whole_benchmark(config, stages, tmp_path, capsys):
         assert found["label_seconds"] > 1.0  # a fresh process each: the stand-in compiles in both
         assert found["seconds"] == pytest.approx(found["start_seconds"] + found["label_seconds"], abs=2e-3)
 
-    text = benchmark.table(result)
+    text = table(result)
     assert "qmgen / PySCF" in text and "b3lyp5/sto-3g, grid level 0" in text
     assert f"{first['empty_cache']['seconds']:.1f}" in text and "target 60 s" in text and "target 10 s" in text
-    assert result["date"][:10] in benchmark.markdown(result).splitlines()[0]
+    assert result["date"][:10] in markdown(result).splitlines()[0]
 
 
 def test_levels_follow_one_another_and_a_disagreement_shows(config, stages):
-    result = benchmark.run(config(["O", "wrong"], repeats=1, grid_levels=[1, 0]), stages=stages, progress=False)
+    result = run(config(["O", "wrong"], repeats=1, grid_levels=[1, 0]), stages=stages, progress=False)
     assert [level["settings"]["grid_level"] for level in result["levels"]] == [1, 0]
     for level in result["levels"]:
         assert level.keys() == {"settings", "sides", "generate", "first_label", "ratio", "agreement"}
         agreement = level["agreement"]
         assert (agreement["compared"], agreement["worst"]) == (2, [1, 0])
         assert abs(agreement["max_abs_energy_difference_hartree"] - 1e-4) < 1e-8
-    text = benchmark.table(result)
+    text = table(result)
     summary = text[text.index("grid level  unit") :].splitlines()
     assert [line.split()[0] for line in summary[1:]] == ["1", "0"]
     # each table of the Markdown has one number of columns: two of levels, one of all
-    tables = [part.splitlines() for part in benchmark.markdown(result).split("\n\n") if part.startswith("|")]
+    tables = [part.splitlines() for part in markdown(result).split("\n\n") if part.startswith("|")]
     assert [len({line.count("|") for line in lines}) for lines in tables] == [1, 1, 1]
     assert len(tables[2]) == 4
 
 
 def test_what_cannot_be_measured_is_one_line(config, stages, tmp_path):
     with pytest.raises(UsageError, match="b3lyp9"):
-        benchmark.run(config(["O"], xc="b3lyp9"), stages=stages)
+        run(config(["O"], xc="b3lyp9"), stages=stages)
     with pytest.raises(UsageError, match="told to"):
-        benchmark.run(config(["flat"]), stages=stages)
+        run(config(["flat"]), stages=stages)
     with pytest.raises(UsageError, match="no such file"):
-        benchmark.run(BenchConfig(molecules=[str(tmp_path / "none.smi")]), stages=stages)
+        run(BenchConfig(molecules=[str(tmp_path / "none.smi")]), stages=stages)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,7 @@ def test_what_cannot_be_measured_is_one_line(config, stages, tmp_path):
 )
 def test_a_process_that_fails_ends_the_benchmark(config, stages, name, error, message):
     with pytest.raises(error, match=message):
-        benchmark.run(config([name], repeats=1), stages=stages, progress=False)
+        run(config([name], repeats=1), stages=stages, progress=False)
 
 
 def test_the_draw_is_seeded_and_shares_are_even(config, stages):

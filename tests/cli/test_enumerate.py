@@ -171,6 +171,7 @@ def test_garbage_after_the_last_sure_byte_is_cut_off(tmp_path: Path) -> None:
         ([], "nothing to enumerate"),
         (["--formula", "C2H7"], "C2H7"),
         (["--formula", "CH6"], "CH6"),
+        (["--formula", "C2"], "no molecule has the formula C2"),
         (["--formula", "C2H6Xx"], "Xx"),
         (["--formula", "hello"], "hello"),
         (["--heavy-atoms", "5", "--elements", "C,Si"], "Si"),

@@ -10,7 +10,7 @@ import pytest
 
 from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.dft.basis import load_basis
-from qmgen.dft.batch import solve_batch, solve_together, stack
+from qmgen.dft.batch import solve_batch, solve_stacked, stack
 from qmgen.dft.functionals import functional
 from qmgen.dft.prepare import Shape, System, prepare, shape_of
 from qmgen.dft.scf import Options, Solution
@@ -117,7 +117,7 @@ def test_solve_batch_gives_the_same_bits_in_every_slot(how: str) -> None:
 def test_a_dummy_does_nothing() -> None:
     basis, xc, one = load_basis("sto-3g"), functional("b3lyp5"), conformer(METHANOL)
     problem = prepare(System(one.numbers.astype(np.int64), one.positions), SHAPE, basis, xc, 0).problem
-    both = solve_together(xc, stack([problem], 2), Options())
+    both = solve_stacked(xc, stack([problem], 2), Options())
     assert bool(both.converged[0]) and float(both.energy[1]) == 0.0 and int(both.cycles[1]) == 0
 
 

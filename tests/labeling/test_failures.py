@@ -61,7 +61,7 @@ def test_no_atoms_at_all() -> None:
 
 
 def test_too_large_for_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(label_module, "memory_installed", lambda: 0)
+    monkeypatch.setattr(label_module, "memory_limit", lambda how: 0)
     (failure,) = label([conformer(*WATER)], SETTINGS)
     assert failure.reason is Reason.OUT_OF_MEMORY
     assert "GB" in failure.detail
@@ -86,9 +86,9 @@ def test_the_parts_of_the_memory_add_up() -> None:
     assert memory.bytes_needed(shape, 4, 2, "map") == sum(parts.values())
     together = memory.bytes_by_part(shape, components=4, batch=2, how="vmap")
     assert together == {
-        "integrals": 11 * 8 * 2080**2 // 2,  # 2 of 1.25 matrices, and 3
+        "integrals": (2 * 2 + 3) * 8 * 2080**2 + 2 * 2**27,
         "supermatrix": 2 * 8 * 2080**2,
-        "grid": 2 * (2 * 4 * 12 + 3 * 8 * 4) * 1024 * 4 * 64,
+        "grid": 2 * ((16 * 12 + 3 * 8 * 4) * 1024 * 4 * 64 + 2 * 4 * 8 * 1024 * 108),
         "history": 2 * parts["history"],
     }
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -13,7 +14,7 @@ from qmgen.dft.prepare import System
 from qmgen.labeling import Label, Settings, label
 from qmgen.labeling import together as together_module
 from qmgen.molecules.types import Conformer, Failure, Reason
-from tests.labeling.test_batches import ETHANE, METHANOL, METHYLAMINE, conformer
+from tests.labeling.test_batches import ETHANE, METHANOL, METHYLAMINE, conformer, same_bits
 
 #: the module, which its function hides in the package
 label_module = sys.modules["qmgen.labeling.label"]
@@ -78,6 +79,30 @@ def test_a_defect_of_one_costs_no_neighbour_its_label(
     assert failure.reason is Reason.INTERNAL_ERROR and "no nitrogen today" in failure.detail
     agrees(found[0], in_turn[0])
     agrees(found[2], in_turn[2])
+
+
+def test_neighbours_and_places_change_no_bit() -> None:
+    alone = by_id(BATCH[:1])[0]
+    assert isinstance(alone, Label)
+    for batch in (BATCH, BATCH[::-1], [BATCH[1], BATCH[0]]):
+        found = by_id(batch)[0]
+        assert isinstance(found, Label) and same_bits(found, alone)
+
+
+def test_what_does_not_fit_together_is_labelled_alone(
+    in_turn: dict[int, Label | Failure], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = together_module.solve_systems
+
+    def full(functional: Any, lists: Any, *rest: Any) -> Any:
+        if len(lists.numbers) > 1 or 7 in lists.numbers:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        return real(functional, lists, *rest)
+
+    monkeypatch.setattr(together_module, "solve_systems", full)
+    found = by_id(BATCH)
+    agrees(found[0], in_turn[0])
+    assert isinstance(found[1], Failure) and found[1].reason is Reason.OUT_OF_MEMORY
 
 
 def test_what_does_not_converge_is_tried_again(in_turn: dict[int, Label | Failure]) -> None:

@@ -17,17 +17,17 @@ from typing import Any, Final
 
 from qmgen import runtime
 
-#: ``module:function`` of each measurement, in order
+#: ``module:function`` of each measurement, in order: what matters most comes first
 MEASUREMENTS: Final = {
     "tests": "waits:tests",
     "ceilings": "ceilings:measure",
     "throughput": "throughput:measure_levels",
+    "gpu4pyscf": "waits:gpu4pyscf",
+    "batched_stages": "batched_stages:measure",
+    "first_label": "waits:wait_for_first_label",
+    "memory": "memory:measure",
     "batch_sizes": "throughput:measure_batch_sizes",
     "stages": "stages:measure",
-    "batched_stages": "batched_stages:measure",
-    "memory": "memory:measure",
-    "first_label": "waits:wait_for_first_label",
-    "gpu4pyscf": "waits:gpu4pyscf",
 }
 
 

@@ -48,6 +48,4 @@ def floors(shape: Shape, cycles: float, visits: float, components: int, top: Cei
         "supermatrix": 12 * pairs**2 * top.byte,
         "grid": 8 * 4 * (fine + coarse) * top.byte,
         "field": max(operations * top.flop, read * top.byte),
-        "rows": None,
-        "parquet": None,
     }

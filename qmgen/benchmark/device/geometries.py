@@ -30,10 +30,16 @@ from qmgen.molecules.types import Conformer
 
 SHIPPED: Final = Path(__file__).with_name("geometries.npz")
 
+#: with energies in Hartree by PySCF 2.14: B3LYP5/STO-3G, grid level 0, conv_tol 1e-11
 _TOY: Final = (
-    ("water", [8, 1, 1], [[0, 0, 0.117], [0, 0.757, -0.469], [0, -0.757, -0.469]]),
-    ("ammonia", [7, 1, 1, 1], [[0, 0, 0.116], [0, 0.94, -0.27], [0.814, -0.47, -0.27], [-0.814, -0.47, -0.27]]),
-    ("bent water", [8, 1, 1], [[0, 0, 0.13], [0, 0.72, -0.5], [0, -0.72, -0.5]]),
+    ("water", [8, 1, 1], [[0, 0, 0.117], [0, 0.757, -0.469], [0, -0.757, -0.469]], -75.2895248723399),
+    (
+        "ammonia",
+        [7, 1, 1, 1],
+        [[0, 0, 0.116], [0, 0.94, -0.27], [0.814, -0.47, -0.27], [-0.814, -0.47, -0.27]],
+        -55.750999346223885,
+    ),
+    ("bent water", [8, 1, 1], [[0, 0, 0.13], [0, 0.72, -0.5], [0, -0.72, -0.5]], -75.2902479745882),
 )
 
 
@@ -69,12 +75,12 @@ HYDROGEN: Final = Geometries(
 
 
 def toy() -> Geometries:
-    """Three tiny molecules of one shape; no energies."""
+    """Three tiny molecules of one shape, with energies at grid level 0."""
     made = [
         Conformer(i, 0, name, "", np.array(numbers, np.uint8), bohr_from_angstrom(np.array(positions)))
-        for i, (name, numbers, positions) in enumerate(_TOY)
+        for i, (name, numbers, positions, _) in enumerate(_TOY)
     ]
-    return Geometries("toy", tuple(made), {})
+    return Geometries("toy", tuple(made), {(i, 0): entry[-1] for i, entry in enumerate(_TOY)})
 
 
 def load(path: Path) -> Geometries:

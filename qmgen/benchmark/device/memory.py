@@ -32,7 +32,7 @@ def one_batch(task: Task, settings: Settings, size: int) -> Entry:
     shape, chosen = task.geometries.of_one_shape(settings, size)
     done = to_parquet(chosen, settings, task.scratch)
     stats = jax.devices()[0].memory_stats() or {}
-    in_batch = places(shape, settings) or size
+    in_batch = places(shape, settings)
     components = 4 if level_of(settings).functional.needs_gradient else 1
     parts = bytes_by_part(shape, components, in_batch, mapping())
     return {

@@ -25,6 +25,9 @@ from qmgen.runtime import environment, labelling_environment
 SCHEMA: Final = 1
 #: seconds: no measurement is begun with less, and each may finish what it has begun in so many more
 LEAST, GRACE = 10.0, 15.0
+#: of the time left, what a measurement may take, unless it is the last
+SHARES: Final = {"tests": 0.3, "throughput": 0.6}
+REST: Final = 0.5
 _ROOT: Final = Path(__file__).resolve().parents[3]
 
 
@@ -68,7 +71,8 @@ def run(options: Options, tell: Callable[[str], None]) -> dict[str, Any]:
             found[name] = {"skipped": f"{max(left(), 0):.0f} s were left", "entries": {}, "seconds": 0.0}
             continue
         tell(f"{name} ({left():.0f} s left)")
-        found[name] = measure(name, task, left(), tell)
+        share = 1.0 if name == options.wanted()[-1] else SHARES.get(name, REST)
+        found[name] = measure(name, task, max(share * left(), min(LEAST, left())), tell)
         if name == "throughput":
             entries = found[name]["entries"].items()
             rates = {key: value.get("conformers_per_second", {}).get("median") for key, value in entries}

@@ -1,17 +1,20 @@
-"""Seconds a conformer of each stage of a label, as labelling goes through them molecule by molecule."""
+"""Seconds a conformer of each stage of a label that goes through them molecule by molecule, as labels do on a CPU.
+
+On an accelerator they do not (see ``batched_stages``): there only what becomes of labels is timed, rows and Parquet.
+"""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from qmgen.benchmark.device.ceilings import best_seconds
 from qmgen.benchmark.device.floors import ceilings, floors
 from qmgen.benchmark.device.task import Entry, Task
 from qmgen.corpus.plan import Unit
@@ -23,7 +26,7 @@ from qmgen.dft.fock import supermatrix
 from qmgen.dft.integrals.one_electron import one_electron_integrals
 from qmgen.dft.integrals.pairs import pair_classes
 from qmgen.dft.integrals.two_electron import repulsion_integrals
-from qmgen.dft.prepare import System, prepare
+from qmgen.dft.prepare import System, prepare, shape_of
 from qmgen.dft.scf import Options
 from qmgen.labeling import label
 from qmgen.labeling.level import level_of
@@ -33,16 +36,35 @@ from qmgen.pipeline.rows import row
 
 
 def measure(task: Task) -> None:
-    """An entry for each stage, ``seconds_per_conformer`` beside its ``floor``, at grid level 1 (0 for a toy).
+    """An entry for each stage, ``seconds_per_conformer`` beside its ``floor``, at grid level 1 (0 for a toy)."""
+    settings = Settings(grid_level=0 if task.toy else 1)
+    count = 2 if task.toy else 64 if task.accelerator else 4
+    _, chosen = task.geometries.of_one_shape(settings, count)
+    if not task.accelerator:
+        _molecule_by_molecule(task, settings, chosen)
+    task.tell("labels")
+    labelled = [r for r in label(iter(chosen), settings) if not isinstance(r, Failure)]
+    for name, work in (
+        ("rows", lambda: [row(c, one) for c, one in labelled]),
+        ("parquet", lambda: write(labelled)),
+    ):
+        task.entry(name, partial(_timed, work, count))
+
+
+def _timed(work: Callable[[], Any], count: int) -> Entry:
+    return {"seconds_per_conformer": best_seconds(work, 3) / count, "floor": None}
+
+
+def _molecule_by_molecule(task: Task, settings: Settings, chosen: list[Conformer]) -> None:
+    """The stages on the device.
 
     ``grid`` is not called by itself: it is what is left of ``prepare`` after lists, integrals and supermatrix.
     """
-    settings = Settings(grid_level=0 if task.toy else 1)
-    level = level_of(settings)
-    count = 2 if task.toy else 64 if task.accelerator else 4
-    shape, chosen = task.geometries.of_one_shape(settings, count)
+    level, count = level_of(settings), len(chosen)
     systems = [System(np.asarray(c.numbers, np.int64), c.positions) for c in chosen]
-    n, basis, xc = shape.n_orbitals, level.basis, level.functional
+    basis, xc = level.basis, level.functional
+    shape = shape_of(systems[0].numbers, basis, xc, level.grid_level)
+    n = shape.n_orbitals
     classes = [pair_classes(s.numbers, s.positions, basis) for s in systems]
     numbers, xyz = [], []
     for s in systems:
@@ -56,12 +78,11 @@ def measure(task: Task) -> None:
             for c, z, x in zip(classes, numbers, xyz, strict=True)
         ]
 
-    # one matrix of integrals for all: 64 of them would fill a device
-    repulsion = repulsion_integrals(classes[0], xyz[0], n)
+    repulsion = [repulsion_integrals(c, x, n) for c, x in zip(classes, xyz, strict=True)]
     n_real = [basis.n_orbitals(s.numbers) for s in systems]
 
     def supermatrices() -> list[Any]:
-        return [supermatrix(repulsion, real, xc.exact_exchange) for real in n_real]
+        return [supermatrix(values, real, xc.exact_exchange) for values, real in zip(repulsion, n_real, strict=True)]
 
     def prepared() -> list[Any]:
         return [prepare(s, shape, basis, xc, level.grid_level).problem for s in systems]
@@ -73,12 +94,11 @@ def measure(task: Task) -> None:
     cycles = float(np.mean([s.cycles for s in solutions]))
     visits = float(np.mean([s.visits for s in solutions]))
     bounds = floors(shape, cycles, visits, 4 if xc.needs_gradient else 1, ceilings(task.accelerator, task.toy))
-    labelled = [r for r in label(iter(chosen), settings) if not isinstance(r, Failure)]
     seconds: dict[str, float] = {}
 
     def stage(name: str, work: Callable[[], Any], less: tuple[str, ...] = ()) -> None:
         def timed() -> Entry:
-            seconds[name] = max(per_conformer(work, count) - sum(seconds.get(other, 0.0) for other in less), 0.0)
+            seconds[name] = max(best_seconds(work, 3) / count - sum(seconds.get(other, 0.0) for other in less), 0.0)
             return {"seconds_per_conformer": seconds[name], "floor": bounds[name]}
 
         task.entry(name, timed)
@@ -88,22 +108,9 @@ def measure(task: Task) -> None:
     stage("supermatrix", supermatrices)
     stage("grid", prepared, less=("host lists", "integrals", "supermatrix"))
     stage("field", lambda: solve_batch(xc, mapping(), problems, Options()))
-    stage("rows", lambda: [row(c, one) for c, one in labelled])
-    stage("parquet", lambda: write(labelled))
     task.put(
         "about", {"conformers": count, "cycles": cycles, "visits": visits, "mapping": mapping(), "shape": str(shape)}
     )
-
-
-def per_conformer(work: Callable[[], Any], count: int, repeats: int = 3) -> float:
-    """Wall seconds of the fastest of ``repeats`` calls over ``count``, after one that compiles."""
-    jax.block_until_ready(work())
-    times = []
-    for _ in range(repeats):
-        begin = perf_counter()
-        jax.block_until_ready(work())
-        times.append(perf_counter() - begin)
-    return min(times) / count
 
 
 def write(labelled: list[tuple[Conformer, Label]]) -> None:

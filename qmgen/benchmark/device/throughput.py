@@ -11,6 +11,8 @@ from qmgen.benchmark.device.unit import places, to_parquet
 from qmgen.labeling.types import Settings
 
 PASSES = 3
+#: largest difference to a stored energy, Hartree: what the rates are promised at
+TOLERANCE = 1e-6
 LEVELS = (0, 1, 3)
 BATCH_SIZES = (16, 32, 64, 128, 256)
 #: batch sizes on a CPU, where molecules go one by one whatever the batch
@@ -39,7 +41,8 @@ def rate(task: Task, settings: Settings, conformers: int) -> Entry:
     """``conformers_per_second``: median, least and largest of the timed passes, after one that compiles.
 
     ``largest_energy_difference`` (Hartree) is to the stored energies of ``compared`` conformers; None where there is
-    none. A pass is left out where time is short, but never the first; a toy makes one.
+    none. Where it is above ``TOLERANCE``, or a conformer got no label, the entry is
+    an ``error`` too. A pass is left out where time is short, but never the first; a toy makes one.
 
     Raises:
         RuntimeError: nothing was labelled.
@@ -60,7 +63,9 @@ def rate(task: Task, settings: Settings, conformers: int) -> Entry:
         for key, energy in last.energies.items()
         if (key[0], settings.grid_level) in stored
     ]
+    wrong = problems(last.failures, differences)
     return {
+        **({"error": wrong} if wrong else {}),
         "conformers_per_second": {"median": median(rates), "least": min(rates), "largest": max(rates)},
         "passes": len(rates),
         "warm_up_seconds": round(warm.seconds, 3),
@@ -73,3 +78,11 @@ def rate(task: Task, settings: Settings, conformers: int) -> Entry:
         "compared": len(differences),
         "largest_energy_difference": max(differences, default=None),
     }
+
+
+def problems(failures: dict[str, int], differences: list[float]) -> str:
+    """What is wrong with labels whose rate was measured; empty if nothing is."""
+    found = [f"{number} conformers without a label ({reason})" for reason, number in failures.items()]
+    if any(not difference <= TOLERANCE for difference in differences):  # NaN too
+        found.append(f"an energy is off by {max(differences, key=lambda d: (d != d, d)):.1e} Hartree")
+    return "; ".join(found)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -16,6 +15,7 @@ from qmgen.constants import HARTREE_TO_EV
 from qmgen.corpus.plan import Unit
 from qmgen.corpus.splits import Splitter
 from qmgen.dft.prepare import Shape
+from qmgen.labeling.label import batch_size_of
 from qmgen.labeling.level import level_of
 from qmgen.labeling.types import Settings
 from qmgen.molecules.types import Conformer, Failure, Molecule
@@ -65,7 +65,6 @@ def to_parquet(conformers: list[Conformer], settings: Settings, scratch: Path) -
     return Pass(seconds, done.failures, energies)
 
 
-def places(shape: Shape, settings: Settings) -> int | None:
-    """Molecules that labelling puts into a batch of ``shape``: as asked, or fewer where memory ends; None: unknown."""
-    decide = getattr(import_module("qmgen.labeling.label"), "_batch_size", None)
-    return None if decide is None else int(decide(shape, level_of(settings), settings))
+def places(shape: Shape, settings: Settings) -> int:
+    """Molecules that labelling puts into a batch of ``shape``: as asked, or fewer where memory ends."""
+    return batch_size_of(shape, level_of(settings), settings)

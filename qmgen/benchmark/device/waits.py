@@ -22,7 +22,7 @@ ROOT: Final = Path(__file__).resolve().parents[3]
 TESTED: Final = ("tests/dft", "tests/learning")
 _COUNTS: Final = {"passed": "passed", "failed": "failed", "skipped_tests": "skipped", "broken": "error"}
 #: share of the time left that the tests may take, and seconds at most
-TESTS_SHARE, TESTS_LIMIT = 0.4, 240.0
+TESTS_SHARE, TESTS_LIMIT = 0.9, 240.0
 #: seconds of one molecule: STO-3G, 20 to 31 atoms, on an A100
 GPU4PYSCF_SECONDS: Final = (2.4, 4.3)
 GPU4PYSCF_SOURCE: Final = (

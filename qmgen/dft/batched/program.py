@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -16,7 +15,7 @@ from qmgen.dft.batched.repulsion import pair_data_of, repulsion_batch, supermatr
 from qmgen.dft.exchange_correlation import Quadrature
 from qmgen.dft.functionals import Functional
 from qmgen.dft.integrals.one_electron import OneElectron
-from qmgen.dft.materialise import fence
+from qmgen.dft.prepare import require_float64
 from qmgen.dft.scf import Options, Problem, Solution, solve
 
 Array = jax.Array
@@ -30,32 +29,18 @@ class Result(NamedTuple):
     dipole: Array
 
 
-def solve_systems(
-    functional: Functional, lists: Lists, options: Options, fences: str | None = None, sketch_dtype: str = "float32"
-) -> Result:
+def solve_systems(functional: Functional, lists: Lists, options: Options, sketch_dtype: str = "float32") -> Result:
     """Integrals, grids and self-consistent field of a batch.
 
     Two programs: the lengths of the lists differ a little from batch to batch, and what depends on them is compiled
     anew for each rung of their ladder; the field depends on the shape alone.
 
-    ``fences`` is one of ``materialise.FENCES``; None: what suits the backend.
+    Raises:
+        RuntimeError: float64 is off.
     """
-    one, problems = _prepare(functional, lists, fences, sketch_dtype)
-    return Result(_field(functional, problems, options, fences), one.overlap, one.dipole)
-
-
-@partial(jax.jit, static_argnums=(0, 2, 3))
-def _prepare(
-    functional: Functional, lists: Lists, fences: str | None, sketch_dtype: str
-) -> tuple[OneElectron, Problem]:
-    with fence(fences):
-        return prepare_batch(functional, lists, sketch_dtype)
-
-
-@partial(jax.jit, static_argnums=(0, 3))
-def _field(functional: Functional, problems: Problem, options: Options, fences: str | None) -> Solution:
-    with fence(fences):
-        return field_batch(functional, problems, options)
+    require_float64()
+    one, problems = _prepare(functional, lists, sketch_dtype)
+    return Result(_field(functional, problems, options), one.overlap, one.dipole)
 
 
 def prepare_batch(functional: Functional, lists: Lists, sketch_dtype: str = "float32") -> tuple[OneElectron, Problem]:
@@ -97,3 +82,7 @@ def grids_batch(functional: Functional, lists: Lists, sketch_dtype: str) -> tupl
 def field_batch(functional: Functional, problems: Problem, options: Options) -> Solution:
     """``scf.solve`` of every molecule; a cycle is made for all until the last is done."""
     return jax.vmap(lambda problem: solve(functional, problem, options, dense_semilocal))(problems)
+
+
+_prepare = jax.jit(prepare_batch, static_argnums=(0, 2))
+_field = jax.jit(field_batch, static_argnums=0)

@@ -13,7 +13,6 @@ from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from qmgen.dft.integrals.boys import boys
 from qmgen.dft.materialise import materialise
@@ -29,18 +28,6 @@ def hermite_indices(order: int) -> tuple[tuple[int, int, int], ...]:
 
 def hermite_count(order: int) -> int:
     return (order + 1) * (order + 2) * (order + 3) // 6
-
-
-@lru_cache(maxsize=64)
-def sum_table(order_bra: int, order_ket: int) -> np.ndarray:
-    """For sum index s and bra index T: the ket index T' with T + T' = s, or -1; shape (n_sum, n_bra)."""
-    position = {tuv: i for i, tuv in enumerate(hermite_indices(order_ket))}
-    bra = hermite_indices(order_bra)
-    table = [
-        [position.get((s[0] - t[0], s[1] - t[1], s[2] - t[2]), -1) for t in bra]
-        for s in hermite_indices(order_bra + order_ket)
-    ]
-    return np.asarray(table)
 
 
 def expansion_1d(la: int, lb: int, pa: Array, pb: Array, half_over_p: Array) -> list[list[list[Array]]]:

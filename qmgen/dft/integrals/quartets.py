@@ -177,7 +177,8 @@ def _contract_ket(bra_kinds: Kinds, ket_kinds: Kinds, u: Array, weight: Array) -
     terms = []
     for term, of_function in enumerate(places):
         rows = u[sums[:, of_function]]  # (T, g, c, k', kr)
-        terms += [rows[:, :, :, k] * weight[term, k, :, :, None] for k in range(u.shape[2])]
+        factors = weight[term, ..., None]
+        terms += [_part(rows, 3, k) * _part(factors, 0, k) for k in range(u.shape[2])]
     return sum(terms[1:], terms[0])
 
 
@@ -186,8 +187,17 @@ def _contract_bra(kinds: Kinds, v: Array, weight: Array) -> Array:
     r, terms = weight.shape[-1], []
     for term, of_function in enumerate(support_table(kinds)[0]):
         rows = v[of_function]  # (f, g, c, kr)
-        terms += [rows[..., k * r : (k + 1) * r] * weight[term, k][:, None, None] for k in range(weight.shape[1])]
+        factors = weight[term][:, :, None, None]
+        terms += [
+            jax.lax.slice_in_dim(rows, k * r, (k + 1) * r, axis=3) * _part(factors, 0, k)
+            for k in range(weight.shape[1])
+        ]
     return sum(terms[1:], terms[0])
+
+
+def _part(x: Array, axis: int, index: int) -> Array:
+    """``x[..., index, ...]``; jnp's indexing takes ten times as long to trace, and tracing is most of a start."""
+    return jax.lax.index_in_dim(x, index, axis, keepdims=False)
 
 
 @lru_cache(maxsize=32)

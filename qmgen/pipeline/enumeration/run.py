@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -11,6 +12,8 @@ from typing import IO, Any
 from qmgen.config.enumeration import STDOUT, EnumerateConfig
 from qmgen.errors import Interrupted, UsageError
 from qmgen.machine import versions
+from qmgen.molecules.enumeration.items import Batch, batches
+from qmgen.molecules.enumeration.query import Query
 from qmgen.molecules.selection import Selection
 from qmgen.pipeline.enumeration.count import Counts
 from qmgen.pipeline.enumeration.output import Output
@@ -52,6 +55,8 @@ def run(config: EnumerateConfig, meter: Meter, stdout: IO[str] | None = None) ->
         return Outcome(config.out, len(found), time.monotonic() - begin)
     chosen = selection(config)
     with StopWatch(config.time_limit) as watch, meter:
+        if config.formula is not None and not any(len(batch) for batch in _unpruned(config)):
+            raise UsageError(f"no molecule has the formula {config.formula}: no structure satisfies its valences")
         if config.count:
             return _count(config, chosen, meter, watch, begin)
         if config.sample is not None:
@@ -59,6 +64,12 @@ def run(config: EnumerateConfig, meter: Meter, stdout: IO[str] | None = None) ->
         if config.out == STDOUT:
             return _stream(config, chosen, meter, watch, begin, stdout)
         return _file(config, chosen, meter, watch, begin)
+
+
+def _unpruned(config: EnumerateConfig) -> Iterator[Batch]:
+    """What there is of a formula, whatever the rules and bounds."""
+    assert config.formula is not None
+    return batches(Query.of_formula(config.formula))
 
 
 def _count(config: EnumerateConfig, chosen: Selection, meter: Meter, watch: StopWatch, begin: float) -> Outcome:
