@@ -47,6 +47,8 @@ def resolve(
         ),
     )
     for layer, name in layers:
+        for key in layer.keys() & model.replaces.keys():  # a flag --molecules goes before a file's enumerate
+            values = {other: value for other, value in values.items() if other not in model.replaces[key]}
         values.update(layer)
         origin.update({key: name(key) for key in layer})
     return check(model, values, origin)

@@ -49,6 +49,8 @@ class CommandConfig(BaseModel):
 
     #: settings that name files; relative ones in a TOML file are relative to that file
     path_fields: ClassVar[frozenset[str]] = frozenset()
+    #: settings of lower precedence that one of these sets aside
+    replaces: ClassVar[Mapping[str, frozenset[str]]] = {}
     #: the flag of a setting, where it is not the setting's own name: one that is repeated is singular
     flag_names: ClassVar[Mapping[str, str]] = {}
 
@@ -152,6 +154,11 @@ class GenerateConfig(LabelConfig):
         {"molecules", "out", "workers", "limit", "time_limit", "max_failures", "licence"}
         | {"enumerate", "elements", "rules", "max_hydrogens", "sample", "sample_parts"}
     )
+
+    replaces: ClassVar[Mapping[str, frozenset[str]]] = {
+        "molecules": frozenset({"enumerate", "sample", "sample_parts"}),
+        "enumerate": frozenset({"molecules"}),
+    }
 
     molecules: Files = Field(default_factory=list)
     enumerate: str | None = None

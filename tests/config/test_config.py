@@ -265,6 +265,15 @@ def test_molecules_have_one_source(values: dict[str, object], said: str) -> None
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_source_of_higher_precedence_sets_the_other_aside(tmp_path: Path) -> None:
+    file = write(tmp_path, 'enumerate = "9"\nsample_parts = "1/9"\n')
+    found = resolve(GenerateConfig, file, {"out": "x", "molecules": ["a.smi"]}, {})
+    assert found.molecules == ["a.smi"] and found.enumerate is None and found.sample_parts is None
+    file = write(tmp_path, 'molecules = ["a.smi"]\n')
+    found = resolve(GenerateConfig, file, {"out": "x"}, {"QMGEN_ENUMERATE": "3"})
+    assert found.enumerate == "3" and not found.molecules
+
+
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.toml")), ids=lambda file: file.name)
 def test_the_configurations_that_ship_are_valid(file: Path) -> None:
     resolve(GenerateConfig, file, {}, {})
