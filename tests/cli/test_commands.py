@@ -122,8 +122,8 @@ def test_bench_prints_its_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         asked.append(config)
         return {"ratio": 2}
 
-    monkeypatch.setattr("qmgen.benchmark.run", run)
-    monkeypatch.setattr("qmgen.benchmark.table", lambda result: f"ratio {result['ratio']}")
+    monkeypatch.setattr("qmgen.benchmark.measure.run", run)
+    monkeypatch.setattr("qmgen.benchmark.render.table", lambda result: f"ratio {result['ratio']}")
     assert main(["bench", "--count", "5", "--repeats", "2"]) == 0
     assert capsys.readouterr() == ("", "ratio 2\n")
     assert asked == [BenchConfig(count=5, repeats=2)]
