@@ -22,3 +22,13 @@ class Interrupted(QmgenError):
     """Stopped by a signal or a time limit; the same command continues (exit code 75)."""
 
     exit_code = 75
+
+
+class AlreadyRunning(QmgenError):
+    """Another process is doing the very same: nothing is wrong, and nothing is left to do (exit code 0)."""
+
+    exit_code = 0
+
+
+class BeingWritten(UsageError):
+    """Another process is writing the same file (exit code 2)."""

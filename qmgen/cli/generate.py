@@ -34,7 +34,18 @@ def generate(
     max_hydrogens: Annotated[int | None, typer.Option(help="Most hydrogens of these.")] = None,
     sample: Annotated[int | None, typer.Option(help="So many of these at random: exact, after one whole pass.")] = None,
     sample_parts: Annotated[str | None, typer.Option(help="K parts of N of these at random, as K/N: at once.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Directory of the corpus.")] = None,
+    out: Annotated[
+        str | None, typer.Option(help="Directory of the corpus, or s3://bucket/prefix.", metavar="DIR")
+    ] = None,
+    overwrite: Annotated[
+        bool | None, typer.Option("--overwrite", help="Remove the corpus that is there, and start anew.")
+    ] = None,
+    rank: Annotated[
+        int | None, typer.Option(help="Which of several processes this is, from 0. [default: from Slurm, else 0]")
+    ] = None,
+    world_size: Annotated[
+        int | None, typer.Option(help="How many processes share the work units. [default: from Slurm, else 1]")
+    ] = None,
     smiles_column: Annotated[str | None, typer.Option(help="Column of a .csv that holds the SMILES.")] = None,
     conformers: Annotated[
         int | None, typer.Option(help="Conformers per molecule; 1000 unless given with --embed qm1b. [default: 1]")
@@ -119,9 +130,9 @@ def generate(
     return TOO_MANY_FAILURES if summary.too_many_failures else 0
 
 
-def next_steps(directory: Path, rows: int) -> list[str]:
+def next_steps(directory: str, rows: int) -> list[str]:
     """What to try when the run is over, as lines to paste into a shell."""
-    place = _typed(directory)
+    place = shlex.quote(directory) if "://" in directory else _typed(Path(directory))
     program = _typed(Path(sys.argv[0])) if Path(sys.argv[0]).name == "qmgen" else "qmgen"
     if not rows:
         return ["", "try next", f"  {program} generate --help    # no row was made; failures/ in {place} says why"]

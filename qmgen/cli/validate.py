@@ -13,7 +13,7 @@ OUT_OF_TOLERANCE = 1
 
 
 def validate(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of the corpus.", show_default=False)],
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="Directory of the corpus.", show_default=False)],
     sample: Annotated[int | None, typer.Option(help="Rows to recompute. [default: 50]")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the sample. [default: 0]")] = None,
     tol_energy: Annotated[float | None, typer.Option(help="Total energy, Ha. [default: 1e-06]")] = None,
@@ -46,7 +46,7 @@ def validate(
         out=settings.out,
         jobs=settings.workers,
     )
-    place = settings.out or settings.directory
+    place = settings.out or (Path() if "://" in str(settings.directory) else Path(settings.directory))
     figure = parity.draw(report, place.with_suffix(".png") if place.suffix == ".json" else place / parity.FILE_NAME)
     if as_json:
         print_json(report.to_dict())

@@ -91,7 +91,7 @@ def nearest(word: str, known: Collection[str]) -> str:
 def _beside(file: Path, value: Any) -> Any:
     if isinstance(value, list):
         return [_beside(file, item) for item in value]
-    if not isinstance(value, str) or value in ("", "-"):
+    if not isinstance(value, str) or value in ("", "-") or "://" in value:
         return value
     return os.path.normpath(file.parent / Path(value).expanduser())
 

@@ -33,8 +33,14 @@ def _as_path(value: Any) -> Any:
     return Path(value) if isinstance(value, str) and value else value
 
 
+def _as_place(value: Any) -> Any:
+    return value if isinstance(value, str) and "://" in value else _as_path(value)
+
+
 Files = Annotated[list[str], BeforeValidator(_as_list)]
 Folder = Annotated[Path, BeforeValidator(_as_path)]
+#: a directory, or the URL of a prefix in an object store, which stays text
+Place = Annotated[Path | str, BeforeValidator(_as_place)]
 Count = Annotated[int, Field(ge=1)]
 GridLevel = Annotated[int, Field(ge=0, le=5)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
@@ -51,12 +57,14 @@ class CommandConfig(BaseModel):
     path_fields: ClassVar[frozenset[str]] = frozenset()
     #: settings of lower precedence that one of these sets aside
     replaces: ClassVar[Mapping[str, frozenset[str]]] = {}
+    #: settings of one process, which do not stand in the configuration that is written beside the output
+    of_process: ClassVar[frozenset[str]] = frozenset()
     #: the flag of a setting, where it is not the setting's own name: one that is repeated is singular
     flag_names: ClassVar[Mapping[str, str]] = {}
 
     def resolved_toml(self, directory: Path | None = None) -> str:
         """Every setting as TOML. Paths are written relative to ``directory``, the place where the text will lie."""
-        return document(self.model_dump(), self.path_fields, directory)
+        return document(self.model_dump(exclude=set(self.of_process)), self.path_fields, directory)
 
 
 class TheoryConfig(CommandConfig):
@@ -152,9 +160,11 @@ class GenerateConfig(LabelConfig):
     #: settings that change no row and no file's name: where and how fast, how much of it, what the card says
     outside_rows: ClassVar[frozenset[str]] = frozenset(
         {"molecules", "out", "workers", "limit", "time_limit", "max_failures", "licence"}
+        | {"rank", "world_size", "overwrite"}
         | {"enumerate", "elements", "rules", "max_hydrogens", "sample", "sample_parts"}
     )
 
+    of_process: ClassVar[frozenset[str]] = frozenset({"rank", "world_size", "overwrite"})
     replaces: ClassVar[Mapping[str, frozenset[str]]] = {
         "molecules": frozenset({"enumerate", "sample", "sample_parts"}),
         "enumerate": frozenset({"molecules"}),
@@ -170,7 +180,10 @@ class GenerateConfig(LabelConfig):
     units: Count | None = None
     validation_fraction: Fraction = 0.05
     test_fraction: Fraction = 0.05
-    out: Folder
+    out: Place
+    overwrite: bool = False
+    rank: int | None = Field(default=None, ge=0)
+    world_size: Count | None = None
     workers: Count | None = None
     limit: Count | None = None
     time_limit: Positive | None = None
@@ -226,7 +239,7 @@ class ValidateConfig(CommandConfig):
 
     path_fields: ClassVar[frozenset[str]] = frozenset({"directory", "out"})
 
-    directory: Folder
+    directory: Place
     sample: Count = 50
     seed: Seed = 0
     tol_energy: Positive = 1e-6

@@ -37,4 +37,4 @@ def literal(value: Any) -> str:
 def _relative(path: Any, directory: Path) -> Any:
     if isinstance(path, list):
         return [_relative(item, directory) for item in path]
-    return str(path) if str(path) == "-" else os.path.relpath(path, directory)
+    return str(path) if str(path) == "-" or "://" in str(path) else os.path.relpath(path, directory)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
+from qmgen.corpus.listing import Listing, parse
+from qmgen.corpus.plan import FAILURES
 from qmgen.corpus.schema import canonical_json, decode
+from qmgen.corpus.splits import SPLITS
+from qmgen.corpus.store import Place, Store, store_of
 from qmgen.errors import UsageError
 
 MANIFEST = "manifest.json"
@@ -21,41 +25,47 @@ def config_hash(recipe: Mapping[str, Any]) -> str:
     return sha256(canonical_json(recipe).encode()).hexdigest()
 
 
-def stored_recipe(directory: Path) -> dict[str, Any] | None:
-    """The recipe of the corpus in ``directory``, from its manifest or else from any of its files; None without one."""
-    manifest = directory / MANIFEST
-    if manifest.is_file():
-        try:
-            recipe = json.loads(manifest.read_text(encoding="utf-8"))["recipe"]
-            if isinstance(recipe, dict):
-                return recipe
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # a lost or damaged manifest: the files say the same
-    for path in [*directory.glob("failures/*.parquet"), *directory.glob("data/*.parquet")]:
-        try:
-            found = decode(pq.read_metadata(path).metadata).get("recipe")
-        except (OSError, ValueError):  # pyarrow's errors are ValueErrors
-            continue
-        if isinstance(found, dict):
-            return found
+def stored_recipe(place: Place | Store) -> dict[str, Any] | None:
+    """The recipe of the corpus at ``place``, from its manifest or else from any of its files; None without one."""
+    store = store_of(place)
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        recipe = json.loads(store.read(MANIFEST))["recipe"]
+        if isinstance(recipe, dict):
+            return recipe
+    # a lost or damaged manifest: the files say the same
+    listing = Listing.of(store)
+    for name in (name for kind in (FAILURES, *SPLITS) for name in listing.files(kind)):
+        with contextlib.suppress(OSError, ValueError):  # pyarrow's errors are ValueErrors
+            found = decode(pq.ParquetFile(store.open(name)).schema_arrow.metadata).get("recipe")
+            if isinstance(found, dict):
+                return found
     return None
 
 
-def check_same(directory: Path, recipe: Mapping[str, Any]) -> None:
-    """Nothing when ``directory`` is new, empty of data, or holds the corpus of ``recipe``.
+def check_same(place: Place | Store, recipe: Mapping[str, Any], overwrite: bool = False) -> None:
+    """Nothing when ``place`` is new, empty of data, or holds the corpus of ``recipe`` (with ``overwrite``, any corpus).
 
     Raises ``UsageError`` with the difference, key by key, when it holds another, and when it is no directory.
     """
-    if directory.exists() and not directory.is_dir():
-        raise UsageError(f"{directory} is a file: choose another --out")
-    stored = stored_recipe(directory)
+    store = store_of(place)
+    if store.local is not None and store.local.exists() and not store.local.is_dir():
+        raise UsageError(f"{store.place} is a file: choose another --out")
+    stored = stored_recipe(store)
     if stored is None:
-        if next(directory.glob("data/*.parquet"), None) is not None:
-            raise UsageError(f"{directory} holds data that qmgen did not write: choose another --out")
+        listing = Listing.of(store)
+        if any(name.endswith(".parquet") for name in listing.sizes if not _unreadable_is_ours(name)):
+            raise UsageError(f"{store.place} holds data that qmgen did not write: choose another --out")
         return
-    if config_hash(stored) != config_hash(recipe):
+    if not overwrite and config_hash(stored) != config_hash(recipe):
         changes = difference(stored, recipe)
-        raise UsageError(f"{directory} holds another corpus ({changes}): choose another --out, or remove {directory}")
+        raise UsageError(
+            f"{store.place} holds another corpus ({changes}): choose another --out, or --overwrite to start anew"
+        )
+
+
+def _unreadable_is_ours(name: str) -> bool:
+    """A damaged file under a name of ours is made again; one under another name is somebody else's."""
+    return parse(name) is not None
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -28,8 +28,8 @@ from qmgen.labeling.types import Settings
 from qmgen.molecules.entries import from_molecule
 from qmgen.molecules.procedure import Procedure
 from qmgen.molecules.types import Molecule
+from qmgen.pipeline.job import procedure_of, settings_of
 from qmgen.pipeline.rows import CONSTANTS, failure_row
-from qmgen.pipeline.run import procedure_of, settings_of
 from qmgen.pipeline.source import Entry, open_source
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.unit import Job, label_entries
@@ -105,7 +105,7 @@ def label(
     metadata = {"level_of_theory": theory, "constants": CONSTANTS}
     splitter = Splitter(config.seed, 0.0, 0.0)
     job = Job(
-        directory=Path(),
+        place=Path(),
         settings=chosen,
         conformers=config.conformers,
         seed=config.seed,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from qmgen.corpus.identity import check_same
+from qmgen.corpus.listing import Listing
 from qmgen.corpus.plan import plan
+from qmgen.corpus.store import store_of
+from qmgen.pipeline.claim import mine
 from qmgen.pipeline.enumeration.as_source import source_of
+from qmgen.pipeline.job import canonical, job_of
 from qmgen.pipeline.messages import Measure
 from qmgen.pipeline.pool import Pool, default_layout
-from qmgen.pipeline.run import canonical, job_of
+from qmgen.pipeline.ranks import rank_of
 from qmgen.pipeline.stages import Stages
 
 if TYPE_CHECKING:
@@ -30,7 +34,7 @@ class Estimate:
     For the ``units_left``: ``hours`` on this machine without compilation, ``gigabytes`` on disk. ``memory_gigabytes``
     of one worker at its peak. Measured on ``sampled`` molecules, of which ``sample_failures`` got no label."""
 
-    directory: Path
+    directory: str
     molecules: int
     rows: int
     units: int
@@ -67,11 +71,15 @@ def estimate(config: GenerateConfig, stages: Stages | None = None) -> Estimate:
     config, theory = canonical(config, stages)
     with source_of(config, stages, keep=False) as source:
         job = job_of(config, theory, source, stages)
-        check_same(job.directory, job.metadata["recipe"])
+        store = store_of(config.out)
+        check_same(store, job.metadata["recipe"], config.overwrite)
         the_plan = plan(source.entries, config.conformers, config.units, config.limit)
         step = max(the_plan.wanted // SAMPLE, 1)
         sample = list(islice(iter(source), 0, min(the_plan.wanted, SAMPLE * step), step))
-    left = [unit for unit in the_plan if not unit.done(job.directory)]
+    listing = Listing({}) if config.overwrite else Listing.of(store)
+    left = [
+        unit for unit in mine(the_plan, rank_of(config.rank, config.world_size, os.environ)) if not listing.done(unit)
+    ]
     count, cores = default_layout(config.workers, max(len(left), 1))
     few = min(job.conformers, CONFORMERS)
     with Pool(replace(job, conformers=few), 1, cores) as pool:
@@ -83,7 +91,7 @@ def estimate(config: GenerateConfig, stages: Stages | None = None) -> Estimate:
     per_attempt = measured.warm_seconds / measured.attempts if measured.attempts else 0.0
     known = measured.rows > 0
     return Estimate(
-        directory=job.directory,
+        directory=store.place,
         molecules=the_plan.wanted,
         rows=round(the_plan.wanted * each),
         units=sum(1 for _ in the_plan),

@@ -1,35 +1,29 @@
-"""A whole run: source, plan, workers, shards, manifest.
-
-Continuing is simple so far: units whose files all exist are not done again. Ranks, locks and partial units come with
-the issue on crash-safe runs; their place is between ``plan`` and ``Pool``.
-"""
+"""A whole run of one rank: source, plan, workers, shards; and the manifest, when the corpus is whole."""
 
 from __future__ import annotations
 
 import os
-import platform
-import socket
-import sys
-import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from qmgen.corpus.identity import check_same, config_hash
-from qmgen.corpus.manifest import write_manifest, write_run, write_text
-from qmgen.corpus.plan import Plan, plan
-from qmgen.corpus.shard import FileRecord, clear_temporaries
-from qmgen.corpus.splits import Splitter
-from qmgen.errors import Interrupted, QmgenError, UsageError
-from qmgen.labeling.types import Settings
+from qmgen.corpus.books import book_of
+from qmgen.corpus.identity import check_same
+from qmgen.corpus.listing import Listing
+from qmgen.corpus.manifest import counts_of, write_manifest
+from qmgen.corpus.plan import Plan, Unit, plan
+from qmgen.corpus.runs import FAILED, FINISHED, STOPPED, RunFile
+from qmgen.corpus.store import Store, store_of
+from qmgen.errors import Interrupted, QmgenError
 from qmgen.machine import versions
-from qmgen.molecules.procedure import Procedure
+from qmgen.pipeline.claim import as_rank, mine, missing, refuse_if_running, start_anew, write_config
 from qmgen.pipeline.enumeration.as_source import source_of
+from qmgen.pipeline.job import canonical, job_of
 from qmgen.pipeline.pool import Pool, default_layout
 from qmgen.pipeline.progress import Progress, Quiet, default_progress
-from qmgen.pipeline.rows import CONSTANTS
+from qmgen.pipeline.ranks import Rank, rank_of
+from qmgen.pipeline.record import Clock, Record
 from qmgen.pipeline.signals import StopWatch
 from qmgen.pipeline.source import Source, Work
 from qmgen.pipeline.stages import Stages
@@ -37,7 +31,10 @@ from qmgen.pipeline.summary import Summary
 from qmgen.pipeline.unit import Job, UnitResult
 
 if TYPE_CHECKING:
-    from qmgen.config.models import GenerateConfig, LabelConfig
+    from qmgen.config.models import GenerateConfig
+
+#: an unfinished corpus of more units gets no manifest when a run is stopped: whoever stops it will not wait
+_FEW_UNITS: Final = 1000
 
 
 def generate(
@@ -46,93 +43,32 @@ def generate(
     """Label the molecules of ``config`` and write the corpus ``config.out``; ``quiet`` shows no progress.
 
     Raises ``UsageError`` before any work when the source, the level of theory or the directory will not do;
-    ``Interrupted`` after a signal or the time limit, with all finished units kept; ``QmgenError`` when a worker died or
-    the disk refused; ``SystemExit(130)`` on a second signal.
+    ``AlreadyRunning`` when another process has this rank; ``Interrupted`` after a signal or the time limit, with all
+    finished units kept; ``QmgenError`` when workers die again and again or the disk refuses; ``SystemExit(130)`` on
+    Ctrl-C after another signal.
     """
     stages = stages or Stages()
-    clock = _Clock()
+    clock = Clock()
+    rank = rank_of(config.rank, config.world_size, os.environ)
     config, theory = canonical(config, stages)  # refuses unknown names before anything else
-    with source_of(config, stages, keep=True, quiet=quiet) as source:
+    store = store_of(config.out)
+    refuse_if_running(store, rank)
+    with ExitStack() as stack:
+        watch = stack.enter_context(StopWatch(config.time_limit))
+        if config.enumerate is None:  # else it is enumerated into the directory, which must be ours first
+            source = stack.enter_context(source_of(config, stages, keep=True, quiet=quiet, watch=watch))
+            check_same(store, job_of(config, theory, source, stages).metadata["recipe"], config.overwrite)
+        stack.enter_context(as_rank(store, rank))
+        if config.overwrite:
+            start_anew(store, rank)
+        if config.enumerate is not None:
+            source = stack.enter_context(source_of(config, stages, keep=True, quiet=quiet, watch=watch))
         job = job_of(config, theory, source, stages)
+        check_same(store, job.metadata["recipe"])
+        write_config(store, config)
         the_plan = plan(source.entries, config.conformers, config.units, config.limit)
-        _claim(job, config)
-        with StopWatch(config.time_limit) as watch:
-            run = _Run(config, job, the_plan, source, progress or (Quiet() if quiet else default_progress()), clock)
-            run.do(watch)
-        return run.finish(watch)
-
-
-def settings_of(config: LabelConfig) -> Settings:
-    """The part of the configuration that labelling sees."""
-    return Settings(
-        xc=config.xc,
-        basis=config.basis,
-        grid_level=config.grid_level,
-        precision=config.precision,
-        guess=config.guess,
-        conv_energy=config.conv_energy,
-        conv_gradient=config.conv_gradient,
-        max_cycles=config.max_cycles,
-        batch_size=config.batch_size,
-    )
-
-
-def procedure_of(config: LabelConfig) -> Procedure:
-    """The part of the configuration that the making of conformers sees."""
-    return Procedure(
-        embed=config.embed,
-        relax=config.relax,
-        relax_steps=config.relax_steps,
-        prune_rms=config.prune_rms,
-        energy_window=config.energy_window,
-        stereo=config.stereo,
-        max_stereo_isomers=config.max_stereo_isomers,
-    )
-
-
-def canonical(config: GenerateConfig, stages: Stages) -> tuple[GenerateConfig, dict[str, Any]]:
-    """The configuration with functional and basis under their own names, and the level of theory.
-
-    An alias is the same level, and must not look like another corpus. Raises ``UsageError`` on an unknown name.
-    """
-    theory = stages.load("theory")(settings_of(config))
-    return config.model_copy(update={name: theory[name] for name in ("xc", "basis")}), theory
-
-
-def job_of(config: GenerateConfig, theory: dict[str, Any], source: Source, stages: Stages) -> Job:
-    """What every unit shares; ``config`` and ``theory`` from ``canonical``.
-
-    The recipe, which the configuration hash covers, is the row-changing configuration and the contents of the source;
-    where the source lies, and under which name, changes no row.
-    """
-    recipe = {**config.row_fields(), "source": list(source.digests)}
-    return Job(
-        directory=Path(config.out),
-        settings=settings_of(config),
-        conformers=config.conformers,
-        seed=config.seed,
-        embed_time_limit=config.embed_time_limit,
-        splitter=Splitter(config.seed, config.validation_fraction, config.test_fraction),
-        metadata={
-            "config_hash": config_hash(recipe),
-            "recipe": recipe,
-            "level_of_theory": theory,
-            "constants": CONSTANTS,
-        },
-        stages=stages,
-        procedure=procedure_of(config),
-    )
-
-
-class _Clock:
-    """When the run began, by the calendar and by a clock that never jumps."""
-
-    def __init__(self) -> None:
-        self.date = datetime.now(UTC)
-        self._begin = time.monotonic()
-
-    def seconds(self) -> float:
-        return time.monotonic() - self._begin
+        shown = progress or (Quiet() if quiet else default_progress())
+        return _Run(config, store, job, the_plan, rank, source, shown, clock).do(watch)
 
 
 @dataclass
@@ -140,142 +76,134 @@ class _Run:
     """The state of a run in the parent."""
 
     config: GenerateConfig
+    store: Store
     job: Job
     plan: Plan
+    rank: Rank
     source: Source
     progress: Progress
-    clock: _Clock
+    clock: Clock
+    workers: int = 0
     results: list[UnitResult] = field(default_factory=list)
-    workers: list[dict[str, Any]] = field(default_factory=list)
-    count: int = 0
-    first_row: float | None = None
-    total: int = 0
 
-    def do(self, watch: StopWatch) -> None:
+    def do(self, watch: StopWatch) -> Summary:
         """Do the units that are not done; write the run's record whatever happens."""
-        missing = {unit.index for unit in self.plan if not unit.done(self.job.directory)}
-        self.total = len(missing)
-        if not missing:
-            return
-        expected = sum(u.end - u.start for u in self.plan if u.index in missing) * self.config.conformers
-        self.count, cores = default_layout(self.config.workers, len(missing))
-        works: Iterator[Work] = (work for work in self.source.works(self.plan) if work.unit.index in missing)
-        self.progress.start(expected)
-        state = "failed"
-        pool = Pool(self.job, self.count, cores, self._advance, self._done)
+        mine_ = mine(self.plan, self.rank)
+        units, repaired = missing(self.store, mine_)
+        record = self._record(len(units), repaired)
+        if units:
+            self._label(units, record, watch)
+        return self._finish(mine_, len(units), record, watch)
+
+    def _label(self, units: list[Unit], record: Record, watch: StopWatch) -> None:
+        self.workers, cores = default_layout(self.config.workers, len(units))
+        wanted = {unit.index for unit in units}
+        works: Iterator[Work] = (work for work in self.source.works(self.plan) if work.unit.index in wanted)
+
+        def advance(rows: int, failures: int) -> None:
+            record.advance(rows, failures)
+            self.progress.advance(rows, failures)
+
+        self.progress.start(sum(unit.end - unit.start for unit in units) * self.config.conformers)
+        record.write_now_and_then()
+        state = FAILED
+        pool = Pool(self.job, self.workers, cores, advance, self._done)
+        record.results = self.results
         try:
             with pool:
                 pool.run(works, watch.stopping)
-            state = "stopped" if watch.reason else "finished"
+            state = STOPPED if len(self.results) < len(units) else FINISHED
         finally:
             self.progress.close()
-            self.workers = [worker.about for worker in [*pool.gone, *pool.workers]]
-            clear_temporaries(self.job.directory)
-            self._record(state)
+            record.workers = [worker.about for worker in [*pool.gone, *pool.workers]]
+            record.write(state)
+            self.store.clear()
 
-    def finish(self, watch: StopWatch) -> Summary:
+    def _finish(self, units: list[Unit], to_do: int, record: Record, watch: StopWatch) -> Summary:
         """Manifest and summary; raises ``Interrupted`` where units are left."""
-        try:
-            manifest = write_manifest(
-                self.job.directory,
-                self.plan,
-                self.job.metadata,
-                licence=self.config.licence,
-                versions=versions(),
-                records=self._records(),
-            )
-        except OSError as error:
-            raise QmgenError(
-                f"cannot write the manifest of {self.job.directory}: {error.strerror}; the rows are safe, run again"
-            ) from error
-        counts = manifest["counts"]
-        if len(self.results) < self.total:
+        listing = Listing.of(self.store)
+        finished = sum(listing.done(unit) for unit in self.plan)
+        total = sum(1 for _ in self.plan)
+        left = to_do - len(self.results)
+        whole = finished == total
+        manifest: dict[str, Any] | None = None
+        if whole or (self.rank.world_size == 1 and total <= _FEW_UNITS):
+            manifest = self._manifest()
+        if left:
             raise Interrupted(
-                f"stopped by {watch.reason} with {self.total - len(self.results)} of {self.total} work units left; "
-                f"{counts['rows']} rows are safe in {self.job.directory}; the same command continues"
+                f"stopped by {watch.reason} with {left} of {to_do} work units left; what is finished is safe in "
+                f"{self.store.place}; the same command continues"
             )
-        self._check_books(counts)
+        counts = manifest["counts"] if manifest is not None else self._counts(listing, units)
+        if whole and counts["entries"] < self.plan.wanted:  # what the files hold must be what the source gave
+            held = f"{counts['entries']} of {self.plan.wanted} entries"
+            raise QmgenError(f"{self.store.place} accounts for {held}: remove it and run again")
         seconds = self.clock.seconds()
         run_rows = sum(result.rows for result in self.results)
         run_failures = sum(sum(result.failures.values()) for result in self.results)
         return Summary(
-            directory=self.job.directory,
+            directory=self.store.place,
+            rank=self.rank.rank,
+            world_size=self.rank.world_size,
+            complete=whole,
             entries=self.plan.wanted,
             rows=counts["rows"],
             molecules=counts["molecules"],
             failures=counts["failures_by_reason"],
             merged=counts["merged"],
             splits={name: split["rows"] for name, split in counts["splits"].items()},
-            files=len(manifest["files"]),
-            bytes=sum(file["bytes"] for file in manifest["files"]),
+            files=len(listing.sizes),
+            bytes=sum(listing.sizes.values()),
             run_rows=run_rows,
             run_failures=run_failures,
             run_units=len(self.results),
-            units=self.plan.count,
-            workers=self.count,
+            units=total,
+            units_done=finished,
+            workers=self.workers,
             seconds=seconds,
             conformers_per_second=(run_rows + run_failures) / seconds,
-            seconds_to_first_row=self.first_row,
-            compile_seconds=self._compiled(),
+            seconds_to_first_row=record.first_row,
+            compile_seconds=_compiled(record.workers),
             max_failures=self.config.max_failures,
             pruned=counts["pruned"],
+            repaired=len(record.repaired),
         )
 
-    def _check_books(self, counts: dict[str, Any]) -> None:
-        """What the files hold must be what the source gave."""
-        if counts["entries"] < self.plan.wanted:
-            held = f"{counts['entries']} of {self.plan.wanted} entries"
-            raise QmgenError(f"{self.job.directory} accounts for {held}: remove it and run again")
+    def _manifest(self) -> dict[str, Any]:
+        try:
+            return write_manifest(
+                self.store, self.plan, self.job.metadata, licence=self.config.licence, versions=versions()
+            )
+        except OSError as error:
+            raise QmgenError(
+                f"cannot write the manifest of {self.store.place}: {error.strerror or error}; the rows are safe, make "
+                "room and run again"
+            ) from error
 
-    def _advance(self, rows: int, failures: int) -> None:
-        if rows > 0 and self.first_row is None:
-            self.first_row = self.clock.seconds()
-        self.progress.advance(rows, failures)
+    def _counts(self, listing: Listing, units: list[Unit]) -> dict[str, Any]:
+        """What this rank's units hold."""
+        keys = {(unit.more, unit.count, unit.index) for unit in units}
+        return counts_of([book_of(self.store, name) for key, name in listing.units() if key in keys])
 
     def _done(self, result: UnitResult) -> None:
         self.results.append(result)
         thought = result.entries * self.config.conformers
         self.progress.expect(result.rows + sum(result.failures.values()) - thought)
 
-    def _records(self) -> list[FileRecord]:
-        return [record for result in self.results for record in result.records]
-
-    def _compiled(self) -> float | None:
-        known = [about["compile_seconds"] for about in self.workers if "compile_seconds" in about]
-        return sum(known) if known else None
-
-    def _record(self, state: str) -> None:
-        began = self.clock.date
-        name = f"{began:%Y%m%dT%H%M%S}-{socket.gethostname()}-{os.getpid()}"
-        record = {
-            "state": state,
-            "host": socket.gethostname(),
-            "platform": platform.platform(),
-            "pid": os.getpid(),
-            "began": began.isoformat(timespec="seconds"),
-            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": round(self.clock.seconds(), 3),
-            "seconds_to_first_row": self.first_row,
-            "workers": self.workers,
-            "units": [
-                {"index": r.index, "rows": r.rows, "failures": r.failures, "seconds": round(r.seconds, 3)}
-                for r in sorted(self.results, key=lambda r: r.index)
-            ],
-            "versions": versions(),
-        }
-        try:
-            write_run(self.job.directory, name, record)
-        except OSError as error:  # the run's own outcome matters more
-            print(f"qmgen: no record of this run was written: {error.strerror}", file=sys.stderr)
+    def _record(self, to_do: int, repaired: list[str]) -> Record:
+        return Record(
+            file=RunFile.new(self.store),
+            clock=self.clock,
+            plan=self.plan,
+            rank=self.rank.rank,
+            world_size=self.rank.world_size,
+            config_hash=self.job.metadata["config_hash"],
+            licence=self.config.licence,
+            to_do=to_do,
+            repaired=repaired,
+        )
 
 
-def _claim(job: Job, config: GenerateConfig) -> None:
-    """Make the directory this corpus's own, or refuse; the resolved configuration stands in it from the start."""
-    directory = job.directory
-    check_same(directory, job.metadata["recipe"])
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        write_text(directory / "config.toml", config.resolved_toml(directory))
-    except OSError as error:
-        raise UsageError(f"cannot write to {directory}: {error.strerror}; choose another --out") from error
-    clear_temporaries(directory)
+def _compiled(workers: list[dict[str, Any]]) -> float | None:
+    known = [about["compile_seconds"] for about in workers if "compile_seconds" in about]
+    return sum(known) if known else None

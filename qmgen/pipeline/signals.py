@@ -1,4 +1,4 @@
-"""Stopping in good order: the first signal or the end of the time is a wish, the second signal is a command."""
+"""Stopping in good order: a signal or the end of the time is a wish; Ctrl-C after that is a command."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ import signal
 import threading
 import time
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Final
+
+#: a person, a scheduler that takes the machine back, and its warning some time before
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class StopWatch:
-    """A context in which SIGINT and SIGTERM, and ``time_limit`` seconds, set ``reason``; a second signal raises
-    ``SystemExit(130)`` at once. Outside of the main thread only the time limit works."""
+    """A context in which SIGINT, SIGTERM and SIGUSR1, and ``time_limit`` seconds, set ``reason``.
+
+    A SIGINT after any of these raises ``SystemExit(130)`` at once. The other two may come as often as they like:
+    schedulers warn, then ask, and only then kill. Outside of the main thread only the time limit works.
+    """
 
     def __init__(self, time_limit: float | None = None) -> None:
         self.reason: str | None = None
@@ -27,7 +33,7 @@ class StopWatch:
 
     def __enter__(self) -> StopWatch:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in SIGNALS:
                 self._before[number] = signal.signal(number, self._handle)
         return self
 
@@ -39,8 +45,9 @@ class StopWatch:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         # not print: a signal may arrive in the middle of another write to the same stream
-        if self.reason is not None:
+        if self.reason is None:
+            self.reason = signal.Signals(number).name
+            os.write(2, b"\nqmgen: stopping after the batch in hand; Ctrl-C (once more) to stop at once\n")
+        elif number == signal.SIGINT:
             os.write(2, b"\nqmgen: stopped; finished work units are kept, the same command continues\n")
             raise SystemExit(130)
-        self.reason = signal.Signals(number).name
-        os.write(2, b"\nqmgen: stopping after the batch in hand; once more to stop at once\n")

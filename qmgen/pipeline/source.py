@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -13,7 +13,7 @@ from typing import Final
 
 from qmgen.corpus.plan import Plan, Unit
 from qmgen.corpus.shard import digest
-from qmgen.errors import UsageError
+from qmgen.errors import Interrupted, UsageError
 from qmgen.molecules.types import Failure, Molecule, Reason
 from qmgen.pipeline.stages import Stages
 
@@ -98,10 +98,12 @@ class _Keys:
 
 
 @contextmanager
-def open_source(files: Sequence[str], smiles_column: str | None, stages: Stages) -> Iterator[Source]:
+def open_source(
+    files: Sequence[str], smiles_column: str | None, stages: Stages, stopping: Callable[[], bool] = lambda: False
+) -> Iterator[Source]:
     """The source of ``files`` (``-`` is standard input, spooled to a temporary file for as long as this is open).
 
-    Raises ``UsageError`` on a file that is missing, empty, or holds no molecule.
+    Raises ``UsageError`` on a file that is missing, empty, or holds no molecule; ``Interrupted`` when ``stopping()``.
     """
     with tempfile.TemporaryDirectory(prefix="qmgen-") as folder:
         paths = tuple(_spool(Path(folder)) if name == "-" else _checked(Path(name)) for name in files)
@@ -109,13 +111,15 @@ def open_source(files: Sequence[str], smiles_column: str | None, stages: Stages)
         held: list[Entry] | None = []
         for entry in _read(paths, smiles_column, stages):
             entries += 1
+            if stopping():
+                raise Interrupted("stopped while the molecules were counted; the same command begins again")
             if held is not None:
                 held.append(entry)
                 if entries > HELD:
                     held = None
         if not entries:
             raise UsageError(f"no molecules in {', '.join(files)}: the input must hold at least one")
-        digests = tuple(digest(path) for path in paths)
+        digests = tuple(digest(path) for path in paths)  # of the contents: names and places change no row
         yield Source(paths, smiles_column, stages, entries, digests, None if held is None else tuple(held))
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Counts of the whole corpus (``rows``, ``molecules`` with a row, ``failures`` by reason, ``merged`` duplicates,
-    ``pruned`` conformers, ``entries`` of the source), and of this run alone: the ``run_`` fields, the times in seconds,
-    and ``conformers_per_second`` from its start to its end, compilation included."""
+    """Counts of the whole corpus if it is ``complete`` or there is but one rank, else of this rank's units (``rows``,
+    ``molecules`` with a row, ``failures`` by reason, ``merged`` duplicates, ``pruned`` conformers); ``entries`` of the
+    source, ``files``, ``bytes``, ``units`` and ``units_done`` of all ranks; and of this run alone: the ``run_`` fields,
+    ``repaired`` damages, the times in seconds, and ``conformers_per_second`` from its start to its end, compilation
+    included."""
 
-    directory: Path
+    directory: str
     entries: int
     rows: int
     molecules: int
@@ -32,6 +33,11 @@ class Summary:
     compile_seconds: float | None
     max_failures: int | None = None
     pruned: int = 0
+    rank: int = 0
+    world_size: int = 1
+    complete: bool = True
+    units_done: int = 0
+    repaired: int = 0
 
     @property
     def failed(self) -> int:
@@ -45,7 +51,8 @@ class Summary:
 
     def text(self) -> str:
         """A few lines for standard error."""
-        lines = [f"{self.rows} rows of {self.molecules} molecules in {self.directory}"]
+        who = "" if self.complete or self.world_size == 1 else f"rank {self.rank} of {self.world_size}: "
+        lines = [f"{who}{self.rows} rows of {self.molecules} molecules in {self.directory}"]
         lines.append("  splits      " + ", ".join(f"{name} {rows}" for name, rows in self.splits.items()))
         reasons = ", ".join(f"{reason} {n}" for reason, n in self.failures.items())
         lines.append(f"  failures    {self.failed}" + (f" ({reasons}); see failures/" if reasons else ""))
@@ -61,4 +68,10 @@ class Summary:
             lines.append(f"  this run    {self.run_rows} rows in {self.seconds:.1f} s, {rate}{first}{compiled}")
         else:
             lines.append("  this run    nothing was left to do")
+        if self.repaired:
+            lines.append(f"  mended      {self.repaired} damage(s)")
+        if not self.complete:
+            lines.append(
+                f"  corpus      {self.units_done} of {self.units} work units done; qmgen status {self.directory}"
+            )
         return "\n".join(lines)

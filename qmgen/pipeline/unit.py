@@ -14,6 +14,7 @@ from qmgen.corpus.rows import failure_table, row_table
 from qmgen.corpus.schema import failure_schema, row_schema
 from qmgen.corpus.shard import FileRecord, write_unit
 from qmgen.corpus.splits import SPLITS, Splitter
+from qmgen.corpus.store import Place
 from qmgen.labeling.types import Settings
 from qmgen.molecules.procedure import PLAIN, Procedure
 from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned
@@ -26,7 +27,7 @@ from qmgen.pipeline.stages import Stages
 class Job:
     """What every unit of a run shares. ``metadata`` goes into every file; times in seconds."""
 
-    directory: Path
+    place: Place
     settings: Settings
     conformers: int
     seed: int
@@ -35,6 +36,7 @@ class Job:
     metadata: dict[str, Any]
     stages: Stages = field(default_factory=Stages)
     procedure: Procedure = PLAIN
+    partials: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def do_unit(job: Job, work: Work, report: Callable[[int, int], None]) -> UnitRes
         counts["pruned"] = labelled.pruned
     schema = failure_schema({**job.metadata, "unit": counts})
     tables[FAILURES] = failure_table(map(failure_row, labelled.failures), schema)
-    records = write_unit(job.directory, work.unit, tables)
+    records = write_unit(job.place, work.unit, tables)
     return UnitResult(
         index=work.unit.index,
         entries=entries,

@@ -56,7 +56,7 @@ def validate(
         raise QmgenError(
             f"PySCF converged for none of the {len(drawn.entries)} sampled rows: {report.failed[0].detail}"
         )
-    _write(report, _target(Path(directory), out))
+    _write(report, _target(Path() if "://" in str(directory) else Path(directory), out))
     return report
 
 

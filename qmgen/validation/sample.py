@@ -47,13 +47,11 @@ def level_of(corpus: Corpus) -> Level:
     stated = corpus.level_of_theory
     missing = [key for key in ("xc", "basis", "grid_level") if key not in stated]
     if missing:
-        raise UsageError(
-            f"{corpus.directory} does not state its level of theory (no {', '.join(missing)} in the metadata)"
-        )
+        raise UsageError(f"{corpus.place} does not state its level of theory (no {', '.join(missing)} in the metadata)")
     level = Level(str(stated["xc"]), str(stated["basis"]), int(stated["grid_level"]))
     if level.xc not in FUNCTIONALS:
         raise UsageError(
-            f"{corpus.directory} was made with the functional {level.xc!r}, which has no PySCF counterpart here; "
+            f"{corpus.place} was made with the functional {level.xc!r}, which has no PySCF counterpart here; "
             f"known: {', '.join(FUNCTIONALS)}"
         )
     return level
@@ -63,7 +61,7 @@ def hartree_in_ev(corpus: Corpus) -> float:
     """The factor the rows were written with. Raises ``UsageError`` when the metadata do not state it."""
     factor = (corpus.metadata.get("constants") or {}).get("hartree_in_ev")
     if not isinstance(factor, float):
-        raise UsageError(f"{corpus.directory} does not state its constants (no hartree_in_ev in the metadata)")
+        raise UsageError(f"{corpus.place} does not state its constants (no hartree_in_ev in the metadata)")
     return factor
 
 
@@ -79,9 +77,9 @@ def draw(corpus: Corpus, size: int, seed: int) -> Sample:
     candidates = order[converged[order]]
     rows, usable = len(order), len(candidates)
     if not rows:
-        raise UsageError(f"{corpus.directory} holds no rows: its failures files say why")
+        raise UsageError(f"{corpus.place} holds no rows: its failures files say why")
     if not usable:
-        raise UsageError(f"{corpus.directory}: none of its {rows} rows converged, there is nothing to compare")
+        raise UsageError(f"{corpus.place}: none of its {rows} rows converged, there is nothing to compare")
     drawn = np.random.default_rng(seed).permutation(usable)[:size]
     entries = _read(corpus, np.sort(candidates[drawn]), hartree_in_ev(corpus))
     entries.sort(key=lambda entry: (entry.molecule_id, entry.conformer_id))

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from qmgen.corpus import SPLITS, Splitter, Unit, plan
-from qmgen.corpus.plan import listed, superseded
+from qmgen.corpus import SPLITS, Listing, Splitter, Unit, plan, store_of
 from qmgen.corpus.splits import hill_formula
 
 
 @pytest.mark.parametrize(
     ("entries", "conformers", "units", "count"),
     [(1, 1, None, 1), (5, 1, None, 5), (100, 1, None, 8), (100, 100, None, 10), (10**6, 1, None, 1000),
-     (10**6, 10, 7, 7), (3, 1000, 9, 3), (8001, 1, None, 9)],
+     (10**6, 10, 7, 7), (3, 1000, 9, 3), (8001, 1, None, 9), (10**7, 1, None, 4096), (10**9, 1, None, 40000)],
 )  # fmt: skip
 def test_units_cover_the_source_once(entries: int, conformers: int, units: int | None, count: int) -> None:
     found = list(plan(entries, conformers, units))
@@ -55,13 +54,19 @@ def test_cut_units_are_hidden_and_then_removed(tmp_path: Path) -> None:
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).touch()
 
+    def listing() -> Listing:
+        return Listing.of(store_of(tmp_path))
+
     put(Unit(0, 2, 0, 10, 3))
-    assert listed(tmp_path, "train") == ["data/train-00000-of-00002.first-3.parquet"] and not superseded(tmp_path)
+    assert listing().files("train") == ["data/train-00000-of-00002.first-3.parquet"] and not listing().superseded()
     put(Unit(0, 2, 0, 10, 5))
-    assert listed(tmp_path, "train") == ["data/train-00000-of-00002.first-5.parquet"]
+    assert listing().files("train") == ["data/train-00000-of-00002.first-5.parquet"]
     put(Unit(0, 2, 0, 10))
-    assert listed(tmp_path, "failures") == ["failures/part-00000-of-00002.parquet"]
-    assert len(superseded(tmp_path)) == 8 and all(".first-" in name for name in superseded(tmp_path))
+    assert listing().files("failures") == ["failures/part-00000-of-00002.parquet"]
+    assert len(listing().superseded()) == 8 and all(".first-" in name for name in listing().superseded())
+    put(Unit(0, 1, 10, 20, more=1))
+    assert listing().files("train")[1:] == ["data/train-00000-of-00001.more-1.parquet"]  # what was added comes last
+    assert [key for key, _ in listing().units()] == [(0, 2, 0), (1, 1, 0)]
 
 
 def test_splits_are_stable_across_machines_and_versions() -> None:

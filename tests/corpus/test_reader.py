@@ -53,7 +53,7 @@ def corpus(tmp_path: Path, row: Row) -> Path:
         failures = failure_table([lost][: unit.index == 0], failure_schema({**METADATA, "unit": counts}))
         tables = {split: row_table(found, row_schema(METADATA)) for split, found in rows.items()}
         records += write_unit(tmp_path, unit, {**tables, FAILURES: failures})
-    write_manifest(tmp_path, the_plan, METADATA, licence="CC-BY-4.0", versions={"qmgen": "0"}, records=records)
+    write_manifest(tmp_path, the_plan, METADATA, licence="CC-BY-4.0", versions={"qmgen": "0"})
     return tmp_path
 
 
@@ -110,7 +110,7 @@ def test_no_corpus(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", [b"", b"PAR1 not really"])
 def test_a_damaged_file_is_named(corpus: Path, damage: bytes) -> None:
     (corpus / "data/train-00001-of-00002.parquet").write_bytes(damage)
-    with pytest.raises(UsageError, match=r"train-00001-of-00002\.parquet cannot be read .*: remove it"):
+    with pytest.raises(UsageError, match=r"train-00001-of-00002\.parquet cannot be read .*: run the same"):
         load(corpus)
 
 
@@ -131,5 +131,5 @@ def test_identity_survives_a_lost_manifest(corpus: Path, lost: list[str]) -> Non
     for name in lost:
         (corpus / name).unlink()
     check_same(corpus, RECIPE)
-    with pytest.raises(UsageError, match=r"another corpus \(xc: b3lyp5 -> hf\): choose another --out, or remove"):
+    with pytest.raises(UsageError, match=r"another corpus \(xc: b3lyp5 -> hf\): choose another --out, or --overwrite"):
         check_same(corpus, {**RECIPE, "xc": "hf"})

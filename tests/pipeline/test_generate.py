@@ -25,8 +25,9 @@ from qmgen.pipeline.stages import Stages
 Config = Callable[..., GenerateConfig]
 
 
-def contents(directory: Path) -> dict[str, str]:
+def contents(directory: Path | str) -> dict[str, str]:
     """Names and digests of what must not depend on how a run went."""
+    directory = Path(directory)
     paths = [*directory.glob("data/*"), *directory.glob("failures/*"), directory / "SHA256SUMS"]
     return {str(p.relative_to(directory)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(paths)}
 
@@ -107,7 +108,7 @@ def test_the_same_command_continues(config: Config, stages: Stages, lines: Lines
     first = generate(settings, lines, stages)
     before = contents(first.directory)
     for name in ("data/test-00002-of-00004.parquet", "failures/part-00001-of-00004.parquet", "manifest.json"):
-        (first.directory / name).unlink()
+        (Path(first.directory) / name).unlink()
     again = generate(settings, lines, stages)
     assert again.run_units == 2 and again.rows == 40 and contents(again.directory) == before
     assert generate(settings, lines, stages).run_units == 0
@@ -117,7 +118,7 @@ def test_a_limit_is_continued_by_a_run_without_it(config: Config, stages: Stages
     whole = generate(config(out=tmp_path / "whole", units=4), lines, stages)
     short = generate(config(units=4, limit=13), lines, stages)
     assert (short.rows, short.entries) == (13, 13)
-    assert (short.directory / "data/train-00001-of-00004.first-3.parquet").exists()
+    assert (Path(short.directory) / "data/train-00001-of-00004.first-3.parquet").exists()
     assert generate(config(units=4, limit=13), lines, stages).run_units == 0
     assert generate(config(units=4, limit=12), lines, stages).run_units == 0  # the longer cut will do
     assert generate(config(units=4, limit=15), lines, stages).rows == 15
@@ -148,7 +149,7 @@ def test_another_corpus_in_the_directory_is_refused(
 ) -> None:
     first = generate(config(["C_0", "C_1"]), lines, stages)
     before = contents(first.directory)
-    (first.directory / "manifest.json").unlink()  # the files say the same
+    (Path(first.directory) / "manifest.json").unlink()  # the files say the same
     with pytest.raises(UsageError, match=r"holds another corpus \(" + said):
         generate(config(**{"lines": ["C_0", "C_1"], **changes}), lines, stages)
     assert contents(first.directory) == before
@@ -231,7 +232,7 @@ def test_file_metadata_name_the_level_of_theory(config: Config, stages: Stages, 
     corpus = open_corpus(settings.out)
     assert corpus.level_of_theory == {"xc": "b3lyp5", "basis": "sto-3g", "grid_level": 1}
     assert corpus.metadata["constants"]["codata"] == 2018
-    metadata = pq.read_schema(corpus.files()[0]).metadata
+    metadata = pq.read_schema(settings.out / corpus.files()[0]).metadata
     assert not any(b"workers" in value or str(settings.out).encode() in value for value in metadata.values())
 
 

@@ -15,9 +15,10 @@ import pytest
 from qmgen.config import GenerateConfig
 from qmgen.errors import UsageError
 from qmgen.pipeline import pool
+from qmgen.pipeline.job import settings_of
 from qmgen.pipeline.level import level_of_theory
 from qmgen.pipeline.progress import Lines
-from qmgen.pipeline.run import generate, settings_of
+from qmgen.pipeline.run import generate
 from qmgen.pipeline.stages import Stages
 
 Config = Callable[..., GenerateConfig]

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final
 
-from qmgen.corpus.manifest import write_text
-from qmgen.errors import UsageError
+from qmgen.corpus.store import LocalStore
+from qmgen.errors import BeingWritten, UsageError
 from qmgen.molecules.selection import Place
 
 #: seconds between two notes of how far the file is sure
@@ -79,7 +79,9 @@ class Output:
             fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._stream.close()
-            raise UsageError(f"another process is writing {self.path}: wait for it, or choose another --out") from None
+            raise BeingWritten(
+                f"another process is writing {self.path}: wait for it, or choose another --out"
+            ) from None
         self._take_up()
         return self
 
@@ -117,7 +119,7 @@ class Output:
         """Make sure of the bytes up to the last place, and write down how far that is."""
         self._stream.flush()
         os.fsync(self._stream.fileno())
-        write_text(self._note, json.dumps({"fingerprint": self._fingerprint, "at": asdict(self.at)}) + "\n")
+        _write(self._note, json.dumps({"fingerprint": self._fingerprint, "at": asdict(self.at)}) + "\n")
         self._noted = time.monotonic()
 
     def finish(self, about: dict[str, Any]) -> None:
@@ -126,9 +128,13 @@ class Output:
         os.fsync(self._stream.fileno())
         size = os.fstat(self._stream.fileno()).st_size
         whole = {"fingerprint": self._fingerprint, "bytes": size, "sha256": _digest(self.partial), **about}
-        write_text(self.about, json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
+        _write(self.about, json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
         os.replace(self.partial, self.path)
         self._note.unlink(missing_ok=True)
+
+
+def _write(path: Path, text: str) -> None:
+    LocalStore(path.parent).write(path.name, text.encode())
 
 
 def _digest(path: Path) -> str:

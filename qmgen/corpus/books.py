@@ -1,0 +1,129 @@
+"""What a finished unit says of itself, and whether its files are still what was written.
+
+The failures file, which commits a unit, holds rows, bytes and SHA-256 of its companions; its own pages carry checksums,
+and SHA256SUMS covers it too, where there is one. So damage is found with nothing but the unit's own files.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from qmgen.corpus.listing import Listing, siblings
+from qmgen.corpus.plan import FAILURES
+from qmgen.corpus.schema import decode, failure_schema
+from qmgen.corpus.shard import FILES, FileRecord, digest
+from qmgen.corpus.store import Store
+
+SUMS = "SHA256SUMS"
+
+
+class Damaged(Exception):
+    """A file is not what was written; the message names it and says in which way."""
+
+
+@dataclass(frozen=True)
+class Book:
+    """Of one unit: ``entries`` of the source, ``merged`` duplicates, ``pruned`` conformers, failures by reason, the
+    records of its data files by split, that of the failures file, and the decoded metadata of the latter."""
+
+    entries: int
+    merged: int
+    pruned: int
+    reasons: Mapping[str, int]
+    data: Mapping[str, FileRecord]
+    failures: FileRecord
+    metadata: Mapping[str, Any]
+
+    @property
+    def records(self) -> list[FileRecord]:
+        """All files of the unit, failures last."""
+        return [*self.data.values(), self.failures]
+
+
+def book_of(store: Store, failures: str) -> Book:
+    """The book in a failures file. Raises ``Damaged`` where it cannot be read, ``OSError`` where the store refuses."""
+    content = store.read(failures)
+    try:
+        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+        table, metadata = file.read(), decode(file.schema_arrow.metadata)
+    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+        raise Damaged(f"{failures} cannot be read ({_line(error)})") from error
+    if not table.schema.remove_metadata().equals(failure_schema().remove_metadata()):
+        raise Damaged(f"{failures} has other columns than a failures file")
+    unit = metadata.get("unit", {})
+    molecules = len(np.unique(table["molecule_id"].to_numpy()))
+    own = FileRecord(failures, table.num_rows, molecules, len(content), sha256(content).hexdigest())
+    names = {kind: name for kind, name in siblings(failures).items() if kind != FAILURES}
+    known = metadata.get(FILES)
+    try:
+        data = {
+            kind: FileRecord(name, **known[name]) if known is not None else _measured(store, name)
+            for kind, name in names.items()
+        }
+    except (KeyError, TypeError) as error:
+        raise Damaged(f"{failures} does not say what its companions are ({_line(error)})") from error
+    return Book(
+        entries=unit.get("entries", 0),
+        merged=unit.get("merged", 0),
+        pruned=unit.get("pruned", 0),
+        reasons=Counter(table["reason"].to_pylist()),
+        data=data,
+        failures=own,
+        metadata=metadata,
+    )
+
+
+def damage_of(store: Store, listing: Listing, failures: str, sums: Mapping[str, str]) -> Iterator[str]:
+    """What is wrong with the files of a committed unit, a sentence each; nothing where they are what was written.
+
+    ``sums`` are the checksums that SHA256SUMS holds (``sums_of``). Every byte is read.
+    """
+    try:
+        book = book_of(store, failures)
+    except Damaged as damaged:
+        yield str(damaged)
+        return
+    if sums.get(failures, book.failures.sha256) != book.failures.sha256:
+        yield f"{failures} is not what {SUMS} says"
+    for record in book.data.values():
+        size = listing.sizes.get(record.name)
+        if size is None:
+            yield f"{record.name} is missing"
+        elif size != record.bytes:
+            yield f"{record.name} has {size} bytes instead of {record.bytes}"
+        elif digest(store.open(record.name)) != record.sha256:
+            yield f"{record.name} is not what was written (its checksum differs)"
+
+
+def sums_of(store: Store) -> dict[str, str]:
+    """Checksums by name out of SHA256SUMS; {} without one."""
+    try:
+        text = store.read(SUMS).decode("ascii", "replace")
+    except FileNotFoundError:
+        return {}
+    pairs = (line.split("  ", 1) for line in text.splitlines() if "  " in line)
+    return {name: digest for digest, name in pairs}
+
+
+def _measured(store: Store, name: str) -> FileRecord:
+    """The record of a file from before failures files held them."""
+    try:
+        ids = pq.ParquetFile(store.open(name)).read(columns=["molecule_id"])["molecule_id"].to_numpy()
+        content = digest(store.open(name))
+        with store.open(name) as stream:
+            size = int(stream.size())
+    except ValueError as error:
+        raise Damaged(f"{name} cannot be read ({_line(error)})") from error
+    return FileRecord(name, len(ids), len(np.unique(ids)), size, content)
+
+
+def _line(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

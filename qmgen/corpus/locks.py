@@ -1,0 +1,117 @@
+"""Locks that die with their process: an advisory lock of the kernel on a file, never the file's mere existence.
+
+A process that is killed leaves the file, not the lock, so that no lock is ever stale. Clocks play no part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any, Final
+
+#: what file systems without such locks answer
+_NO_LOCKS: Final = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+class Held(Exception):
+    """Another process holds the lock; ``by`` is what it wrote about itself."""
+
+    def __init__(self, by: dict[str, Any]) -> None:
+        super().__init__("held by another process")
+        self.by = by
+
+    @property
+    def who(self) -> str:
+        """``process 4711 on node7``, as far as known."""
+        pid, host = self.by.get("pid"), self.by.get("host")
+        return f"process {pid} on {host}" if pid and host else "another process"
+
+
+class Lock:
+    """An exclusive lock on the file ``path``, which is made for it and removed at the end; a context.
+
+    ``certain`` is False on a file system that knows no locks: then nobody is kept out. Raises ``Held`` at once when
+    another process has it, ``OSError`` where the file cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.certain = True
+        self._handle: int | None = None
+
+    def __enter__(self) -> Lock:
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def acquire(self) -> None:
+        """Take it, or raise ``Held``."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                by = _about(handle)
+                os.close(handle)
+                raise Held(by) from None
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    os.close(handle)
+                    raise
+                self.certain = False
+            if not self.certain or _still_there(handle, self.path):
+                break
+            os.close(handle)  # its last holder has just removed it: what we have locked has no name any more
+        self._handle = handle
+        with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
+            os.truncate(handle, 0)
+            os.write(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+
+    def release(self) -> None:
+        """Give it back; harmless when repeated."""
+        if self._handle is None:
+            return
+        if self.certain:
+            with contextlib.suppress(OSError):
+                self.path.unlink()  # while it is held, so that nobody's newer file is removed
+        os.close(self._handle)
+        self._handle = None
+
+
+def held(path: Path) -> dict[str, Any] | None:
+    """What the holder of the lock on ``path`` wrote about itself; None where nobody holds it."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _about(handle)
+    except OSError:
+        return None
+    finally:
+        os.close(handle)
+    return None
+
+
+def _still_there(handle: int, path: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(handle), path.stat())
+    return False
+
+
+def _about(handle: int) -> dict[str, Any]:
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(os.pread(handle, 4096, 0))
+        if isinstance(found, dict):
+            return found
+    return {}

@@ -1,0 +1,128 @@
+"""What a run may do in the place it writes to: whose it is, what is done there, and whether that is still sound."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from qmgen.corpus.books import damage_of, sums_of
+from qmgen.corpus.identity import stored_recipe
+from qmgen.corpus.listing import Listing
+from qmgen.corpus.locks import Held
+from qmgen.corpus.plan import Plan, Unit
+from qmgen.corpus.runs import rank_lock, running
+from qmgen.corpus.store import Store
+from qmgen.errors import AlreadyRunning, UsageError
+from qmgen.pipeline.ranks import Rank
+
+if TYPE_CHECKING:
+    from qmgen.config.models import GenerateConfig
+
+#: files are checked by so many threads: hashing leaves Python alone
+_THREADS: Final = 8
+#: all that a corpus consists of, for starting anew
+_FOLDERS: Final = ("data", "failures", "runs", "source", ".tmp/partial")
+_FILES: Final = ("manifest.json", "SHA256SUMS", "README.md", "config.toml")
+
+
+def refuse_if_running(store: Store, rank: Rank) -> None:
+    """Raise ``AlreadyRunning`` when another process has this rank: before the source is read, and nothing written."""
+    if (by := running(store, rank.rank)) is not None:
+        raise _already(store, rank, Held(by))
+
+
+def _already(store: Store, rank: Rank, by: Held) -> AlreadyRunning:
+    return AlreadyRunning(
+        f"rank {rank.rank} of {store.place} is being done by {by.who}: nothing to do here "
+        "(other ranks can run beside it: --rank, --world-size)"
+    )
+
+
+@contextmanager
+def as_rank(store: Store, rank: Rank) -> Iterator[None]:
+    """Hold the lock of ``rank``.
+
+    Raises ``AlreadyRunning`` when another process has it, ``UsageError`` where nothing can be written.
+    """
+    if store.local is not None and store.local.exists() and not store.local.is_dir():
+        raise UsageError(f"{store.place} is a file: choose another --out")
+    lock = rank_lock(store, rank.rank)
+    try:
+        lock.acquire()
+    except Held as by:
+        raise _already(store, rank, by) from None
+    except OSError as error:
+        raise UsageError(f"cannot write to {store.place}: {error.strerror or error}; choose another --out") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def start_anew(store: Store, rank: Rank) -> None:
+    """Remove the corpus in ``store`` (``--overwrite``). Raises ``UsageError`` where that could hurt another run."""
+    if rank.world_size > 1:
+        raise UsageError(
+            f"--overwrite with {rank.world_size} ranks would let one remove what another has just made: "
+            f"remove {store.place} first, then start the ranks without it"
+        )
+    if os.environ.get("SLURM_RESTART_COUNT", "0") != "0":
+        return  # the scheduler has started this job again: it goes on with what it began
+    if stored_recipe(store) is None and Listing.of(store).sizes:
+        raise UsageError(f"{store.place} holds data that qmgen did not write: choose another --out")
+    for other in range(rank.rank + 1, _ranks_seen(store)):
+        if (by := running(store, other)) is not None:
+            raise UsageError(f"rank {other} of {store.place} is running (process {by.get('pid')}): stop it first")
+    for folder in _FOLDERS:
+        for name in store.names(folder):
+            if not name.endswith(f"rank-{rank.rank:05d}.lock"):
+                store.remove(name)
+    for name in _FILES:
+        store.remove(name)
+
+
+def write_config(store: Store, config: GenerateConfig) -> None:
+    """The resolved configuration stands in the corpus from the start. Raises ``UsageError`` where it cannot."""
+    try:
+        store.write("config.toml", config.resolved_toml(store.local).encode())
+        store.clear()
+    except OSError as error:
+        raise UsageError(f"cannot write to {store.place}: {error.strerror or error}; choose another --out") from error
+
+
+def mine(plan: Plan, rank: Rank) -> list[Unit]:
+    """The units of ``plan`` that ``rank`` does: every ``world_size``-th."""
+    return [unit for unit in plan if unit.index % rank.world_size == rank.rank]
+
+
+def missing(store: Store, units: list[Unit]) -> tuple[list[Unit], list[str]]:
+    """Those of ``units`` that are to be done, and what was found damaged among the others.
+
+    Every finished unit is read and compared with what was written; one that differs is taken back, and so is among
+    those to be done. What is wrong is said on standard error.
+    """
+    listing, sums = Listing.of(store), sums_of(store)
+    wanted = {(unit.more, unit.count, unit.index) for unit in units}
+    committed = [name for key, name in listing.units() if key in wanted]
+    found: list[str] = []
+    with ThreadPoolExecutor(_THREADS) as threads:
+        judged = threads.map(lambda name: (name, list(damage_of(store, listing, name, sums))), committed)
+        for name, damages in judged:
+            if damages:
+                store.remove(name)
+            for damage in damages:
+                print(f"qmgen: {store.place}/{damage}: this work unit is made again", file=sys.stderr)
+                found.append(damage)
+    if found:
+        listing = Listing.of(store)
+    return [unit for unit in units if not listing.done(unit)], found
+
+
+def _ranks_seen(store: Store) -> int:
+    """One more than the largest rank that has left a lock here."""
+    names = (name.rsplit("-", 1)[-1] for name in store.names("runs") if name.endswith(".lock"))
+    return max((int(name.removesuffix(".lock")) for name in names if name[:5].isdigit()), default=-1) + 1

@@ -1,0 +1,90 @@
+"""From a configuration to what every unit of its run shares."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qmgen.corpus.identity import config_hash
+from qmgen.corpus.splits import Splitter
+from qmgen.corpus.store import store_of
+from qmgen.corpus.store.local import TEMPORARY
+from qmgen.labeling.types import Settings
+from qmgen.molecules.procedure import Procedure
+from qmgen.pipeline.rows import CONSTANTS
+from qmgen.pipeline.source import Source
+from qmgen.pipeline.stages import Stages
+from qmgen.pipeline.unit import Job
+
+if TYPE_CHECKING:
+    from qmgen.config.models import GenerateConfig, LabelConfig
+
+#: where units in hand are kept in part, below the directory of the corpus
+PARTIALS = f"{TEMPORARY}/partial"
+
+
+def settings_of(config: LabelConfig) -> Settings:
+    """The part of the configuration that labelling sees."""
+    return Settings(
+        xc=config.xc,
+        basis=config.basis,
+        grid_level=config.grid_level,
+        precision=config.precision,
+        guess=config.guess,
+        conv_energy=config.conv_energy,
+        conv_gradient=config.conv_gradient,
+        max_cycles=config.max_cycles,
+        batch_size=config.batch_size,
+    )
+
+
+def procedure_of(config: LabelConfig) -> Procedure:
+    """The part of the configuration that the making of conformers sees."""
+    return Procedure(
+        embed=config.embed,
+        relax=config.relax,
+        relax_steps=config.relax_steps,
+        prune_rms=config.prune_rms,
+        energy_window=config.energy_window,
+        stereo=config.stereo,
+        max_stereo_isomers=config.max_stereo_isomers,
+    )
+
+
+def canonical(config: GenerateConfig, stages: Stages) -> tuple[GenerateConfig, dict[str, Any]]:
+    """The configuration with functional and basis under their own names, and the level of theory.
+
+    An alias is the same level, and must not look like another corpus. Raises ``UsageError`` on an unknown name.
+    """
+    theory = stages.load("theory")(settings_of(config))
+    return config.model_copy(update={name: theory[name] for name in ("xc", "basis")}), theory
+
+
+def recipe_of(config: GenerateConfig, source: Source) -> dict[str, Any]:
+    """All that the configuration hash covers: the settings that change rows, and the contents of the source.
+
+    Where the source lies, and under which name, changes no row.
+    """
+    return {**config.row_fields(), "source": list(source.digests)}
+
+
+def job_of(config: GenerateConfig, theory: dict[str, Any], source: Source, stages: Stages) -> Job:
+    """What every unit shares; ``config`` and ``theory`` from ``canonical``."""
+    recipe = recipe_of(config, source)
+    local = store_of(config.out).local
+    return Job(
+        place=config.out,
+        settings=settings_of(config),
+        conformers=config.conformers,
+        seed=config.seed,
+        embed_time_limit=config.embed_time_limit,
+        splitter=Splitter(config.seed, config.validation_fraction, config.test_fraction),
+        metadata={
+            "config_hash": config_hash(recipe),
+            "recipe": recipe,
+            "level_of_theory": theory,
+            "constants": CONSTANTS,
+        },
+        stages=stages,
+        procedure=procedure_of(config),
+        partials=None if local is None else local / PARTIALS,
+    )
