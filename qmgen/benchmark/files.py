@@ -1,0 +1,138 @@
+"""What a corpus costs as files: bytes, time and memory to write, check, list and sum up units of made-up rows.
+
+The rows have as many atoms as molecules of 9-11 heavy atoms and random numbers, which compress no better than real
+ones. The result says what a corpus of any size costs, unit by unit: docs/scale.md works out a billion rows from it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import numpy as np
+
+from qmgen.corpus.books import damage_of, sums_of
+from qmgen.corpus.listing import Listing
+from qmgen.corpus.manifest import write_manifest
+from qmgen.corpus.plan import FAILURES, Plan, Unit
+from qmgen.corpus.rows import failure_table, row_table
+from qmgen.corpus.schema import failure_schema, row_schema
+from qmgen.corpus.shard import write_unit
+from qmgen.corpus.splits import SPLITS
+from qmgen.corpus.store import store_of
+from qmgen.machine import peak_memory
+
+_ATOMS: Final = (18, 28)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Measured over ``units`` units of ``rows_per_unit`` rows: seconds to make the tables of a unit, to write it, to
+    check it again; to list ``listed`` files, and to write the manifest, by unit; bytes by row; peak memory in bytes."""
+
+    units: int
+    rows_per_unit: int
+    bytes_per_row: float
+    table_seconds: float
+    write_seconds: float
+    check_seconds: float
+    manifest_seconds: float
+    listed: int
+    list_seconds: float
+    peak_memory: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def measure(rows_per_unit: int, units: int, listed: int, folder: Path | None = None) -> Files:
+    """Write ``units`` units below ``folder`` (the system's temporary directory where None), and take the times.
+
+    ``listed`` is how many empty files are listed, four a unit.
+    """
+    with TemporaryDirectory(prefix="qmgen-", dir=folder) as place:
+        corpus = Path(place, "corpus")
+        store = store_of(corpus)
+        recipe = {"recipe": {"made": "up"}}
+        tables, writes = [], []
+        for index in range(units):
+            made, seconds = _timed(partial(_tables, index, rows_per_unit, recipe))
+            tables.append(seconds)
+            unit = Unit(index, units, index * rows_per_unit, (index + 1) * rows_per_unit)
+            writes.append(_timed(partial(write_unit, store, unit, made))[1])
+        memory = peak_memory()
+        plan = Plan(units * rows_per_unit, units)
+        _, manifest_seconds = _timed(lambda: write_manifest(store, plan, recipe, licence="none", versions={}))
+        listing, sums = Listing.of(store), sums_of(store)
+
+        def check() -> None:
+            for _, name in listing.units():
+                if damages := list(damage_of(store, listing, name, sums)):
+                    raise RuntimeError(damages[0])
+
+        _, check_seconds = _timed(check)
+        many = Path(place, "many")
+        _empty(many, listed // 4)
+        found, list_seconds = _timed(lambda: sum(1 for _ in Listing.of(store_of(many)).units()))
+        assert found == listed // 4
+        return Files(
+            units=units,
+            rows_per_unit=rows_per_unit,
+            bytes_per_row=sum(listing.sizes.values()) / (units * rows_per_unit),
+            table_seconds=float(np.median(tables)),
+            write_seconds=float(np.median(writes)),
+            check_seconds=check_seconds / units,
+            manifest_seconds=manifest_seconds / units,
+            listed=listed,
+            list_seconds=list_seconds,
+            peak_memory=memory,
+        )
+
+
+def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    begin = time.perf_counter()
+    found = work()
+    return found, time.perf_counter() - begin
+
+
+def _tables(unit: int, rows: int, metadata: dict[str, Any]) -> dict[str, Any]:
+    random = np.random.default_rng(unit)
+    schema = row_schema(metadata)
+    by_split: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
+    splits = random.choice(SPLITS, size=rows, p=(0.9, 0.05, 0.05))
+    for k in range(rows):
+        by_split[str(splits[k])].append(_row(unit * rows + k, random))
+    failures = failure_table([], failure_schema({**metadata, "unit": {"entries": rows, "merged": 0}}))
+    return {split: row_table(by_split[split], schema) for split in SPLITS} | {FAILURES: failures}
+
+
+def _row(molecule: int, random: np.random.Generator) -> dict[str, Any]:
+    atoms = int(random.integers(*_ATOMS))
+    heavy = random.choice(np.array([6, 7, 8, 9], np.uint8), size=10, p=(0.7, 0.13, 0.16, 0.01))
+    numbers = np.concatenate([heavy, np.ones(atoms - 10, np.uint8)])
+    names = {1: "H", 6: "C", 7: "N", 8: "O", 9: "F"}
+    smiles = "".join(random.permutation([*(names[int(z)] for z in heavy), *"()1=1()"]))
+    homo, gap = random.normal(-6, 1), random.normal(9, 1)
+    return {
+        "smile": smiles, "atoms": "".join(names[int(z)] for z in numbers), "z": numbers,
+        "energy": random.normal(-1e4, 1e3), "homo": homo, "lumo": homo + gap, "N": 50 + atoms, "y": gap,
+        "std": abs(random.normal(0, 1e-9)), "pos": random.normal(0, 4, 3 * atoms).astype(np.float32),
+        "molecule_id": molecule, "conformer_id": 0, "name": "", "converged": True,
+        "cycles": int(random.integers(8, 15)),
+        "orbital_gradient": abs(random.normal(0, 1e-7)), "dipole": random.normal(size=3),
+        "charges": random.normal(0, 0.2, atoms), "precision": "float64",
+    }  # fmt: skip
+
+
+def _empty(folder: Path, units: int) -> None:
+    for name in ("data", FAILURES):
+        (folder / name).mkdir(parents=True)
+    for index in range(units):
+        for name in Unit(index, units, index, index + 1).files().values():
+            (folder / name).touch()
