@@ -62,7 +62,8 @@ def measure(rows_per_unit: int, units: int, listed: int, folder: Path | None = N
         recipe = {"recipe": {"made": "up"}}
         tables, writes = [], []
         for index in range(units):
-            made, seconds = _timed(partial(_tables, index, rows_per_unit, recipe))
+            rows = _rows(index, rows_per_unit)
+            made, seconds = _timed(partial(_tables, rows, recipe))
             tables.append(seconds)
             unit = Unit(index, units, index * rows_per_unit, (index + 1) * rows_per_unit)
             writes.append(_timed(partial(write_unit, store, unit, made))[1])
@@ -101,15 +102,19 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
     return found, time.perf_counter() - begin
 
 
-def _tables(unit: int, rows: int, metadata: dict[str, Any]) -> dict[str, Any]:
+def _rows(unit: int, count: int) -> dict[str, list[dict[str, Any]]]:
     random = np.random.default_rng(unit)
+    found: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
+    for k, split in enumerate(random.choice(SPLITS, size=count, p=(0.9, 0.05, 0.05))):
+        found[str(split)].append(_row(unit * count + k, random))
+    return found
+
+
+def _tables(rows: dict[str, list[dict[str, Any]]], metadata: dict[str, Any]) -> dict[str, Any]:
     schema = row_schema(metadata)
-    by_split: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
-    splits = random.choice(SPLITS, size=rows, p=(0.9, 0.05, 0.05))
-    for k in range(rows):
-        by_split[str(splits[k])].append(_row(unit * rows + k, random))
-    failures = failure_table([], failure_schema({**metadata, "unit": {"entries": rows, "merged": 0}}))
-    return {split: row_table(by_split[split], schema) for split in SPLITS} | {FAILURES: failures}
+    entries = sum(map(len, rows.values()))
+    failures = failure_table([], failure_schema({**metadata, "unit": {"entries": entries, "merged": 0}}))
+    return {split: row_table(rows[split], schema) for split in SPLITS} | {FAILURES: failures}
 
 
 def _row(molecule: int, random: np.random.Generator) -> dict[str, Any]:
