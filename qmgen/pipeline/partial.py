@@ -75,7 +75,7 @@ class Keeper:
         path = path_of(self._folder, self._unit)
         try:
             found = self._read(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except Exception as error:  # pyarrow and json raise many kinds, all of which say that the file will not do
             why = str(error) if isinstance(error, _Foreign) else "it is damaged"

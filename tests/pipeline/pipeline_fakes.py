@@ -2,8 +2,9 @@
 
 Lines of the source steer them: ``CCO`` is labelled; ``bad`` is unreadable; ``flat`` cannot be embedded;
 ``diverge`` does not converge; ``nan`` has a label that is not finite; ``lose`` vanishes (a bug); ``crash`` kills its
-process like somebody else would; ``segfault`` does so like a library, and ``exit`` ends it; ``raise`` raises; ``full`` meets a refusal meant for the user;
-``given_5_2`` is a geometry, conformer 2 of molecule 5.
+process like somebody else would; ``segfault`` does so like a library, and ``exit`` ends it; ``sink`` ends it where it
+is embedded; ``raise`` raises; ``full`` meets a refusal meant for the user; ``given_5_2`` is a geometry, conformer 2 of
+molecule 5.
 """
 
 from __future__ import annotations
@@ -67,6 +68,8 @@ def conformers(
         if m.positions is not None and m.numbers is not None:
             yield Conformer(m.molecule_id, m.conformer_id, m.name, m.smiles, m.numbers, m.positions)
             continue
+        if m.smiles.startswith("sink"):
+            os._exit(4)
         if m.smiles.startswith("flat"):
             yield Failure(m.molecule_id, -1, m.name, m.smiles, Reason.EMBEDDING_FAILED, "no geometry")
             continue
@@ -78,6 +81,12 @@ def conformers(
             numbers = np.array([6] + [1] * (len(m.smiles) % 4 + 1), dtype=np.uint8)
             positions = random_of.normal(size=(len(numbers), 3)).astype(np.float32).astype(np.float64)
             yield Conformer(m.molecule_id, c, m.name, m.smiles, numbers, positions)
+
+
+def conformers_slowly(*arguments: Any, **more: Any) -> Iterator[Conformer | Failure | Pruned]:
+    for item in conformers(*arguments, **more):
+        time.sleep(0.05)
+        yield item
 
 
 Starting = Callable[[list[Conformer]], None]
