@@ -1,7 +1,7 @@
 """Where compiled programs are kept between runs, and how, so that a process that dies while it writes harms no other.
 
-An entry is a file ``KEY-cache`` as JAX names its own, and ends in a *seal*: the SHA-256 of what comes before, in a frame
-that zstd's readers skip and zlib's do not reach. So JAX reads our entries, and we read those it wrote itself.
+An entry is a file ``KEY-cache`` as JAX names its own, and ends in a *seal*: the SHA-256 of what comes before, in a
+frame that zstd's readers skip and zlib's do not reach. So JAX reads our entries, and we read those it wrote itself.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def cache_directory(kind: str) -> Path:
 class Programs:
     """Compiled programs by key in ``directory``; any number of processes may read and write it at once.
 
-    ``whole(value)`` judges an entry without a seal, which we did not write. Nothing here raises ``OSError``: what cannot
-    be read is not there, and what cannot be written is compiled again next time.
+    ``whole(value)`` judges an entry without a seal, which we did not write. Nothing here raises ``OSError``: what
+    cannot be read is not there, and what cannot be written is compiled again next time.
     """
 
     def __init__(self, directory: Path, whole: Callable[[bytes], bool]) -> None:

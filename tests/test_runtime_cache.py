@@ -1,4 +1,4 @@
-"""The cache of compiled programs: whatever happens to a process, no other reads half a program or loses one for good."""
+"""The cache of compiled programs: whatever happens to a process, no other reads half a program."""
 
 from __future__ import annotations
 

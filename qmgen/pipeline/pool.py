@@ -16,8 +16,8 @@ from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any
 
 from qmgen.errors import QmgenError, UsageError
-from qmgen.machine import granted_cpus, usable_cores
 from qmgen.pipeline.cores import Claims
+from qmgen.pipeline.layout import default_layout as default_layout  # callers know it from here
 from qmgen.pipeline.messages import Do, Done, Failed, Measure, Measured, Progress, Ready, Start, Stop, Stopped
 from qmgen.pipeline.source import Work
 from qmgen.pipeline.unit import Job, UnitResult
@@ -174,26 +174,6 @@ class Pool:
         unit = worker.work.unit if worker.work else None
         where = f" in work unit {unit.index} (molecules {unit.start} to {unit.end - 1})" if unit else " while starting"
         return QmgenError(f"a worker died{where}: {how}; finished units are kept, the same command continues")
-
-
-def default_layout(workers: int | None, units: int) -> tuple[int, tuple[int, ...]]:
-    """Workers, and the cores they may be pinned to (none on an accelerator): one worker per core's worth of time that
-    is granted, or one in all."""
-    if _accelerator():
-        return min(workers or 1, units), ()
-    return min(workers or granted_cpus(), units), usable_cores()
-
-
-def _accelerator() -> bool:
-    """Whether jax will choose something else than a CPU, judged without importing it."""
-    from importlib.metadata import distributions
-
-    platforms = os.environ.get("JAX_PLATFORMS", "")
-    if platforms:
-        return platforms.split(",")[0] != "cpu"
-    plugins = ("jax-cuda", "jax_cuda", "jax-rocm", "jax_rocm", "libtpu")
-    found = any((d.metadata["Name"] or "").lower().startswith(plugins) for d in distributions())
-    return found and any(os.path.exists(path) for path in ("/dev/nvidia0", "/dev/kfd", "/dev/accel0", "/dev/vfio/0"))
 
 
 def _send(worker: Worker, message: object) -> None:
