@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,8 @@ from qmgen.benchmark.scaling_tables import table
 from qmgen.errors import QmgenError
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.unit import UnitResult
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -112,3 +116,29 @@ def test_what_must_hold(two: float, theirs: float, parent: float, holds: tuple[b
     found = scaling._summary(2, ours, {1: [1.0] * 3, 2: [theirs] * 3})
     assert (found["holds"]["scaling"], found["holds"]["parent"]) == holds
     assert found["ratio_of_scalings"]["median"] == pytest.approx(two / theirs)
+
+
+@pytest.mark.slow
+def test_the_script_runs_to_its_end(tmp_path: Path, bare_environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "bench_scaling", "--toy", "--json", tmp_path / "scaling.json"],
+        capture_output=True,
+        text=True,
+        env=bare_environment,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "scaling.json").read_text())
+    assert found["subjects"]["conformers"] == 2 and found["qmgen"]["scaling"]["median"] > 0
+    assert "the parent" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("script", "words"), [("bench_scaling", ["--workers", "1"]), ("bench_memory", ["--rows", "0"])]
+)
+def test_wrong_numbers_are_refused_before_any_work(
+    script: str, words: list[str], bare_environment: dict[str, str]
+) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / script, *words], capture_output=True, text=True, env=bare_environment
+    )
+    assert done.returncode == 2 and "must be" in done.stderr and "Traceback" not in done.stderr
