@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from qmgen.benchmark.crew import Crew
 from qmgen.benchmark.provenance import provenance
+from qmgen.benchmark.scaling_plan import OF_PYSCF, OF_WORKERS, PARENT, Scale
 from qmgen.benchmark.sides import CONV_TOL, PySCF, Setup
 from qmgen.benchmark.subjects import Subjects, subjects
 from qmgen.corpus.plan import Unit
@@ -35,24 +36,8 @@ from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.unit import Job, UnitResult
 
 SCHEMA_VERSION: Final = 1
-#: what must hold: this much of ``workers``, or of PySCF's scaling in the same run; and the parent, in cores
-OF_WORKERS, OF_PYSCF, PARENT = 0.9, 0.95, 0.05
 #: more units than any run here does
 _UNITS: Final = 10_000
-
-
-@dataclass(frozen=True)
-class Scale:
-    """What to measure: ``count`` molecules of ``molecules`` (none: of the list that ships) at ``grid_level``, by
-    ``workers`` processes against one, each ``passes`` times a turn, in ``turns`` turns."""
-
-    molecules: tuple[str, ...] = ()
-    count: int = 8
-    grid_level: int = 1
-    workers: int = 2
-    passes: int = 2
-    turns: int = 3
-    seed: int = 0
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qmgen.benchmark.scaling import OF_PYSCF, OF_WORKERS, PARENT
+from qmgen.benchmark.scaling_plan import OF_PYSCF, OF_WORKERS, PARENT
 from qmgen.validation.compare import align
 
 
