@@ -104,7 +104,7 @@ def trouble(directory: Path) -> str | None:
                 probe.unlink()
     except OSError as error:
         return (
-            f"compiled programs cannot be kept in {directory} ({error.strerror}): every process compiles what is not there; "
-            "set QMGEN_CACHE to a folder with room"
+            f"compiled programs cannot be kept in {directory} ({error.strerror}): every process compiles what is not "
+            "there; set QMGEN_CACHE to a folder with room"
         )
     return None
