@@ -21,7 +21,7 @@ from qmgen.benchmark.subjects import Subjects, shares, singles
 from qmgen.benchmark.whole import whole
 from qmgen.machine import granted_cpus, usable_cores
 from qmgen.pipeline.cores import Claims
-from qmgen.pipeline.pool import default_layout
+from qmgen.pipeline.layout import layout
 
 if TYPE_CHECKING:
     from qmgen.config.models import BenchConfig
@@ -107,7 +107,8 @@ def _sides(setup: Setup, chosen: Subjects, workers: int | None, claims: Claims) 
     """qmgen in the layout of ``generate`` (on an accelerator one process), PySCF with a process per core granted; both
     on the same cores, since they take turns."""
     geometries = chosen.conformers
-    count, pinned = default_layout(workers, len(geometries))
+    ours_at = layout(workers, None, len(geometries))
+    count, pinned = len(ours_at.places), ours_at.cores
     many = min(workers or granted_cpus(), len(geometries))
     places = claims.take(usable_cores(), max(count, many))
     crew = Crew("qmgen.benchmark.sides:Qmgen", setup, count, places if pinned else ())

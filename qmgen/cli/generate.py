@@ -87,7 +87,10 @@ def generate(
     conv_gradient: Annotated[float | None, typer.Option(help="Largest orbital gradient, Ha. [default: 1e-06]")] = None,
     max_cycles: Annotated[int | None, typer.Option(help="SCF cycles before a retry. [default: 50]")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Conformers per batch. [default: by shape]")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes. [default: by the machine]")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes (on each GPU). [default: by the machine]")] = None,
+    devices: Annotated[
+        str | None, typer.Option(help="GPUs: all, or some (0,2), one process each; or cpu. [default: as jax chooses]")
+    ] = None,
     units: Annotated[int | None, typer.Option(help="Work units, one shard each. [default: by size]")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many molecules of the source.")] = None,
     time_limit: Annotated[float | None, typer.Option(help="Stop after this many seconds, with exit code 75.")] = None,
@@ -125,7 +128,7 @@ def generate(
         print_json(summary)
     elif not quiet:
         say(summary.text())
-        for line in next_steps(summary.directory, summary.rows):
+        for line in next_steps(summary.directory, summary.rows) if summary.complete else ():
             say(line)
     return TOO_MANY_FAILURES if summary.too_many_failures else 0
 

@@ -160,7 +160,7 @@ class GenerateConfig(LabelConfig):
     #: settings that change no row and no file's name: where and how fast, how much of it, what the card says
     outside_rows: ClassVar[frozenset[str]] = frozenset(
         {"molecules", "out", "workers", "limit", "time_limit", "max_failures", "licence"}
-        | {"rank", "world_size", "overwrite"}
+        | {"rank", "world_size", "overwrite", "devices"}
         | {"enumerate", "elements", "rules", "max_hydrogens", "sample", "sample_parts"}
     )
 
@@ -185,6 +185,7 @@ class GenerateConfig(LabelConfig):
     rank: int | None = Field(default=None, ge=0)
     world_size: Count | None = None
     workers: Count | None = None
+    devices: str | None = None
     limit: Count | None = None
     time_limit: Positive | None = None
     max_failures: int | None = Field(default=None, ge=0)

@@ -14,8 +14,9 @@ from qmgen.corpus.store import store_of
 from qmgen.pipeline.claim import mine
 from qmgen.pipeline.enumeration.as_source import source_of
 from qmgen.pipeline.job import canonical, job_of
+from qmgen.pipeline.layout import layout
 from qmgen.pipeline.messages import Measure
-from qmgen.pipeline.pool import Pool, default_layout
+from qmgen.pipeline.pool import Pool
 from qmgen.pipeline.ranks import rank_of
 from qmgen.pipeline.stages import Stages
 
@@ -80,9 +81,10 @@ def estimate(config: GenerateConfig, stages: Stages | None = None) -> Estimate:
     left = [
         unit for unit in mine(the_plan, rank_of(config.rank, config.world_size, os.environ)) if not listing.done(unit)
     ]
-    count, cores = default_layout(config.workers, max(len(left), 1))
+    places = layout(config.workers, config.devices, max(len(left), 1))
+    count = len(places.places)
     few = min(job.conformers, CONFORMERS)
-    with Pool(replace(job, conformers=few), 1, cores) as pool:
+    with Pool(replace(job, conformers=few), replace(places, places=places.places[:1])) as pool:
         measured = pool.measure(Measure(sample))
     each = float(config.conformers)
     if config.stereo == "enumerate" and not job.procedure.prunes:  # else what was pruned hides the isomers

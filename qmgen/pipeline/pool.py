@@ -18,10 +18,11 @@ from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any
 
 from qmgen.errors import QmgenError, UsageError
-from qmgen.machine import granted_cpus, oom_kills, usable_cores
+from qmgen.machine import oom_kills
 from qmgen.pipeline import stage_name
 from qmgen.pipeline.cores import Claims
 from qmgen.pipeline.deaths import STILLBORN, Death, Key, Trial, death_of
+from qmgen.pipeline.layout import Layout, Place
 from qmgen.pipeline.messages import Do, Done, Failed, Holding, Measure, Measured, Progress, Ready, Start, Stop, Stopped
 from qmgen.pipeline.source import Work
 from qmgen.pipeline.unit import Job, UnitResult
@@ -32,11 +33,11 @@ _MAIN = "import sys; from qmgen.pipeline.worker import main; main(int(sys.argv[1
 
 @dataclass
 class Worker:
-    """One process: its pipe, its core, what it is doing and holds on its device, and what it told about itself."""
+    """One process: its pipe, its place, what it is doing and holds on its device, and what it told about itself."""
 
     process: subprocess.Popen[bytes]
     connection: Connection
-    core: int
+    place: Place
     oom_kills: int | None = None
     ready: bool = False
     told: bool = False
@@ -66,8 +67,8 @@ class _Died:
 
 @dataclass
 class Pool:
-    """``count`` workers for ``job`` with one thread each, pinned to those of ``cores`` that no other run has claimed,
-    the rest to none; with any number of threads on any core where ``cores`` is empty.
+    """A worker for ``job`` at each place of ``layout``: with one thread, pinned to a core that no other run has claimed
+    as far as there are any; with any number of threads on any core where the layout has no cores.
 
     ``on_progress(rows, failures)`` hears of each advance (a negative one when a worker died with what it had),
     ``on_done(result)`` of each finished unit. ``deaths`` lists the workers that died: unit (None for none), how, and in
@@ -75,8 +76,7 @@ class Pool:
     """
 
     job: Job
-    count: int
-    cores: tuple[int, ...]
+    layout: Layout
     on_progress: Callable[[int, int], None] = lambda rows, failures: None
     on_done: Callable[[UnitResult], None] = lambda result: None
     workers: list[Worker] = field(default_factory=list)
@@ -89,8 +89,8 @@ class Pool:
     _stillborn: int = 0
 
     def __enter__(self) -> Pool:
-        for core in self.claims.take(self.cores, self.count):
-            self.workers.append(self._start(core))
+        for place in self.layout.pinned(self.claims).places:
+            self.workers.append(self._start(place))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -151,20 +151,20 @@ class Pool:
         self.workers.clear()
         self.claims.release()
 
-    def _start(self, core: int) -> Worker:
+    def _start(self, place: Place) -> Worker:
         ours, theirs = Pipe()
-        environment = os.environ | labelling_environment(one_thread=bool(self.cores))
+        environment = os.environ | labelling_environment(one_thread=bool(self.layout.cores)) | dict(place.environment)
         environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
         # a session of its own: the terminal's Ctrl-C reaches us alone, and the whole group can be killed
         process = subprocess.Popen(
-            [sys.executable, "-c", _MAIN, str(theirs.fileno()), str(core)],
+            [sys.executable, "-c", _MAIN, str(theirs.fileno()), str(place.core)],
             env=environment,
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
         theirs.close()
-        worker = Worker(process, ours, core, oom_kills())
+        worker = Worker(process, ours, place, oom_kills())
         _send(worker, Start(self.job))
         return worker
 
@@ -241,7 +241,7 @@ class Pool:
             fate += f", molecule {molecule} (conformer {conformer}) becomes a failure"
         print(f"qmgen: a worker died {worker.where}: {how}; {fate}", file=sys.stderr, flush=True)
         if wanted:
-            self.workers.append(self._start(worker.core))
+            self.workers.append(self._start(worker.place))
 
     def _leave(self, worker: Worker) -> None:
         self.workers.remove(worker)
@@ -270,26 +270,6 @@ class Pool:
         death = death_of(code, before is not None and now is not None and now > before)
         worker.about["died"] = death.how
         return _Died(death, stage)
-
-
-def default_layout(workers: int | None, units: int) -> tuple[int, tuple[int, ...]]:
-    """Workers, and the cores they may be pinned to (none on an accelerator): one worker per core's worth of time that
-    is granted, or one in all."""
-    if _accelerator():
-        return min(workers or 1, units), ()
-    return min(workers or granted_cpus(), units), usable_cores()
-
-
-def _accelerator() -> bool:
-    """Whether jax will choose something else than a CPU, judged without importing it."""
-    from importlib.metadata import distributions
-
-    platforms = os.environ.get("JAX_PLATFORMS", "")
-    if platforms:
-        return platforms.split(",")[0] != "cpu"
-    plugins = ("jax-cuda", "jax_cuda", "jax-rocm", "jax_rocm", "libtpu")
-    found = any((d.metadata["Name"] or "").lower().startswith(plugins) for d in distributions())
-    return found and any(os.path.exists(path) for path in ("/dev/nvidia0", "/dev/kfd", "/dev/accel0", "/dev/vfio/0"))
 
 
 def _send(worker: Worker, message: object) -> None:

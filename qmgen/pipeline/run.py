@@ -20,12 +20,14 @@ from qmgen.machine import versions
 from qmgen.pipeline.claim import as_rank, mine, missing, refuse_if_running, start_anew, write_config
 from qmgen.pipeline.enumeration.as_source import source_of
 from qmgen.pipeline.job import canonical, job_of
-from qmgen.pipeline.pool import Pool, default_layout
+from qmgen.pipeline.layout import layout
+from qmgen.pipeline.pool import Pool
 from qmgen.pipeline.progress import Progress, Quiet, default_progress
 from qmgen.pipeline.ranks import Rank, rank_of
 from qmgen.pipeline.record import Clock, Record
 from qmgen.pipeline.signals import StopWatch
 from qmgen.pipeline.source import Source, Work
+from qmgen.pipeline.stage_name import show
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.summary import Summary
 from qmgen.pipeline.unit import Job, UnitResult
@@ -55,6 +57,7 @@ def generate(
     refuse_if_running(store, rank)
     with ExitStack() as stack:
         watch = stack.enter_context(StopWatch(config.time_limit))
+        show("read")
         if config.enumerate is None:  # else it is enumerated into the directory, which must be ours first
             source = stack.enter_context(source_of(config, stages, keep=True, quiet=quiet, watch=watch))
             check_same(store, job_of(config, theory, source, stages).metadata["recipe"], config.overwrite)
@@ -89,14 +92,17 @@ class _Run:
     def do(self, watch: StopWatch) -> Summary:
         """Do the units that are not done; write the run's record whatever happens."""
         mine_ = mine(self.plan, self.rank)
+        show("check")
         units, repaired = missing(self.store, mine_)
         record = self._record(len(units), repaired)
+        show("run")
         if units:
             self._label(units, record, watch)
         return self._finish(mine_, len(units), record, watch)
 
     def _label(self, units: list[Unit], record: Record, watch: StopWatch) -> None:
-        self.workers, cores = default_layout(self.config.workers, len(units))
+        places = layout(self.config.workers, self.config.devices, len(units))
+        self.workers = len(places.places)
         wanted = {unit.index for unit in units}
         works: Iterator[Work] = (work for work in self.source.works(self.plan) if work.unit.index in wanted)
 
@@ -107,8 +113,8 @@ class _Run:
         self.progress.start(sum(unit.end - unit.start for unit in units) * self.config.conformers)
         record.write_now_and_then()
         state = FAILED
-        pool = Pool(self.job, self.workers, cores, advance, self._done)
-        record.results = self.results
+        pool = Pool(self.job, places, advance, self._done)
+        record.results, record.deaths = self.results, pool.deaths  # the very lists: they grow as the run goes on
         try:
             with pool:
                 pool.run(works, watch.stopping)
@@ -170,6 +176,7 @@ class _Run:
         )
 
     def _manifest(self) -> dict[str, Any]:
+        show("merge")
         try:
             return write_manifest(
                 self.store, self.plan, self.job.metadata, licence=self.config.licence, versions=versions()

@@ -1,6 +1,7 @@
 """What a worker is doing, as the name of its process: ``top`` and ``ps`` show it, and the crash test aims by it.
 
-The stages: ``start``, ``idle``, ``embed`` (labelling waits for geometries), ``label``, ``write``, ``commit``.
+Workers: ``start``, ``idle``, ``embed`` (labelling waits for geometries), ``label``, ``write``, ``commit``. The parent:
+``read`` (the source), ``check`` (what is done), ``run``, ``merge`` (the manifest).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from qmgen.config import GenerateConfig
-from qmgen.pipeline import cores, pool
+from qmgen.pipeline import cores, layout
 from qmgen.pipeline.cores import ANY, Claims
 from qmgen.pipeline.progress import Lines
 from qmgen.pipeline.run import generate
@@ -79,8 +79,8 @@ def test_a_worker_without_a_core_has_one_thread_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("QMGEN_TEST_TOLD", str(tmp_path))
-    monkeypatch.setattr(pool, "_accelerator", lambda: False)
-    mine = pool.usable_cores()
+    monkeypatch.setattr(layout, "on_accelerator", lambda: False)
+    mine = layout.usable_cores()
     with Claims() as other_run:
         assert other_run.take(mine, len(mine)) == mine
         generate(config(), lines, replace(stages, prepare="pipeline_fakes:prepare_and_tell"))

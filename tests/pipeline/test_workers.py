@@ -14,7 +14,7 @@ import pytest
 
 from qmgen.config import GenerateConfig
 from qmgen.errors import UsageError
-from qmgen.pipeline import pool
+from qmgen.pipeline import layout
 from qmgen.pipeline.job import settings_of
 from qmgen.pipeline.level import level_of_theory
 from qmgen.pipeline.progress import Lines
@@ -30,31 +30,36 @@ def test_a_worker_has_one_core_and_one_thread(
     config: Config, stages: Stages, lines: Lines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     monkeypatch.setenv("QMGEN_TEST_TOLD", str(tmp_path))
-    monkeypatch.setattr(pool, "_accelerator", lambda: False)
+    monkeypatch.setattr(layout, "on_accelerator", lambda: False)
     generate(config(workers=workers), lines, replace(stages, prepare="pipeline_fakes:prepare_and_tell"))
     told = [json.loads(path.read_text()) for path in tmp_path.glob("*.json")]
     assert len(told) == workers
     assert all(len(one["cores"]) == 1 and one["NPROC"] == one["OMP_NUM_THREADS"] == "1" for one in told)
-    assert len({one["cores"][0] for one in told}) == min(workers, len(pool.usable_cores()))
+    assert len({one["cores"][0] for one in told}) == min(workers, len(layout.usable_cores()))
 
 
 def test_default_layout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "usable_cores", lambda: (2, 3, 5))
-    monkeypatch.setattr(pool, "granted_cpus", lambda: 3)
-    monkeypatch.setattr(pool, "_accelerator", lambda: False)
-    assert pool.default_layout(None, 8) == (3, (2, 3, 5))
-    assert pool.default_layout(None, 2) == (2, (2, 3, 5)) and pool.default_layout(7, 8) == (7, (2, 3, 5))
-    monkeypatch.setattr(pool, "granted_cpus", lambda: 2)
-    assert pool.default_layout(None, 8) == (2, (2, 3, 5)) and pool.default_layout(3, 8) == (3, (2, 3, 5))
-    monkeypatch.setattr(pool, "_accelerator", lambda: True)
-    assert pool.default_layout(None, 8) == (1, ()) and pool.default_layout(2, 8) == (2, ())
+    monkeypatch.setattr(layout, "usable_cores", lambda: (2, 3, 5))
+    monkeypatch.setattr(layout, "granted_cpus", lambda: 3)
+    monkeypatch.setattr(layout, "on_accelerator", lambda: False)
+
+    def default_layout(workers: int | None, units: int) -> tuple[int, tuple[int, ...]]:
+        chosen = layout.layout(workers, None, units)
+        return len(chosen.places), chosen.cores
+
+    assert default_layout(None, 8) == (3, (2, 3, 5))
+    assert default_layout(None, 2) == (2, (2, 3, 5)) and default_layout(7, 8) == (7, (2, 3, 5))
+    monkeypatch.setattr(layout, "granted_cpus", lambda: 2)
+    assert default_layout(None, 8) == (2, (2, 3, 5)) and default_layout(3, 8) == (3, (2, 3, 5))
+    monkeypatch.setattr(layout, "on_accelerator", lambda: True)
+    assert default_layout(None, 8) == (1, ()) and default_layout(2, 8) == (2, ())
 
 
 def test_the_device_is_judged_without_jax(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    assert not pool._accelerator()
+    assert not layout.on_accelerator()
     monkeypatch.setenv("JAX_PLATFORMS", "cuda,cpu")
-    assert pool._accelerator()
+    assert layout.on_accelerator()
 
 
 def test_lines_for_log_files() -> None:
