@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from qmgen import caches
 from qmgen.corpus.books import book_of
 from qmgen.corpus.identity import check_same
 from qmgen.corpus.listing import Listing
@@ -31,6 +33,7 @@ from qmgen.pipeline.stage_name import show
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.summary import Summary
 from qmgen.pipeline.unit import Job, UnitResult
+from qmgen.runtime import chosen_cache
 
 if TYPE_CHECKING:
     from qmgen.config.models import GenerateConfig
@@ -103,6 +106,8 @@ class _Run:
     def _label(self, units: list[Unit], record: Record, watch: StopWatch) -> None:
         places = layout(self.config.workers, self.config.devices, len(units))
         self.workers = len(places.places)
+        if (trouble := caches.trouble(chosen_cache())) is not None:
+            print(f"qmgen: {trouble}", file=sys.stderr)
         wanted = {unit.index for unit in units}
         works: Iterator[Work] = (work for work in self.source.works(self.plan) if work.unit.index in wanted)
 
