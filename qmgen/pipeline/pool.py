@@ -286,5 +286,5 @@ def _raised(message: Failed) -> Exception:
 
 
 def _giving_up(where: str, deaths: int, how: str) -> QmgenError:
-    many = f"{deaths} workers in a row died {where}, and it gets no further, the last one: {how}"
+    many = f"{deaths} workers in a row died {where} without getting any further, the last one: {how}"
     return QmgenError(f"{many}; finished units are kept, the same command continues")
