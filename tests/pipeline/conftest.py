@@ -55,7 +55,7 @@ def job(stages: Stages, tmp_path: Path) -> Callable[..., Job]:
 
     def make(name: str = "corpus", **changes: Any) -> Job:
         values: dict[str, Any] = {
-            "directory": tmp_path / name,
+            "place": tmp_path / name,
             "settings": Settings(),
             "conformers": 1,
             "seed": 0,
@@ -89,7 +89,7 @@ def files() -> Callable[[Job], dict[str, bytes]]:
     """``files(job)``: the bytes of what the units of a job have become."""
 
     def read(job: Job) -> dict[str, bytes]:
-        paths = [path for folder in ("data", FAILURES) for path in (job.directory / folder).glob("*")]
+        paths = [path for folder in ("data", FAILURES) for path in (Path(job.place) / folder).glob("*")]
         return {path.name: path.read_bytes() for path in paths}
 
     return read

@@ -124,7 +124,7 @@ def test_complete_molecules_are_not_embedded_again(job: Jobs, works: Works, monk
 def test_stages_are_told(job: Jobs, works: Works) -> None:
     ear = Ear()
     do_unit(job(), works(["C_0", "C_1"])[0], ear)
-    assert ear.stages == ["embed", "label", "write"]
+    assert ear.stages == ["embed", "label", "write", "commit"]
 
 
 @pytest.mark.parametrize("conformers", [1, 3])
@@ -151,7 +151,7 @@ def test_the_condemned_become_failures_and_are_not_kept(job: Jobs, works: Works)
     assert 2 not in saved.complete and 0 in saved.complete
     result = do_unit(mine, work, ear, [(2, 0)], condemned)
     assert result.failures["worker_crashed"] == 2 and not set(ear.keys) & condemned.keys()
-    table = pq.read_table(mine.directory / work.unit.files()["failures"]).to_pylist()
+    table = pq.read_table(Path(mine.place) / work.unit.files()["failures"]).to_pylist()
     details = {(f["molecule_id"], f["conformer_id"]): f["detail"] for f in table if f["reason"] == "worker_crashed"}
     assert details == condemned
 
