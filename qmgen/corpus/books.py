@@ -23,6 +23,8 @@ from qmgen.corpus.shard import FILES, FileRecord, digest
 from qmgen.corpus.store import Store
 
 SUMS = "SHA256SUMS"
+#: what pyarrow raises on a damaged file: sometimes MemoryError for a size that was never written, or its own kinds
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, MemoryError, pa.ArrowException)
 
 
 class Damaged(Exception):
@@ -54,11 +56,13 @@ def book_of(store: Store, failures: str) -> Book:
     try:
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
         table, metadata = file.read(), decode(file.schema_arrow.metadata)
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+    except UNREADABLE as error:
         raise Damaged(f"{failures} cannot be read ({_line(error)})") from error
     if not table.schema.remove_metadata().equals(failure_schema().remove_metadata()):
         raise Damaged(f"{failures} has other columns than a failures file")
     unit = metadata.get("unit", {})
+    if not isinstance(unit, dict) or not all(isinstance(count, int) for count in unit.values()):
+        raise Damaged(f"{failures} does not say what its unit holds")
     molecules = len(np.unique(table["molecule_id"].to_numpy()))
     own = FileRecord(failures, table.num_rows, molecules, len(content), sha256(content).hexdigest())
     names = {kind: name for kind, name in siblings(failures).items() if kind != FAILURES}
@@ -68,7 +72,7 @@ def book_of(store: Store, failures: str) -> Book:
             kind: FileRecord(name, **known[name]) if known is not None else _measured(store, name)
             for kind, name in names.items()
         }
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise Damaged(f"{failures} does not say what its companions are ({_line(error)})") from error
     return Book(
         entries=unit.get("entries", 0),
@@ -120,7 +124,9 @@ def _measured(store: Store, name: str) -> FileRecord:
         content = digest(store.open(name))
         with store.open(name) as stream:
             size = int(stream.size())
-    except ValueError as error:
+    except FileNotFoundError:
+        raise Damaged(f"{name} is missing") from None
+    except UNREADABLE as error:
         raise Damaged(f"{name} cannot be read ({_line(error)})") from error
     return FileRecord(name, len(ids), len(np.unique(ids)), size, content)
 
