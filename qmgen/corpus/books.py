@@ -58,6 +58,8 @@ def book_of(store: Store, failures: str) -> Book:
         table, metadata = file.read(), decode(file.schema_arrow.metadata)
     except UNREADABLE as error:
         raise Damaged(f"{failures} cannot be read ({_line(error)})") from error
+    if not _agree(file):
+        raise Damaged(f"{failures} contradicts itself (the metadata of the file and those of its schema differ)")
     if not table.schema.remove_metadata().equals(failure_schema().remove_metadata()):
         raise Damaged(f"{failures} has other columns than a failures file")
     unit = metadata.get("unit", {})
@@ -115,6 +117,12 @@ def sums_of(store: Store) -> dict[str, str]:
         return {}
     pairs = (line.split("  ", 1) for line in text.splitlines() if "  " in line)
     return {name: digest for digest, name in pairs}
+
+
+def _agree(file: pq.ParquetFile) -> bool:
+    """A footer has no checksum, but it holds what we say of the unit twice: by itself, and within Arrow's schema."""
+    plain = {key: value for key, value in (file.metadata.metadata or {}).items() if key != b"ARROW:schema"}
+    return plain == dict(file.schema_arrow.metadata or {})
 
 
 def _measured(store: Store, name: str) -> FileRecord:

@@ -64,25 +64,24 @@ def _shared(
     parts = []
     for number, unit in enumerate(units):
         keys = read_keys(store, unit.failures)
-        chosen = (keys.molecules >= begin) & (keys.molecules < end)
-        owner = np.full(int(chosen.sum()), number, np.int32)
-        parts.append((keys.molecules[chosen], keys.conformers[chosen], keys.failed[chosen], owner))
+        here = (keys.molecules >= begin) & (keys.molecules < end)
+        owner = np.full(int(here.sum()), number, np.int32)
+        parts.append((keys.molecules[here], keys.conformers[here], keys.failed[here], owner))
     if not parts:
         return
     molecules, conformers, failed, owner = (np.concatenate(columns) for columns in zip(*parts))
     generation = np.array([unit.key[0] for unit in units])[owner]
     # rows of any generation: the key alone; a row and a failure: within one generation
     for how, chosen, leading in (
-        ("stands also in", np.flatnonzero(~failed), np.zeros_like(generation)),
+        ("stands also in", np.flatnonzero(~failed), np.zeros(len(owner), int)),
         ("is a row here and a failure in", np.arange(len(owner)), generation),
     ):
         columns = (owner, failed, conformers, molecules, leading)
         order = chosen[np.lexsort([column[chosen] for column in columns])]
         a, b = order[:-1], order[1:]
         equal = [column[a] == column[b] for column in (conformers, molecules, leading)]
-        same = np.logical_and.reduce([*equal, owner[a] != owner[b], ~failed[a]])  # rows come before failures
-        if leading is generation:
-            same &= failed[b]
+        kinds = [~failed[a], failed[b] == (leading is generation)]  # rows come before failures
+        same = np.logical_and.reduce([*equal, *kinds, owner[a] != owner[b]])
         for i, j in zip(a[same], b[same]):
             yield how, units[owner[i]], units[owner[j]], (int(molecules[i]), int(conformers[i]))
 
