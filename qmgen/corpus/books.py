@@ -90,7 +90,7 @@ def book_of(store: Store, failures: str) -> Book:
 def damage_of(store: Store, listing: Listing, failures: str, sums: Mapping[str, str]) -> Iterator[str]:
     """What is wrong with the files of a committed unit, a sentence each; nothing where they are what was written.
 
-    ``sums`` are the checksums that SHA256SUMS holds (``sums_of``). Every byte is read.
+    ``sums`` are the checksums that SHA256SUMS (``sums_of``) and the records of runs hold. Every byte is read.
     """
     try:
         book = book_of(store, failures)
@@ -98,7 +98,7 @@ def damage_of(store: Store, listing: Listing, failures: str, sums: Mapping[str, 
         yield str(damaged)
         return
     if sums.get(failures, book.failures.sha256) != book.failures.sha256:
-        yield f"{failures} is not what {SUMS} says"
+        yield f"{failures} is not what was written (its checksum differs)"
     for record in book.data.values():
         size = listing.sizes.get(record.name)
         if size is None:
