@@ -18,8 +18,11 @@ from qmgen.cli.bench import bench
 from qmgen.cli.doctor import doctor
 from qmgen.cli.enumerate import enumerate_molecules
 from qmgen.cli.generate import generate
+from qmgen.cli.merge import merge
+from qmgen.cli.status import status
 from qmgen.cli.talk import say
 from qmgen.cli.validate import validate
+from qmgen.cli.verify import verify
 from qmgen.errors import QmgenError, UsageError
 
 INTERRUPTED = 130
@@ -33,6 +36,9 @@ app = typer.Typer(
 app.command("enumerate")(enumerate_molecules)
 app.command()(generate)
 app.command()(validate)
+app.command()(status)
+app.command()(merge)
+app.command()(verify)
 app.command()(bench)
 app.command()(doctor)
 

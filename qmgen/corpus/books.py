@@ -23,6 +23,8 @@ from qmgen.corpus.shard import FILES, FileRecord, digest
 from qmgen.corpus.store import Store
 
 SUMS = "SHA256SUMS"
+#: what pyarrow raises on a damaged file: sometimes MemoryError for a size that was never written, or its own kinds
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, MemoryError, pa.ArrowException)
 
 
 class Damaged(Exception):
@@ -54,11 +56,15 @@ def book_of(store: Store, failures: str) -> Book:
     try:
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
         table, metadata = file.read(), decode(file.schema_arrow.metadata)
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+    except UNREADABLE as error:
         raise Damaged(f"{failures} cannot be read ({_line(error)})") from error
+    if not _agree(file):
+        raise Damaged(f"{failures} contradicts itself (the metadata of the file and those of its schema differ)")
     if not table.schema.remove_metadata().equals(failure_schema().remove_metadata()):
         raise Damaged(f"{failures} has other columns than a failures file")
     unit = metadata.get("unit", {})
+    if not isinstance(unit, dict) or not all(isinstance(count, int) for count in unit.values()):
+        raise Damaged(f"{failures} does not say what its unit holds")
     molecules = len(np.unique(table["molecule_id"].to_numpy()))
     own = FileRecord(failures, table.num_rows, molecules, len(content), sha256(content).hexdigest())
     names = {kind: name for kind, name in siblings(failures).items() if kind != FAILURES}
@@ -68,7 +74,7 @@ def book_of(store: Store, failures: str) -> Book:
             kind: FileRecord(name, **known[name]) if known is not None else _measured(store, name)
             for kind, name in names.items()
         }
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise Damaged(f"{failures} does not say what its companions are ({_line(error)})") from error
     return Book(
         entries=unit.get("entries", 0),
@@ -84,7 +90,7 @@ def book_of(store: Store, failures: str) -> Book:
 def damage_of(store: Store, listing: Listing, failures: str, sums: Mapping[str, str]) -> Iterator[str]:
     """What is wrong with the files of a committed unit, a sentence each; nothing where they are what was written.
 
-    ``sums`` are the checksums that SHA256SUMS holds (``sums_of``). Every byte is read.
+    ``sums`` are the checksums that SHA256SUMS (``sums_of``) and the records of runs hold. Every byte is read.
     """
     try:
         book = book_of(store, failures)
@@ -92,7 +98,7 @@ def damage_of(store: Store, listing: Listing, failures: str, sums: Mapping[str, 
         yield str(damaged)
         return
     if sums.get(failures, book.failures.sha256) != book.failures.sha256:
-        yield f"{failures} is not what {SUMS} says"
+        yield f"{failures} is not what was written (its checksum differs)"
     for record in book.data.values():
         size = listing.sizes.get(record.name)
         if size is None:
@@ -113,6 +119,12 @@ def sums_of(store: Store) -> dict[str, str]:
     return {name: digest for digest, name in pairs}
 
 
+def _agree(file: pq.ParquetFile) -> bool:
+    """A footer has no checksum, but it holds what we say of the unit twice: by itself, and within Arrow's schema."""
+    plain = {key: value for key, value in (file.metadata.metadata or {}).items() if key != b"ARROW:schema"}
+    return plain == dict(file.schema_arrow.metadata or {})
+
+
 def _measured(store: Store, name: str) -> FileRecord:
     """The record of a file from before failures files held them."""
     try:
@@ -120,7 +132,9 @@ def _measured(store: Store, name: str) -> FileRecord:
         content = digest(store.open(name))
         with store.open(name) as stream:
             size = int(stream.size())
-    except ValueError as error:
+    except FileNotFoundError:
+        raise Damaged(f"{name} is missing") from None
+    except UNREADABLE as error:
         raise Damaged(f"{name} cannot be read ({_line(error)})") from error
     return FileRecord(name, len(ids), len(np.unique(ids)), size, content)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from qmgen.corpus.books import UNREADABLE
 from qmgen.corpus.listing import Listing, parse
 from qmgen.corpus.plan import FAILURES
 from qmgen.corpus.schema import canonical_json, decode
@@ -29,17 +30,23 @@ def stored_recipe(place: Place | Store) -> dict[str, Any] | None:
     """The recipe of the corpus at ``place``, from its manifest or else from any of its files; None without one."""
     store = store_of(place)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        recipe = json.loads(store.read(MANIFEST))["recipe"]
-        if isinstance(recipe, dict):
+        recipe = _checked(json.loads(store.read(MANIFEST)))
+        if recipe is not None:
             return recipe
     # a lost or damaged manifest: the files say the same
     listing = Listing.of(store)
     for name in (name for kind in (FAILURES, *SPLITS) for name in listing.files(kind)):
-        with contextlib.suppress(OSError, ValueError):  # pyarrow's errors are ValueErrors
-            found = decode(pq.ParquetFile(store.open(name)).schema_arrow.metadata).get("recipe")
-            if isinstance(found, dict):
-                return found
+        with contextlib.suppress(*UNREADABLE):
+            recipe = _checked(decode(pq.ParquetFile(store.open(name)).schema_arrow.metadata))
+            if recipe is not None:
+                return recipe
     return None
+
+
+def _checked(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The recipe, where it is the one whose hash stands beside it: a flipped byte must not look like another corpus."""
+    recipe = metadata.get("recipe")
+    return recipe if isinstance(recipe, dict) and config_hash(recipe) == metadata.get("config_hash") else None
 
 
 def check_same(place: Place | Store, recipe: Mapping[str, Any], overwrite: bool = False) -> None:

@@ -11,11 +11,15 @@ import fcntl
 import json
 import os
 import socket
+import time
 from pathlib import Path
 from typing import Any, Final
 
 #: what file systems without such locks answer
 _NO_LOCKS: Final = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+#: times that a lock is tried for, and seconds between
+_TRIES: Final = 4
+_PAUSE: Final = 0.05
 
 
 class Held(Exception):
@@ -54,6 +58,7 @@ class Lock:
     def acquire(self) -> None:
         """Take it, or raise ``Held``."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        tries = 0
         while True:
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
@@ -61,6 +66,10 @@ class Lock:
             except BlockingIOError:
                 by = _about(handle)
                 os.close(handle)
+                tries += 1
+                if tries < _TRIES:  # whoever asks who holds it (``held``) has it for a moment
+                    time.sleep(_PAUSE)
+                    continue
                 raise Held(by) from None
             except OSError as error:
                 if error.errno not in _NO_LOCKS:
@@ -101,6 +110,23 @@ def held(path: Path) -> dict[str, Any] | None:
     finally:
         os.close(handle)
     return None
+
+
+def knows_locks(path: Path) -> bool:
+    """Whether the file system of ``path``, a file that exists, has such locks at all."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return True
 
 
 def _still_there(handle: int, path: Path) -> bool:

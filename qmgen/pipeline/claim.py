@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from qmgen.corpus.books import damage_of, sums_of
+from qmgen.corpus.generations import recorded_units
 from qmgen.corpus.identity import stored_recipe
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.locks import Held
 from qmgen.corpus.plan import Plan, Unit
-from qmgen.corpus.runs import rank_lock, running
+from qmgen.corpus.runs import rank_lock, records, running
 from qmgen.corpus.store import Store
 from qmgen.errors import AlreadyRunning, UsageError
 from qmgen.pipeline.ranks import Rank
@@ -105,7 +106,7 @@ def missing(store: Store, units: list[Unit]) -> tuple[list[Unit], list[str]]:
     Every finished unit is read and compared with what was written; one that differs is taken back, and so is among
     those to be done. What is wrong is said on standard error.
     """
-    listing, sums = Listing.of(store), sums_of(store)
+    listing, sums = Listing.of(store), {**_recorded_sums(store), **sums_of(store)}
     wanted = {(unit.more, unit.count, unit.index) for unit in units}
     committed = [name for key, name in listing.units() if key in wanted]
     found: list[str] = []
@@ -120,6 +121,12 @@ def missing(store: Store, units: list[Unit]) -> tuple[list[Unit], list[str]]:
     if found:
         listing = Listing.of(store)
     return [unit for unit in units if not listing.done(unit)], found
+
+
+def _recorded_sums(store: Store) -> dict[str, str]:
+    """Of failures files, by name, as the runs that wrote them have it: before there is a SHA256SUMS, nothing else."""
+    told = recorded_units(records(store))
+    return {name: unit["sha256"] for name, unit in told if isinstance(unit.get("sha256"), str)}
 
 
 def _ranks_seen(store: Store) -> int:

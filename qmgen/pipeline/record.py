@@ -106,7 +106,13 @@ class Record:
             "deaths": self.deaths,
             "repaired": self.repaired,
             "units": [
-                {"index": r.index, "rows": r.rows, "failures": r.failures, "seconds": round(r.seconds, 3)}
+                {
+                    "index": r.index,
+                    "rows": r.rows,
+                    "failures": r.failures,
+                    "seconds": round(r.seconds, 3),
+                    "sha256": r.records[-1].sha256,  # of the failures file, which holds those of the others
+                }
                 for r in sorted(self.results, key=lambda r: r.index)
             ],
             "versions": versions(),

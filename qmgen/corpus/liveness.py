@@ -1,0 +1,129 @@
+"""Which processes are at a corpus now, and what became of the others.
+
+The kernel's lock on a rank is the only certain sign of life, and of death too where it can be seen: on this machine, or
+on a file system that shares locks. Else a record that was written lately says "perhaps".
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from qmgen.corpus.locks import knows_locks
+from qmgen.corpus.record_values import number_of, units_of, whole_of
+from qmgen.corpus.runs import FAILED, FINISHED, FOLDER, RUNNING, STOPPED, running
+from qmgen.corpus.store import Store
+
+PERHAPS, KILLED, SILENT = "perhaps running", "killed", "silent"
+#: states of a rank that something may still come from
+LIVE: Final = (RUNNING, PERHAPS)
+#: seconds for which a record that cannot be checked counts as a sign of life: three writings on an object store
+FRESH: Final = 180.0
+
+
+@dataclass(frozen=True)
+class RankState:
+    """The latest word of a rank. ``state``: running (it holds its lock), perhaps running, finished, stopped, failed,
+    killed (without a last word), or silent (no word for long, and its lock cannot be seen). ``age`` is that of the
+    record in seconds by this machine's calendar, None where it is dated in the future or not at all."""
+
+    rank: int
+    world_size: int | None
+    state: str
+    host: str | None = None
+    pid: int | None = None
+    rows: int = 0
+    units_done: int = 0
+    units_to_do: int = 0
+    seconds: float = 0.0
+    written: str | None = None
+    age: float | None = None
+    note: str = ""
+    record: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+
+
+def rank_states(store: Store, told: list[dict[str, Any]], now: datetime | None = None) -> list[RankState]:
+    """The state of every rank that has a record or a lock here, in order. ``told`` are the records, oldest first."""
+    now = now or datetime.now(UTC)
+    by_rank: dict[int, list[dict[str, Any]]] = {}
+    for record in told:
+        if isinstance(rank := record.get("rank"), int) and rank >= 0:
+            by_rank.setdefault(rank, []).append(record)
+    seen = {rank for name in store.names(FOLDER) if (rank := _rank_of_lock(name)) is not None}
+    return [
+        state for rank in sorted(by_rank.keys() | seen) for state in _states(store, rank, by_rank.get(rank, []), now)
+    ]
+
+
+def _states(store: Store, rank: int, told: list[dict[str, Any]], now: datetime) -> list[RankState]:
+    holder = running(store, rank)
+    if holder is not None:
+        for record in reversed(told):  # whatever the calendar says, the holder of the lock is the one at work
+            if (record.get("pid"), record.get("host")) == (holder.get("pid"), holder.get("host")):
+                if record.get("state") == RUNNING:
+                    return [_state(rank, RUNNING, record, now)]
+                break
+        pid, host = holder.get("pid"), holder.get("host")
+        size = told[-1].get("world_size") if told else None
+        return [RankState(rank, size, RUNNING, host, pid, note="no record yet: it has just begun, or is at its end")]
+    if not told:
+        return []
+    record = told[-1]
+    state = record.get("state")
+    if state != RUNNING:
+        known = state if state in (FINISHED, STOPPED, FAILED) else SILENT
+        return [_state(rank, known, record, now)]
+    if record.get("host") == socket.gethostname() and _locks_tell(store):
+        return [_state(rank, KILLED, record, now)]
+    age = _age(record, now)
+    if age is None or age < -FRESH:
+        note = "its record is dated in the future: clocks differ" if age is not None else "its record has no date"
+        return [_state(rank, SILENT, record, now, note)]
+    return [_state(rank, PERHAPS if age <= FRESH else SILENT, record, now)]
+
+
+def _state(rank: int, state: str, record: Mapping[str, Any], now: datetime, note: str = "") -> RankState:
+    age = _age(record, now)
+    if not note and age is not None and age < -FRESH:
+        note = "its record is dated in the future: clocks differ"
+    size, host, pid, written = (record.get(key) for key in ("world_size", "host", "pid", "written"))
+    return RankState(
+        rank=rank,
+        world_size=size if isinstance(size, int) else None,
+        state=state,
+        host=host if isinstance(host, str) else None,
+        pid=pid if isinstance(pid, int) else None,
+        rows=whole_of(record.get("rows")),
+        units_done=len(units_of(record)),
+        units_to_do=whole_of(record.get("units_to_do")),
+        seconds=number_of(record.get("seconds")),
+        written=written if isinstance(written, str) else None,
+        age=age if age is not None and age >= 0 else None,
+        note=note,
+        record=record,
+    )
+
+
+def _age(record: Mapping[str, Any], now: datetime) -> float | None:
+    """Seconds since the record was written; negative for one from the future."""
+    try:
+        written = datetime.fromisoformat(record["written"])
+        return (now - written).total_seconds()
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+
+
+def _locks_tell(store: Store) -> bool:
+    """Whether a lock that nobody holds means that nobody is there: not on a file system without locks."""
+    if store.local is None:
+        return True  # then it lies in this machine's own temporary directory
+    names = [name for name in store.names(FOLDER) if name.endswith(".json")]
+    return bool(names) and knows_locks(store.local / names[0])
+
+
+def _rank_of_lock(name: str) -> int | None:
+    digits = name.rsplit("/", 1)[-1].removeprefix("rank-").removesuffix(".lock")
+    return int(digits) if name.endswith(".lock") and digits.isdigit() else None

@@ -1,0 +1,201 @@
+"""How far a corpus is, and who is at it: from the names of its files, the records of its runs, and the locks of ranks.
+
+No shard is opened where the records say what is in it, so that it costs little however large the corpus. Rates and
+times left come from each run's own steady clock; calendars are only compared where nothing else can tell whether a run
+is alive, and one that jumped is said to have.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+from qmgen.corpus.books import Damaged, book_of
+from qmgen.corpus.generations import Generation, generations, manifest_of, recorded_units
+from qmgen.corpus.listing import Listing
+from qmgen.corpus.liveness import LIVE, RankState, rank_states
+from qmgen.corpus.plan import Unit
+from qmgen.corpus.record_values import list_of, number_of, units_of, whole_of
+from qmgen.corpus.runs import records
+from qmgen.corpus.store import Place, Store, store_of
+from qmgen.corpus.verify import refuse_other
+from qmgen.errors import QmgenError
+
+_THREADS: Final = 8
+
+
+@dataclass(frozen=True)
+class Status:
+    """``units_done``, ``units_running`` (which live runs have still to do) and ``units_missing`` (which nobody is at)
+    make up ``units``. ``rows`` and ``failures`` are those of finished units; ``rows_in_hand`` and ``failures_in_hand``
+    those of live runs that no finished unit holds yet. Rates are rows per second: of all live runs together, and of the
+    mean process over all that was ever run. ``eta_seconds`` is None where it cannot be told; ``unreadable`` names
+    finished units whose failures files are damaged."""
+
+    directory: str
+    complete: bool
+    units: int
+    units_done: int
+    units_running: int
+    units_missing: int
+    entries: int | None
+    rows: int
+    failures: int
+    failures_by_reason: dict[str, int]
+    rows_in_hand: int
+    failures_in_hand: int
+    rows_per_second: float | None
+    rows_per_second_per_process: float | None
+    eta_seconds: float | None
+    ranks: list[RankState]
+    deaths: int
+    repaired: int
+    unreadable: list[str]
+
+
+def status(place: Place | Store) -> Status:
+    """How far the corpus at ``place`` is. Nothing is written.
+
+    Raises ``UsageError`` where there is none, ``QmgenError`` where it cannot be read.
+    """
+    store = store_of(place)
+    try:
+        listing = Listing.of(store)
+        refuse_other(store, listing)
+        told = list(records(store))
+        return _status(store, listing, told)
+    except OSError as error:
+        raise QmgenError(f"cannot read {store.place}: {error.strerror or str(error).splitlines()[0]}") from error
+
+
+def _status(store: Store, listing: Listing, told: list[dict[str, Any]]) -> Status:
+    manifest = manifest_of(store) or {}
+    found = generations(listing, told, manifest)
+    done = {unit: listing.done(unit) for generation in found for unit in generation.units}
+    rows, reasons, unreadable = _held(store, listing, told, manifest)
+    ranks = rank_states(store, told)
+    live = [record for record, state in zip(told, _states_of(told, ranks)) if state in LIVE]
+    in_hand = [_in_hand(record) for record in live]
+    failures = sum(reasons.values())
+    units, units_done = len(done), sum(done.values())
+    running = min(sum(max(whole_of(r.get("units_to_do")) - len(units_of(r)), 0) for r in live), units - units_done)
+    return Status(
+        directory=store.place,
+        complete=units > 0 and units_done == units,
+        units=units,
+        units_done=units_done,
+        units_running=running,
+        units_missing=units - units_done - running,
+        entries=_entries(found),
+        rows=rows,
+        failures=failures,
+        failures_by_reason=dict(sorted(reasons.items())),
+        rows_in_hand=sum(rows for rows, _ in in_hand),
+        failures_in_hand=sum(failures for _, failures in in_hand),
+        rows_per_second=sum(map(_rate, live)) if live else None,
+        rows_per_second_per_process=_mean_rate(told),
+        eta_seconds=_eta(done, rows + failures, live, in_hand),
+        ranks=ranks,
+        deaths=sum(len(list_of(record.get("deaths"))) for record in told),
+        repaired=sum(len(list_of(record.get("repaired"))) for record in told),
+        unreadable=unreadable,
+    )
+
+
+def _held(
+    store: Store, listing: Listing, told: list[dict[str, Any]], manifest: Mapping[str, Any]
+) -> tuple[int, Counter[str], list[str]]:
+    """Rows, failures by reason, and unreadable failures files of the finished units."""
+    names = [name for _, name in listing.units()]
+    said = {name: unit for name, unit in recorded_units(told) if isinstance(unit.get("failures"), dict)}
+    rows, reasons = 0, Counter[str]()
+    rest = []
+    for name in names:
+        unit = said.get(name)
+        if unit is None:
+            rest.append(name)
+            continue
+        rows += whole_of(unit.get("rows"))
+        reasons.update({str(reason): whole_of(count) for reason, count in unit["failures"].items()})
+    if len(rest) == len(names) and (whole := _by_manifest(names, manifest)) is not None:
+        return *whole, []
+    unreadable = []
+
+    def count(name: str) -> tuple[int, Mapping[str, int]] | None:
+        try:
+            book = book_of(store, name)
+        except (Damaged, FileNotFoundError):
+            return None
+        return sum(record.rows for record in book.data.values()), book.reasons
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for name, counted in zip(rest, pool.map(count, rest)):
+            if counted is None:
+                unreadable.append(name)
+            else:
+                rows += counted[0]
+                reasons.update(counted[1])
+    return rows, reasons, unreadable
+
+
+def _by_manifest(names: Sequence[str], manifest: Mapping[str, Any]) -> tuple[int, Counter[str]] | None:
+    """The counts of the manifest, where it is of just these units."""
+    counts = manifest.get("counts")
+    listed = {f.get("name") for f in list_of(manifest.get("files")) if isinstance(f, dict)}
+    if not isinstance(counts, dict) or not names or not {*names} <= listed or 4 * len(names) != len(listed):
+        return None
+    reasons = counts.get("failures_by_reason")
+    if not isinstance(reasons, dict):
+        return None
+    return whole_of(counts.get("rows")), Counter({str(key): whole_of(value) for key, value in reasons.items()})
+
+
+def _states_of(told: list[dict[str, Any]], ranks: list[RankState]) -> Iterable[str]:
+    """The state of each record: that of its rank where it is the rank's latest word, else over."""
+    states = {id(state.record): state.state for state in ranks if state.record is not None}
+    return [states.get(id(record), "") for record in told]
+
+
+def _in_hand(record: Mapping[str, Any]) -> tuple[int, int]:
+    """Rows and failures that a run has beyond its finished units."""
+    units = units_of(record)
+    rows = whole_of(record.get("rows")) - sum(whole_of(unit.get("rows")) for unit in units)
+    failed = sum(
+        sum(map(whole_of, unit["failures"].values())) for unit in units if isinstance(unit.get("failures"), dict)
+    )
+    return max(rows, 0), max(whole_of(record.get("failures")) - failed, 0)
+
+
+def _rate(record: Mapping[str, Any], failures: bool = False) -> float:
+    seconds = number_of(record.get("seconds"))
+    made = whole_of(record.get("rows")) + (whole_of(record.get("failures")) if failures else 0)
+    return made / seconds if seconds > 0 else 0.0
+
+
+def _mean_rate(told: list[dict[str, Any]]) -> float | None:
+    seconds = sum(number_of(record.get("seconds")) for record in told)
+    return sum(whole_of(record.get("rows")) for record in told) / seconds if seconds > 0 else None
+
+
+def _eta(
+    done: Mapping[Unit, bool], held: int, live: list[dict[str, Any]], in_hand: list[tuple[int, int]]
+) -> float | None:
+    """Seconds until all is done, if each entry gives as many rows and failures as those done so far."""
+    left = sum(unit.end - unit.start for unit, is_done in done.items() if not is_done)
+    if not left and all(done.values()) and done:
+        return 0.0
+    so_far = sum(unit.end - unit.start for unit, is_done in done.items() if is_done)
+    rate = sum(_rate(record, failures=True) for record in live)
+    if not left or not so_far or not held or rate <= 0:
+        return None
+    to_do = left * held / so_far - sum(map(sum, in_hand))
+    return max(to_do, 0.0) / rate
+
+
+def _entries(found: list[Generation]) -> int | None:
+    plans = [generation.plan for generation in found]
+    known = [plan.wanted for plan in plans if plan is not None]
+    return sum(known) if known and len(known) == len(plans) else None

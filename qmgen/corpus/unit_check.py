@@ -1,0 +1,240 @@
+"""Whether the files of one finished unit are what was written, and whether that was right.
+
+Every file is read once: its bytes are compared with the checksums, then decoded, and the rows are looked at.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from qmgen.corpus.books import SUMS, UNREADABLE, Book, Damaged, book_of
+from qmgen.corpus.findings import DAMAGE, GENERATE, MERGE, STALE, Finding, anew
+from qmgen.corpus.identity import config_hash
+from qmgen.corpus.listing import Key, siblings
+from qmgen.corpus.plan import FAILURES, Unit
+from qmgen.corpus.schema import SCHEMA_VERSION, canonical_json, decode, row_schema
+from qmgen.corpus.shard import FILES
+from qmgen.corpus.store import Store
+
+#: metadata of failures files alone
+_OWN: Final = frozenset({FILES, "unit"})
+#: says of a failure that it is the second entry of a key, which belongs to the first
+TWICE: Final = "stands twice"
+
+
+@dataclass(frozen=True)
+class Checksums:
+    """SHA-256 by name: what SHA256SUMS lists, and what the records of runs say of failures files, each run its own."""
+
+    listed: Mapping[str, str]
+    recorded: Mapping[str, frozenset[str]]
+
+
+@dataclass
+class Keys:
+    """Of the rows and failures of a unit: ``molecules``, ``conformers``, and whether it ``failed``, (n,) each."""
+
+    molecules: np.ndarray
+    conformers: np.ndarray
+    failed: np.ndarray
+
+
+@dataclass
+class UnitCheck:
+    """What was found in a unit; ``low`` and ``high`` are its first and last molecule (None where it has none), and
+    ``common`` the metadata that all its files share, as text."""
+
+    key: Key
+    failures: str
+    findings: list[Finding] = field(default_factory=list)
+    book: Book | None = None
+    low: int | None = None
+    high: int | None = None
+    keys: int = 0
+    common: str | None = None
+    bytes: int = 0
+
+
+def check_unit(store: Store, key: Key, failures: str, sums: Checksums, expected: Unit | None) -> UnitCheck:
+    """Check the files of the unit that ``failures`` commits; ``expected`` where the plan is known.
+
+    Raises ``OSError`` where the store refuses to be read for another reason than a missing file.
+    """
+    found = UnitCheck(key, failures)
+    try:
+        book = book_of(store, failures)
+    except (Damaged, FileNotFoundError) as damaged:
+        what = str(damaged).removeprefix(f"{failures} ") if isinstance(damaged, Damaged) else "is missing"
+        found.findings.append(Finding(DAMAGE, failures, what, GENERATE))
+        return found
+    found.book = book
+    found.bytes = book.failures.bytes
+    found.findings.extend(_failures_file(book, sums, expected))
+    found.common = _common(book.metadata)
+    parts = [_failure_keys(store, failures)]
+    for record in book.data.values():
+        try:
+            content = store.read(record.name)
+        except FileNotFoundError:
+            found.findings.append(Finding(DAMAGE, record.name, "is missing", GENERATE))
+            continue
+        found.bytes += len(content)
+        if len(content) != record.bytes:
+            what = f"has {len(content)} bytes instead of {record.bytes}"
+            found.findings.append(Finding(DAMAGE, record.name, what, GENERATE))
+        elif sha256(content).hexdigest() != record.sha256:
+            what = "is not what was written (its checksum differs)"
+            found.findings.append(Finding(DAMAGE, record.name, what, GENERATE))
+        else:
+            if sums.listed.get(record.name, record.sha256) != record.sha256:
+                found.findings.append(Finding(STALE, SUMS, f"has another checksum for {record.name}", MERGE))
+            parts.append(_data_file(content, record.name, record.rows, found, failures))
+    _keys_of_unit(parts, found)
+    return found
+
+
+def read_keys(store: Store, failures: str) -> Keys:
+    """The keys of a unit; a file that cannot be read counts for nothing. A failure that only says that its key is taken
+    by another entry is left out."""
+    parts = [_failure_keys(store, failures)]
+    for kind, name in siblings(failures).items():
+        if kind != FAILURES:
+            try:
+                parts.append(_row_keys(pq.read_table(pa.BufferReader(store.read(name)), columns=_KEY)))
+            except UNREADABLE:
+                continue
+    return _joined(parts)
+
+
+_KEY: Final = ["molecule_id", "conformer_id"]
+
+
+def _failures_file(book: Book, sums: Checksums, expected: Unit | None) -> Iterator[Finding]:
+    name, content = book.failures.name, book.failures.sha256
+    listed, recorded = sums.listed.get(name), sums.recorded.get(name, frozenset())
+    if listed is not None and listed != content:
+        if content in recorded:
+            yield Finding(STALE, SUMS, f"has another checksum for {name} than the run that wrote it", MERGE)
+        else:
+            yield Finding(DAMAGE, name, f"is not what {SUMS} says", GENERATE)
+    elif listed is None and recorded and content not in recorded:
+        yield Finding(DAMAGE, name, "is not what the record of its run in runs/ says", GENERATE)
+    if expected is not None and expected.stop > expected.start and book.entries != expected.end - expected.start:
+        what = f"accounts for {book.entries} entries instead of {expected.end - expected.start}"
+        yield Finding(DAMAGE, name, what, anew(name))
+    version = book.metadata.get("schema_version", SCHEMA_VERSION)
+    if version != SCHEMA_VERSION:
+        what = f"is of version {version} of the format; this qmgen knows {SCHEMA_VERSION}"
+        yield Finding(DAMAGE, name, what, "use the version of qmgen that wrote it")
+    recipe = book.metadata.get("recipe")
+    if isinstance(recipe, dict) and config_hash(recipe) != book.metadata.get("config_hash"):
+        yield Finding(DAMAGE, name, "holds a recipe that is not the one of its configuration hash", anew(name))
+
+
+def _data_file(content: bytes, name: str, rows: int, found: UnitCheck, failures: str) -> Keys:
+    def wrong(what: str, todo: str = "") -> None:
+        found.findings.append(Finding(DAMAGE, name, what, todo or anew(failures)))
+
+    try:
+        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+        table, common = file.read(), _common(decode(file.schema_arrow.metadata))
+    except UNREADABLE as error:
+        wrong(f"cannot be read ({_line(error)})")
+        return _NONE
+    if not any(table.schema.remove_metadata().equals(row_schema(forces=f).remove_metadata()) for f in (False, True)):
+        wrong("has other columns, types or nullability than rows have")
+        return _NONE
+    if table.num_rows != rows:
+        wrong(f"holds {table.num_rows} rows instead of the {rows} that {failures} says")
+    if common != found.common:
+        wrong(f"was made with other settings than {failures}")
+    for what in _faults(table):
+        wrong(what)
+    return _row_keys(table)
+
+
+def _faults(table: pa.Table) -> Iterator[str]:
+    """What is wrong with the values of rows."""
+    for column in table.schema:
+        values = table[column.name]
+        if values.null_count:
+            yield f"column {column.name} holds {values.null_count} empty value(s)"
+        flat = pc.list_flatten(values) if pa.types.is_list(column.type) else values
+        if pa.types.is_floating(flat.type):
+            bad = len(flat) - (pc.sum(pc.is_finite(flat)).as_py() or 0)
+            if bad:
+                yield f"column {column.name} holds {bad} number(s) that are NaN or infinite"
+    atoms = pc.list_value_length(table["z"]).to_numpy()
+    for name, per_atom in (("pos", 3), ("charges", 1), ("forces", 3)):
+        if name in table.column_names:
+            lengths = pc.list_value_length(table[name]).to_numpy()
+            if not np.array_equal(lengths, per_atom * atoms):
+                yield f"column {name} does not hold {per_atom} value(s) per atom in every row"
+    if not np.all(pc.list_value_length(table["dipole"]).to_numpy() == 3):
+        yield "column dipole does not hold 3 values in every row"
+
+
+def _keys_of_unit(parts: list[Keys], found: UnitCheck) -> None:
+    """Doubled keys within the unit, and its range of molecules."""
+    keys = _joined(parts)
+    found.keys = len(keys.molecules)
+    if not found.keys:
+        return
+    found.low, found.high = int(keys.molecules.min()), int(keys.molecules.max())
+    counts = Counter(zip(keys.molecules[~keys.failed].tolist(), keys.conformers[~keys.failed].tolist()))
+    doubled = sorted(key for key, count in counts.items() if count > 1)
+    if doubled:
+        found.findings.append(Finding(DAMAGE, found.failures, _doubled(doubled, "twice"), anew(found.failures)))
+    failed = zip(keys.molecules[keys.failed].tolist(), keys.conformers[keys.failed].tolist())
+    both = sorted(counts.keys() & set(failed))
+    if both:
+        what = _doubled(both, "both as row and as failure")
+        found.findings.append(Finding(DAMAGE, found.failures, what, anew(found.failures)))
+
+
+def _doubled(keys: list[tuple[int, int]], how: str) -> str:
+    molecule, conformer = keys[0]
+    more = f" (and {len(keys) - 1} more)" if len(keys) > 1 else ""
+    return f"molecule {molecule}, conformer {conformer}{more} stands {how}"
+
+
+def _failure_keys(store: Store, failures: str) -> Keys:
+    try:
+        table = pq.read_table(pa.BufferReader(store.read(failures)), columns=[*_KEY, "detail"])
+    except UNREADABLE:
+        return _NONE
+    table = table.filter(pc.invert(pc.match_substring(table["detail"], TWICE)))
+    return _row_keys(table, failed=True)
+
+
+def _row_keys(table: pa.Table, failed: bool = False) -> Keys:
+    molecules, conformers = table["molecule_id"].to_numpy(), table["conformer_id"].to_numpy()
+    return Keys(molecules, conformers, np.full(len(molecules), failed))
+
+
+def _joined(parts: list[Keys]) -> Keys:
+    return Keys(
+        np.concatenate([part.molecules for part in parts]),
+        np.concatenate([part.conformers for part in parts]),
+        np.concatenate([part.failed for part in parts]),
+    )
+
+
+_NONE: Final = Keys(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, bool))
+
+
+def _common(metadata: Mapping[str, Any]) -> str:
+    return canonical_json({key: value for key, value in metadata.items() if key not in _OWN})
+
+
+def _line(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
