@@ -148,7 +148,7 @@ class Keeper:
             raise ValueError("checksum")
         known = json.loads(text)
         if {name: known[name] for name in self._belongs} != self._belongs:
-            raise _Foreign("it belongs to another configuration")
+            raise _Foreign("it belongs to another configuration or range of molecules")
         if not table.schema.equals(self._schema.append(_SPLIT)):
             raise _Foreign("it has other columns")
         found = Labelled(complete=set(known["complete"]), pruned_of=dict(known["pruned"]))
