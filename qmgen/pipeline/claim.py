@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from qmgen.corpus.books import damage_of, sums_of
@@ -18,6 +19,7 @@ from qmgen.corpus.plan import Plan, Unit
 from qmgen.corpus.runs import rank_lock, records, running
 from qmgen.corpus.store import Store
 from qmgen.errors import AlreadyRunning, UsageError
+from qmgen.pipeline.partial import forget
 from qmgen.pipeline.ranks import Rank
 
 if TYPE_CHECKING:
@@ -127,6 +129,15 @@ def _recorded_sums(store: Store) -> dict[str, str]:
     """Of failures files, by name, as the runs that wrote them have it: before there is a SHA256SUMS, nothing else."""
     told = recorded_units(records(store))
     return {name: unit["sha256"] for name, unit in told if isinstance(unit.get("sha256"), str)}
+
+
+def forget_partials(folder: Path | None, units: list[Unit], listing: Listing) -> None:
+    """Remove partial work of finished units: a process may be killed after the one and before the other."""
+    if folder is None or not folder.is_dir() or not any(folder.iterdir()):
+        return
+    for unit in units:
+        if listing.done(unit):
+            forget(folder, unit)
 
 
 def _ranks_seen(store: Store) -> int:

@@ -19,7 +19,7 @@ from qmgen.corpus.runs import FAILED, FINISHED, STOPPED, RunFile
 from qmgen.corpus.store import Store, store_of
 from qmgen.errors import Interrupted, QmgenError
 from qmgen.machine import versions
-from qmgen.pipeline.claim import as_rank, mine, missing, refuse_if_running, start_anew, write_config
+from qmgen.pipeline.claim import as_rank, forget_partials, mine, missing, refuse_if_running, start_anew, write_config
 from qmgen.pipeline.enumeration.as_source import source_of
 from qmgen.pipeline.job import canonical, job_of
 from qmgen.pipeline.layout import layout
@@ -49,8 +49,8 @@ def generate(
 
     Raises ``UsageError`` before any work when the source, the level of theory or the directory will not do;
     ``AlreadyRunning`` when another process has this rank; ``Interrupted`` after a signal or the time limit, with all
-    finished units kept; ``QmgenError`` when workers die again and again or the disk refuses; ``SystemExit(130)`` on
-    Ctrl-C after another signal.
+    finished units and the unit in hand kept; ``QmgenError`` when workers die again and again or the disk refuses;
+    ``SystemExit(130)`` on Ctrl-C after another signal.
     """
     stages = stages or Stages()
     clock = Clock()
@@ -133,6 +133,7 @@ class _Run:
     def _finish(self, units: list[Unit], to_do: int, record: Record, watch: StopWatch) -> Summary:
         """Manifest and summary; raises ``Interrupted`` where units are left."""
         listing = Listing.of(self.store)
+        forget_partials(self.job.partials, units, listing)
         finished = sum(listing.done(unit) for unit in self.plan)
         total = sum(1 for _ in self.plan)
         left = to_do - len(self.results)
@@ -150,7 +151,7 @@ class _Run:
             held = f"{counts['entries']} of {self.plan.wanted} entries"
             raise QmgenError(f"{self.store.place} accounts for {held}: remove it and run again")
         seconds = self.clock.seconds()
-        run_rows = sum(result.rows for result in self.results)
+        run_rows = sum(result.rows - result.resumed for result in self.results)
         run_failures = sum(sum(result.failures.values()) for result in self.results)
         return Summary(
             directory=self.store.place,
