@@ -80,8 +80,8 @@ def submit(
     flags = {name: given[name] for name in SubmitConfig.model_fields if name in given}
     settings = resolve(SubmitConfig, cluster, flags)
     words = list(extra or [])
-    given_to_ranks = _checked(config, words)
-    run = resolve(GenerateConfig, config, {k: v for k, v in given_to_ranks.items() if k in GenerateConfig.model_fields})
+    more = {name: value for name, value in _checked(config, words).items() if name in GenerateConfig.model_fields}
+    run = resolve(GenerateConfig, config, more)
     job = _job(config, words, run, settings)
     if dry_run:
         print(_text(job, settings), end="")
@@ -99,7 +99,7 @@ def _checked(config: Path, words: list[str]) -> dict[str, Any]:
     app.command()(generate)
     # without the name and the config the words could hold another config
     with get_command(app).make_context("qmgen generate", [str(config), *words]) as context:
-        given = dict(context.params)
+        given = {name: list(value) if isinstance(value, tuple) else value for name, value in context.params.items()}
     for name, reason in _NOT_FOR_RANKS.items():
         if given.get(name) not in (None, False):
             raise UsageError(f"--{name.replace('_', '-')} is not for ranks: {reason}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shlex
 from typing import Final
 
-from qmgen.cluster.job import Job
+from qmgen.cluster.job import RESUMABLE, Job
 from qmgen.config.submit import SubmitConfig
 
 _ARRAY: Final = r"""#!/bin/bash
@@ -71,19 +71,19 @@ if [ -z "$told" ]; then
     say "rank $SLURM_ARRAY_TASK_ID of {ranks} on $(hostname), restart $restarts"
     {command} &
     child=$!
-    [ -z "$told" ] || kill -s "$told" "$child"
+    [ -z "$told" ] || kill -s "$told" "$child" 2>/dev/null
     while :; do # a trap ends the wait before the child has ended
         interrupted=''
-        wait "$child"
-        code=$?
+        code=0
+        wait "$child" || code=$?
         [ -n "$interrupted" ] || break
     done
     case $code in
-    138 | 143) [ -z "$told" ] || code={resumable} ;; # USR1 or TERM came before the run could listen
+    138 | 143) code={resumable} ;; # USR1 or TERM came before the run could listen
     esac
 fi
 [ -z "$deadline" ] || kill "$deadline" 2>/dev/null
-[ "$code" -ne {resumable} ] || requeue
+[ "$code" -ne {resumable} ] || requeue || :
 exit "$code"
 """
 
@@ -122,7 +122,7 @@ def array_script(job: Job, settings: SubmitConfig, retry: int = 5) -> str:
         patience=max(1, settings.grace * 3 // 4),
         setup="".join(f"\n{line}" for line in settings.setup),
         command=job.rank_line("SLURM_ARRAY_TASK_ID"),
-        resumable=75,
+        resumable=RESUMABLE,
     )
 
 
