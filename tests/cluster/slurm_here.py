@@ -62,6 +62,7 @@ class Slurm:
 
     def __init__(self, folder: Path, grace: int) -> None:
         self.folder = folder
+        self.cpus = CPUS
         host = socket.gethostname().partition(".")[0]
         ports = _free_ports(2)
         text = CONFIG.format(host=host, controller=ports[0], node=ports[1], folder=folder, cpus=CPUS, grace=grace)
