@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +47,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     environment = {**kept, "QMGEN_CACHE": os.environ["JAX_COMPILATION_CACHE_DIR"], "PYTHONPATH": str(ROOT)}
     words = [sys.executable, "-m", "qmgen", "generate", str(_write(folder)), "--workers", "1", "--quiet"]
     subprocess.run(words, env=environment, check=True, timeout=170)
-    return corpus_bytes(folder / "the corpus")
+    return _corpus_bytes(folder / "the corpus")
 
 
 def _write(folder: Path) -> Path:
@@ -55,7 +57,23 @@ def _write(folder: Path) -> Path:
     return path
 
 
-def corpus_bytes(directory: Path) -> dict[str, bytes]:
-    """Names and contents of all that is in ``data/`` and ``failures/``."""
+@pytest.fixture
+def slurm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A Slurm of this test's own (``slurm_here.Slurm``); skips the test where there is none to start."""
+    monkeypatch.delenv("SLURM_CONF", raising=False)  # the tests themselves may run in a job
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    from slurm_here import slurm_here
+
+    with slurm_here() as running:
+        yield running
+
+
+@pytest.fixture
+def corpus_bytes() -> Callable[[Path], dict[str, bytes]]:
+    """Names and contents of all that is in ``data/`` and ``failures/`` of a corpus."""
+    return _corpus_bytes
+
+
+def _corpus_bytes(directory: Path) -> dict[str, bytes]:
     files = [*directory.glob("data/*"), *directory.glob("failures/*")]
     return {str(path.relative_to(directory)): path.read_bytes() for path in files}

@@ -52,7 +52,7 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 KillWait=10
 NodeName=node0 NodeHostname={host} NodeAddr=127.0.0.1 Port={node} CPUs={cpus} RealMemory=1000 State=UNKNOWN
-PartitionName=low Nodes=node0 Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime={grace} State=UP
+PartitionName=low Nodes=node0 Default=YES PriorityTier=1 PreemptMode=REQUEUE State=UP
 PartitionName=high Nodes=node0 PriorityTier=10 PreemptMode=OFF State=UP
 """
 
@@ -60,12 +60,12 @@ PartitionName=high Nodes=node0 PriorityTier=10 PreemptMode=OFF State=UP
 class Slurm:
     """The daemons, and Slurm's commands against them."""
 
-    def __init__(self, folder: Path, grace: int) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.cpus = CPUS
         host = socket.gethostname().partition(".")[0]
         ports = _free_ports(2)
-        text = CONFIG.format(host=host, controller=ports[0], node=ports[1], folder=folder, cpus=CPUS, grace=grace)
+        text = CONFIG.format(host=host, controller=ports[0], node=ports[1], folder=folder, cpus=CPUS)
         self.config = folder / "slurm.conf"
         self.config.write_text(text)
         self.environment = {**os.environ, "SLURM_CONF": str(self.config)}
@@ -102,6 +102,10 @@ class Slurm:
         """What ``scontrol show job`` says of a job or a task of an array; nothing where it knows none."""
         return dict(re.findall(r"(\S+?)=(\S*)", self("scontrol", "show", "job", "-o", name, check=False)))
 
+    def within(self, seconds: float, holds: Callable[[], object]) -> bool:
+        """Whether ``holds()`` becomes true in time."""
+        return within(seconds, holds)
+
     def log(self, daemon: str) -> str:
         """The end of a daemon's output."""
         path = self.folder / f"{daemon}.out"
@@ -136,15 +140,15 @@ class Slurm:
 
 
 @contextlib.contextmanager
-def slurm_here(grace: int = 0) -> Iterator[Slurm]:
-    """A running Slurm; skips the test where there is none to run. ``grace`` is the time that ``low`` has, in seconds."""
+def slurm_here() -> Iterator[Slurm]:
+    """A running Slurm; skips the test where there is none to start."""
     for program in ("munged", "slurmctld", "slurmd", "sbatch"):
         if shutil.which(program) is None:
             pytest.skip(f"no {program}: Debian's slurm-wlm and munge are not installed")
     if os.geteuid() != 0:
         pytest.skip("only root can start a Slurm of its own")
     # not the test's own folder: paths of sockets end at 107 characters
-    slurm = Slurm(Path(tempfile.mkdtemp(prefix="qmgen-slurm-")), grace)
+    slurm = Slurm(Path(tempfile.mkdtemp(prefix="qmgen-slurm-"))
     try:
         slurm.start()
         yield slurm
