@@ -148,7 +148,7 @@ def slurm_here() -> Iterator[Slurm]:
     if os.geteuid() != 0:
         pytest.skip("only root can start a Slurm of its own")
     # not the test's own folder: paths of sockets end at 107 characters
-    slurm = Slurm(Path(tempfile.mkdtemp(prefix="qmgen-slurm-"))
+    slurm = Slurm(Path(tempfile.mkdtemp(prefix="qmgen-slurm-")))
     try:
         slurm.start()
         yield slurm
