@@ -45,18 +45,18 @@ def test_an_array_that_is_preempted_is_finished_with_the_same_bytes(
 
     # the warning before a time limit, given by hand: the job stops and requeues itself
     assert slurm.within(30, lambda: all(path.exists() for path in logs)), slurm.log("slurmctld")
-    assert slurm.within(30, lambda: f"rank 0 of {RANKS}" in logs[0].read_text())
+    assert slurm.within(60, lambda: f"rank 0 of {RANKS}" in logs[0].read_text())
     slurm("scancel", "--batch", "--signal=USR1", tasks[0])
-    assert slurm.within(40, lambda: restarts(tasks[0]) == 1), told()
+    assert slurm.within(90, lambda: restarts(tasks[0]) == 1), told()
     assert "to be continued: requeue" in logs[0].read_text()
 
     # some units are done, others in hand: a job that goes before takes the whole node
-    assert slurm.within(90, lambda: list(corpus.glob("failures/*.parquet"))), told()
+    assert slurm.within(240, lambda: list(corpus.glob("failures/*.parquet"))), told()
     slurm("sbatch", "--partition=high", f"--cpus-per-task={slurm.cpus}", "--output=/dev/null", "--wrap=sleep 1")
-    assert slurm.within(40, lambda: "DUE TO PREEMPTION" in told()), told()
+    assert slurm.within(90, lambda: "DUE TO PREEMPTION" in told()), told()
     preempted = [task for task, path in zip(tasks, logs) if "DUE TO PREEMPTION" in path.read_text()]
 
-    assert slurm.within(120, lambda: not slurm("squeue", "-h")), told()
+    assert slurm.within(300, lambda: not slurm("squeue", "-h")), told()
     for task in tasks:
         assert (slurm.job(task)["JobState"], slurm.job(task)["ExitCode"]) == ("COMPLETED", "0:0"), told()
     for task in preempted:  # once by the preemption: the script's own requeue must not count it twice
@@ -66,7 +66,7 @@ def test_an_array_that_is_preempted_is_finished_with_the_same_bytes(
 
     assert (corpus / "SHA256SUMS").is_file()
     assert corpus_bytes(corpus) == undisturbed
-    # one conformer of each diatomic counts as any other: all asked for are there, of all but the unreadable line
+    # all conformers of all lines but the unreadable one
     assert ds.dataset([str(path) for path in corpus.glob("data/*")]).count_rows() == 7 * 12
 
 
