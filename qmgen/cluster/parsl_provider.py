@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import shlex
+import sysconfig
 import tomllib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from qmgen.config.load import nearest
@@ -25,7 +28,7 @@ def executor_of(settings: SubmitConfig) -> Any:
     # on this machine alone: do not listen on its other addresses
     address = settings.address or ("127.0.0.1" if settings.provider.lower() == "local" else None)
     accelerators: Any = settings.gpus or ()
-    return HighThroughputExecutor(
+    executor = HighThroughputExecutor(
         label="qmgen",
         provider=provider,
         address=address,
@@ -33,6 +36,12 @@ def executor_of(settings: SubmitConfig) -> Any:
         cores_per_worker=1e-3,  # as many workers as asked for, on any number of cores
         available_accelerators=accelerators,
     )
+    # Parsl looks for its own programs on the PATH, where those of an environment that is not activated are not
+    scripts = Path(sysconfig.get_path("scripts"))
+    if (scripts / "interchange.py").exists():
+        executor.interchange_launch_cmd = [str(scripts / "interchange.py")]
+        executor.launch_cmd = f"{shlex.quote(str(scripts))}/{executor.launch_cmd}"
+    return executor
 
 
 def options_of(pairs: Sequence[str]) -> dict[str, Any]:
