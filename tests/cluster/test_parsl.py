@@ -62,6 +62,7 @@ def start(folder: Path, environment: dict[str, str], plan: str, bound: int = 100
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -126,7 +127,7 @@ def test_ctrl_c_stops_every_rank(times: int, tmp_path: Path, bare_environment: d
             break
         time.sleep(0.1)
     for _ in range(times):
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: Parsl's own processes get it too
         time.sleep(0.2)
     told, _ = process.communicate(timeout=100)
     assert process.returncode == (75 if times == 1 else 130), told
