@@ -39,7 +39,8 @@ def executor_of(settings: SubmitConfig) -> Any:
     # Parsl looks for its own programs on the PATH, where those of an environment that is not activated are not
     scripts = Path(sysconfig.get_path("scripts"))
     if (scripts / "interchange.py").exists():
-        executor.interchange_launch_cmd = [str(scripts / "interchange.py")]
+        # a terminal's Ctrl-C goes to Parsl's programs too, of which this one would die before the ranks have ended
+        executor.interchange_launch_cmd = ["sh", "-c", "trap '' INT; exec \"$0\"", str(scripts / "interchange.py")]
         executor.launch_cmd = f"{shlex.quote(str(scripts))}/{executor.launch_cmd}"
     return executor
 
