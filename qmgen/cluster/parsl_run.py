@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -14,6 +15,7 @@ from qmgen.cluster.job import RESUMABLE, TOO_MANY_FAILURES, Job
 from qmgen.cluster.parsl_provider import executor_of
 from qmgen.cluster.rank_app import run_rank
 from qmgen.config.submit import SubmitConfig
+from qmgen.errors import UsageError
 from qmgen.pipeline.signals import StopWatch
 
 #: settings of qmgen and the place of its code: what a rank must have as it is here, whatever started its worker
@@ -50,12 +52,13 @@ def submit(job: Job, settings: SubmitConfig, say: Callable[[str], None]) -> Outc
     processes and jobs are ended. Raises ``UsageError`` where Parsl or the provider will not do.
     """
     executor = executor_of(settings)
+    place = _place_for_parsl(job)
     logs = job.make_logs()
     stop = logs / f"{job.name}.stop"
     stop.unlink(missing_ok=True)
     import parsl
 
-    config = parsl.Config(executors=[executor], run_dir=str(logs / "parsl"), usage_tracking=0, exit_mode="cleanup")
+    config = parsl.Config(executors=[executor], run_dir=str(place / "parsl"), usage_tracking=0, exit_mode="cleanup")
     with StopWatch() as watch, parsl.DataFlowKernel(config) as kernel:
         app = parsl.python_app(run_rank, data_flow_kernel=kernel)
         crew = _Crew(job, settings, logs, stop, app, say)
@@ -69,6 +72,16 @@ def submit(job: Job, settings: SubmitConfig, say: Callable[[str], None]) -> Outc
         merged = subprocess.run(job.merge_command(), cwd=job.directory, stdin=subprocess.DEVNULL, check=False)
         outcome.merged = merged.returncode == 0
     return outcome
+
+
+def _place_for_parsl(job: Job) -> Path:
+    """A folder whose name Parsl can write into its shell scripts, which it does unquoted."""
+    for folder in (job.logs, job.directory):
+        if re.fullmatch(r"[\w./+@,=-]+", str(folder)):
+            return folder
+    raise UsageError(
+        f"Parsl cannot work below {job.directory}: call qmgen submit in a folder without spaces in its name"
+    )
 
 
 class _Crew:
