@@ -20,6 +20,7 @@ from qmgen.cli.enumerate import enumerate_molecules
 from qmgen.cli.generate import generate
 from qmgen.cli.merge import merge
 from qmgen.cli.status import status
+from qmgen.cli.submit import submit
 from qmgen.cli.talk import say
 from qmgen.cli.validate import validate
 from qmgen.cli.verify import verify
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 app.command("enumerate")(enumerate_molecules)
 app.command()(generate)
+app.command()(submit)
 app.command()(validate)
 app.command()(status)
 app.command()(merge)

@@ -1,16 +1,118 @@
-"""placeholder: comes from the cluster branch"""
+"""Which share of the work units this process does: as told, else from Slurm's or Kubernetes' variables, else all.
+
+Of world size w, rank r does the units whose index leaves r when divided by w.
+
+Slurm tells a process two places: of its job in an array (``SLURM_ARRAY_TASK_ID`` of ``_MIN``, ``_MAX``, ``_STEP``), and
+of itself among those that ``srun`` started together (``SLURM_PROCID`` of ``SLURM_STEP_NUM_TASKS``). A batch script has
+``SLURM_PROCID=0`` and ``SLURM_NTASKS`` too, though it runs once: only a step's own variables count.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
+
+from qmgen.errors import UsageError
+
+_SAY: Final = "give --rank and --world-size"
+#: srun's pseudo-steps (an interactive shell, the batch script) are numbered from here on: one process each
+_FIRST_PSEUDO_STEP: Final = 0xFFFFFFF0
 
 
 @dataclass(frozen=True)
 class Rank:
+    """Number ``rank``, from 0, of ``world_size`` processes that share the work units."""
+
     rank: int = 0
     world_size: int = 1
 
 
 def rank_of(rank: int | None, world_size: int | None, environment: Mapping[str, str]) -> Rank:
-    return Rank(rank or 0, world_size or 1)
+    """The share of this process. ``rank`` and ``world_size`` are what the user gave, None where nothing.
+
+    Raises ``UsageError`` where half of the answer is missing, or the halves do not fit each other.
+    """
+    if rank is not None:
+        if world_size is None:
+            raise UsageError(f"--rank {rank} of how many? give --world-size too")
+        return _checked(rank, world_size, "--rank", "--world-size")
+    if world_size is not None and world_size < 1:
+        raise UsageError(f"--world-size {world_size} is below 1")
+    found = _from_slurm(environment)
+    if found is None:
+        return _from_kubernetes(world_size, environment)
+    if world_size is not None and world_size != found.world_size:
+        raise UsageError(f"Slurm started {found.world_size} processes, not --world-size {world_size}: give --rank too")
+    return found
+
+
+def _from_slurm(environment: Mapping[str, str]) -> Rank | None:
+    array, step = _place_in_array(environment), _place_in_step(environment)
+    if array is None or step is None:
+        return array or step
+    return Rank(array.rank * step.world_size + step.rank, array.world_size * step.world_size)
+
+
+def _place_in_array(environment: Mapping[str, str]) -> Rank | None:
+    """The place among the indices of a job array, which must be evenly spaced to tell it."""
+    index = _number(environment, "SLURM_ARRAY_TASK_ID")
+    if index is None:
+        return None
+    first, last = _number(environment, "SLURM_ARRAY_TASK_MIN"), _number(environment, "SLURM_ARRAY_TASK_MAX")
+    step = _number(environment, "SLURM_ARRAY_TASK_STEP") or 1
+    if first is None or last is None:
+        raise UsageError(f"Slurm's array task {index} does not know the array's bounds: {_SAY}")
+    count = _number(environment, "SLURM_ARRAY_TASK_COUNT")
+    even = (last - first) % step == 0 == (index - first) % step and first <= index <= last
+    expected = (last - first) // step + 1
+    if not even or (count is not None and count != expected):
+        raise UsageError(f"Slurm's array from {first} to {last} has gaps, so task {index} has no rank: {_SAY}")
+    return Rank((index - first) // step, expected)
+
+
+def _place_in_step(environment: Mapping[str, str]) -> Rank | None:
+    """The place among the processes that srun started together."""
+    number = _number(environment, "SLURM_STEP_ID", "SLURM_STEPID")
+    process = _number(environment, "SLURM_PROCID")
+    if number is None or number >= _FIRST_PSEUDO_STEP or process is None:
+        return None
+    count = _number(environment, "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS")
+    if count is None:
+        return None
+    return _checked(process, count, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS")
+
+
+def _from_kubernetes(world_size: int | None, environment: Mapping[str, str]) -> Rank:
+    """The index of a pod in an Indexed Job, which does not tell how many there are."""
+    index = _number(environment, "JOB_COMPLETION_INDEX")
+    if index is None:
+        if world_size not in (None, 1):
+            raise UsageError(f"--world-size {world_size}, but which of them is this? give --rank too")
+        return Rank()
+    if world_size is None:
+        raise UsageError(
+            f"Kubernetes says that this is pod {index}, but not of how many: give --world-size or QMGEN_WORLD_SIZE, "
+            "the Job's completions"
+        )
+    return _checked(index, world_size, "JOB_COMPLETION_INDEX", "--world-size")
+
+
+def _checked(rank: int, world_size: int, name: str, of_name: str) -> Rank:
+    if world_size < 1:
+        raise UsageError(f"{of_name} {world_size} is below 1")
+    if not 0 <= rank < world_size:
+        raise UsageError(f"{name} {rank} is not one of {of_name} {world_size}: ranks go from 0 to {world_size - 1}")
+    return Rank(rank, world_size)
+
+
+def _number(environment: Mapping[str, str], *names: str) -> int | None:
+    """The first of these variables that is set and not empty."""
+    for name in names:
+        text = environment.get(name, "").strip()
+        if not text:
+            continue
+        if not (text.isascii() and text.isdigit()):
+            raise UsageError(f"{name}={text!r} in the environment is no number: unset it, or {_SAY}")
+        return int(text)
+    return None
