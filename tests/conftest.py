@@ -9,8 +9,8 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +72,12 @@ def serving_objects(**environment: str) -> Iterator[ObjectServer]:
         finally:
             process.kill()
             process.wait()
+
+
+@pytest.fixture(scope="session")
+def serve_objects() -> Callable[..., AbstractContextManager[ObjectServer]]:
+    """``with serve_objects(VARIABLE="value") as server``: a server of one's own."""
+    return serving_objects
 
 
 @pytest.fixture(scope="session")
