@@ -21,6 +21,8 @@ PACKAGES: Final = ("qmgen", "numpy", "scipy", "jax", "jaxlib", "pyscf", "rdkit",
 #: where Linux mounts its control groups, and says which of them are this process's
 GROUPS: Final = Path("/sys/fs/cgroup")
 OWN_GROUPS: Final = Path("/proc/self/cgroup")
+#: what the kernel counts for the whole machine, kills for want of memory among it
+KERNEL_COUNTERS: Final = Path("/proc/vmstat")
 #: version 1 writes "no limit" as a number of this size
 _NO_LIMIT: Final = 2**60
 
@@ -101,6 +103,20 @@ def memory_limit() -> int | None:
         with contextlib.suppress(ValueError):
             found.append(int(_read(folder / "memory.max") or _read(folder / "memory.limit_in_bytes")))
     return min((size for size in found if size < _NO_LIMIT), default=None)
+
+
+def oom_kills() -> int | None:
+    """Processes that the kernel killed for want of memory: in this process's control groups and on the whole machine.
+
+    None where the system does not say. Only a change means anything: one kill is counted wherever it is seen.
+    """
+    texts = [_read(folder / name) for folder in _groups("memory") for name in ("memory.events", "memory.oom_control")]
+    counts = []
+    for line in "\n".join([*texts, _read(KERNEL_COUNTERS)]).splitlines():
+        name, _, count = line.partition(" ")
+        if name == "oom_kill" and count.isdigit():
+            counts.append(int(count))
+    return sum(counts) if counts else None
 
 
 def _groups(controller: str) -> Iterator[Path]:

@@ -51,6 +51,24 @@ def test_limit_of_time(groups, own: str, files: dict[str, str], limit: float | N
     assert machine.cpu_limit() == limit
 
 
+@pytest.mark.parametrize(
+    ("own", "files", "vmstat", "kills"),
+    [
+        ("0::/job\n", {"job/memory.events": "low 9\noom 5\noom_kill 2\noom_group_kill 1"}, "oom_kill 4\nnr_x 7", 6),
+        ("4:memory:/job\n", {"memory/job/memory.oom_control": "under_oom 0\noom_kill 3"}, "", 3),
+        ("0::/\n", {}, "pgfault 12\noom_kill 0", 0),
+        ("0::/\n", {}, "", None),
+    ],
+)
+def test_kills_for_want_of_memory(
+    groups, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str, files: dict, vmstat: str, kills: int | None
+) -> None:
+    groups(own, files)
+    (tmp_path / "vmstat").write_text(vmstat)
+    monkeypatch.setattr(machine, "KERNEL_COUNTERS", tmp_path / "vmstat")
+    assert machine.oom_kills() == kills
+
+
 @pytest.mark.parametrize(("limit", "cpus"), [(None, 4), (0.2, 1), (1.5, 2), (3.0, 3), (9.0, 4)])
 def test_processes_granted(monkeypatch: pytest.MonkeyPatch, limit: float | None, cpus: int) -> None:
     monkeypatch.setattr(machine, "usable_cores", lambda: (0, 1, 2, 3))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -66,10 +66,14 @@ class Attempt:
     prepared: Prepared | None = None
 
 
-def label(conformers: Iterable[Conformer], settings: Settings) -> Iterator[tuple[Conformer, Label] | Failure]:
+def label(
+    conformers: Iterable[Conformer], settings: Settings, starting: Callable[[list[Conformer]], None] | None = None
+) -> Iterator[tuple[Conformer, Label] | Failure]:
     """Labels for a stream of conformers, each exactly once, in the order in which batches fill.
 
     A label depends on the settings and its own conformer alone. What cannot be labelled comes as a ``Failure``.
+    ``starting`` hears of the conformers of each batch just before the device gets it: whatever ends this process
+    before their results have come, they are what it was busy with.
 
     Raises:
         UsageError: a functional, basis set, grid level, precision or guess that does not exist.
@@ -77,6 +81,7 @@ def label(conformers: Iterable[Conformer], settings: Settings) -> Iterator[tuple
     """
     level = level_of(settings)
     check_arithmetic()
+    starting = starting or _unheard
     buckets: dict[Shape, list[Conformer]] = {}
     for conformer in conformers:
         failure = reject(conformer, level)
@@ -91,9 +96,15 @@ def label(conformers: Iterable[Conformer], settings: Settings) -> Iterator[tuple
         waiting = buckets.setdefault(shape, [])
         waiting.append(conformer)
         if len(waiting) == batch_size_of(shape, level, settings):
+            starting(waiting)
             yield from _label_batch(buckets.pop(shape), shape, level, settings)
     for shape in sorted(buckets):
+        starting(buckets[shape])
         yield from _label_batch(buckets[shape], shape, level, settings)
+
+
+def _unheard(batch: list[Conformer]) -> None:
+    """Nobody wants to know what is on the device."""
 
 
 def batch_size_of(shape: Shape, level: Level, settings: Settings) -> int:

@@ -29,6 +29,7 @@ class Reason(StrEnum):
     NOT_CONVERGED = "not_converged"
     OUT_OF_MEMORY = "out_of_memory"
     INTERNAL_ERROR = "internal_error"
+    WORKER_CRASHED = "worker_crashed"
 
 
 @dataclass(frozen=True)

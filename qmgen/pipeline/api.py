@@ -115,7 +115,7 @@ def label(
         stages=stages,
         procedure=procedure_of(config),
     )
-    found = label_entries(job, unique, lambda rows, failures: None)
+    found = label_entries(job, unique)
     return Labels(
         row_table(found.rows["train"], row_schema(metadata)),
         failure_table(map(failure_row, found.failures), failure_schema(metadata)),

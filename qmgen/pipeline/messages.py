@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from qmgen.pipeline.deaths import Key
 from qmgen.pipeline.source import Entry, Work
 from qmgen.pipeline.unit import Job, UnitResult
 
@@ -18,9 +19,12 @@ class Start:
 
 @dataclass(frozen=True)
 class Do:
-    """Parent: do this unit. The worker answers ``Progress`` any number of times, then ``Done``, or ``Stopped``."""
+    """Parent: do this unit. The worker answers ``Progress`` and ``Holding`` any number of times, then ``Done``, or
+    ``Stopped``. ``suspects`` are to be labelled first, each alone; ``condemned`` become failures, with that detail."""
 
     work: Work
+    suspects: tuple[Key, ...] = ()
+    condemned: dict[Key, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,16 @@ class Ready:
 class Progress:
     """Worker: rows and failures of the unit in hand so far."""
 
+    rows: int
+    failures: int
+
+
+@dataclass(frozen=True)
+class Holding:
+    """Worker: the batch of these conformers goes to the device; if empty, the last one has come back from it. With the
+    numbers of rows and failures so far."""
+
+    keys: tuple[Key, ...]
     rows: int
     failures: int
 

@@ -1,6 +1,7 @@
-"""The workers of a run, seen from the parent: started, fed one unit at a time, heard, stopped.
+"""The workers of a run, seen from the parent: started, fed one unit at a time, heard, replaced, stopped.
 
-Each worker has its own pipe, so that one that dies can block no other. Whichever is free gets the next unit.
+Each worker has its own pipe, so that one that dies can block no other. Whichever is free gets the next unit; the unit
+of one that died comes before all others.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ import os
 import signal
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any
 
 from qmgen.errors import QmgenError, UsageError
-from qmgen.machine import granted_cpus, usable_cores
+from qmgen.machine import granted_cpus, oom_kills, usable_cores
+from qmgen.pipeline import stage_name
 from qmgen.pipeline.cores import Claims
-from qmgen.pipeline.messages import Do, Done, Failed, Measure, Measured, Progress, Ready, Start, Stop, Stopped
+from qmgen.pipeline.deaths import STILLBORN, Death, Key, Trial, death_of
+from qmgen.pipeline.messages import Do, Done, Failed, Holding, Measure, Measured, Progress, Ready, Start, Stop, Stopped
 from qmgen.pipeline.source import Work
 from qmgen.pipeline.unit import Job, UnitResult
 from qmgen.runtime import labelling_environment
@@ -28,14 +32,36 @@ _MAIN = "import sys; from qmgen.pipeline.worker import main; main(int(sys.argv[1
 
 @dataclass
 class Worker:
-    """One process: its pipe, what it is doing, and what it told about itself."""
+    """One process: its pipe, its core, what it is doing and holds on its device, and what it told about itself."""
 
     process: subprocess.Popen[bytes]
     connection: Connection
+    core: int
+    oom_kills: int | None = None
+    ready: bool = False
+    told: bool = False
     work: Work | None = None
+    held: tuple[Key, ...] = ()
     rows: int = 0
     failures: int = 0
+    begun: int | None = None
     about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """What it is doing, in words."""
+        if self.work is None:
+            return "while leaving" if self.told else "while waiting for work" if self.ready else "while starting"
+        unit = self.work.unit
+        return f"in work unit {unit.index} (molecules {unit.start} to {unit.end - 1})"
+
+
+@dataclass(frozen=True)
+class _Died:
+    """Not a message, but the end of them; ``stage`` is the last that the process showed."""
+
+    death: Death
+    stage: str
 
 
 @dataclass
@@ -43,8 +69,9 @@ class Pool:
     """``count`` workers for ``job`` with one thread each, pinned to those of ``cores`` that no other run has claimed,
     the rest to none; with any number of threads on any core where ``cores`` is empty.
 
-    ``on_progress(rows, failures)`` hears of each advance, ``on_done(result)`` of each finished unit. Use it as a
-    context: leaving it ends every process.
+    ``on_progress(rows, failures)`` hears of each advance (a negative one when a worker died with what it had),
+    ``on_done(result)`` of each finished unit. ``deaths`` lists the workers that died: unit (None for none), how, and in
+    which stage. Use it as a context: leaving it ends every process.
     """
 
     job: Job
@@ -55,6 +82,11 @@ class Pool:
     workers: list[Worker] = field(default_factory=list)
     gone: list[Worker] = field(default_factory=list)
     claims: Claims = field(default_factory=Claims)
+    deaths: list[dict[str, Any]] = field(default_factory=list)
+    _ahead: Work | None = None
+    _again: deque[Work] = field(default_factory=deque)
+    _trials: dict[int, Trial] = field(default_factory=dict)
+    _stillborn: int = 0
 
     def __enter__(self) -> Pool:
         for core in self.claims.take(self.cores, self.count):
@@ -67,32 +99,35 @@ class Pool:
     def run(self, works: Iterator[Work], stopping: Callable[[], bool]) -> None:
         """Do ``works``, until they are done or ``stopping()``; then only the batches in hand are finished.
 
-        Raises what a worker raised if it is meant for the user, ``QmgenError`` when one died, ``RuntimeError`` with the
-        worker's traceback when it met a bug.
+        A worker that dies is replaced, and its unit given again. Raises what a worker raised if it is meant for the
+        user, ``QmgenError`` when workers die and nothing comes of replacing them, ``RuntimeError`` with the worker's
+        traceback when it met a bug.
         """
-        ahead = next(works, None)
+        self._ahead = next(works, None)
         told = False
         while self.workers:
             if stopping() and not told:
                 told = True
                 for worker in self.workers:
-                    _send(worker, Stop())
+                    self._stop(worker)
             for worker, message in self._heard():
                 if isinstance(message, Ready):
                     worker.about.update(message.about)
+                    worker.ready, self._stillborn = True, 0
                 elif isinstance(message, Progress):
                     self._advance(worker, message.rows, message.failures)
+                elif isinstance(message, Holding):
+                    self._advance(worker, message.rows, message.failures)
+                    self._hold(worker, message.keys)
                 elif isinstance(message, Done):
                     self._advance(worker, message.result.rows, sum(message.result.failures.values()))
-                    worker.work, worker.rows, worker.failures = None, 0, 0
+                    self._trials.pop(message.result.index, None)
+                    worker.work, worker.held, worker.rows, worker.failures = None, (), 0, 0
                     self.on_done(message.result)
+                elif isinstance(message, _Died):
+                    self._replace(worker, message, told)
                 if isinstance(message, Ready | Done) and not told:
-                    if ahead is None:
-                        _send(worker, Stop())
-                    else:
-                        worker.work = ahead
-                        _send(worker, Do(ahead))
-                        ahead = next(works, None)
+                    self._give(worker, works)
 
     def measure(self, request: Measure) -> Measured:
         """One measurement by the first worker. Raises as ``run`` does."""
@@ -102,6 +137,8 @@ class Pool:
                     _send(worker, request)
                 elif isinstance(message, Measured):
                     return message
+                elif isinstance(message, _Died):
+                    raise QmgenError(f"the worker died while it measured: {message.death.how}")
         raise QmgenError("the worker ended before it had measured anything")
 
     def kill(self) -> None:
@@ -127,7 +164,7 @@ class Pool:
             start_new_session=True,
         )
         theirs.close()
-        worker = Worker(process, ours)
+        worker = Worker(process, ours, core, oom_kills())
         _send(worker, Start(self.job))
         return worker
 
@@ -138,21 +175,73 @@ class Pool:
             worker = by_pipe[pipe]  # type: ignore[index]
             try:
                 message = worker.connection.recv()
-            except (EOFError, ConnectionResetError):
-                raise self._death(worker) from None
+            except (EOFError, OSError):  # an OSError is also the end in the middle of a message
+                yield worker, self._bury(worker)
+                continue
             if isinstance(message, Failed):
                 raise _raised(message)
             if isinstance(message, Stopped):
                 worker.about.update(message.about)
                 self._leave(worker)
             yield worker, message
-        for worker in self.workers:
+        for worker in list(self.workers):
             if worker.process.poll() is not None and not worker.connection.poll():
-                raise self._death(worker)
+                yield worker, self._bury(worker)
 
     def _advance(self, worker: Worker, rows: int, failures: int) -> None:
+        if worker.begun is None:
+            worker.begun = rows + failures
         self.on_progress(rows - worker.rows, failures - worker.failures)
         worker.rows, worker.failures = rows, failures
+
+    def _hold(self, worker: Worker, keys: tuple[Key, ...]) -> None:
+        if worker.work and (trial := self._trials.get(worker.work.unit.index)):
+            trial.survived(worker.held)
+        worker.held = keys
+
+    def _give(self, worker: Worker, works: Iterator[Work]) -> None:
+        """The next unit, or leave."""
+        if self._again:
+            work = self._again.popleft()
+        elif self._ahead is not None:
+            work, self._ahead = self._ahead, None
+        else:
+            self._stop(worker)
+            return
+        trial = self._trials.get(work.unit.index) or Trial()
+        worker.work, worker.begun, worker.oom_kills = work, None, oom_kills()
+        _send(worker, Do(work, tuple(trial.suspects), dict(trial.condemned)))
+        if self._ahead is None:
+            self._ahead = next(works, None)
+
+    def _stop(self, worker: Worker) -> None:
+        worker.told = True
+        _send(worker, Stop())
+
+    def _replace(self, worker: Worker, died: _Died, stopping: bool) -> None:
+        """Take back what a dead worker had, judge, and start another in its place if there is work for it."""
+        how, work = died.death.how, worker.work
+        self.deaths.append({"unit": work.unit.index if work else None, "how": how, "stage": died.stage})
+        self.on_progress(-worker.rows, -worker.failures)
+        condemned: list[Key] = []
+        if not worker.ready:
+            self._stillborn += 1
+        if work and not stopping:
+            trial = self._trials.setdefault(work.unit.index, Trial())
+            done = worker.rows + worker.failures
+            condemned = trial.died(died.death, worker.held, done if worker.begun is None else worker.begun, done)
+            self._again.append(work)
+            if trial.hopeless:
+                raise _giving_up(worker.where, trial.hopeless, how)
+        if self._stillborn >= STILLBORN and not stopping:
+            raise _giving_up(worker.where, self._stillborn, how)
+        wanted = bool(self._again or self._ahead) and not stopping
+        fate = "it is replaced" if wanted else "the run is stopping" if stopping else "nothing is left for it to do"
+        for molecule, conformer in condemned:
+            fate += f", molecule {molecule} (conformer {conformer}) becomes a failure"
+        print(f"qmgen: a worker died {worker.where}: {how}; {fate}", file=sys.stderr, flush=True)
+        if wanted:
+            self.workers.append(self._start(worker.core))
 
     def _leave(self, worker: Worker) -> None:
         self.workers.remove(worker)
@@ -164,16 +253,23 @@ class Pool:
         worker.process.kill()
         worker.process.wait()
 
-    def _death(self, worker: Worker) -> QmgenError:
+    def _bury(self, worker: Worker) -> _Died:
+        """Take a worker off the list that says no more; how it died."""
+        guess = "label" if worker.held else "idle" if worker.ready else "start"
+        stage = stage_name.shown(worker.process.pid) or guess  # before its process is waited for, and gone for good
+        code = None
         with contextlib.suppress(subprocess.TimeoutExpired):
-            worker.process.wait(timeout=5)
-        code = worker.process.poll()
-        how = f"exit code {code}"
-        if code is not None and code < 0:
-            how = signal.Signals(-code).name + (", perhaps for want of memory" if code == -signal.SIGKILL else "")
-        unit = worker.work.unit if worker.work else None
-        where = f" in work unit {unit.index} (molecules {unit.start} to {unit.end - 1})" if unit else " while starting"
-        return QmgenError(f"a worker died{where}: {how}; finished units are kept, the same command continues")
+            code = worker.process.wait(timeout=10)
+        if code is None:
+            worker.process.kill()
+            worker.process.wait()
+        before, now = worker.oom_kills, oom_kills()
+        worker.connection.close()
+        self.workers.remove(worker)
+        self.gone.append(worker)
+        death = death_of(code, before is not None and now is not None and now > before)
+        worker.about["died"] = death.how
+        return _Died(death, stage)
 
 
 def default_layout(workers: int | None, units: int) -> tuple[int, tuple[int, ...]]:
@@ -207,3 +303,8 @@ def _raised(message: Failed) -> Exception:
         error.add_note(message.traceback)
         return error
     return (UsageError if message.exit_code == 2 else QmgenError)(message.message)
+
+
+def _giving_up(where: str, deaths: int, how: str) -> QmgenError:
+    many = f"{deaths} workers in a row died {where} without getting any further, the last one: {how}"
+    return QmgenError(f"{many}; finished units are kept, the same command continues")

@@ -18,7 +18,8 @@ class Stages:
     ``read(path, smiles_column)`` and ``merge(entries)`` yield Molecule or Failure; ``merge`` hands out each before it
     takes the next. ``parse(molecule_id, smiles, name)`` returns one. ``check(entry, settings)`` hands it back, or a
     Failure if the level of theory cannot label it. ``conformers(molecules, count, seed, time_limit, procedure=...)``
-    yields Conformer, Failure or Pruned, ``label(conformers, settings)`` (Conformer, Label) or Failure, in any order.
+    yields Conformer, Failure or Pruned, ``label(conformers, settings, starting)`` (Conformer, Label) or Failure, in any
+    order; it calls ``starting(batch)`` with the conformers of each batch before it works on them.
     ``prepare()`` sets the switches of the process; ``theory(settings)`` describes the level of theory and refuses
     an unknown one.
     """

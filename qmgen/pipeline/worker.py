@@ -17,16 +17,11 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from qmgen.machine import peak_memory
+from qmgen.pipeline.stage_name import show
 
 if TYPE_CHECKING:
     from qmgen.pipeline.messages import Measure, Measured
     from qmgen.pipeline.unit import Job
-
-REPORT_EVERY = 0.5  # seconds
-
-
-class _Leave(BaseException):
-    """The parent said stop. Not an ``Exception``: no station of the pipeline may take it for a failure."""
 
 
 def main(handle: int, core: int) -> None:
@@ -34,6 +29,7 @@ def main(handle: int, core: int) -> None:
     os.set_inheritable(handle, False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears them and tells us
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    show("start")
     if core >= 0 and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
     threading.Thread(target=_leave_with_parent, args=(os.getppid(),), daemon=True).start()
@@ -46,7 +42,9 @@ def main(handle: int, core: int) -> None:
 
 def _serve(connection: Connection, core: int) -> None:
     from qmgen.errors import QmgenError
+    from qmgen.pipeline.labelling import Leave
     from qmgen.pipeline.messages import Do, Done, Failed, Measure, Ready, Start, Stopped
+    from qmgen.pipeline.reporter import Reporter
     from qmgen.pipeline.unit import do_unit
 
     compiling = _Compiling()
@@ -57,14 +55,17 @@ def _serve(connection: Connection, core: int) -> None:
         compiling.listen()
         connection.send(Ready(_about(core)))
         while True:
+            show("idle")
             message = connection.recv()
             if isinstance(message, Do):
-                connection.send(Done(do_unit(start.job, message.work, _Reporter(connection))))
+                reporter = Reporter(connection)
+                result = do_unit(start.job, message.work, reporter, message.suspects, message.condemned)
+                connection.send(Done(result))
             elif isinstance(message, Measure):
                 connection.send(_measure(start.job, message))
             else:
                 break
-    except _Leave:
+    except Leave:
         pass
     except QmgenError as error:
         connection.send(Failed(error.exit_code, str(error), ""))
@@ -75,26 +76,6 @@ def _serve(connection: Connection, core: int) -> None:
         connection.send(Failed(None, f"{type(error).__name__}: {error}", traceback.format_exc()))
         return
     connection.send(Stopped({"compile_seconds": round(compiling.seconds, 3), "peak_memory_bytes": peak_memory()}))
-
-
-class _Reporter:
-    """Tells the parent how far the unit is, now and then, and hears from it whether to stop."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.next = 0.0
-        self.any_rows = False
-
-    def __call__(self, rows: int, failures: int) -> None:
-        from qmgen.pipeline.messages import Progress
-
-        if self.connection.poll():
-            self.connection.recv()
-            raise _Leave
-        now = time.monotonic()
-        if now >= self.next or (rows and not self.any_rows):
-            self.connection.send(Progress(rows, failures))
-            self.next, self.any_rows = now + REPORT_EVERY, rows > 0
 
 
 class _Compiling:
@@ -117,13 +98,13 @@ def _measure(job: Job, message: Measure) -> Measured:
     from qmgen.corpus.rows import row_table
     from qmgen.corpus.schema import row_schema
     from qmgen.corpus.shard import write_table
+    from qmgen.pipeline.labelling import label_entries
     from qmgen.pipeline.messages import Measured
-    from qmgen.pipeline.unit import label_entries
 
     seconds = []
     for _ in range(2):
         begin = time.monotonic()
-        labelled = label_entries(job, message.entries, lambda rows, failures: None)
+        labelled = label_entries(job, message.entries)
         seconds.append(time.monotonic() - begin)
     rows = [row for of_split in labelled.rows.values() for row in of_split]
     sink = pa.BufferOutputStream()

@@ -53,7 +53,9 @@ def conformers(
             )
 
 
-def label(items: Iterable[Conformer], settings: Settings) -> Iterator[tuple[Conformer, Label] | Failure]:
+def label(
+    items: Iterable[Conformer], settings: Settings, starting: Any = None
+) -> Iterator[tuple[Conformer, Label] | Failure]:
     global _compiled
     for conformer in items:
         if not _compiled:

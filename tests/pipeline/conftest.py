@@ -10,8 +10,13 @@ from typing import Any
 import pytest
 
 from qmgen.config import GenerateConfig
+from qmgen.corpus import FAILURES, Plan, Splitter
+from qmgen.labeling.types import Settings
+from qmgen.molecules.procedure import PLAIN
 from qmgen.pipeline.progress import Lines
+from qmgen.pipeline.source import Work
 from qmgen.pipeline.stages import Stages
+from qmgen.pipeline.unit import Job
 
 MOLECULES = [f"C{'C' * (i % 7)}_{i} mol{i}" for i in range(40)]
 
@@ -42,3 +47,49 @@ def config(tmp_path: Path) -> Callable[..., GenerateConfig]:
 def lines() -> Lines:
     """Progress into a string, a line for every advance."""
     return Lines(io.StringIO(), every=0.0)
+
+
+@pytest.fixture
+def job(stages: Stages, tmp_path: Path) -> Callable[..., Job]:
+    """``job(name, **changes)``: what units of a corpus ``name`` share, with partial work kept beside it."""
+
+    def make(name: str = "corpus", **changes: Any) -> Job:
+        values: dict[str, Any] = {
+            "directory": tmp_path / name,
+            "settings": Settings(),
+            "conformers": 1,
+            "seed": 0,
+            "embed_time_limit": 60.0,
+            "splitter": Splitter(0, 0.2, 0.2),
+            "metadata": {"config_hash": "a" * 64},
+            "stages": stages,
+            "procedure": PLAIN,
+            "partials": tmp_path / f"{name}-partials",
+        }
+        return Job(**values | changes)
+
+    return make
+
+
+@pytest.fixture
+def works(stages: Stages) -> Callable[..., list[Work]]:
+    """``works(lines, units)``: the work units of a source of ``lines``."""
+
+    def make(lines: list[str] | None = None, units: int = 1) -> list[Work]:
+        parse = stages.load("parse")
+        split = [line.partition(" ") for line in lines or MOLECULES]
+        entries = [parse(place, smiles, name) for place, (smiles, _, name) in enumerate(split)]
+        return [Work(unit, entries[unit.start : unit.end], 0) for unit in Plan(len(entries), units)]
+
+    return make
+
+
+@pytest.fixture
+def files() -> Callable[[Job], dict[str, bytes]]:
+    """``files(job)``: the bytes of what the units of a job have become."""
+
+    def read(job: Job) -> dict[str, bytes]:
+        paths = [path for folder in ("data", FAILURES) for path in (job.directory / folder).glob("*")]
+        return {path.name: path.read_bytes() for path in paths}
+
+    return read

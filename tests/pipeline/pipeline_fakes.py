@@ -2,8 +2,9 @@
 
 Lines of the source steer them: ``CCO`` is labelled; ``bad`` is unreadable; ``flat`` cannot be embedded;
 ``diverge`` does not converge; ``nan`` has a label that is not finite; ``lose`` vanishes (a bug); ``crash`` kills its
-process; ``raise`` raises; ``full`` meets a refusal meant for the user;
-``given_5_2`` is a geometry, conformer 2 of molecule 5.
+process like somebody else would; ``segfault`` does so like a library, and ``exit`` ends it; ``sink`` ends it where it
+is embedded; ``raise`` raises; ``full`` meets a refusal meant for the user; ``given_5_2`` is a geometry, conformer 2 of
+molecule 5.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,8 @@ def conformers(
         if m.positions is not None and m.numbers is not None:
             yield Conformer(m.molecule_id, m.conformer_id, m.name, m.smiles, m.numbers, m.positions)
             continue
+        if m.smiles.startswith("sink"):
+            os._exit(4)
         if m.smiles.startswith("flat"):
             yield Failure(m.molecule_id, -1, m.name, m.smiles, Reason.EMBEDDING_FAILED, "no geometry")
             continue
@@ -80,24 +83,47 @@ def conformers(
             yield Conformer(m.molecule_id, c, m.name, m.smiles, numbers, positions)
 
 
-def label(geometries: Iterable[Conformer], settings: Settings) -> Iterator[tuple[Conformer, Label] | Failure]:
+def conformers_slowly(*arguments: Any, **more: Any) -> Iterator[Conformer | Failure | Pruned]:
+    for item in conformers(*arguments, **more):
+        time.sleep(0.05)
+        yield item
+
+
+Starting = Callable[[list[Conformer]], None]
+Results = Iterator[tuple[Conformer, Label] | Failure]
+
+
+def label(geometries: Iterable[Conformer], settings: Settings, starting: Starting = lambda batch: None) -> Results:
     waiting: list[Conformer] = []
     for conformer in geometries:
         waiting.append(conformer)
         if len(waiting) == 4:
-            yield from _batch(waiting, settings)
+            yield from _batch(waiting, settings, starting)
             waiting = []
-    yield from _batch(waiting, settings)
+    if waiting:
+        yield from _batch(waiting, settings, starting)
 
 
-def label_slowly(geometries: Iterable[Conformer], settings: Settings) -> Iterator[tuple[Conformer, Label] | Failure]:
-    for result in label(geometries, settings):
+def label_slowly(geometries: Iterable[Conformer], settings: Settings, starting: Starting) -> Results:
+    for result in label(geometries, settings, starting):
         time.sleep(0.1)
         yield result
 
 
-def _batch(batch: list[Conformer], settings: Settings) -> Iterator[tuple[Conformer, Label] | Failure]:
+def label_and_count(geometries: Iterable[Conformer], settings: Settings, starting: Starting) -> Results:
+    """Slow, and with a line in the file QMGEN_TEST_COUNT for each conformer that goes to the device."""
+
+    def counted(batch: list[Conformer]) -> None:
+        starting(batch)
+        with open(os.environ["QMGEN_TEST_COUNT"], "a") as stream:
+            stream.writelines(f"{c.molecule_id} {c.conformer_id}\n" for c in batch)
+
+    return label_slowly(geometries, settings, counted)
+
+
+def _batch(batch: list[Conformer], settings: Settings, starting: Starting) -> Results:
     batch = list(batch)
+    starting(batch)
     random.Random(time.monotonic_ns()).shuffle(batch)  # the order of completion is nobody's promise
     for c in batch:
         kind = c.smiles.split("_")[0]
@@ -108,6 +134,10 @@ def _batch(batch: list[Conformer], settings: Settings) -> Iterator[tuple[Conform
             continue
         if kind == "crash":
             os.kill(os.getpid(), signal.SIGKILL)
+        if kind == "segfault":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if kind == "exit":
+            os._exit(3)
         if kind == "raise":
             raise KeyError("a bug")
         if kind == "full":
@@ -133,6 +163,24 @@ def make_label(c: Conformer, shift: float = 0.0) -> Label:
 
 def prepare() -> None:
     pass
+
+
+def prepare_and_die() -> None:
+    os._exit(5)
+
+
+def prepare_an_eager_keeper() -> None:
+    """Partial work is saved whenever there is some, and writing takes long enough to be hit."""
+    from qmgen.pipeline import partial, unit
+
+    write = unit.write_unit
+
+    def write_slowly(*arguments: Any, **more: Any) -> Any:
+        time.sleep(0.3)
+        return write(*arguments, **more)
+
+    partial.PARTIAL_EVERY, partial._SPARING = 0.0, 0  # type: ignore[misc]
+    unit.write_unit = write_slowly
 
 
 def prepare_and_tell() -> None:

@@ -17,6 +17,7 @@ from qmgen.constants import HARTREE_TO_EV
 from qmgen.corpus import open_corpus
 from qmgen.errors import QmgenError, UsageError
 from qmgen.molecules.types import Molecule
+from qmgen.pipeline import deaths
 from qmgen.pipeline.estimate import estimate
 from qmgen.pipeline.progress import Lines
 from qmgen.pipeline.run import generate
@@ -210,12 +211,19 @@ def test_out_that_is_a_file_or_foreign_is_refused(config: Config, stages: Stages
         ("lose_1", RuntimeError, "neither row nor failure"),
         ("raise_1", RuntimeError, "a bug"),
         ("full_1", QmgenError, "smaller --batch-size"),
-        ("crash_1", QmgenError, r"a worker died in work unit 1 \(molecules 2 to 3\): SIGKILL"),
+        ("sink_1", QmgenError, r"2 workers in a row died in work unit 1 \(molecules 2 to 3\).*: exit code 4"),
     ],
 )
 def test_a_broken_worker_is_reported_and_nothing_partial_kept(
-    config: Config, stages: Stages, lines: Lines, line: str, kind: type[Exception], said: str
+    config: Config,
+    stages: Stages,
+    lines: Lines,
+    monkeypatch: pytest.MonkeyPatch,
+    line: str,
+    kind: type[Exception],
+    said: str,
 ) -> None:
+    monkeypatch.setattr(deaths, "FRUITLESS", 2)
     settings = config(["C_0", "C_1", "C_2", line, "C_4", "C_5"], units=3)
     with pytest.raises(kind, match=said):
         generate(settings, lines, stages)
@@ -224,6 +232,14 @@ def test_a_broken_worker_is_reported_and_nothing_partial_kept(
     (run,) = (settings.out / "runs").glob("*.json")
     assert json.loads(run.read_text())["state"] == "failed"
     assert not list((settings.out / ".tmp").glob("*"))
+
+
+def test_a_molecule_that_kills_its_worker_twice_is_a_failure(config: Config, stages: Stages, lines: Lines) -> None:
+    settings = config(["C_0", "C_1", "C_2", "segfault_1", "C_4", "C_5"], units=3)
+    summary = generate(settings, lines, stages)
+    assert (summary.rows, summary.failures, summary.run_units) == (5, {"worker_crashed": 1}, 3)
+    (failure,) = open_corpus(settings.out).failures().to_pylist()
+    assert failure["molecule_id"] == 3 and failure["detail"] == "SIGSEGV twice while it was being labelled"
 
 
 def test_file_metadata_name_the_level_of_theory(config: Config, stages: Stages, lines: Lines) -> None:

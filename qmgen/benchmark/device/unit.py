@@ -57,7 +57,7 @@ def to_parquet(conformers: list[Conformer], settings: Settings, scratch: Path) -
         Molecule(c.molecule_id, c.name, c.smiles, c.numbers, c.positions, 0, c.conformer_id) for c in conformers
     ]
     begin = perf_counter()
-    done = do_unit(job, Work(unit, entries, 0), lambda rows, failures: None)
+    done = do_unit(job, Work(unit, entries, 0))
     seconds = perf_counter() - begin
     table = pq.read_table(folder / unit.files()["train"], columns=["molecule_id", "conformer_id", "energy"])
     energies = {(r["molecule_id"], r["conformer_id"]): r["energy"] / HARTREE_TO_EV for r in table.to_pylist()}

@@ -1,0 +1,195 @@
+"""What a unit has so far, in one file, so that whoever takes the unit up again need not label it again.
+
+A Parquet file of the rows, with a column ``split``; in its metadata what else is known, and a checksum of both. It is
+an offer, not a part of the corpus: one that is damaged, or of another configuration, is removed with a word on standard
+error; one that cannot be written costs nothing but itself. Conformers that were condemned because they end their
+process are not in it: that is the parent's knowledge of this run, and the next run finds it out anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from qmgen.corpus.plan import FAILURES, Unit
+from qmgen.corpus.rows import row_table
+from qmgen.corpus.schema import row_schema
+from qmgen.corpus.shard import write_table
+from qmgen.molecules.types import Failure, Reason
+from qmgen.pipeline.labelling import Labelled
+from qmgen.pipeline.rows import failure_row
+
+#: seconds between two savings while something new comes
+PARTIAL_EVERY: Final = 60.0
+#: so many times as long as the last saving took, at least: saving costs 2 % of the time at most
+_SPARING: Final = 50
+_KEY: Final = b"qmgen.partial"
+_SUM: Final = b"qmgen.partial_sha256"
+_SPLIT: Final = pa.field("split", pa.string(), nullable=False)
+
+
+class _Foreign(ValueError):
+    """A sound file, but of something else."""
+
+
+def path_of(folder: Path, unit: Unit) -> Path:
+    """Where the partial work of ``unit`` stands: ``part-00003-of-00064.partial.parquet``."""
+    return folder / f"{Path(unit.files()[FAILURES]).stem}.partial.parquet"
+
+
+def forget(folder: Path, unit: Unit) -> None:
+    """Remove the partial work of ``unit``, and what killed processes left of their attempts to write it."""
+    path = path_of(folder, unit)
+    with contextlib.suppress(OSError):
+        for leftover in (path, *folder.glob(f".{path.name}.*")):
+            leftover.unlink(missing_ok=True)
+
+
+class Keeper:
+    """Saves the work of one unit now and then, and brings back what was saved before."""
+
+    def __init__(self, folder: Path, unit: Unit, metadata: Mapping[str, Any]) -> None:
+        self._folder, self._unit = folder, unit
+        self._schema = row_schema(metadata)
+        self._belongs = {"config_hash": metadata.get("config_hash"), "start": unit.start, "end": unit.end}
+        self._saved: tuple[int, int, int] = (0, 0, 0)
+        self._took = 0.0
+        self._last = time.monotonic()
+        self._complained = False
+
+    def load(self) -> Labelled | None:
+        """What was saved, if it is whole and of this unit and configuration; else it is removed."""
+        path = path_of(self._folder, self._unit)
+        try:
+            found = self._read(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except Exception as error:  # pyarrow and json raise many kinds, all of which say that the file will not do
+            why = str(error) if isinstance(error, _Foreign) else "it is damaged"
+            self._say(f"partial work was removed, {why}; the unit begins anew")
+            self.remove()
+            return None
+        self._saved = _amount(found, found.complete)
+        return found
+
+    def due(self, hurried: bool = False) -> bool:
+        """Whether it is time to save again; ``hurried`` asks only that saving does not cost too much."""
+        wait = _SPARING * self._took
+        return time.monotonic() - self._last >= (wait if hurried else max(wait, PARTIAL_EVERY))
+
+    def save(self, found: Labelled, complete: set[int]) -> None:
+        """Save ``found``, of which the molecules ``complete`` are through, unless nothing is new. Never raises."""
+        begin = time.monotonic()
+        amount = _amount(found, complete)
+        if amount == self._saved:
+            self._last = begin
+            return
+        path = path_of(self._folder, self._unit)
+        temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}")
+        try:
+            content = self._content(found, complete)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
+            self._saved = amount
+        except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            if not self._complained:
+                self._complained = True
+                self._say(f"partial work was not saved: {getattr(error, 'strerror', None) or error}")
+        self._last = time.monotonic()
+        self._took = self._last - begin
+
+    def remove(self) -> None:
+        """The unit is finished, or what was saved will not do."""
+        forget(self._folder, self._unit)
+
+    def _content(self, found: Labelled, complete: set[int]) -> memoryview:
+        parts = []
+        for split, rows in found.rows.items():
+            names = pa.array([split] * len(rows), pa.string())
+            parts.append(row_table(rows, self._schema).append_column(_SPLIT, names))
+        table = pa.concat_tables(parts).combine_chunks()
+        failures = [failure_row(one) for one in found.failures if one.reason is not Reason.WORKER_CRASHED]
+        known = {
+            **self._belongs,
+            "failures": failures,
+            "complete": sorted(complete),
+            "pruned": sorted(found.pruned_of.items()),
+        }
+        text = json.dumps(known).encode()
+        metadata = {**table.schema.metadata, _KEY: text, _SUM: _checksum(table, text)}
+        sink = pa.BufferOutputStream()
+        write_table(table.replace_schema_metadata(metadata), sink)
+        return memoryview(sink.getvalue())
+
+    def _read(self, path: Path) -> Labelled:
+        table = pq.read_table(pa.BufferReader(path.read_bytes())).combine_chunks()
+        metadata = table.schema.metadata or {}
+        text = metadata[_KEY]
+        if metadata[_SUM] != _checksum(table, text):
+            raise ValueError("checksum")
+        known = json.loads(text)
+        if {name: known[name] for name in self._belongs} != self._belongs:
+            raise _Foreign("it belongs to another configuration or range of molecules")
+        if not table.schema.equals(self._schema.append(_SPLIT)):
+            raise _Foreign("it has other columns")
+        found = Labelled(complete=set(known["complete"]), pruned_of=dict(known["pruned"]))
+        for split, row in zip(table["split"].to_pylist(), _rows(table.drop_columns(["split"])), strict=True):
+            found.rows[split].append(row)
+        for f in known["failures"]:
+            place = (f["molecule_id"], f["conformer_id"], f["name"], f["smile"])
+            found.failures.append(Failure(*place, Reason(f["reason"]), f["detail"]))
+        return found
+
+    def _say(self, what: str) -> None:
+        print(f"qmgen: work unit {self._unit.index}: {what}", file=sys.stderr, flush=True)
+
+
+def _amount(found: Labelled, complete: set[int]) -> tuple[int, int, int]:
+    """What grows when there is something new."""
+    return found.done, len(found.failures), len(complete)
+
+
+def _rows(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows as labelling makes them: lists as arrays of NumPy, all else as Python's own."""
+    columns = []
+    for column in table.columns:
+        if pa.types.is_list(column.type):
+            ends = np.cumsum(pc.list_value_length(column).to_numpy())
+            columns.append(np.split(pc.list_flatten(column).to_numpy(), ends[:-1]) if len(ends) else [])
+        else:
+            columns.append(column.to_pylist())
+    return [dict(zip(table.column_names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _checksum(table: pa.Table, text: bytes) -> bytes:
+    """SHA-256 over the values and ``text``, whatever way they are stored: Parquet's own pages carry no checksum."""
+    total = sha256(text)
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        total.update(name.encode())
+        if pa.types.is_list(column.type):
+            total.update(pc.list_value_length(column).to_numpy().tobytes())
+            column = pc.list_flatten(column)
+        if pa.types.is_string(column.type):
+            total.update(json.dumps(column.to_pylist()).encode())
+        else:
+            total.update(column.to_numpy().tobytes())
+    return total.hexdigest().encode()

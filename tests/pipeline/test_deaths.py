@@ -1,0 +1,303 @@
+"""Workers that die: what it means, who takes their place, and that the corpus is the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from qmgen.errors import QmgenError
+from qmgen.pipeline import deaths
+from qmgen.pipeline.deaths import AIMLESS, FRUITLESS, TOO_UNLUCKY, Death, Trial, death_of
+from qmgen.pipeline.pool import Pool
+from qmgen.pipeline.source import Work
+from qmgen.pipeline.stage_name import show, shown
+from qmgen.pipeline.stages import Stages
+from qmgen.pipeline.unit import Job, UnitResult
+
+Jobs = Callable[..., Job]
+Works = Callable[..., list[Work]]
+Files = Callable[[Job], dict[str, bytes]]
+
+SEGFAULT, KILL = Death("SIGSEGV", True), Death("SIGKILL", False)
+A, B, C = (1, 0), (2, 0), (2, 1)
+needs_proc = pytest.mark.skipif(not Path("/proc/self/comm").exists(), reason="needs /proc")
+
+
+@pytest.mark.parametrize(
+    ("code", "memory", "how", "explained"),
+    [
+        (-11, False, "SIGSEGV", True),
+        (-6, False, "SIGABRT", True),
+        (-7, False, "SIGBUS", True),
+        (-9, False, "SIGKILL", False),
+        (-9, True, "SIGKILL for want of memory", True),
+        (-15, True, "SIGTERM", False),
+        (-40, False, "signal 40", False),
+        (3, False, "exit code 3", True),
+        (0, False, "exit code 0", True),
+        (None, True, "it fell silent", False),
+    ],
+)
+def test_how_a_worker_died(code: int | None, memory: bool, how: str, explained: bool) -> None:
+    assert death_of(code, memory) == Death(how, explained)
+
+
+def test_the_second_explained_death_condemns_and_company_counts_once() -> None:
+    trial = Trial()
+    assert trial.died(SEGFAULT, (A, B, C), 0, 0) == [] and set(trial.suspects) == {A, B, C}
+    trial.survived((A,))
+    assert trial.died(SEGFAULT, (B,), 0, 1) == [B]
+    assert trial.condemned == {B: "SIGSEGV twice while it was being labelled"} and set(trial.suspects) == {A, C}
+    # the one that was through alone has a clean record again; the other has not
+    assert trial.died(SEGFAULT, (A,), 0, 0) == [] and trial.died(Death("exit code 3", True), (C,), 0, 0) == [C]
+    assert trial.condemned[C] == "SIGSEGV and exit code 3 while it was being labelled"
+    assert trial.died(SEGFAULT, (A,), 0, 0) == [A]
+
+
+def test_company_alone_never_condemns() -> None:
+    trial = Trial()
+    for _ in range(3):
+        assert trial.died(SEGFAULT, (A, B), 0, 0) == []
+    assert not trial.condemned
+
+
+def test_a_batch_of_one_counts_as_alone() -> None:
+    trial = Trial()
+    assert trial.died(SEGFAULT, (A,), 0, 0) == [] and trial.died(SEGFAULT, (A,), 0, 0) == [A]
+
+
+def test_unexplained_deaths_condemn_only_the_very_unlucky() -> None:
+    trial = Trial()
+    trial.died(KILL, (A, B), 0, 0)
+    for _ in range(TOO_UNLUCKY - 1):
+        assert trial.died(KILL, (A,), 0, 0) == []
+    trial.survived((A,))  # somebody else's doing after all
+    for _ in range(TOO_UNLUCKY - 1):
+        assert trial.died(KILL, (A,), 0, 0) == []
+    assert trial.died(SEGFAULT, (A,), 0, 0) == []  # the first that counts
+    assert trial.died(KILL, (A,), 0, 0) == [A]
+    assert trial.condemned == {A: "SIGKILL 8 times while it was being labelled"}
+
+
+def test_a_unit_that_gets_no_further_is_hopeless() -> None:
+    trial = Trial()
+    for _ in range(FRUITLESS - 1):
+        trial.died(SEGFAULT, (), 0, 0)
+    assert not trial.hopeless
+    trial.died(SEGFAULT, (), 0, 5)
+    trial.died(SEGFAULT, (), 0, 5)  # labelling what was labelled before is no progress
+    assert not trial.hopeless
+    for _ in range(FRUITLESS - 1):
+        trial.died(SEGFAULT, (), 0, 5)
+    assert trial.hopeless == FRUITLESS
+
+
+def test_a_unit_that_others_kill_while_it_works_has_more_patience() -> None:
+    trial = Trial()
+    for _ in range(AIMLESS):
+        assert not trial.hopeless
+        trial.died(KILL, (), 2, 5)
+    trial.died(KILL, (), 2, 5)
+    assert trial.hopeless == AIMLESS
+
+
+@needs_proc
+def test_a_process_shows_its_stage() -> None:
+    before = Path("/proc/self/comm").read_text()
+    try:
+        show("label")
+        assert Path("/proc/self/comm").read_text() == "qmgen:label\n" and shown(os.getpid()) == "label"
+        show("a stage with a long name")
+        assert shown(os.getpid()) == "a stage w"
+    finally:
+        Path("/proc/self/comm").write_text(before)
+    assert shown(os.getpid()) is None and shown(2**22 + 1) is None
+
+
+class Crew:
+    """A pool at work in this process, and what it told."""
+
+    def __init__(self, job: Job, count: int) -> None:
+        self.results: list[UnitResult] = []
+        self.rows = self.failures = 0
+        self.pool = Pool(job, count, (), self.advance, self.results.append)
+
+    def advance(self, rows: int, failures: int) -> None:
+        self.rows += rows
+        self.failures += failures
+
+    def run(self, works: list[Work], stopping: Callable[[], bool] = lambda: False) -> Pool:
+        with self.pool:
+            self.pool.run(iter(works), stopping)
+        # what was lost with a worker was taken back
+        assert self.rows >= sum(result.rows for result in self.results)
+        return self.pool
+
+
+@pytest.fixture
+def undisturbed(job: Jobs, works: Works, files: Files, stages: Stages) -> Callable[..., dict[str, bytes]]:
+    """``undisturbed(lines, units)``: the files of a run in which nothing happened."""
+
+    def make(lines: list[str] | None, units: int) -> dict[str, bytes]:
+        from qmgen.pipeline.unit import do_unit
+
+        plain = job("undisturbed", stages=replace(stages, label="pipeline_fakes:label"))
+        for work in works(lines, units):
+            do_unit(plain, work)
+        return files(plain)
+
+    return make
+
+
+def test_a_molecule_that_ends_its_process_is_a_failure_and_the_rest_is_labelled(
+    job: Jobs, works: Works, files: Files, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lines = ["C_0", "C_1", "segfault_2 bad", "C_3", "C_4", "C_5", "C_6", "exit_7 worse", "C_8"]
+    found = []
+    for workers in (1, 2):
+        mine = job(f"workers-{workers}")
+        crew = Crew(mine, workers)
+        pool = crew.run(works(lines, 2))
+        assert (crew.rows, crew.failures) == (7, 2)
+        assert Counter((d["unit"], d["how"]) for d in pool.deaths) == {(0, "SIGSEGV"): 2, (1, "exit code 3"): 2}
+        assert {d["stage"] for d in pool.deaths} == {"label"} and len(pool.gone) == workers + 4
+        assert not list(mine.partials.glob("*"))  # type: ignore[union-attr]
+        found.append(files(mine))
+    assert found[0] == found[1]
+    failures = [
+        row for path in sorted((mine.directory / "failures").iterdir()) for row in pq.read_table(path).to_pylist()
+    ]
+    assert [(f["molecule_id"], f["conformer_id"], f["name"], f["reason"], f["detail"]) for f in failures] == [
+        (2, 0, "bad", "worker_crashed", "SIGSEGV twice while it was being labelled"),
+        (7, 0, "worse", "worker_crashed", "exit code 3 twice while it was being labelled"),
+    ]
+    said = capfd.readouterr().err.splitlines()
+    assert said.count("qmgen: a worker died in work unit 0 (molecules 0 to 3): SIGSEGV; it is replaced") == 2
+    assert (
+        said.count(
+            "qmgen: a worker died in work unit 0 (molecules 0 to 3): SIGSEGV; it is replaced, "
+            "molecule 2 (conformer 0) becomes a failure"
+        )
+        == 2
+    )
+    assert len(said) == 8
+
+
+@needs_proc
+def test_kills_from_outside_change_nothing(
+    job: Jobs, works: Works, files: Files, stages: Stages, undisturbed: Callable[..., dict[str, bytes]]
+) -> None:
+    slow = replace(
+        stages,
+        prepare="pipeline_fakes:prepare_an_eager_keeper",
+        conformers="pipeline_fakes:conformers_slowly",
+        label="pipeline_fakes:label_slowly",
+    )
+    mine = job(stages=slow)
+    crew = Crew(mine, 2)
+    wanted = ["start", "embed", "label", "write", "label", "idle", "embed", "write"]
+    killed: list[str] = []
+    over = threading.Event()
+
+    def kill() -> None:
+        while wanted and not over.is_set():
+            for worker in list(crew.pool.workers):
+                stage = shown(worker.process.pid)
+                if stage in wanted and worker.process.returncode is None:
+                    os.kill(worker.process.pid, signal.SIGKILL)
+                    wanted.remove(stage)
+                    killed.append(stage)
+                    time.sleep(0.3)
+            time.sleep(0.002)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        pool = crew.run(works(units=10))
+    finally:
+        over.set()
+        thread.join()
+    assert set(killed) >= {"start", "embed", "label", "write"} and len(pool.deaths) == len(killed)
+    assert {d["how"] for d in pool.deaths} == {"SIGKILL"} and (crew.rows, crew.failures) == (40, 0)
+    assert files(mine) == undisturbed(None, 10)
+
+
+def test_what_always_dies_without_a_reason_is_given_up_in_the_end(
+    job: Jobs, works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deaths, "TOO_UNLUCKY", 3)
+    crew = Crew(job(), 1)
+    pool = crew.run(works(["C_0", "crash_1", "C_2"]))
+    assert crew.results[0].failures == {"worker_crashed": 1} and crew.results[0].rows == 2
+    assert len(pool.deaths) == 4  # in company first
+
+
+def test_a_unit_that_kills_before_anything_is_labelled_ends_the_run(
+    job: Jobs, works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deaths, "FRUITLESS", 3)
+    with pytest.raises(QmgenError, match=r"3 workers in a row died in work unit 1 \(molecules 1 to 2\).*exit code 4"):
+        Crew(job(), 1).run(works(["C_0", "C_1", "sink_2"], 2))
+
+
+def test_workers_that_do_not_start_end_the_run(job: Jobs, works: Works, stages: Stages) -> None:
+    crew = Crew(job(stages=replace(stages, prepare="pipeline_fakes:prepare_and_die")), 2)
+    with pytest.raises(QmgenError, match=r"^3 workers in a row died while starting.*: exit code 5; .* same command"):
+        crew.run(works())
+    assert [(d["unit"], d["stage"]) for d in crew.pool.deaths] == [(None, "start")] * 3
+
+
+def test_a_stopped_run_keeps_what_it_has_and_goes_on_with_it(
+    job: Jobs,
+    works: Works,
+    files: Files,
+    stages: Stages,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    undisturbed: Callable[..., dict[str, bytes]],
+) -> None:
+    monkeypatch.setenv("QMGEN_TEST_COUNT", str(tmp_path / "count"))
+    mine = job(stages=replace(stages, label="pipeline_fakes:label_and_count"))
+    first = Crew(mine, 2)
+    first.run(works(units=2), lambda: first.rows > 5)
+    assert not first.results and not files(mine)
+    assert len(list(mine.partials.glob("part-*.partial.parquet"))) >= 1  # type: ignore[union-attr]
+    second = Crew(mine, 1)
+    second.run(works(units=2))
+    resumed = sum(result.resumed for result in second.results)
+    counted = (tmp_path / "count").read_text().splitlines()
+    assert resumed > 5 and len(counted) == len(set(counted)) == 40
+    assert files(mine) == undisturbed(None, 2)
+
+
+@needs_proc
+def test_a_worker_that_dies_while_the_run_stops_is_not_replaced(
+    job: Jobs, works: Works, stages: Stages, capfd: pytest.CaptureFixture[str]
+) -> None:
+    crew = Crew(job(stages=replace(stages, label="pipeline_fakes:label_slowly")), 1)
+    asked: list[Any] = []
+
+    def stopping() -> bool:
+        """Freezes the worker in the middle of a batch, says stop, and kills it the next time."""
+        (worker,) = crew.pool.workers
+        if not worker.held:
+            return False
+        asked.append(worker)
+        os.kill(worker.process.pid, signal.SIGSTOP if len(asked) == 1 else signal.SIGKILL)
+        return True
+
+    pool = crew.run(works(units=2), stopping)
+    assert len(asked) == 2 and not crew.results and (crew.rows, crew.failures) == (0, 0)
+    assert [(d["unit"], d["how"], d["stage"]) for d in pool.deaths] == [(0, "SIGKILL", "label")]
+    (said,) = capfd.readouterr().err.splitlines()
+    assert said == "qmgen: a worker died in work unit 0 (molecules 0 to 19): SIGKILL; the run is stopping"
