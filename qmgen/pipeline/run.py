@@ -26,6 +26,7 @@ from qmgen.pipeline.ranks import Rank, rank_of
 from qmgen.pipeline.record import Clock, Record
 from qmgen.pipeline.signals import StopWatch
 from qmgen.pipeline.source import Source, Work
+from qmgen.pipeline.stage_name import show
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.summary import Summary
 from qmgen.pipeline.unit import Job, UnitResult
@@ -55,6 +56,7 @@ def generate(
     refuse_if_running(store, rank)
     with ExitStack() as stack:
         watch = stack.enter_context(StopWatch(config.time_limit))
+        show("read")
         if config.enumerate is None:  # else it is enumerated into the directory, which must be ours first
             source = stack.enter_context(source_of(config, stages, keep=True, quiet=quiet, watch=watch))
             check_same(store, job_of(config, theory, source, stages).metadata["recipe"], config.overwrite)
@@ -89,8 +91,10 @@ class _Run:
     def do(self, watch: StopWatch) -> Summary:
         """Do the units that are not done; write the run's record whatever happens."""
         mine_ = mine(self.plan, self.rank)
+        show("check")
         units, repaired = missing(self.store, mine_)
         record = self._record(len(units), repaired)
+        show("run")
         if units:
             self._label(units, record, watch)
         return self._finish(mine_, len(units), record, watch)
@@ -170,6 +174,7 @@ class _Run:
         )
 
     def _manifest(self) -> dict[str, Any]:
+        show("merge")
         try:
             return write_manifest(
                 self.store, self.plan, self.job.metadata, licence=self.config.licence, versions=versions()

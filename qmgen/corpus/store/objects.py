@@ -108,7 +108,7 @@ class ObjectStore:
 
 @cache
 def _connected(url: str, place: str) -> tuple[pafs.FileSystem, str]:
-    """pyarrow's file system and the path in it, once the store has answered. Raises ``UsageError`` where it does not."""
+    """pyarrow's file system and the path in it, once the store has answered; ``UsageError`` where it does not."""
     parts = urlsplit(url)
     option, value = DEFAULTS[parts.scheme]
     if option not in parse_qs(parts.query):
