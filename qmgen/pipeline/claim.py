@@ -90,6 +90,8 @@ def start_anew(store: Store, rank: Rank) -> None:
 
 def write_config(store: Store, config: GenerateConfig) -> None:
     """The resolved configuration stands in the corpus from the start. Raises ``UsageError`` where it cannot."""
+    if store.local is None:
+        config = config.model_copy(update={"out": store.place})  # how to reach it is nobody else's business
     try:
         store.write("config.toml", config.resolved_toml(store.local).encode())
         store.clear()

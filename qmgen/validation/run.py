@@ -50,7 +50,7 @@ def validate(
     start = perf_counter()
     workers = min(jobs or granted_cpus(), len(drawn.entries))
     outcomes = _solve_all(drawn.entries, level, tolerances.energy, workers, progress)
-    report = _report(str(directory), level, tolerances, sample, seed, drawn, outcomes)
+    report = _report(corpus.place, level, tolerances, sample, seed, drawn, outcomes)
     report.provenance.update(jobs=workers, seconds=round(perf_counter() - start, 3))
     if not report.rows:
         raise QmgenError(
