@@ -1,4 +1,4 @@
-"""Whatever happens to a disk, a file, a lock or a clock: a clear message, nothing silent, and the same command mends it.
+"""Whatever happens to a disk, a file, a lock or a clock: a clear message, and the same command mends it.
 
 Directories without permission are not tested: the tests may run as root, whom no mode bits stop.
 """
@@ -327,7 +327,7 @@ def test_ranks_of_different_world_sizes_race_on_one_directory(
             env=environment,
             stderr=subprocess.PIPE,
             text=True,
-        )  # fmt: skip
+        )
         for rank, size in (("0", "1"), ("0", "2"), ("1", "2"))
     ]
     said = [process.communicate(timeout=120)[1] for process in processes]
