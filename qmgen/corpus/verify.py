@@ -142,7 +142,7 @@ def _inspect(store: Store, threads: int, begin: Callable[[int], None], advance: 
     findings += _settings(checks)
     findings += doubled_keys(store, checks)
     findings += stray_files(listing, found)
-    findings += lost_files(listing, sums.listed)
+    findings += lost_files(listing, sums.listed, manifest or {})
     missing = [unit.tail.removesuffix(".parquet") for g in found for unit in g.units if not listing.done(unit)]
     books = [result.book for result in checks if result.book is not None]
     unread = len(books) < len(checks)

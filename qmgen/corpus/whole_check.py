@@ -36,15 +36,17 @@ def stray_files(listing: Listing, found: Sequence[Generation]) -> Iterator[Findi
             yield Finding(NOTE, name, what, "the same `qmgen generate` makes it again")
 
 
-def lost_files(listing: Listing, sums: Mapping[str, str]) -> Iterator[Finding]:
-    """Files that SHA256SUMS lists and that are gone, unless a longer cut of their unit has taken their place."""
+def lost_files(listing: Listing, sums: Mapping[str, str], manifest: Mapping[str, Any]) -> Iterator[Finding]:
+    """Units that SHA256SUMS or the manifest lists and that are gone, unless a longer cut has taken their place."""
+    listed = manifest.get("files")
+    names = {f["name"] for f in listed if isinstance(f, dict) and "name" in f} if isinstance(listed, list) else set()
     committed = {key for key, _ in listing.units()}
-    for name in sorted(sums):
+    for name in sorted({*sums, *map(str, names)}):
         named = parse(name)
         if named is None or name in listing.sizes:
             continue
         if named.kind == FAILURES and named.key not in committed:
-            yield Finding(DAMAGE, name, f"is lost: {SUMS} lists it", GENERATE)
+            yield Finding(DAMAGE, name, f"is lost: {SUMS if name in sums else MANIFEST} lists it", GENERATE)
 
 
 def description(
