@@ -245,7 +245,7 @@ def table(results: Sequence[Result]) -> str:
 
 
 def environment_of(extra: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment with ``extra``, less the settings of a scheduler and of qmgen itself, but for where its
+    """This process's environment with ``extra``, less the settings of a scheduler and of qmgen, save where its
     compiled programs are."""
     settings = (name for name in os.environ if name.startswith(("SLURM_", "QMGEN_")) and name != "QMGEN_CACHE")
     dropped = set(settings)
