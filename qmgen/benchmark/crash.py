@@ -88,7 +88,7 @@ def shots(each: Mapping[tuple[str, str], int], at_random: int, seed: int) -> lis
     chance = random.Random(seed)
     aimed = [Shot(role, stage) for (role, stage), count in each.items() for _ in range(count)]
     mixed = [shot for shot in aimed if shot.stage != "merge"]
-    mixed += [Shot(chance.choice((PARENT, WORKER)), None) for _ in range(at_random)]
+    mixed += [Shot(chance.choice((PARENT, WORKER, WORKER)), None) for _ in range(at_random)]
     chance.shuffle(mixed)
     return mixed + [shot for shot in aimed if shot.stage == "merge"]
 
