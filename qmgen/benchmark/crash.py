@@ -28,7 +28,7 @@ World = tuple[tuple[int, int], ...]
 Command = Callable[[Path, int, int], Sequence[str]]
 #: stages in which a shard is being written
 WRITING: Final = ("write", "commit")
-_LOOK_EVERY: Final = 0.0003  # seconds: a commit takes about a millisecond
+_LOOK_EVERY: Final = 0.0005  # seconds: a commit takes about a millisecond
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def shots(each: Mapping[tuple[str, str], int], at_random: int, seed: int) -> lis
     chance = random.Random(seed)
     aimed = [Shot(role, stage) for (role, stage), count in each.items() for _ in range(count)]
     mixed = [shot for shot in aimed if shot.stage != "merge"]
-    mixed += [Shot(chance.choice((PARENT, WORKER)), None) for _ in range(at_random)]
+    mixed += [Shot(chance.choice((PARENT, WORKER, WORKER)), None) for _ in range(at_random)]
     chance.shuffle(mixed)
     return mixed + [shot for shot in aimed if shot.stage == "merge"]
 
@@ -245,6 +245,8 @@ def table(results: Sequence[Result]) -> str:
 
 
 def environment_of(extra: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment with ``extra``, less what a scheduler has put there."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "QMGEN_"))}
-    return {**ours, **extra}
+    """This process's environment with ``extra``, less the settings of a scheduler and of qmgen, save where its
+    compiled programs are."""
+    settings = (name for name in os.environ if name.startswith(("SLURM_", "QMGEN_")) and name != "QMGEN_CACHE")
+    dropped = set(settings)
+    return {**{name: value for name, value in os.environ.items() if name not in dropped}, **extra}

@@ -17,9 +17,9 @@ from qmgen.benchmark.crash_aim import PARENT, WORKER
 from qmgen.errors import QmgenError
 from qmgen.machine import versions
 
-MOLECULES: Final = (
-    "O", "C", "N", "F", "C=O", "N#N", "C#N", "CO", "CC", "C=C", "C#C", "CN", "CF", "NN", "OO", "NO", "O=C=O", "FC=O",
-    "CC#N", "CC=O", "N=C=O", "NC=O", "OC=O", "COC",
+MOLECULES: Final = (  # two dozen, of a dozen shapes: few programs to compile
+    "O", "C", "N", "F", "C=O", "N#N", "C#N", "CO", "CC", "C=C", "C#C", "CN", "CF", "NN", "OO", "NO", "FF", "N=N",
+    "N=O", "OF", "NF", "C=N", "[C-]#[O+]", "O=C=O",
 )  # fmt: skip
 CONFORMERS: Final = 24
 CONFIG: Final = """molecules = ["tiny.smi"]
@@ -47,9 +47,9 @@ ONE: Final[World] = ((0, 1),)
 TWO: Final[World] = ((0, 2), (1, 2))
 THREE: Final[World] = ((0, 3), (1, 3), (2, 3))
 EVERY_STAGE: Final = {
-    (PARENT, "load"): 1, (PARENT, "read"): 2, (PARENT, "check"): 2, (PARENT, "run"): 3, (PARENT, "merge"): 2,
-    (WORKER, "start"): 2, (WORKER, "idle"): 2, (WORKER, "embed"): 4, (WORKER, "label"): 5, (WORKER, "write"): 8,
-    (WORKER, "commit"): 8,
+    (PARENT, "load"): 1, (PARENT, "read"): 1, (PARENT, "check"): 1, (PARENT, "run"): 2, (PARENT, "merge"): 1,
+    (WORKER, "start"): 2, (WORKER, "idle"): 2, (WORKER, "embed"): 5, (WORKER, "label"): 6, (WORKER, "write"): 11,
+    (WORKER, "commit"): 11,
 }  # fmt: skip
 FEW: Final = {
     (PARENT, "run"): 1,
@@ -59,9 +59,9 @@ FEW: Final = {
     (WORKER, "commit"): 2,
 }
 SCENARIOS: Final = (
-    Scenario("alone", (ONE,), EVERY_STAGE, 16),
-    Scenario("two ranks", (TWO, (*ONE, (1, 2)), TWO), FEW, 6),
-    Scenario("world sizes", (ONE, THREE, TWO, ONE), FEW, 6),
+    Scenario("alone", (ONE,), EVERY_STAGE, 10),
+    Scenario("two ranks", (TWO, (*ONE, (1, 2)), TWO), FEW, 4),
+    Scenario("world sizes", (ONE, THREE, TWO, ONE), FEW, 4),
 )
 
 
@@ -99,7 +99,7 @@ def crash_test(
     for number, scenario in enumerate(scenarios):
         share = (sum(scenario.each.values()) + scenario.at_random) / fired
         torment = Torment(
-            command, environment, known, scenario.worlds, seconds * share, span=12.0, seed=seed + number, tell=tell
+            command, environment, known, scenario.worlds, seconds * share, span=8.0, seed=seed + number, tell=tell
         )
         to_fire = shots(scenario.each, scenario.at_random, seed + number)
         results.append(torment.run(scenario.name, place / scenario.name.replace(" ", "-"), to_fire))
@@ -114,13 +114,13 @@ def crash_test(
 
 def verdict(results: Sequence[Result]) -> list[str]:
     """What the kill test asks for and did not get; [] when all is well."""
-    first = results[0]
     found = [f"{result.scenario}: {difference}" for result in results for difference in result.differences]
-    if len(first.kills) < 50:
-        found.append(f"{first.scenario}: {len(first.kills)} kills instead of at least 50")
-    if first.writing < 10:
-        found.append(f"{first.scenario}: {first.writing} kills while a shard was being written instead of at least 10")
-    found += [f"{first.scenario}: never killed in {stage}" for stage, count in first.by_stage.items() if not count]
+    for first in (result for result in results if result.scenario == SCENARIOS[0].name):
+        if len(first.kills) < 50:
+            found.append(f"{first.scenario}: {len(first.kills)} kills instead of at least 50")
+        if first.writing < 10:
+            found.append(f"{first.scenario}: {first.writing} kills while a shard was being written, of at least 10")
+        found += [f"{first.scenario}: never killed in {stage}" for stage, count in first.by_stage.items() if not count]
     return found
 
 
