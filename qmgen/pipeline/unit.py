@@ -18,6 +18,7 @@ from qmgen.corpus.store import Place
 from qmgen.labeling.types import Settings
 from qmgen.molecules.procedure import PLAIN, Procedure
 from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned
+from qmgen.pipeline.already import Already
 from qmgen.pipeline.rows import failure_row, not_finite, row, symbols
 from qmgen.pipeline.source import Entry, Work
 from qmgen.pipeline.stages import Stages
@@ -71,10 +72,12 @@ def do_unit(job: Job, work: Work, report: Callable[[int, int], None]) -> UnitRes
     nothing of it is kept. Raises ``QmgenError`` where files cannot be written.
     """
     begin = time.monotonic()
-    labelled = label_entries(job, work.entries, report)
+    labelled = label_entries(job, work.entries, report, work.already)
     tables = {split: row_table(rows, row_schema(job.metadata)) for split, rows in labelled.rows.items()}
-    entries = len(work.entries) + work.merged
-    counts = {"entries": entries, "merged": work.merged}
+    entries = len(work.entries) - (work.already.known if work.already else 0) + work.merged
+    counts: dict[str, Any] = {"entries": entries, "merged": work.merged}
+    if work.already is not None:
+        counts |= work.already.counts(labelled.rows)
     if job.procedure.prunes:  # a corpus that never prunes keeps the bytes that it had before there was such a thing
         counts["pruned"] = labelled.pruned
     schema = failure_schema({**job.metadata, "unit": counts})
@@ -93,11 +96,19 @@ def do_unit(job: Job, work: Work, report: Callable[[int, int], None]) -> UnitRes
     )
 
 
-def label_entries(job: Job, entries: list[Entry], report: Callable[[int, int], None]) -> Labelled:
-    """Rows and failures of ``entries``. Raises ``RuntimeError`` if any of them became neither."""
+def label_entries(
+    job: Job, entries: list[Entry], report: Callable[[int, int], None], already: Already | None = None
+) -> Labelled:
+    """Rows and failures of ``entries``, less what is there ``already``.
+
+    Raises ``RuntimeError`` if any of them became neither.
+    """
+    already = already or Already()
     check = job.stages.load("check")
     checked = [check(entry, job.settings) for entry in entries]
-    found = Labelled(failures=[entry for entry in checked if isinstance(entry, Failure)])
+    found = Labelled(
+        failures=[one for entry in checked if isinstance(entry, Failure) for one in already.failures(entry)]
+    )
     awaited: set[tuple[int, int]] = set()
     done = 0
 
@@ -109,11 +120,13 @@ def label_entries(job: Job, entries: list[Entry], report: Callable[[int, int], N
         embed = job.stages.load("conformers")
         for item in embed(molecules, job.conformers, job.seed, job.embed_time_limit, procedure=job.procedure):
             if isinstance(item, Pruned):
-                found.pruned += item.count
+                found.pruned += already.pruned(item.molecule_id, item.count)
                 continue
             if isinstance(item, Failure):
-                found.failures.append(item)
+                found.failures.extend(already.failures(item))
                 tell()
+                continue
+            if not already.wants(item.molecule_id, item.conformer_id):
                 continue
             awaited.add((item.molecule_id, item.conformer_id))
             tell()
@@ -131,17 +144,20 @@ def label_entries(job: Job, entries: list[Entry], report: Callable[[int, int], N
             found.rows[split].append(row(conformer, label))
             done += 1
         tell()
-    _check_books(entries, found, awaited)
+    _check_books(entries, found, awaited, already.keys())
     return found
 
 
-def _check_books(entries: list[Entry], found: Labelled, awaited: set[tuple[int, int]]) -> None:
-    """Nothing is lost: every geometry came back, and every entry is in a row or a failure."""
+def _check_books(
+    entries: list[Entry], found: Labelled, awaited: set[tuple[int, int]], wanted: set[tuple[int, int]]
+) -> None:
+    """Nothing is lost: every geometry came back, every entry is in a row or a failure, and so is all of ``wanted``."""
     keys = {(r["molecule_id"], r["conformer_id"]) for rows in found.rows.values() for r in rows}
     keys |= {(failure.molecule_id, failure.conformer_id) for failure in found.failures}
     seen = {molecule for molecule, _ in keys}
     given = (entry for entry in entries if isinstance(entry, Molecule) and entry.positions is not None)
     lost = sorted({entry.molecule_id for entry in entries} - seen)
     lost += sorted({m.molecule_id for m in given if not {(m.molecule_id, m.conformer_id), (m.molecule_id, -1)} & keys})
+    awaited |= wanted - keys
     if lost or awaited:
         raise RuntimeError(f"neither row nor failure: molecules {lost[:5]}, conformers {sorted(awaited)[:5]}")

@@ -1,0 +1,146 @@
+"""What was added to a finished corpus, one generation after another: by ``--extend``, or by ``qmgen retry``.
+
+Generation 0 is the corpus as first planned. Each later one has a number, settings and a plan of its own, and its files
+carry ``more-1``, ``more-2`` ... in their names. It is stated in ``generations/more-1.json`` before its first file is
+written, so that all ranks, and whoever continues after a kill, mean the same; its files say the same in their metadata,
+should that statement be lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow.parquet as pq
+
+from qmgen.corpus.identity import MANIFEST, config_hash
+from qmgen.corpus.listing import Listing
+from qmgen.corpus.locks import Held, Lock
+from qmgen.corpus.plan import Plan
+from qmgen.corpus.schema import decode
+from qmgen.corpus.store import Store
+from qmgen.errors import UsageError
+
+FOLDER: Final = "generations"
+EXTEND, RETRY = "extend", "retry"
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Number ``number`` (from 1), of ``kind`` "extend" or "retry", added to the corpus whose configuration hash is
+    ``base``. ``recipe`` is the whole row-changing configuration of its rows. The plan of an extension is over places of
+    the source as extended, that of a retry over the entries that it tries again."""
+
+    number: int
+    kind: str
+    base: str
+    recipe: Mapping[str, Any]
+    plan: Plan
+
+    @property
+    def hash(self) -> str:
+        """The configuration hash of its files."""
+        return config_hash(self.recipe)
+
+    @property
+    def name(self) -> str:
+        """The name of its statement within the corpus."""
+        return f"{FOLDER}/more-{self.number}.json"
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        """The metadata ``more`` of its files."""
+        plan = {"entries": self.plan.entries, "units": self.plan.count, "begin": self.plan.begin}
+        return {"number": self.number, "kind": self.kind, "base": self.base, "plan": plan}
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values: what its statement and the manifest hold."""
+        return {**self.mark, "config_hash": self.hash, "recipe": dict(self.recipe)}
+
+    @classmethod
+    def of(cls, stated: Mapping[str, Any]) -> Generation:
+        """The inverse of ``as_json``. Raises ``KeyError``, ``TypeError`` or ``ValueError`` on anything else."""
+        number, planned = int(stated["number"]), stated["plan"]
+        return cls(
+            number,
+            str(stated["kind"]),
+            str(stated["base"]),
+            dict(stated["recipe"]),
+            Plan(int(planned["entries"]), int(planned["units"]), None, number, int(planned["begin"])),
+        )
+
+
+def generations(store: Store, listing: Listing | None = None) -> list[Generation]:
+    """All that were begun, in order; [] for a corpus to which nothing was added."""
+    listing = listing or Listing.of(store)
+    stated = {name for name in store.names(FOLDER) if name.endswith(".json")}
+    files = {key[0]: name for key, name in listing.units() if key[0]}
+    found: dict[int, Generation] = {}
+    for name in stated:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            one = Generation.of(json.loads(store.read(name)))
+            found[one.number] = one
+    for number in files.keys() - found.keys():  # a lost or damaged statement: the files say the same
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # pyarrow's errors are ValueErrors
+            metadata = decode(pq.ParquetFile(store.open(files[number])).schema_arrow.metadata)
+            found[number] = Generation.of({**metadata["more"], "recipe": metadata["recipe"]})
+    return [found[number] for number in sorted(found)]
+
+
+def begin(store: Store, generation: Generation) -> None:
+    """State ``generation``, unless it is stated already; from now on the manifest calls the corpus unfinished.
+
+    Raises ``UsageError`` when another process has begun another one with this number.
+    """
+    with _alone(store):
+        begun = {one.number: one for one in generations(store)}.get(generation.number)
+        if begun is not None and begun.as_json() != generation.as_json():
+            raise UsageError(
+                f"another process has just begun to add something else to {store.place}: wait for it, then run again"
+            )
+        if generation.name in store.names(FOLDER):
+            return
+        try:
+            store.write(generation.name, _document(generation.as_json()))
+            _unfinished(store, generation)
+        except OSError as error:
+            raise UsageError(f"cannot write to {store.place}: {error.strerror or error}") from error
+
+
+def _unfinished(store: Store, generation: Generation) -> None:
+    """Counting anew can wait until there is something to count; that it is not all must stand there at once."""
+    with contextlib.suppress(FileNotFoundError, ValueError, AttributeError):
+        manifest = json.loads(store.read(MANIFEST))
+        others = [one for one in manifest.get("more", []) if one["number"] != generation.number]
+        store.write(MANIFEST, _document({**manifest, "complete": False, "more": [*others, generation.as_json()]}))
+
+
+def _document(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+@contextmanager
+def _alone(store: Store) -> Iterator[None]:
+    """Nobody else on this file system states a generation meanwhile; an object store has no locks."""
+    if store.local is None:
+        yield
+        return
+    while True:
+        lock = Lock(store.local / FOLDER / "begin.lock")
+        try:
+            lock.acquire()
+        except Held:
+            time.sleep(0.05)
+            continue
+        except OSError as error:
+            raise UsageError(f"cannot write to {store.place}: {error.strerror or error}") from error
+        try:
+            yield
+        finally:
+            lock.release()
+        return
