@@ -54,22 +54,26 @@ class Earlier:
         return frozenset(rows), frozenset(failed)
 
 
-def labelled(store: Store, listing: Listing, ids: np.ndarray, below: int) -> Ids:
-    """Those of ``ids`` (sorted) that have rows in generations before ``below``. Reads one column of the corpus."""
-    found: set[int] = set()
-    for key, name in listing.units():
-        if key[0] < below:
-            for data in (data for kind, data in siblings(name).items() if kind != FAILURES):
-                column = pq.ParquetFile(store.open(data)).read(columns=["molecule_id"])["molecule_id"].to_numpy()
-                found.update(np.intersect1d(column, ids).tolist())
-    return frozenset(found)
+def present(store: Store, listing: Listing, ids: np.ndarray, below: int) -> dict[int, set[int]]:
+    """Which conformers of ``ids`` have rows in generations before ``below``. Reads two columns of the corpus."""
+    found: dict[int, set[int]] = {}
+    for key, failures in listing.units():
+        for kind, name in siblings(failures).items() if key[0] < below else ():
+            if kind == FAILURES:
+                continue
+            table = pq.ParquetFile(store.open(name)).read(columns=["molecule_id", "conformer_id"])
+            molecules, conformers = table["molecule_id"].to_numpy(), table["conformer_id"].to_numpy()
+            among = np.isin(molecules, ids)
+            for molecule, conformer in zip(molecules[among].tolist(), conformers[among].tolist(), strict=True):
+                found.setdefault(molecule, set()).add(conformer)
+    return found
 
 
 def _overlapping(plan: Plan, start: int, stop: int) -> Iterator[Unit]:
     """The units of ``plan`` that hold entries from ``start`` to ``stop``, found without going through all of them."""
     first, last = (max((place - plan.begin) * plan.count // plan.entries, 0) for place in (start, stop))
     for index in range(max(first - 1, 0), min(last + 2, plan.count)):
-        bounds = (plan.begin + number * plan.entries // plan.count for number in (index, index + 1))
-        unit = Unit(index, plan.count, *bounds, more=plan.more)
+        begin, end = (plan.begin + number * plan.entries // plan.count for number in (index, index + 1))
+        unit = Unit(index, plan.count, begin, end, more=plan.more)
         if unit.start < stop and start < unit.stop:
             yield unit

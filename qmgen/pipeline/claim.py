@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: files are checked by so many threads: hashing leaves Python alone
 _THREADS: Final = 8
 #: all that a corpus consists of, for starting anew
-_FOLDERS: Final = ("data", "failures", "runs", "source", ".tmp/partial")
+_FOLDERS: Final = ("data", "failures", "generations", "runs", "source", ".tmp/partial")
 _FILES: Final = ("manifest.json", "SHA256SUMS", "README.md", "config.toml")
 
 
