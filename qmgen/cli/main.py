@@ -18,6 +18,7 @@ from qmgen.cli.bench import bench
 from qmgen.cli.doctor import doctor
 from qmgen.cli.enumerate import enumerate_molecules
 from qmgen.cli.generate import generate
+from qmgen.cli.retry import retry
 from qmgen.cli.talk import say
 from qmgen.cli.validate import validate
 from qmgen.errors import QmgenError, UsageError
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 app.command("enumerate")(enumerate_molecules)
 app.command()(generate)
+app.command()(retry)
 app.command()(validate)
 app.command()(bench)
 app.command()(doctor)
