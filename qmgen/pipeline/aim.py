@@ -11,7 +11,7 @@ from qmgen.corpus.history import History, whole
 from qmgen.corpus.identity import config_hash
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.manifest import write_manifest
-from qmgen.corpus.plan import Plan
+from qmgen.corpus.plan import Plan, Unit
 from qmgen.corpus.store import Store
 from qmgen.machine import versions
 from qmgen.pipeline.source import Source, Work
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Aim:
-    """``job`` over ``plan``, whose units come with their entries from ``works()``; ``config`` describes the corpus as
-    it will be. Generation 0 of the corpus where ``generation`` is None."""
+    """``job`` over ``plan``, whose units come with their entries from ``works()``, each of ``expected(unit)``
+    geometries or about so; ``config`` describes the corpus as it will be. Generation 0 where ``generation`` is None."""
 
     config: GenerateConfig
     job: Job
     plan: Plan
     works: Callable[[], Iterator[Work]]
+    expected: Callable[[Unit], int]
     history: History
     generation: Generation | None = None
 
@@ -37,10 +38,6 @@ class Aim:
         """Write what describes the corpus as a whole; ``history`` says of generation 0 what this run may not know."""
         metadata = {**self.job.metadata, "recipe": dict(self.history.recipe)}
         return write_manifest(store, self.history.plan, metadata, licence=self.config.licence, versions=versions())
-
-    def parts(self) -> list[Plan]:
-        """The plans of all generations, this one's among them."""
-        return list(self.history.plans())
 
     def describes(self, listing: Listing) -> bool:
         """Whether config.toml should say what ``config`` says, now that this run is over or about to begin."""
@@ -53,7 +50,11 @@ class Aim:
 def first_aim(config: GenerateConfig, job: Job, plan: Plan, source: Source, history: History | None) -> Aim:
     """Generation 0: a new corpus, or one that is there."""
     known = history.generations if history is not None else ()
-    return Aim(config, job, plan, lambda: source.works(plan), History(job.metadata["recipe"], plan, known))
+
+    def expected(unit: Unit) -> int:
+        return (unit.end - unit.start) * job.conformers
+
+    return Aim(config, job, plan, lambda: source.works(plan), expected, History(job.metadata["recipe"], plan, known))
 
 
 def as_generation(job: Job, generation: Generation, theory: Mapping[str, Any]) -> Job:

@@ -16,7 +16,7 @@ from qmgen.corpus.generations import EXTEND, Generation
 from qmgen.corpus.history import History, history_of
 from qmgen.corpus.identity import check_same, config_hash, difference, only_adds
 from qmgen.corpus.listing import Listing
-from qmgen.corpus.plan import Plan, plan
+from qmgen.corpus.plan import Plan, Unit, plan
 from qmgen.corpus.store import Store
 from qmgen.errors import UsageError
 from qmgen.molecules.types import Failure
@@ -99,8 +99,8 @@ def _next(store: Store, listing: Listing, history: History, recipe: Mapping[str,
     more = int(recipe["conformers"]) - int(current["conformers"])
     if more and (why := _why_not(recipe)):
         raise UsageError(f"{store.place} cannot get more conformers of its molecules: {why}; choose another --out")
-    entries = 0  # not known before the source is opened
-    return Generation(len(history.generations) + 1, EXTEND, config_hash(history.recipe), recipe, Plan(entries, 0))
+    unplanned = Plan(0, 0)  # how many entries there are is not known before the source is opened
+    return Generation(len(history.generations) + 1, EXTEND, config_hash(history.recipe), recipe, unplanned)
 
 
 def refuse_unfinished(store: Store, listing: Listing, history: History) -> None:
@@ -145,12 +145,19 @@ def _add(
     config, whole = whole_source(config, source, store, before, generation.recipe["source"], grows, stack)
     if not generation.plan.count:
         generation = replace(generation, plan=_plan_of(generation, before, whole.entries, grows, config.units))
+    new, old = int(generation.recipe["conformers"]), int(before.current["conformers"])
+
+    def expected(unit: Unit) -> int:
+        there = max(min(unit.end, before.entries) - unit.start, 0)
+        return there * (new - old) + (unit.end - unit.start - there) * new
+
     job = as_generation(job, generation, job.metadata["level_of_theory"])
     return Aim(
         config,
         job,
         generation.plan,
         lambda: works(whole, generation, before, store),
+        expected,
         with_generation(history, generation),
         generation,
     )

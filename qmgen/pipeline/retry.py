@@ -89,7 +89,7 @@ def retry(
                 tried[reason] = tried.get(reason, 0) + (reason in RETRYABLE)
         tried = {reason: n for reason, n in sorted(tried.items()) if n}
         if not failed:
-            return Retried(store.place, None, {}, {}, 0, _standing(store))
+            return Retried(store.place, None, {}, {}, 0, _standing(store), None, config.max_failures)
         settings = _settings(config, store, history, begun, set(tried))
         if dry_run:
             return Retried(store.place, number, tried, settings, 0, _standing(store))
@@ -114,6 +114,7 @@ def retry(
             as_generation(job_of(found.model_copy(update=settings), theory, source, stages), generation, theory),
             generation.plan,
             lambda: task.works(entries, generation.plan),
+            lambda unit: unit.end - unit.start,
             with_generation(history, generation),
             generation,
         )

@@ -97,12 +97,7 @@ class _Run:
     clock: Clock
     workers: int = 0
     results: list[UnitResult] = field(default_factory=list)
-    _sizes: dict[int, int] = field(default_factory=dict)
-
-    @property
-    def _each(self) -> int:
-        """Geometries that an entry is thought to have."""
-        return self.aim.job.conformers
+    _expected: dict[int, int] = field(default_factory=dict)
 
     def do(self, watch: StopWatch) -> Summary:
         """Do the units that are not done; write the run's record whatever happens."""
@@ -122,8 +117,8 @@ class _Run:
             record.advance(rows, failures)
             self.progress.advance(rows, failures)
 
-        self._sizes = {unit.index: unit.end - unit.start for unit in units}
-        self.progress.start(sum(self._sizes.values()) * self._each)
+        self._expected = {unit.index: self.aim.expected(unit) for unit in units}
+        self.progress.start(sum(self._expected.values()))
         record.write_now_and_then()
         state = FAILED
         pool = Pool(self.aim.job, self.workers, cores, advance, self._done)
@@ -206,8 +201,7 @@ class _Run:
 
     def _done(self, result: UnitResult) -> None:
         self.results.append(result)
-        thought = self._sizes[result.index] * self._each
-        self.progress.expect(result.rows + sum(result.failures.values()) - thought)
+        self.progress.expect(result.rows + sum(result.failures.values()) - self._expected[result.index])
 
     def _record(self, to_do: int, repaired: list[str]) -> Record:
         return Record(

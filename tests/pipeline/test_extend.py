@@ -285,3 +285,30 @@ def test_a_failing_worker_leaves_the_addition_to_be_continued(
     with pytest.raises((QmgenError, RuntimeError)):
         generate(make("ab", extend=True), lines, broken)
     assert generate(make("ab", extend=True), lines, stages).complete
+
+
+@pytest.mark.parametrize("relax", ["none", "mmff"])
+def test_real_conformers_do_not_depend_on_how_many_there_are(relax: str) -> None:
+    """What makes extending by conformers right at all; a chain, whose force field sees far apart atoms come near."""
+    from qmgen.molecules.conformers import make as make_conformers
+    from qmgen.molecules.procedure import Procedure
+
+    procedure = Procedure(relax=relax)  # type: ignore[arg-type]
+    for smiles in ("CCO", "CCCCCCCC(C)O", "C"):
+        (many,) = make_conformers(smiles, 5, 0, procedure)
+        for count in (1, 2, 3):
+            (few,) = make_conformers(smiles, count, 0, procedure)
+            for one, other in zip(few.positions, many.positions, strict=False):
+                assert one is not None and other is not None and (one == other).all()
+
+
+def test_real_molecules_give_the_very_rows_of_one_run(make: Make, tmp_path: Path, lines: Lines) -> None:
+    """Water, methane and ethane, labelled: bit by bit, since a row knows nothing of its neighbours in a batch."""
+    (tmp_path / "a.smi").write_text("O water\nC methane\nnot_smiles\n")
+    (tmp_path / "b.smi").write_text("C again\nCC ethane\n")
+    level = {"grid_level": 0, "units": 1}
+    whole = generate(make("ab", out="whole", conformers=3, **level), lines)
+    generate(make("a", **level), lines)
+    added = generate(make("ab", extend=True, conformers=3, **level), lines)
+    assert whole.rows == 9 and added.merged == 1 and added.run_rows == 7
+    assert rows(added.directory) == rows(whole.directory) and counts(added.directory) == counts(whole.directory)
