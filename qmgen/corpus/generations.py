@@ -103,10 +103,9 @@ def begin(store: Store, generation: Generation) -> None:
             raise UsageError(
                 f"another process has just begun to add something else to {store.place}: wait for it, then run again"
             )
-        if generation.name in store.names(FOLDER):
-            return
         try:
-            store.write(generation.name, _document(generation.as_json()))
+            if generation.name not in store.names(FOLDER):
+                store.write(generation.name, _document(generation.as_json()))
             _unfinished(store, generation)
         except OSError as error:
             raise UsageError(f"cannot write to {store.place}: {error.strerror or error}") from error
@@ -116,8 +115,10 @@ def _unfinished(store: Store, generation: Generation) -> None:
     """Counting anew can wait until there is something to count; that it is not all must stand there at once."""
     with contextlib.suppress(FileNotFoundError, ValueError, AttributeError):
         manifest = json.loads(store.read(MANIFEST))
-        others = [one for one in manifest.get("more", []) if one["number"] != generation.number]
-        store.write(MANIFEST, _document({**manifest, "complete": False, "more": [*others, generation.as_json()]}))
+        more = manifest.get("more", [])
+        if all(one["number"] != generation.number for one in more):
+            manifest |= {"complete": False, "more": [*more, generation.as_json()]}
+            store.write(MANIFEST, _document(manifest))
 
 
 def _document(value: Any) -> bytes:

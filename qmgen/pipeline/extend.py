@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from qmgen.corpus.earlier import Earlier
 from qmgen.corpus.generations import EXTEND, Generation
-from qmgen.corpus.history import History, history_of
+from qmgen.corpus.history import History, history_of, whole
 from qmgen.corpus.identity import check_same, config_hash, difference, only_adds
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.plan import Plan, Unit, plan
@@ -44,7 +44,7 @@ def aim_at(config: GenerateConfig, job: Job, source: Source, store: Store, stack
         wanted = _extended(history, recipe) if config.extend else recipe
         begun = {one.hash: one for one in history.extensions()}.get(config_hash(wanted))
         if begun is not None or config.extend:
-            generation = begun or _next(store, listing, history, wanted)
+            generation = begun or _next(store, history, wanted)
             return _add(config, job, source, store, listing, history, generation, stack)
     elif history is None and config.extend:
         raise UsageError(f"{store.place} holds no finished corpus: --extend adds to one; leave it out to make one")
@@ -86,7 +86,7 @@ def _extended(history: History, recipe: Mapping[str, Any]) -> dict[str, Any]:
     return {**recipe, "source": given}
 
 
-def _next(store: Store, listing: Listing, history: History, recipe: Mapping[str, Any]) -> Generation:
+def _next(store: Store, history: History, recipe: Mapping[str, Any]) -> Generation:
     """The generation that makes ``recipe`` out of what is there. Raises ``UsageError`` where that cannot be."""
     current = history.current
     if not only_adds(current, recipe):
@@ -95,7 +95,6 @@ def _next(store: Store, listing: Listing, history: History, recipe: Mapping[str,
             f"--extend adds molecules and conformers to {store.place}, and changes nothing else ({changes}): give the "
             "settings of its config.toml, or choose another --out"
         )
-    refuse_unfinished(store, listing, history)
     more = int(recipe["conformers"]) - int(current["conformers"])
     if more and (why := _why_not(recipe)):
         raise UsageError(f"{store.place} cannot get more conformers of its molecules: {why}; choose another --out")
@@ -141,10 +140,12 @@ def _add(
     stack: ExitStack,
 ) -> Aim:
     before = history.below(generation.number)
+    if not generation.plan.count or not whole(generation.plan, listing):
+        refuse_unfinished(store, listing, before)
     grows = int(generation.recipe["conformers"]) > int(before.current["conformers"])
-    config, whole = whole_source(config, source, store, before, generation.recipe["source"], grows, stack)
+    config, all_of_it = whole_source(config, source, store, before, generation.recipe["source"], grows, stack)
     if not generation.plan.count:
-        generation = replace(generation, plan=_plan_of(generation, before, whole.entries, grows, config.units))
+        generation = replace(generation, plan=_plan_of(generation, before, all_of_it.entries, grows, config.units))
     new, old = int(generation.recipe["conformers"]), int(before.current["conformers"])
 
     def expected(unit: Unit) -> int:
@@ -156,7 +157,7 @@ def _add(
         config,
         job,
         generation.plan,
-        lambda: works(whole, generation, before, store),
+        lambda: works(all_of_it, generation, before, store),
         expected,
         with_generation(history, generation),
         generation,
