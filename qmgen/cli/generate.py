@@ -40,6 +40,9 @@ def generate(
     overwrite: Annotated[
         bool | None, typer.Option("--overwrite", help="Remove the corpus that is there, and start anew.")
     ] = None,
+    extend: Annotated[
+        bool | None, typer.Option("--extend", help="Add conformers or molecules to the finished corpus that is there.")
+    ] = None,
     rank: Annotated[
         int | None, typer.Option(help="Which of several processes this is, from 0. [default: from Slurm, else 0]")
     ] = None,

@@ -19,6 +19,7 @@ from qmgen.cli.doctor import doctor
 from qmgen.cli.enumerate import enumerate_molecules
 from qmgen.cli.generate import generate
 from qmgen.cli.merge import merge
+from qmgen.cli.retry import retry
 from qmgen.cli.status import status
 from qmgen.cli.submit import submit
 from qmgen.cli.talk import say
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.command("enumerate")(enumerate_molecules)
 app.command()(generate)
 app.command()(submit)
+app.command()(retry)
 app.command()(validate)
 app.command()(status)
 app.command()(merge)

@@ -160,11 +160,11 @@ class GenerateConfig(LabelConfig):
     #: settings that change no row and no file's name: where and how fast, how much of it, what the card says
     outside_rows: ClassVar[frozenset[str]] = frozenset(
         {"molecules", "out", "workers", "limit", "time_limit", "max_failures", "licence"}
-        | {"rank", "world_size", "overwrite", "devices"}
+        | {"rank", "world_size", "overwrite", "extend", "devices"}
         | {"enumerate", "elements", "rules", "max_hydrogens", "sample", "sample_parts"}
     )
 
-    of_process: ClassVar[frozenset[str]] = frozenset({"rank", "world_size", "overwrite"})
+    of_process: ClassVar[frozenset[str]] = frozenset({"rank", "world_size", "overwrite", "extend"})
     replaces: ClassVar[Mapping[str, frozenset[str]]] = {
         "molecules": frozenset({"enumerate", "sample", "sample_parts"}),
         "enumerate": frozenset({"molecules"}),
@@ -182,6 +182,7 @@ class GenerateConfig(LabelConfig):
     test_fraction: Fraction = 0.05
     out: Place
     overwrite: bool = False
+    extend: bool = False
     rank: int | None = Field(default=None, ge=0)
     world_size: Count | None = None
     workers: Count | None = None
@@ -214,6 +215,14 @@ class GenerateConfig(LabelConfig):
     def _room_for_training(self) -> GenerateConfig:
         if self.validation_fraction + self.test_fraction >= 1:
             raise ValueError("validation_fraction + test_fraction must be below 1: they leave nothing for training")
+        return self
+
+    @model_validator(mode="after")
+    def _extend_goes_alone(self) -> GenerateConfig:
+        if self.extend and self.overwrite:
+            raise ValueError("--extend adds to the corpus that is there, --overwrite removes it: give one of them")
+        if self.extend and self.limit is not None:
+            raise ValueError("--extend adds all that is new: leave out --limit")
         return self
 
     def row_fields(self) -> dict[str, Any]:

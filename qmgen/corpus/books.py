@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
@@ -34,7 +34,10 @@ class Damaged(Exception):
 @dataclass(frozen=True)
 class Book:
     """Of one unit: ``entries`` of the source, ``merged`` duplicates, ``pruned`` conformers, failures by reason, the
-    records of its data files by split, that of the failures file, and the decoded metadata of the latter."""
+    records of its data files by split, that of the failures file, and the decoded metadata of the latter.
+
+    Of a unit that was added to a finished corpus also: ``retried``, the earlier failures that it has decided, by
+    reason; ``again``, how many molecules of each split have rows in earlier generations."""
 
     entries: int
     merged: int
@@ -43,6 +46,8 @@ class Book:
     data: Mapping[str, FileRecord]
     failures: FileRecord
     metadata: Mapping[str, Any]
+    retried: Mapping[str, int] = field(default_factory=dict)
+    again: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def records(self) -> list[FileRecord]:
@@ -84,6 +89,8 @@ def book_of(store: Store, failures: str) -> Book:
         data=data,
         failures=own,
         metadata=metadata,
+        retried=Counter(reason for _, _, reason in unit.get("decided", ())),
+        again=unit.get("again", {}),
     )
 
 

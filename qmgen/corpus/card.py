@@ -16,7 +16,7 @@ _PAGE = """# A qmgen corpus
 {splits}
 
 {failures} entries got no label; each is a row in `failures/`, with its reason{reasons}.
-{merged} duplicates (equal canonical SMILES) were merged into their first occurrence.{pruned}
+{merged} duplicates (equal canonical SMILES) were merged into their first occurrence.{pruned}{added}
 
 ## Load it
 
@@ -58,16 +58,40 @@ def card(manifest: Mapping[str, Any]) -> str:
         molecules=counts["molecules"],
         level=f"{theory.get('xc', '?')}/{theory.get('basis', '?')}",
         licence=manifest["licence"],
-        state="" if manifest["complete"] else "\n**Unfinished**: the same `qmgen generate` command continues.\n",
+        state="" if manifest["complete"] else "\n**Unfinished**: the same command continues.\n",
         splits="\n".join(f"| {name} | {n['rows']} | {n['molecules']} |" for name, n in counts["splits"].items()),
         failures=counts["failures"],
         reasons=f" ({reasons})" if reasons else "",
         merged=counts["merged"],
         pruned=f"\n{counts['pruned']} conformers were pruned, as the settings ask." if counts.get("pruned") else "",
+        added=_added(manifest),
         columns=_columns(row_fields()),
         failure_columns=_columns(failure_fields()),
         theory="\n".join(f"- {key.replace('_', ' ')}: {value}" for key, value in theory.items()),
     )
+
+
+def _added(manifest: Mapping[str, Any]) -> str:
+    """What was added to the corpus after it was finished first."""
+    more = manifest.get("more", [])
+    if not more:
+        return ""
+    lines = ["", "", "Added after it was first finished (`more-1`, ... in the names of the files):", ""]
+    before = manifest["recipe"]
+    for one in more:
+        changes = ", ".join(
+            f"{key} {before.get(key)} -> {value}"
+            for key, value in one["recipe"].items()
+            if value != before.get(key) and key != "source"
+        )
+        if one["kind"] == "retry":
+            what = f"failures tried again ({changes}); those rows of earlier failures files no longer count"
+        else:
+            files = len(one["recipe"]["source"]) - len(before["source"])
+            what = ", ".join(filter(None, [changes, f"molecules of {files} more file(s)" if files else ""]))
+            before = one["recipe"]
+        lines.append(f"- more-{one['number']}: {what}")
+    return "\n".join(lines)
 
 
 def _columns(fields: list[Any]) -> str:

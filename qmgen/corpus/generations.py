@@ -1,128 +1,147 @@
-"""Which work units a corpus should have, learned from what lies in it: the source of molecules is not asked.
+"""What was added to a finished corpus, one generation after another: by ``--extend``, or by ``qmgen retry``.
 
-The records of its runs say it; else its manifest; else the names of its files, which tell how many units there are but
-not how many entries. What was added to a finished corpus is a generation of its own, with units of its own.
+Generation 0 is the corpus as first planned. Each later one has a number, settings and a plan of its own, and its files
+carry ``more-1``, ``more-2`` ... in their names. It is stated in ``generations/more-1.json`` before its first file is
+written, so that all ranks, and whoever continues after a kill, mean the same; its files say the same in their metadata,
+should that statement be lost.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from qmgen.corpus.identity import MANIFEST
-from qmgen.corpus.listing import Key, Listing, parse
-from qmgen.corpus.plan import Plan, Unit
+import pyarrow.parquet as pq
+
+from qmgen.corpus.identity import MANIFEST, config_hash
+from qmgen.corpus.listing import Listing
+from qmgen.corpus.locks import Held, Lock
+from qmgen.corpus.plan import Plan
+from qmgen.corpus.schema import decode
 from qmgen.corpus.store import Store
+from qmgen.errors import UsageError
+
+FOLDER: Final = "generations"
+EXTEND, RETRY = "extend", "retry"
 
 
 @dataclass(frozen=True)
 class Generation:
-    """``units`` that should be there; ``plan`` where it is known. ``more`` is 0 for the corpus as it was begun."""
+    """Number ``number`` (from 1), of ``kind`` "extend" or "retry", added to the corpus whose configuration hash is
+    ``base``. ``recipe`` is the whole row-changing configuration of its rows. The plan of an extension is over places of
+    the source as extended, that of a retry over the entries that it tries again."""
 
-    more: int
-    count: int
-    units: tuple[Unit, ...]
-    plan: Plan | None = None
+    number: int
+    kind: str
+    base: str
+    recipe: Mapping[str, Any]
+    plan: Plan
 
     @property
-    def label(self) -> str:
-        """For tables and messages."""
-        return "base" if self.more == 0 else f"more-{self.more}"
+    def hash(self) -> str:
+        """The configuration hash of its files."""
+        return config_hash(self.recipe)
 
-    def unit(self, key: Key) -> Unit | None:
-        """The unit of a key; None where this generation has no such unit."""
-        more, count, index = key
-        inside = more == self.more and count == self.count and index < len(self.units)
-        return self.units[index] if inside else None
+    @property
+    def name(self) -> str:
+        """The name of its statement within the corpus."""
+        return f"{FOLDER}/more-{self.number}.json"
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        """The metadata ``more`` of its files."""
+        plan = {"entries": self.plan.entries, "units": self.plan.count, "begin": self.plan.begin}
+        return {"number": self.number, "kind": self.kind, "base": self.base, "plan": plan}
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values: what its statement and the manifest hold."""
+        return {**self.mark, "config_hash": self.hash, "recipe": dict(self.recipe)}
+
+    @classmethod
+    def of(cls, stated: Mapping[str, Any]) -> Generation:
+        """The inverse of ``as_json``. Raises ``KeyError``, ``TypeError`` or ``ValueError`` on anything else."""
+        number, planned = int(stated["number"]), stated["plan"]
+        return cls(
+            number,
+            str(stated["kind"]),
+            str(stated["base"]),
+            dict(stated["recipe"]),
+            Plan(int(planned["entries"]), int(planned["units"]), None, number, int(planned["begin"])),
+        )
 
 
-def generations(
-    listing: Listing, records: Iterable[Mapping[str, Any]], manifest: Mapping[str, Any]
-) -> list[Generation]:
-    """The generations of a corpus, in order; [] where nothing tells of any.
+def generations(store: Store, listing: Listing | None = None) -> list[Generation]:
+    """All that were begun, in order; [] for a corpus to which nothing was added."""
+    listing = listing or Listing.of(store)
+    stated = {name for name in store.names(FOLDER) if name.endswith(".json")}
+    files = {key[0]: name for key, name in listing.units() if key[0]}
+    found: dict[int, Generation] = {}
+    for name in stated:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            one = Generation.of(json.loads(store.read(name)))
+            found[one.number] = one
+    for number in files.keys() - found.keys():  # a lost or damaged statement: the files say the same
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # pyarrow's errors are ValueErrors
+            metadata = decode(pq.ParquetFile(store.open(files[number])).schema_arrow.metadata)
+            found[number] = Generation.of({**metadata["more"], "recipe": metadata["recipe"]})
+    return [found[number] for number in sorted(found)]
 
-    Where runs with and without a limit wrote to it, the one that wanted most counts.
+
+def begin(store: Store, generation: Generation) -> None:
+    """State ``generation``, unless it is stated already; from now on the manifest calls the corpus unfinished.
+
+    Raises ``UsageError`` when another process has begun another one with this number.
     """
-    told: dict[int, list[Plan]] = {}
-    for plan in (plan_of(record.get("plan")) for record in records):
-        if plan is not None:
-            told.setdefault(plan.more, []).append(plan)
-    written = plan_of(manifest.get("plan"))
-    if written is not None and written.more not in told:
-        told[written.more] = [written]
-    named: dict[int, list[Key]] = {}
-    for key, _ in _named(listing):
-        named.setdefault(key[0], []).append(key)
-    found = []
-    for more in sorted(told.keys() | named.keys()):
-        plans = told.get(more)
-        if plans:
-            best = max(plans, key=lambda plan: plan.wanted)
-            found.append(Generation(more, best.count, tuple(best), best))
-        else:
-            found.append(_by_names(more, listing))
-    return found
+    with _alone(store):
+        begun = {one.number: one for one in generations(store)}.get(generation.number)
+        if begun is not None and begun.as_json() != generation.as_json():
+            raise UsageError(
+                f"another process has just begun to add something else to {store.place}: wait for it, then run again"
+            )
+        try:
+            if generation.name not in store.names(FOLDER):
+                store.write(generation.name, _document(generation.as_json()))
+            _unfinished(store, generation)
+        except OSError as error:
+            raise UsageError(f"cannot write to {store.place}: {error.strerror or error}") from error
 
 
-def plan_of(value: Any) -> Plan | None:
-    """The plan that a record or a manifest holds; None where it is none."""
-    with contextlib.suppress(KeyError, TypeError, AttributeError):
-        entries, units, wanted = value["entries"], value["units"], value["wanted"]
-        more, begin = value.get("more", 0), value.get("begin", 0)
-        whole = all(isinstance(number, int) for number in (entries, units, wanted, more, begin))
-        if whole and 1 <= units <= entries and 1 <= wanted <= entries and more >= 0 and begin >= 0:
-            return Plan(entries, units, wanted if wanted < entries else None, more, begin)
-    return None
+def _unfinished(store: Store, generation: Generation) -> None:
+    """Counting anew can wait until there is something to count; that it is not all must stand there at once."""
+    with contextlib.suppress(FileNotFoundError, ValueError, AttributeError):
+        manifest = json.loads(store.read(MANIFEST))
+        more = manifest.get("more", [])
+        if all(one["number"] != generation.number for one in more):
+            manifest |= {"complete": False, "more": [*more, generation.as_json()]}
+            store.write(MANIFEST, _document(manifest))
 
 
-def recorded_units(records: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The finished units in the records of runs: name of the failures file, and what the record says of the unit."""
-    names: dict[Plan, list[str]] = {}
-    for record in records:
-        plan = plan_of(record.get("plan"))
-        units = record.get("units")
-        if plan is None or not isinstance(units, list):
+def _document(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+@contextmanager
+def _alone(store: Store) -> Iterator[None]:
+    """Nobody else on this file system states a generation meanwhile; an object store has no locks."""
+    if store.local is None:
+        yield
+        return
+    while True:
+        lock = Lock(store.local / FOLDER / "begin.lock")
+        try:
+            lock.acquire()
+        except Held:
+            time.sleep(0.05)
             continue
-        if plan not in names:
-            names[plan] = [unit.files()["failures"] for unit in plan]
-        for unit in units:
-            if isinstance(unit, dict) and isinstance(index := unit.get("index"), int) and 0 <= index < len(names[plan]):
-                yield names[plan][index], unit
-
-
-def manifest_of(store: Store) -> dict[str, Any] | None:
-    """What manifest.json holds; {} where there is none, None where it cannot be read."""
-    try:
-        found = json.loads(store.read(MANIFEST))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _by_names(more: int, listing: Listing) -> Generation:
-    """As many units as most names say; a cut unit is the last one."""
-    mine = [(key, first) for key, first in _named(listing) if key[0] == more]
-    count = Counter(key[1] for key, _ in mine).most_common(1)[0][0]
-    cuts: dict[int, int] = {}
-    whole = {key[2] for key, first in mine if key[1] == count and first is None}
-    for key, first in mine:
-        if key[1] == count and first is not None:
-            cuts[key[2]] = max(first, cuts.get(key[2], 0))
-    last = max(cuts, default=count)
-    if last < max(whole, default=-1) or last in whole:
-        cuts, last = {}, count  # the rest was begun since
-    units = [Unit(index, count, 0, 0, cuts.get(index), more) for index in range(min(last + 1, count))]
-    return Generation(more, count, tuple(units))
-
-
-def _named(listing: Listing) -> Iterator[tuple[Key, int | None]]:
-    for name in listing.sizes:
-        named = parse(name)
-        if named is not None:
-            yield named.key, named.first
+        except OSError as error:
+            raise UsageError(f"cannot write to {store.place}: {error.strerror or error}") from error
+        try:
+            yield
+        finally:
+            lock.release()
+        return

@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 import pyarrow.parquet as pq
 
@@ -65,9 +65,20 @@ def check_same(place: Place | Store, recipe: Mapping[str, Any], overwrite: bool 
         return
     if not overwrite and config_hash(stored) != config_hash(recipe):
         changes = difference(stored, recipe)
+        add = "--extend to add to it, " if only_adds(stored, recipe) else ""
         raise UsageError(
-            f"{store.place} holds another corpus ({changes}): choose another --out, or --overwrite to start anew"
+            f"{store.place} holds another corpus ({changes}): choose another --out, {add}or --overwrite to start anew"
         )
+
+
+#: what may grow in a finished corpus
+GROWING: Final = ("conformers", "source")
+
+
+def only_adds(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether ``new`` differs from ``old`` by other molecules or more conformers alone."""
+    rest = [{key: value for key, value in recipe.items() if key not in GROWING} for recipe in (old, new)]
+    return config_hash(rest[0]) == config_hash(rest[1]) and new["conformers"] >= old["conformers"]
 
 
 def _unreadable_is_ours(name: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 from qmgen.corpus.books import SUMS, Book, Damaged, book_of
 from qmgen.corpus.card import card
+from qmgen.corpus.generations import generations
 from qmgen.corpus.identity import MANIFEST, config_hash
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.plan import FAILURES, Plan
@@ -31,23 +32,26 @@ def write_manifest(
 ) -> dict[str, Any]:
     """Write manifest.json, SHA256SUMS and README.md from the units that are there, and return the manifest.
 
-    ``metadata`` is what the data files carry (``recipe`` among it). Raises ``QmgenError`` where a unit cannot be read.
+    ``plan`` and ``metadata`` (what the data files carry, ``recipe`` among it) are those of generation 0; what was added
+    later is found in the store. Raises ``QmgenError`` where a unit cannot be read.
     """
     store = store_of(place)
     listing = Listing.of(store)
     for name in listing.superseded():
         store.remove(name)
     books = list(_books(store, listing))
+    added = generations(store, listing)
     records = {record.name: record for book in books for record in book.records}
     names = [name for kind in (*SPLITS, FAILURES) for name in listing.files(kind) if name in records]
     manifest: dict[str, Any] = {
         "format": "qmgen corpus",
         "schema_version": SCHEMA_VERSION,
-        "complete": all(listing.done(unit) for unit in plan),
+        "complete": all(listing.done(unit) for part in (plan, *(one.plan for one in added)) for unit in part),
         "licence": licence,
         "config_hash": config_hash(metadata["recipe"]),
-        **{key: value for key, value in metadata.items() if key != "config_hash"},
+        **{key: value for key, value in metadata.items() if key not in ("config_hash", "more")},
         "plan": {"entries": plan.entries, "units": plan.count, "wanted": plan.wanted},
+        **({"more": [one.as_json() for one in added]} if added else {}),
         "counts": counts_of(books),
         "versions": dict(versions),
         "files": [
@@ -62,17 +66,21 @@ def write_manifest(
 
 
 def counts_of(books: list[Book]) -> dict[str, Any]:
-    """Rows and molecules per split, failures by reason, entries, merged duplicates and pruned conformers."""
+    """Rows and molecules per split, failures by reason, entries, merged duplicates and pruned conformers.
+
+    Each molecule and each failure counts once, however many generations had to do with it.
+    """
     splits = {
         split: {
             "rows": sum(book.data[split].rows for book in books),
-            "molecules": sum(book.data[split].molecules for book in books),
+            "molecules": sum(book.data[split].molecules - book.again.get(split, 0) for book in books),
         }
         for split in SPLITS
     }
     reasons: Counter[str] = Counter()
     for book in books:
         reasons.update(book.reasons)
+        reasons.subtract(book.retried)
     return {
         "rows": sum(split["rows"] for split in splits.values()),
         "molecules": sum(split["molecules"] for split in splits.values()),
@@ -81,7 +89,7 @@ def counts_of(books: list[Book]) -> dict[str, Any]:
         "pruned": sum(book.pruned for book in books),
         "splits": splits,
         "failures": sum(reasons.values()),
-        "failures_by_reason": dict(sorted(reasons.items())),
+        "failures_by_reason": {reason: n for reason, n in sorted(reasons.items()) if n},
     }
 
 

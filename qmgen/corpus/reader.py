@@ -14,13 +14,15 @@ from qmgen.corpus.plan import FAILURES
 from qmgen.corpus.schema import decode
 from qmgen.corpus.splits import SPLITS
 from qmgen.corpus.store import Place, Store, store_of
+from qmgen.corpus.undecided import later, undecided
 from qmgen.errors import UsageError
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus in a store. ``metadata`` are the decoded file metadata, equal in all its files: ``level_of_theory``,
-    ``recipe``, ``config_hash``, ``constants``, ``schema_version`` ...; ``schema`` is that of its rows."""
+    """A corpus in a store, with all that was added to it. ``metadata`` are the decoded file metadata of its first
+    generation: ``level_of_theory``, ``constants``, ``schema_version`` ..., which are equal in all its files; ``recipe``
+    and ``config_hash``, which are those of a file's own generation. ``schema`` is that of its rows."""
 
     store: Store
     schema: pa.Schema
@@ -65,9 +67,11 @@ class Corpus:
         return pa.concat_tables(tables) if tables else schema.empty_table()
 
     def failures(self) -> pa.Table:
-        """Every molecule and conformer without a label, and why."""
-        names = Listing.of(self.store).files(FAILURES)
-        tables = [self.open(name).read().replace_schema_metadata(None) for name in names]
+        """Every molecule and conformer without a label, and why; not those that a later retry has decided."""
+        listing = Listing.of(self.store)
+        for name in listing.files(FAILURES):
+            self.open(name)  # refuses a damaged one with a line that says what to do
+        tables = list(undecided(self.store, listing, later(listing)))
         return pa.concat_tables(tables) if tables else pa.table({})
 
     def open(self, name: str) -> pq.ParquetFile:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from qmgen.corpus.books import Damaged, book_of
-from qmgen.corpus.generations import Generation, generations, manifest_of, recorded_units
+from qmgen.corpus.expected import Generation, generations, manifest_of, recorded_units
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.liveness import LIVE, RankState, rank_states
 from qmgen.corpus.plan import Unit

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from qmgen.corpus.books import Book, sums_of
+from qmgen.corpus.expected import Generation, generations, manifest_of, recorded_units
 from qmgen.corpus.findings import DAMAGE, NOTE, Finding, anew
-from qmgen.corpus.generations import Generation, generations, manifest_of, recorded_units
 from qmgen.corpus.key_check import doubled_keys
 from qmgen.corpus.listing import Key, Listing
 from qmgen.corpus.manifest import counts_of

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from qmgen.corpus.books import SUMS, Book
+from qmgen.corpus.expected import Generation
 from qmgen.corpus.findings import DAMAGE, GENERATE, MERGE, NOTE, STALE, Finding
-from qmgen.corpus.generations import Generation
 from qmgen.corpus.identity import MANIFEST, config_hash
 from qmgen.corpus.listing import Listing, parse
 from qmgen.corpus.manifest import counts_of

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from qmgen.corpus.books import damage_of, sums_of
-from qmgen.corpus.generations import recorded_units
+from qmgen.corpus.expected import recorded_units
 from qmgen.corpus.identity import stored_recipe
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.locks import Held
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: files are checked by so many threads: hashing leaves Python alone
 _THREADS: Final = 8
 #: all that a corpus consists of, for starting anew
-_FOLDERS: Final = ("data", "failures", "runs", "source", ".tmp/partial")
+_FOLDERS: Final = ("data", "failures", "generations", "runs", "source", ".tmp/partial")
 _FILES: Final = ("manifest.json", "SHA256SUMS", "README.md", "config.toml")
 
 

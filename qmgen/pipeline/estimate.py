@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from qmgen.corpus.identity import check_same
 from qmgen.corpus.listing import Listing
-from qmgen.corpus.plan import plan
 from qmgen.corpus.store import store_of
+from qmgen.pipeline.behind import refuse_other_enumeration
 from qmgen.pipeline.claim import mine
 from qmgen.pipeline.enumeration.as_source import source_of
+from qmgen.pipeline.extend import aim_at
 from qmgen.pipeline.job import canonical, job_of
 from qmgen.pipeline.layout import layout
 from qmgen.pipeline.messages import Measure
@@ -70,33 +71,35 @@ def estimate(config: GenerateConfig, stages: Stages | None = None) -> Estimate:
     """Plan the run and label a few molecules of it twice, in one worker; nothing is written. Raises as ``generate``."""
     stages = stages or Stages()
     config, theory = canonical(config, stages)
-    with source_of(config, stages, keep=False) as source:
-        job = job_of(config, theory, source, stages)
-        store = store_of(config.out)
-        check_same(store, job.metadata["recipe"], config.overwrite)
-        the_plan = plan(source.entries, config.conformers, config.units, config.limit)
-        step = max(the_plan.wanted // SAMPLE, 1)
-        sample = list(islice(iter(source), 0, min(the_plan.wanted, SAMPLE * step), step))
+    store = store_of(config.out)
+    if config.extend:
+        refuse_other_enumeration(config, store)
+    with ExitStack() as stack:
+        source = stack.enter_context(source_of(config, stages, keep=False))
+        aim = aim_at(config, job_of(config, theory, source, stages), source, store, stack)
+        wanted = aim.plan.wanted
+        step = max(wanted // SAMPLE, 1)
+        sample = list(islice(iter(source), 0, min(wanted, SAMPLE * step), step))
     listing = Listing({}) if config.overwrite else Listing.of(store)
     left = [
-        unit for unit in mine(the_plan, rank_of(config.rank, config.world_size, os.environ)) if not listing.done(unit)
+        unit for unit in mine(aim.plan, rank_of(config.rank, config.world_size, os.environ)) if not listing.done(unit)
     ]
     places = layout(config.workers, config.devices, max(len(left), 1))
     count = len(places.places)
-    few = min(job.conformers, CONFORMERS)
-    with Pool(replace(job, conformers=few), replace(places, places=places.places[:1])) as pool:
+    few = min(aim.job.conformers, CONFORMERS)
+    with Pool(replace(aim.job, conformers=few), replace(places, places=places.places[:1])) as pool:
         measured = pool.measure(Measure(sample))
-    each = float(config.conformers)
-    if config.stereo == "enumerate" and not job.procedure.prunes:  # else what was pruned hides the isomers
-        each *= max(measured.attempts / (len(sample) * few), 1.0)
-    rows = round(sum(unit.end - unit.start for unit in left) * each)
+    isomers = 1.0
+    if config.stereo == "enumerate" and not aim.job.procedure.prunes:  # else what was pruned hides the isomers
+        isomers = max(measured.attempts / (len(sample) * few), 1.0)
+    rows = round(sum(map(aim.expected, left)) * isomers)
     per_attempt = measured.warm_seconds / measured.attempts if measured.attempts else 0.0
     known = measured.rows > 0
     return Estimate(
         directory=store.place,
-        molecules=the_plan.wanted,
-        rows=round(the_plan.wanted * each),
-        units=sum(1 for _ in the_plan),
+        molecules=wanted,
+        rows=round(sum(map(aim.expected, aim.plan)) * isomers),
+        units=sum(1 for _ in aim.plan),
         units_left=len(left),
         workers=count,
         seconds_per_row=per_attempt if known else None,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qmgen.corpus.splits import SPLITS
 from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned, Reason
+from qmgen.pipeline.already import Already
 from qmgen.pipeline.deaths import Key
 from qmgen.pipeline.rows import not_finite, row, symbols
 from qmgen.pipeline.source import Entry
@@ -75,14 +76,16 @@ def label_entries(
     suspects: Iterable[Key] = (),
     condemned: Mapping[Key, str] | None = None,
     keeper: Keeper | None = None,
+    already: Already | None = None,
 ) -> Labelled:
-    """Rows and failures of ``entries``.
+    """Rows and failures of ``entries``, less what is there ``already``.
 
     ``suspects`` are labelled before all others, each alone; ``condemned`` become failures with that detail.
     ``keeper`` brings what an earlier attempt had, and keeps what this one has. Raises ``RuntimeError`` if any entry
     became neither row nor failure.
     """
-    attempt = _Attempt(job, listener or Listener(), frozenset(suspects), condemned or {}, keeper)
+    already = already or Already()
+    attempt = _Attempt(job, listener or Listener(), frozenset(suspects), condemned or {}, keeper, already)
     try:
         attempt.run(entries)
     except Leave:
@@ -90,7 +93,7 @@ def label_entries(
         raise
     found = attempt.found
     found.failures = attempt.refused + found.failures
-    _check_books(entries, found, attempt.awaited)
+    _check_books(entries, found, attempt.awaited, already.keys())
     return found
 
 
@@ -104,8 +107,9 @@ class _Attempt:
         suspects: frozenset[Key],
         condemned: Mapping[Key, str],
         keeper: Keeper | None,
+        already: Already,
     ) -> None:
-        self.job, self.listener, self.keeper = job, listener, keeper
+        self.job, self.listener, self.keeper, self.already = job, listener, keeper, already
         self.suspects, self.condemned = suspects, condemned
         self.found = (keeper.load() if keeper else None) or Labelled()
         self.kept = self.found.keys()
@@ -117,7 +121,8 @@ class _Attempt:
     def run(self, entries: list[Entry]) -> None:
         check = self.job.stages.load("check")
         checked = [check(entry, self.job.settings) for entry in entries]
-        self.refused = [entry for entry in checked if isinstance(entry, Failure)]
+        refused = (entry for entry in checked if isinstance(entry, Failure))
+        self.refused = [one for entry in refused for one in self.already.failures(entry)]
         left = [entry for entry in checked if isinstance(entry, Molecule) and not self._finished(entry)]
         suspected = {molecule for molecule, _ in self.suspects}
         left.sort(key=lambda molecule: molecule.molecule_id not in suspected)
@@ -154,21 +159,28 @@ class _Attempt:
                 return
             before = item.molecule_id
             if isinstance(item, Pruned):
-                found.pruned_of[item.molecule_id] = item.count
+                found.pruned_of[item.molecule_id] = self.already.pruned(item.molecule_id, item.count)
+                continue
+            if isinstance(item, Failure):
+                new = (
+                    one for one in self.already.failures(item) if (one.molecule_id, one.conformer_id) not in self.kept
+                )
+                found.failures.extend(new)
+                self._tell()
+                self._between()
                 continue
             key = (item.molecule_id, item.conformer_id)
-            if key in self.kept:
+            if key in self.kept or not self.already.wants(*key):
                 continue
-            if isinstance(item, Conformer) and key in self.condemned:
+            dies = key in self.condemned
+            if dies:
                 place = (*key, item.name, item.smiles)
-                item = Failure(*place, Reason.WORKER_CRASHED, self.condemned[key])
-            if isinstance(item, Failure):
-                found.failures.append(item)
+                found.failures.append(Failure(*place, Reason.WORKER_CRASHED, self.condemned[key]))
             else:
                 self.awaited.add(key)
             self._tell()
             self._between()
-            if isinstance(item, Conformer):
+            if not dies:
                 yield item
 
     def _suspects_first(self, geometries: Iterator[Conformer], suspected: set[int]) -> list[Conformer]:
@@ -225,12 +237,13 @@ class _Attempt:
         return self.rows, len(self.refused) + len(self.found.failures)
 
 
-def _check_books(entries: list[Entry], found: Labelled, awaited: set[Key]) -> None:
-    """Nothing is lost: every geometry came back, and every entry is in a row or a failure."""
+def _check_books(entries: list[Entry], found: Labelled, awaited: set[Key], wanted: set[Key]) -> None:
+    """Nothing is lost: every geometry came back, every entry is in a row or a failure, and so is all of ``wanted``."""
     keys = found.keys()
     seen = {molecule for molecule, _ in keys}
     given = (entry for entry in entries if isinstance(entry, Molecule) and entry.positions is not None)
     lost = sorted({entry.molecule_id for entry in entries} - seen)
     lost += sorted({m.molecule_id for m in given if not {(m.molecule_id, m.conformer_id), (m.molecule_id, -1)} & keys})
+    awaited |= wanted - keys
     if lost or awaited:
         raise RuntimeError(f"neither row nor failure: molecules {lost[:5]}, conformers {sorted(awaited)[:5]}")

@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qmgen import caches
 from qmgen.corpus.books import book_of
+from qmgen.corpus.generations import begin
 from qmgen.corpus.identity import check_same
 from qmgen.corpus.listing import Listing
-from qmgen.corpus.manifest import counts_of, write_manifest
-from qmgen.corpus.plan import Plan, Unit, plan
+from qmgen.corpus.manifest import counts_of
+from qmgen.corpus.plan import Unit
 from qmgen.corpus.runs import FAILED, FINISHED, STOPPED, RunFile
 from qmgen.corpus.store import Store, store_of
 from qmgen.errors import Interrupted, QmgenError
-from qmgen.machine import versions
+from qmgen.pipeline.aim import Aim
+from qmgen.pipeline.behind import refuse_other_enumeration
 from qmgen.pipeline.claim import as_rank, forget_partials, mine, missing, refuse_if_running, start_anew, write_config
 from qmgen.pipeline.enumeration.as_source import source_of
+from qmgen.pipeline.extend import aim_at
 from qmgen.pipeline.job import canonical, job_of
 from qmgen.pipeline.layout import layout
 from qmgen.pipeline.pool import Pool
@@ -28,11 +31,11 @@ from qmgen.pipeline.progress import Progress, Quiet, default_progress
 from qmgen.pipeline.ranks import Rank, rank_of
 from qmgen.pipeline.record import Clock, Record
 from qmgen.pipeline.signals import StopWatch
-from qmgen.pipeline.source import Source, Work
+from qmgen.pipeline.source import Work
 from qmgen.pipeline.stage_name import show
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.summary import Summary
-from qmgen.pipeline.unit import Job, UnitResult
+from qmgen.pipeline.unit import UnitResult
 from qmgen.runtime import chosen_cache
 
 if TYPE_CHECKING:
@@ -58,43 +61,53 @@ def generate(
     config, theory = canonical(config, stages)  # refuses unknown names before anything else
     store = store_of(config.out)
     refuse_if_running(store, rank)
+    if config.extend:
+        refuse_other_enumeration(config, store)
+    shown = progress or (Quiet() if quiet else default_progress())
     with ExitStack() as stack:
         watch = stack.enter_context(StopWatch(config.time_limit))
         show("read")
-        if config.enumerate is None:  # else it is enumerated into the directory, which must be ours first
+
+        def aim() -> Aim:
             source = stack.enter_context(source_of(config, stages, keep=True, quiet=quiet, watch=watch))
-            check_same(store, job_of(config, theory, source, stages).metadata["recipe"], config.overwrite)
+            return aim_at(config, job_of(config, theory, source, stages), source, store, stack)
+
+        # what is enumerated goes into the directory, which must be ours first; else all is refused before that
+        early = aim() if config.enumerate is None else None
         stack.enter_context(as_rank(store, rank))
         if config.overwrite:
             start_anew(store, rank)
-        if config.enumerate is not None:
-            source = stack.enter_context(source_of(config, stages, keep=True, quiet=quiet, watch=watch))
-        job = job_of(config, theory, source, stages)
-        check_same(store, job.metadata["recipe"])
-        write_config(store, config)
-        the_plan = plan(source.entries, config.conformers, config.units, config.limit)
-        shown = progress or (Quiet() if quiet else default_progress())
-        return _Run(config, store, job, the_plan, rank, source, shown, clock).do(watch)
+        return work_at(early or aim(), store, rank, shown, clock, watch)
+
+
+def work_at(aim: Aim, store: Store, rank: Rank, progress: Progress, clock: Clock, watch: StopWatch) -> Summary:
+    """Do the share of ``rank`` in ``aim``; its lock is held. Raises as ``generate`` does."""
+    if aim.generation is not None:
+        begin(store, aim.generation)
+        store.clear()
+    else:
+        check_same(store, aim.job.metadata["recipe"])
+        if aim.describes(Listing.of(store)):
+            write_config(store, aim.config)
+    return _Run(aim, store, rank, progress, clock).do(watch)
 
 
 @dataclass
 class _Run:
     """The state of a run in the parent."""
 
-    config: GenerateConfig
+    aim: Aim
     store: Store
-    job: Job
-    plan: Plan
     rank: Rank
-    source: Source
     progress: Progress
     clock: Clock
     workers: int = 0
     results: list[UnitResult] = field(default_factory=list)
+    _expected: dict[int, int] = field(default_factory=dict)
 
     def do(self, watch: StopWatch) -> Summary:
         """Do the units that are not done; write the run's record whatever happens."""
-        mine_ = mine(self.plan, self.rank)
+        mine_ = mine(self.aim.plan, self.rank)
         show("check")
         units, repaired = missing(self.store, mine_)
         record = self._record(len(units), repaired)
@@ -104,21 +117,22 @@ class _Run:
         return self._finish(mine_, len(units), record, watch)
 
     def _label(self, units: list[Unit], record: Record, watch: StopWatch) -> None:
-        places = layout(self.config.workers, self.config.devices, len(units))
+        places = layout(self.aim.config.workers, self.aim.config.devices, len(units))
         self.workers = len(places.places)
         if (trouble := caches.trouble(chosen_cache())) is not None:
             print(f"qmgen: {trouble}", file=sys.stderr)
         wanted = {unit.index for unit in units}
-        works: Iterator[Work] = (work for work in self.source.works(self.plan) if work.unit.index in wanted)
+        works: Iterator[Work] = (work for work in self.aim.works() if work.unit.index in wanted)
 
         def advance(rows: int, failures: int) -> None:
             record.advance(rows, failures)
             self.progress.advance(rows, failures)
 
-        self.progress.start(sum(unit.end - unit.start for unit in units) * self.config.conformers)
+        self._expected = {unit.index: self.aim.expected(unit) for unit in units}
+        self.progress.start(sum(self._expected.values()))
         record.write_now_and_then()
         state = FAILED
-        pool = Pool(self.job, places, advance, self._done)
+        pool = Pool(self.aim.job, places, advance, self._done)
         record.results, record.deaths = self.results, pool.deaths  # the very lists: they grow as the run goes on
         try:
             with pool:
@@ -133,22 +147,24 @@ class _Run:
     def _finish(self, units: list[Unit], to_do: int, record: Record, watch: StopWatch) -> Summary:
         """Manifest and summary; raises ``Interrupted`` where units are left."""
         listing = Listing.of(self.store)
-        forget_partials(self.job.partials, units, listing)
-        finished = sum(listing.done(unit) for unit in self.plan)
-        total = sum(1 for _ in self.plan)
+        forget_partials(self.aim.job.partials, units, listing)
+        all_units = [unit for part in self.aim.history.plans() for unit in part]
+        finished, total = sum(map(listing.done, all_units)), len(all_units)
         left = to_do - len(self.results)
         whole = finished == total
         manifest: dict[str, Any] | None = None
         if whole or (self.rank.world_size == 1 and total <= _FEW_UNITS):
             manifest = self._manifest()
+        if self.aim.generation is not None and self.aim.describes(listing):
+            write_config(self.store, self.aim.config)
         if left:
             raise Interrupted(
                 f"stopped by {watch.reason} with {left} of {to_do} work units left; what is finished is safe in "
                 f"{self.store.place}; the same command continues"
             )
         counts = manifest["counts"] if manifest is not None else self._counts(listing, units)
-        if whole and counts["entries"] < self.plan.wanted:  # what the files hold must be what the source gave
-            held = f"{counts['entries']} of {self.plan.wanted} entries"
+        if whole and counts["entries"] < self.aim.history.wanted:  # what the files hold must be what the source gave
+            held = f"{counts['entries']} of {self.aim.history.wanted} entries"
             raise QmgenError(f"{self.store.place} accounts for {held}: remove it and run again")
         seconds = self.clock.seconds()
         run_rows = sum(result.rows - result.resumed for result in self.results)
@@ -158,7 +174,7 @@ class _Run:
             rank=self.rank.rank,
             world_size=self.rank.world_size,
             complete=whole,
-            entries=self.plan.wanted,
+            entries=self.aim.history.wanted,
             rows=counts["rows"],
             molecules=counts["molecules"],
             failures=counts["failures_by_reason"],
@@ -176,7 +192,7 @@ class _Run:
             conformers_per_second=(run_rows + run_failures) / seconds,
             seconds_to_first_row=record.first_row,
             compile_seconds=_compiled(record.workers),
-            max_failures=self.config.max_failures,
+            max_failures=self.aim.config.max_failures,
             pruned=counts["pruned"],
             repaired=len(record.repaired),
         )
@@ -184,9 +200,7 @@ class _Run:
     def _manifest(self) -> dict[str, Any]:
         show("merge")
         try:
-            return write_manifest(
-                self.store, self.plan, self.job.metadata, licence=self.config.licence, versions=versions()
-            )
+            return self.aim.manifest(self.store)
         except OSError as error:
             raise QmgenError(
                 f"cannot write the manifest of {self.store.place}: {error.strerror or error}; the rows are safe, make "
@@ -200,18 +214,17 @@ class _Run:
 
     def _done(self, result: UnitResult) -> None:
         self.results.append(result)
-        thought = result.entries * self.config.conformers
-        self.progress.expect(result.rows + sum(result.failures.values()) - thought)
+        self.progress.expect(result.rows + sum(result.failures.values()) - self._expected[result.index])
 
     def _record(self, to_do: int, repaired: list[str]) -> Record:
         return Record(
             file=RunFile.new(self.store),
             clock=self.clock,
-            plan=self.plan,
+            plan=self.aim.plan,
             rank=self.rank.rank,
             world_size=self.rank.world_size,
-            config_hash=self.job.metadata["config_hash"],
-            licence=self.config.licence,
+            config_hash=self.aim.job.metadata["config_hash"],
+            licence=self.aim.config.licence,
             to_do=to_do,
             repaired=repaired,
         )

@@ -15,6 +15,7 @@ from qmgen.corpus.plan import Plan, Unit
 from qmgen.corpus.shard import digest
 from qmgen.errors import Interrupted, UsageError
 from qmgen.molecules.types import Failure, Molecule, Reason
+from qmgen.pipeline.already import Already
 from qmgen.pipeline.stages import Stages
 
 Entry = Molecule | Failure
@@ -24,11 +25,13 @@ HELD: Final = 20000  # entries kept in memory instead of being read a second tim
 
 @dataclass(frozen=True)
 class Work:
-    """A unit and what is to be done in it: its entries, less ``merged`` duplicates of earlier ones."""
+    """A unit and what is to be done in it: its entries, less ``merged`` duplicates of earlier ones; and, where it adds
+    to a finished corpus, what is there ``already``."""
 
     unit: Unit
     entries: list[Entry]
     merged: int
+    already: Already | None = None
 
 
 @dataclass(frozen=True)
@@ -53,16 +56,23 @@ class Source:
 
         A geometry whose identifiers were given before becomes a failure: two rows must not share a key.
         """
-        placed = _Placed(islice(iter(self), plan.wanted))
+        for unit, mine in self.places(plan):
+            yield Work(unit, [entry for _, entry in mine], unit.end - unit.start - len(mine))
+
+    def places(self, plan: Plan) -> Iterator[tuple[Unit, list[tuple[int, Entry]]]]:
+        """The units of ``plan`` with their entries as in ``works``, each with its place in the source."""
+        placed = _Placed(islice(iter(self), plan.begin + plan.wanted))
         unique: Iterator[Entry] = iter(self.stages.load("merge")(placed))
         keys = _Keys()
         entry = next(unique, None)
         for unit in plan:
-            mine: list[Entry] = []
+            mine: list[tuple[int, Entry]] = []
             while entry is not None and placed.place < unit.end:
-                mine.append(keys.check(entry))
+                checked = keys.check(entry)
+                if placed.place >= unit.start:  # what lies before was labelled earlier; duplicates of it are merged
+                    mine.append((placed.place, checked))
                 entry = next(unique, None)
-            yield Work(unit, mine, unit.end - unit.start - len(mine))
+            yield unit, mine
 
 
 class _Placed(Iterator[Entry]):

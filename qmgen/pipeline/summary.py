@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -75,3 +76,38 @@ class Summary:
                 f"  corpus      {self.units_done} of {self.units} work units done; qmgen status {self.directory}"
             )
         return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Retried:
+    """What a retry did: generation ``number`` of the corpus (None where there was nothing to retry) has ``tried``
+    these failures, by reason, with these ``settings``, and gained ``rows``; ``failures`` stand in the whole corpus.
+    ``summary`` is that of the run, None where nothing was run."""
+
+    directory: str
+    number: int | None
+    tried: dict[str, int]
+    settings: dict[str, Any]
+    rows: int
+    failures: dict[str, int]
+    summary: Summary | None = None
+    max_failures: int | None = None
+
+    @property
+    def too_many_failures(self) -> bool:
+        """More failures than ``max_failures``: exit code 3."""
+        return self.max_failures is not None and sum(self.failures.values()) > self.max_failures
+
+    def text(self) -> str:
+        """A few lines for standard error."""
+        left = ", ".join(f"{reason} {n}" for reason, n in self.failures.items())
+        standing = f"  failures    {sum(self.failures.values())}" + (f" ({left}); see failures/" if left else "")
+        if self.number is None:
+            return f"nothing to retry in {self.directory}\n{standing}"
+        tried = ", ".join(f"{reason} {n}" for reason, n in self.tried.items())
+        settings = ", ".join(f"{name} {value}" for name, value in self.settings.items() if value is not None)
+        did = "would try" if self.summary is None else f"{self.rows} rows gained from"
+        return (
+            f"{did} {sum(self.tried.values())} failures of {self.directory} ({tried})\n  with        {settings}\n"
+            + (standing)
+        )

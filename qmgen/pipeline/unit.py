@@ -76,10 +76,12 @@ def do_unit(
     begin = time.monotonic()
     listener = listener or Listener()
     keeper = Keeper(job.partials, work.unit, job.metadata) if job.partials is not None else None
-    labelled = label_entries(job, work.entries, listener, suspects, condemned, keeper)
+    labelled = label_entries(job, work.entries, listener, suspects, condemned, keeper, work.already)
     tables = {split: row_table(rows, row_schema(job.metadata)) for split, rows in labelled.rows.items()}
-    entries = len(work.entries) + work.merged
-    counts = {"entries": entries, "merged": work.merged}
+    entries = len(work.entries) - (work.already.known if work.already else 0) + work.merged
+    counts: dict[str, Any] = {"entries": entries, "merged": work.merged}
+    if work.already is not None:
+        counts |= work.already.counts(labelled.rows)
     if job.procedure.prunes:  # a corpus that never prunes keeps the bytes that it had before there was such a thing
         counts["pruned"] = labelled.pruned
     schema = failure_schema({**job.metadata, "unit": counts})

@@ -11,10 +11,12 @@ import pytest
 
 from qmgen.cli.bench import bench
 from qmgen.cli.generate import generate
+from qmgen.cli.retry import retry
 from qmgen.cli.validate import validate
 from qmgen.config import BenchConfig, CommandConfig, GenerateConfig, ValidateConfig
+from qmgen.config.retry import RetryConfig
 
-COMMANDS = [(generate, GenerateConfig), (validate, ValidateConfig), (bench, BenchConfig)]
+COMMANDS = [(generate, GenerateConfig), (validate, ValidateConfig), (bench, BenchConfig), (retry, RetryConfig)]
 
 
 @pytest.mark.parametrize(("command", "model"), COMMANDS)

@@ -3,8 +3,9 @@
 Lines of the source steer them: ``CCO`` is labelled; ``bad`` is unreadable; ``flat`` cannot be embedded;
 ``diverge`` does not converge; ``nan`` has a label that is not finite; ``lose`` vanishes (a bug); ``crash`` kills its
 process like somebody else would; ``segfault`` does so like a library, and ``exit`` ends it; ``sink`` ends it where it
-is embedded; ``raise`` raises; ``full`` meets a refusal meant for the user; ``given_5_2`` is a geometry, conformer 2 of
-molecule 5.
+is embedded; ``raise`` raises; ``full`` meets a refusal meant for the user;
+``stiff`` converges in 200 cycles, ``stiffer`` in 800; ``slow`` is embedded in 600 seconds; ``big`` needs a batch of its
+own; ``given_5_2`` is a geometry, conformer 2 of molecule 5.
 """
 
 from __future__ import annotations
@@ -73,6 +74,9 @@ def conformers(
         if m.smiles.startswith("flat"):
             yield Failure(m.molecule_id, -1, m.name, m.smiles, Reason.EMBEDDING_FAILED, "no geometry")
             continue
+        if m.smiles.startswith("slow") and time_limit < 600:
+            yield Failure(m.molecule_id, -1, m.name, m.smiles, Reason.EMBEDDING_TIMEOUT, f"{time_limit} seconds")
+            continue
         kept = 1 if procedure.prunes else count  # all conformers are alike
         if count > kept:
             yield Pruned(m.molecule_id, count - kept)
@@ -121,12 +125,29 @@ def label_and_count(geometries: Iterable[Conformer], settings: Settings, startin
     return label_slowly(geometries, settings, counted)
 
 
+def label_but_one(geometries: Iterable[Conformer], settings: Settings, starting: Starting) -> Results:
+    """Conformer 1 does not converge within 50 cycles."""
+    for c in geometries:
+        starting([c])
+        if c.conformer_id == 1 and settings.max_cycles <= 50:
+            yield Failure(c.molecule_id, c.conformer_id, c.name, c.smiles, Reason.NOT_CONVERGED, "50 cycles")
+        else:
+            yield c, make_label(c)
+
+
 def _batch(batch: list[Conformer], settings: Settings, starting: Starting) -> Results:
     batch = list(batch)
     starting(batch)
     random.Random(time.monotonic_ns()).shuffle(batch)  # the order of completion is nobody's promise
     for c in batch:
         kind = c.smiles.split("_")[0]
+        if settings.max_cycles < {"stiff": 200, "stiffer": 800}.get(kind, 0):
+            cycles = f"{settings.max_cycles} cycles"
+            yield Failure(c.molecule_id, c.conformer_id, c.name, c.smiles, Reason.NOT_CONVERGED, cycles)
+            continue
+        if kind == "big" and settings.batch_size != 1:
+            yield Failure(c.molecule_id, c.conformer_id, c.name, c.smiles, Reason.OUT_OF_MEMORY, "too many at once")
+            continue
         if kind == "diverge":
             yield Failure(c.molecule_id, c.conformer_id, c.name, c.smiles, Reason.NOT_CONVERGED, "50 cycles")
             continue

@@ -1,0 +1,128 @@
+"""Which work units a corpus should have, learned from what lies in it: the source of molecules is not asked.
+
+The records of its runs say it; else its manifest; else the names of its files, which tell how many units there are but
+not how many entries. What was added to a finished corpus is a generation of its own, with units of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from qmgen.corpus.identity import MANIFEST
+from qmgen.corpus.listing import Key, Listing, parse
+from qmgen.corpus.plan import Plan, Unit
+from qmgen.corpus.store import Store
+
+
+@dataclass(frozen=True)
+class Generation:
+    """``units`` that should be there; ``plan`` where it is known. ``more`` is 0 for the corpus as it was begun."""
+
+    more: int
+    count: int
+    units: tuple[Unit, ...]
+    plan: Plan | None = None
+
+    @property
+    def label(self) -> str:
+        """For tables and messages."""
+        return "base" if self.more == 0 else f"more-{self.more}"
+
+    def unit(self, key: Key) -> Unit | None:
+        """The unit of a key; None where this generation has no such unit."""
+        more, count, index = key
+        inside = more == self.more and count == self.count and index < len(self.units)
+        return self.units[index] if inside else None
+
+
+def generations(
+    listing: Listing, records: Iterable[Mapping[str, Any]], manifest: Mapping[str, Any]
+) -> list[Generation]:
+    """The generations of a corpus, in order; [] where nothing tells of any.
+
+    Where runs with and without a limit wrote to it, the one that wanted most counts.
+    """
+    told: dict[int, list[Plan]] = {}
+    for plan in (plan_of(record.get("plan")) for record in records):
+        if plan is not None:
+            told.setdefault(plan.more, []).append(plan)
+    written = plan_of(manifest.get("plan"))
+    if written is not None and written.more not in told:
+        told[written.more] = [written]
+    named: dict[int, list[Key]] = {}
+    for key, _ in _named(listing):
+        named.setdefault(key[0], []).append(key)
+    found = []
+    for more in sorted(told.keys() | named.keys()):
+        plans = told.get(more)
+        if plans:
+            best = max(plans, key=lambda plan: plan.wanted)
+            found.append(Generation(more, best.count, tuple(best), best))
+        else:
+            found.append(_by_names(more, listing))
+    return found
+
+
+def plan_of(value: Any) -> Plan | None:
+    """The plan that a record or a manifest holds; None where it is none."""
+    with contextlib.suppress(KeyError, TypeError, AttributeError):
+        entries, units, wanted = value["entries"], value["units"], value["wanted"]
+        more, begin = value.get("more", 0), value.get("begin", 0)
+        whole = all(isinstance(number, int) for number in (entries, units, wanted, more, begin))
+        if whole and 1 <= units <= entries and 1 <= wanted <= entries and more >= 0 and begin >= 0:
+            return Plan(entries, units, wanted if wanted < entries else None, more, begin)
+    return None
+
+
+def recorded_units(records: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The finished units in the records of runs: name of the failures file, and what the record says of the unit."""
+    names: dict[Plan, list[str]] = {}
+    for record in records:
+        plan = plan_of(record.get("plan"))
+        units = record.get("units")
+        if plan is None or not isinstance(units, list):
+            continue
+        if plan not in names:
+            names[plan] = [unit.files()["failures"] for unit in plan]
+        for unit in units:
+            if isinstance(unit, dict) and isinstance(index := unit.get("index"), int) and 0 <= index < len(names[plan]):
+                yield names[plan][index], unit
+
+
+def manifest_of(store: Store) -> dict[str, Any] | None:
+    """What manifest.json holds; {} where there is none, None where it cannot be read."""
+    try:
+        found = json.loads(store.read(MANIFEST))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _by_names(more: int, listing: Listing) -> Generation:
+    """As many units as most names say; a cut unit is the last one."""
+    mine = [(key, first) for key, first in _named(listing) if key[0] == more]
+    count = Counter(key[1] for key, _ in mine).most_common(1)[0][0]
+    cuts: dict[int, int] = {}
+    whole = {key[2] for key, first in mine if key[1] == count and first is None}
+    for key, first in mine:
+        if key[1] == count and first is not None:
+            cuts[key[2]] = max(first, cuts.get(key[2], 0))
+    last = max(cuts, default=count)
+    if last < max(whole, default=-1) or last in whole:
+        cuts, last = {}, count  # the rest was begun since
+    units = [Unit(index, count, 0, 0, cuts.get(index), more) for index in range(min(last + 1, count))]
+    return Generation(more, count, tuple(units))
+
+
+def _named(listing: Listing) -> Iterator[tuple[Key, int | None]]:
+    for name in listing.sizes:
+        named = parse(name)
+        if named is not None:
+            yield named.key, named.first

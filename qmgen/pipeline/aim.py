@@ -1,0 +1,76 @@
+"""What a run is about to do in a directory: a new corpus, one that is there already, or an addition to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from qmgen.corpus.generations import Generation
+from qmgen.corpus.history import History, whole
+from qmgen.corpus.identity import config_hash
+from qmgen.corpus.listing import Listing
+from qmgen.corpus.manifest import write_manifest
+from qmgen.corpus.plan import Plan, Unit
+from qmgen.corpus.store import Store
+from qmgen.machine import versions
+from qmgen.pipeline.source import Source, Work
+from qmgen.pipeline.unit import Job
+
+if TYPE_CHECKING:
+    from qmgen.config.models import GenerateConfig
+
+
+@dataclass(frozen=True)
+class Aim:
+    """``job`` over ``plan``, whose units come with their entries from ``works()``, each of ``expected(unit)``
+    geometries or about so; ``config`` describes the corpus as it will be. Generation 0 where ``generation`` is None."""
+
+    config: GenerateConfig
+    job: Job
+    plan: Plan
+    works: Callable[[], Iterator[Work]]
+    expected: Callable[[Unit], int]
+    history: History
+    generation: Generation | None = None
+
+    def manifest(self, store: Store) -> dict[str, Any]:
+        """Write what describes the corpus as a whole; ``history`` says of generation 0 what this run may not know."""
+        metadata = {**self.job.metadata, "recipe": dict(self.history.recipe)}
+        return write_manifest(store, self.history.plan, metadata, licence=self.config.licence, versions=versions())
+
+    def describes(self, listing: Listing) -> bool:
+        """Whether config.toml should say what ``config`` says, now that this run is over or about to begin."""
+        last = self.history.extensions()
+        if self.generation is None:
+            return not any(whole(one.plan, listing) for one in last)
+        return bool(last) and last[-1] == self.generation and whole(self.plan, listing)
+
+
+def first_aim(config: GenerateConfig, job: Job, plan: Plan, source: Source, history: History | None) -> Aim:
+    """Generation 0: a new corpus, or one that is there."""
+    known = history.generations if history is not None else ()
+
+    def expected(unit: Unit) -> int:
+        return (unit.end - unit.start) * job.conformers
+
+    return Aim(config, job, plan, lambda: source.works(plan), expected, History(job.metadata["recipe"], plan, known))
+
+
+def as_generation(job: Job, generation: Generation, theory: Mapping[str, Any]) -> Job:
+    """``job`` with the metadata of ``generation``; the level of theory is that of the corpus."""
+    recipe = dict(generation.recipe)
+    metadata = {
+        **job.metadata,
+        "config_hash": config_hash(recipe),
+        "recipe": recipe,
+        "level_of_theory": dict(theory),
+        "more": generation.mark,
+    }
+    return replace(job, metadata=metadata)
+
+
+def with_generation(history: History, generation: Generation) -> History:
+    """``history`` with ``generation`` among it."""
+    others = tuple(one for one in history.generations if one.number != generation.number)
+    return replace(history, generations=tuple(sorted((*others, generation), key=lambda one: one.number)))

@@ -1,0 +1,245 @@
+"""``qmgen retry``: the failures of a finished corpus once more, with harder settings, as a new generation of it.
+
+Its rows join the others; what fails again is a failure again. Either way the retry decides: the earlier failures stay
+in their files, and no longer count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qmgen.corpus.books import book_of
+from qmgen.corpus.earlier import present
+from qmgen.corpus.generations import RETRY, Generation
+from qmgen.corpus.history import History, history_of
+from qmgen.corpus.identity import config_hash, difference
+from qmgen.corpus.listing import Listing
+from qmgen.corpus.plan import Plan, plan
+from qmgen.corpus.store import Store, store_of
+from qmgen.corpus.undecided import later, undecided
+from qmgen.errors import UsageError
+from qmgen.molecules.types import Failure, Molecule
+from qmgen.pipeline.aim import Aim, as_generation, with_generation
+from qmgen.pipeline.already import Already, FailureKey
+from qmgen.pipeline.claim import as_rank, refuse_if_running
+from qmgen.pipeline.enumeration.as_source import source_of
+from qmgen.pipeline.extend import refuse_unfinished
+from qmgen.pipeline.harder import RETRYABLE, SETTINGS, harder
+from qmgen.pipeline.job import canonical, job_of
+from qmgen.pipeline.progress import Progress, Quiet, default_progress
+from qmgen.pipeline.ranks import Rank
+from qmgen.pipeline.record import Clock
+from qmgen.pipeline.run import work_at
+from qmgen.pipeline.signals import StopWatch
+from qmgen.pipeline.source import Source, Work
+from qmgen.pipeline.stages import Stages
+from qmgen.pipeline.stored import stored_config
+from qmgen.pipeline.summary import Retried
+
+if TYPE_CHECKING:
+    from qmgen.config.models import GenerateConfig
+    from qmgen.config.retry import RetryConfig
+
+#: entries of the source that are in memory at a time while it is searched
+_AT_A_TIME = 1000
+#: failures of a molecule, by its identifier
+Failed = dict[int, list[FailureKey]]
+
+
+def retry(
+    config: RetryConfig,
+    progress: Progress | None = None,
+    stages: Stages | None = None,
+    quiet: bool = False,
+    dry_run: bool = False,
+) -> Retried:
+    """Try the failures of the corpus ``config.directory`` again; ``dry_run`` only says which, and how.
+
+    Raises ``UsageError`` where the corpus is not finished, or its molecules are not to be had any more; else as
+    ``run.generate``.
+    """
+    stages = stages or Stages()
+    clock = Clock()
+    store, rank = store_of(config.directory), Rank()
+    refuse_if_running(store, rank)
+    with ExitStack() as stack:
+        watch = stack.enter_context(StopWatch(config.time_limit))
+        if not dry_run:
+            if history_of(store, Listing.of(store)) is None:
+                raise UsageError(f"{store.place} holds no finished corpus: there is nothing to try again")
+            stack.enter_context(as_rank(store, rank))
+        listing = Listing.of(store)
+        history = history_of(store, listing)
+        if history is None:
+            raise UsageError(f"{store.place} holds no finished corpus: there is nothing to try again")
+        begun = _begun(history, listing)
+        if begun is None:
+            refuse_unfinished(store, listing, history)
+        number = begun.number if begun is not None else len(history.generations) + 1
+        failed = _failed(store, listing, number)
+        tried: dict[str, int] = {}
+        for keys in failed.values():
+            for _, _, reason in keys:
+                tried[reason] = tried.get(reason, 0) + (reason in RETRYABLE)
+        tried = {reason: n for reason, n in sorted(tried.items()) if n}
+        if not failed:
+            return Retried(store.place, None, {}, {}, 0, _standing(store), None, config.max_failures)
+        settings = _settings(config, store, history, begun, set(tried))
+        if dry_run:
+            return Retried(store.place, number, tried, settings, 0, _standing(store))
+        found = stored_config(store)
+        update = {"workers": config.workers, "time_limit": config.time_limit, "max_failures": config.max_failures}
+        source = _source(found, store, stages, watch, stack)
+        found, theory = canonical(found.model_copy(update=update), stages)
+        recipe = job_of(found, theory, source, stages).metadata["recipe"]
+        if config_hash(recipe) != config_hash(history.current):
+            raise UsageError(
+                f"config.toml of {store.place}, or a file of molecules that it names, is not what the corpus was made "
+                f"with ({difference(history.current, recipe)}): put that back"
+            )
+        there = present(store, listing, np.array(sorted(failed), dtype=np.int64), number)
+        task = _Task(failed, there, found.conformers)
+        entries = list(task.choose(source))
+        generation = begun or _generation(history, number, settings, entries, tried)
+        if generation.plan.entries != len(entries):
+            raise UsageError(f"the retry of {store.place} was begun with other failures: its files were changed since")
+        aim = Aim(
+            found,
+            as_generation(job_of(found.model_copy(update=settings), theory, source, stages), generation, theory),
+            generation.plan,
+            lambda: task.works(entries, generation.plan),
+            lambda unit: unit.end - unit.start,
+            with_generation(history, generation),
+            generation,
+        )
+        summary = work_at(aim, store, rank, progress or (Quiet() if quiet else default_progress()), clock, watch)
+        return Retried(
+            store.place, number, tried, settings, _rows(store, number), summary.failures, summary, config.max_failures
+        )
+
+
+@dataclass(frozen=True)
+class _Task:
+    """``failed`` molecules, the conformers of them that are ``there``, of ``conformers`` each."""
+
+    failed: Failed
+    there: Mapping[int, set[int]]
+    conformers: int
+
+    def choose(self, source: Source) -> Iterator[Molecule]:
+        """The entries of ``source`` that are to be tried again, in order."""
+        for _, placed in source.places(Plan(source.entries, -(-source.entries // _AT_A_TIME))):
+            for _, entry in placed:
+                if not isinstance(entry, Failure) and self._of(entry):
+                    yield entry
+
+    def works(self, entries: list[Molecule], planned: Plan) -> Iterator[Work]:
+        """The units of ``planned`` over ``entries``."""
+        for unit in planned:
+            mine = entries[unit.start : unit.stop]
+            only: dict[int, tuple[int, ...]] = {}
+            for entry in mine:
+                if (wanted := self._wanted(entry)) is not None:
+                    only[entry.molecule_id] = tuple(sorted({*only.get(entry.molecule_id, ()), *wanted}))
+            already = Already(
+                known=len(mine),
+                only=only,
+                labelled=frozenset(entry.molecule_id for entry in mine if entry.molecule_id in self.there),
+                decided=tuple(sorted({key for entry in mine for key in self._of(entry)})),
+            )
+            yield Work(unit, list(mine), 0, already)
+
+    def _of(self, entry: Molecule) -> list[FailureKey]:
+        """The failures that trying ``entry`` again decides: of one that came with its geometry, those of that one."""
+        keys = self.failed.get(entry.molecule_id, [])
+        return keys if entry.positions is None else [key for key in keys if key[1] == entry.conformer_id]
+
+    def _wanted(self, entry: Molecule) -> set[int] | None:
+        """The conformers to be made; None where it is all that there are."""
+        wanted = {conformer for _, conformer, _ in self._of(entry)}
+        if -1 not in wanted:
+            return wanted
+        there = self.there.get(entry.molecule_id)
+        return None if there is None else set(range(self.conformers)) - there
+
+
+def _begun(history: History, listing: Listing) -> Generation | None:
+    """The retry that was stopped before its end, if that is all that is not finished."""
+    left = history.unfinished(listing)
+    last = history.generations[-1:]
+    return left if isinstance(left, Generation) and left.kind == RETRY and (left,) == last else None
+
+
+def _failed(store: Store, listing: Listing, number: int) -> Failed:
+    """What is to be tried again, of the failures that stand before generation ``number``.
+
+    Of a molecule that failed as a whole all failures are, whatever their reasons: it is made anew.
+    """
+    found: Failed = {}
+    for table in undecided(store, listing, later(listing), number):
+        columns = table.select(["molecule_id", "conformer_id", "reason"]).to_pydict()
+        for key in zip(*columns.values(), strict=True):
+            found.setdefault(key[0], []).append(key)
+    chosen: Failed = {}
+    for molecule, keys in found.items():
+        again = [key for key in keys if key[2] in RETRYABLE]
+        if again:
+            chosen[molecule] = keys if any(conformer == -1 for _, conformer, _ in again) else again
+    return chosen
+
+
+def _settings(
+    config: RetryConfig, store: Store, history: History, begun: Generation | None, reasons: set[str]
+) -> dict[str, Any]:
+    """Of the retry that was begun, else harder than those of the last one, else than those of the corpus."""
+    given = {name: getattr(config, name) for name in SETTINGS}
+    if begun is None:
+        retries = [one for one in history.generations if one.kind == RETRY]
+        return harder(retries[-1].recipe if retries else history.current, reasons, given)
+    settings = {name: begun.recipe[name] for name in SETTINGS}
+    if other := [name for name, value in given.items() if value not in (None, settings[name])]:
+        raise UsageError(
+            f"a retry of {store.place} with {other[0]} = {settings[other[0]]} is not finished: `qmgen retry` without "
+            "settings goes on with it"
+        )
+    return settings
+
+
+def _source(config: GenerateConfig, store: Store, stages: Stages, watch: StopWatch, stack: ExitStack) -> Source:
+    for name in config.molecules:
+        if name == "-" or not Path(name).is_file():
+            what = "came from standard input" if name == "-" else f"are no longer in {name}"
+            raise UsageError(
+                f"the molecules of {store.place} {what}: put them into a file, and its name into config.toml"
+            )
+    return stack.enter_context(source_of(config, stages, keep=True, watch=watch))
+
+
+def _generation(
+    history: History, number: int, settings: Mapping[str, Any], entries: list[Molecule], tried: Mapping[str, int]
+) -> Generation:
+    planned = plan(len(entries), max(sum(tried.values()) // len(entries), 1))
+    recipe = {**history.current, **settings}
+    return Generation(number, RETRY, config_hash(history.recipe), recipe, replace(planned, more=number))
+
+
+def _rows(store: Store, number: int) -> int:
+    """Rows that a generation has gained."""
+    books = (book_of(store, name) for key, name in Listing.of(store).units() if key[0] == number)
+    return sum(record.rows for book in books for record in book.data.values())
+
+
+def _standing(store: Store) -> dict[str, int]:
+    """Failures that stand, by reason."""
+    listing = Listing.of(store)
+    found: dict[str, int] = {}
+    for table in undecided(store, listing, later(listing)):
+        for reason in table["reason"].to_pylist():
+            found[reason] = found.get(reason, 0) + 1
+    return dict(sorted(found.items()))

@@ -1,0 +1,53 @@
+"""The configuration that stands in a corpus, and the files of molecules that it names."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from qmgen.config.load import check
+from qmgen.config.models import GenerateConfig
+from qmgen.corpus.shard import digest
+from qmgen.corpus.store import Store
+from qmgen.corpus.store.place import place_of
+from qmgen.errors import UsageError
+from qmgen.pipeline.enumeration.as_source import NAME
+
+CONFIG = "config.toml"
+
+
+def stored_config(store: Store) -> GenerateConfig:
+    """What config.toml of the corpus in ``store`` says. Raises ``UsageError`` where it is missing or damaged."""
+    try:
+        values: dict[str, Any] = tomllib.loads(store.read(CONFIG).decode())
+    except FileNotFoundError:
+        raise UsageError(
+            f"{store.place} has no {CONFIG}: give the directory of a corpus, or run its command again"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {store.place}/{CONFIG} ({error}): run the corpus' own command again") from None
+    molecules = [_beside(store.local, path) for path in values.get("molecules", [])]
+    return check(GenerateConfig, {**values, "molecules": molecules, "out": place_of(store)})
+
+
+def sources_of(config: GenerateConfig, store: Store) -> list[Path]:
+    """The files that ``config`` reads its molecules from, as far as they can be read a second time and are there."""
+    if config.enumerate is not None:
+        kept = [] if store.local is None else [store.local / NAME]
+    else:
+        kept = [Path(name) for name in config.molecules if name != "-"]
+    return [path for path in kept if path.is_file()]
+
+
+def by_digest(paths: Iterable[Path]) -> Mapping[str, Path]:
+    """Files by the SHA-256 of their contents."""
+    return {digest(path): path for path in paths}
+
+
+def _beside(directory: Path | None, path: str) -> str:
+    if path == "-" or "://" in path or directory is None:
+        return path
+    return os.path.normpath(directory / path)
