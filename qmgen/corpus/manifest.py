@@ -47,7 +47,12 @@ def write_manifest(
         "licence": licence,
         "config_hash": config_hash(metadata["recipe"]),
         **{key: value for key, value in metadata.items() if key != "config_hash"},
-        "plan": {"entries": plan.entries, "units": plan.count, "wanted": plan.wanted},
+        "plan": {
+            "entries": plan.entries,
+            "units": plan.count,
+            "wanted": plan.wanted,
+            **({"enumeration": True} if plan.parts else {}),  # then entries are its parts
+        },
         "counts": counts_of(books),
         "versions": dict(versions),
         "files": [

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from qmgen.corpus.identity import check_same
 from qmgen.corpus.listing import Listing
-from qmgen.corpus.plan import plan
 from qmgen.corpus.store import store_of
 from qmgen.pipeline.claim import mine
 from qmgen.pipeline.enumeration.as_source import source_of
@@ -28,7 +26,7 @@ CONFORMERS: Final = 8  # of each of them, at most: with a thousand the measureme
 
 @dataclass(frozen=True)
 class Estimate:
-    """``rows`` in all, at most (duplicates, failures and pruned conformers will be fewer; stereoisomers are as many a
+    """``rows`` in all, at most (of a whole enumeration, about; duplicates, failures and pruned conformers will be fewer; stereoisomers are as many a
     molecule as in the sample), in ``units`` work units by ``workers``.
 
     For the ``units_left``: ``hours`` on this machine without compilation, ``gigabytes`` on disk. ``memory_gigabytes``
@@ -73,9 +71,8 @@ def estimate(config: GenerateConfig, stages: Stages | None = None) -> Estimate:
         job = job_of(config, theory, source, stages)
         store = store_of(config.out)
         check_same(store, job.metadata["recipe"], config.overwrite)
-        the_plan = plan(source.entries, config.conformers, config.units, config.limit)
-        step = max(the_plan.wanted // SAMPLE, 1)
-        sample = list(islice(iter(source), 0, min(the_plan.wanted, SAMPLE * step), step))
+        the_plan = source.plan(config.conformers, config.units, config.limit)
+        sample = source.sample(the_plan, SAMPLE)
     listing = Listing({}) if config.overwrite else Listing.of(store)
     left = [
         unit for unit in mine(the_plan, rank_of(config.rank, config.world_size, os.environ)) if not listing.done(unit)
@@ -87,13 +84,14 @@ def estimate(config: GenerateConfig, stages: Stages | None = None) -> Estimate:
     each = float(config.conformers)
     if config.stereo == "enumerate" and not job.procedure.prunes:  # else what was pruned hides the isomers
         each *= max(measured.attempts / (len(sample) * few), 1.0)
-    rows = round(sum(unit.end - unit.start for unit in left) * each)
+    molecules = sum(map(source.expected, the_plan))
+    rows = round(sum(map(source.expected, left)) * each)
     per_attempt = measured.warm_seconds / measured.attempts if measured.attempts else 0.0
     known = measured.rows > 0
     return Estimate(
         directory=store.place,
-        molecules=the_plan.wanted,
-        rows=round(the_plan.wanted * each),
+        molecules=molecules,
+        rows=round(molecules * each),
         units=sum(1 for _ in the_plan),
         units_left=len(left),
         workers=count,

@@ -17,6 +17,7 @@ from typing import Any
 
 from qmgen.errors import QmgenError, UsageError
 from qmgen.machine import granted_cpus, usable_cores
+from qmgen.pipeline.ahead import Ahead
 from qmgen.pipeline.cores import Claims
 from qmgen.pipeline.messages import Do, Done, Failed, Measure, Measured, Progress, Ready, Start, Stop, Stopped
 from qmgen.pipeline.source import Work
@@ -32,6 +33,8 @@ class Worker:
 
     process: subprocess.Popen[bytes]
     connection: Connection
+    ready: bool = False
+    told: bool = False
     work: Work | None = None
     rows: int = 0
     failures: int = 0
@@ -64,35 +67,35 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         self.kill()
 
-    def run(self, works: Iterator[Work], stopping: Callable[[], bool]) -> None:
-        """Do ``works``, until they are done or ``stopping()``; then only the batches in hand are finished.
+    def run(self, works: Iterator[Work | None], stopping: Callable[[], bool]) -> None:
+        """Do ``works``, until they are done or ``stopping()``; then only the batches in hand are finished. Where
+        ``works`` yields None, the next one is not there yet, and is asked for again within half a second.
 
         Raises what a worker raised if it is meant for the user, ``QmgenError`` when one died, ``RuntimeError`` with the
         worker's traceback when it met a bug.
         """
-        ahead = next(works, None)
+        ahead = Ahead(works)
+        ahead.look()
         told = False
         while self.workers:
             if stopping() and not told:
                 told = True
                 for worker in self.workers:
-                    _send(worker, Stop())
+                    self._stop(worker)
             for worker, message in self._heard():
                 if isinstance(message, Ready):
                     worker.about.update(message.about)
+                    worker.ready = True
                 elif isinstance(message, Progress):
                     self._advance(worker, message.rows, message.failures)
                 elif isinstance(message, Done):
                     self._advance(worker, message.result.rows, sum(message.result.failures.values()))
                     worker.work, worker.rows, worker.failures = None, 0, 0
                     self.on_done(message.result)
-                if isinstance(message, Ready | Done) and not told:
-                    if ahead is None:
-                        _send(worker, Stop())
-                    else:
-                        worker.work = ahead
-                        _send(worker, Do(ahead))
-                        ahead = next(works, None)
+            if not told:
+                for worker in [w for w in self.workers if w.ready and w.work is None and not w.told]:
+                    self._give(worker, ahead)
+                ahead.look()
 
     def measure(self, request: Measure) -> Measured:
         """One measurement by the first worker. Raises as ``run`` does."""
@@ -154,6 +157,19 @@ class Pool:
         self.on_progress(rows - worker.rows, failures - worker.failures)
         worker.rows, worker.failures = rows, failures
 
+    def _give(self, worker: Worker, ahead: Ahead) -> None:
+        """The next unit if it is there; leave, where there are no more."""
+        work = ahead.take()
+        if work is not None:
+            worker.work = work
+            _send(worker, Do(work))
+        elif ahead.over:
+            self._stop(worker)
+
+    def _stop(self, worker: Worker) -> None:
+        worker.told = True
+        _send(worker, Stop())
+
     def _leave(self, worker: Worker) -> None:
         self.workers.remove(worker)
         self.gone.append(worker)
@@ -172,7 +188,7 @@ class Pool:
         if code is not None and code < 0:
             how = signal.Signals(-code).name + (", perhaps for want of memory" if code == -signal.SIGKILL else "")
         unit = worker.work.unit if worker.work else None
-        where = f" in work unit {unit.index} (molecules {unit.start} to {unit.end - 1})" if unit else " while starting"
+        where = f" in work unit {unit.index} ({unit.holds})" if unit else " while starting"
         return QmgenError(f"a worker died{where}: {how}; finished units are kept, the same command continues")
 
 

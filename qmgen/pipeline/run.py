@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,20 +11,20 @@ from qmgen.corpus.books import book_of
 from qmgen.corpus.identity import check_same
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.manifest import counts_of, write_manifest
-from qmgen.corpus.plan import Plan, Unit, plan
+from qmgen.corpus.plan import Plan, Unit
 from qmgen.corpus.runs import FAILED, FINISHED, STOPPED, RunFile
 from qmgen.corpus.store import Store, store_of
 from qmgen.errors import Interrupted, QmgenError
 from qmgen.machine import versions
 from qmgen.pipeline.claim import as_rank, mine, missing, refuse_if_running, start_anew, write_config
-from qmgen.pipeline.enumeration.as_source import source_of
+from qmgen.pipeline.enumeration.as_source import is_listed, source_of
 from qmgen.pipeline.job import canonical, job_of
 from qmgen.pipeline.pool import Pool, default_layout
 from qmgen.pipeline.progress import Progress, Quiet, default_progress
 from qmgen.pipeline.ranks import Rank, rank_of
 from qmgen.pipeline.record import Clock, Record
 from qmgen.pipeline.signals import StopWatch
-from qmgen.pipeline.source import Source, Work
+from qmgen.pipeline.source import Origin
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.summary import Summary
 from qmgen.pipeline.unit import Job, UnitResult
@@ -55,18 +54,19 @@ def generate(
     refuse_if_running(store, rank)
     with ExitStack() as stack:
         watch = stack.enter_context(StopWatch(config.time_limit))
-        if config.enumerate is None:  # else it is enumerated into the directory, which must be ours first
+        listed = is_listed(config)
+        if not listed:  # else a list is enumerated into the directory, which must be ours first
             source = stack.enter_context(source_of(config, stages, keep=True, quiet=quiet, watch=watch))
             check_same(store, job_of(config, theory, source, stages).metadata["recipe"], config.overwrite)
         stack.enter_context(as_rank(store, rank))
         if config.overwrite:
             start_anew(store, rank)
-        if config.enumerate is not None:
+        if listed:
             source = stack.enter_context(source_of(config, stages, keep=True, quiet=quiet, watch=watch))
         job = job_of(config, theory, source, stages)
         check_same(store, job.metadata["recipe"])
         write_config(store, config)
-        the_plan = plan(source.entries, config.conformers, config.units, config.limit)
+        the_plan = source.plan(config.conformers, config.units, config.limit)
         shown = progress or (Quiet() if quiet else default_progress())
         return _Run(config, store, job, the_plan, rank, source, shown, clock).do(watch)
 
@@ -80,11 +80,12 @@ class _Run:
     job: Job
     plan: Plan
     rank: Rank
-    source: Source
+    source: Origin
     progress: Progress
     clock: Clock
     workers: int = 0
     results: list[UnitResult] = field(default_factory=list)
+    in_hand: dict[int, Unit] = field(default_factory=dict)
 
     def do(self, watch: StopWatch) -> Summary:
         """Do the units that are not done; write the run's record whatever happens."""
@@ -97,20 +98,19 @@ class _Run:
 
     def _label(self, units: list[Unit], record: Record, watch: StopWatch) -> None:
         self.workers, cores = default_layout(self.config.workers, len(units))
-        wanted = {unit.index for unit in units}
-        works: Iterator[Work] = (work for work in self.source.works(self.plan) if work.unit.index in wanted)
+        self.in_hand = {unit.index: unit for unit in units}
 
         def advance(rows: int, failures: int) -> None:
             record.advance(rows, failures)
             self.progress.advance(rows, failures)
 
-        self.progress.start(sum(unit.end - unit.start for unit in units) * self.config.conformers)
+        self.progress.start(sum(map(self.source.expected, units)) * self.config.conformers)
         record.write_now_and_then()
         state = FAILED
         pool = Pool(self.job, self.workers, cores, advance, self._done)
         record.results = self.results
         try:
-            with pool:
+            with pool, closing(self.source.works(self.plan, self.in_hand)) as works:  # type: ignore[type-var]
                 pool.run(works, watch.stopping)
             state = STOPPED if len(self.results) < len(units) else FINISHED
         finally:
@@ -135,8 +135,9 @@ class _Run:
                 f"{self.store.place}; the same command continues"
             )
         counts = manifest["counts"] if manifest is not None else self._counts(listing, units)
-        if whole and counts["entries"] < self.plan.wanted:  # what the files hold must be what the source gave
-            held = f"{counts['entries']} of {self.plan.wanted} entries"
+        entries = counts["entries"] if self.plan.parts else self.plan.wanted
+        if whole and counts["entries"] < entries:  # what the files hold must be what the source gave
+            held = f"{counts['entries']} of {entries} entries"
             raise QmgenError(f"{self.store.place} accounts for {held}: remove it and run again")
         seconds = self.clock.seconds()
         run_rows = sum(result.rows for result in self.results)
@@ -146,7 +147,7 @@ class _Run:
             rank=self.rank.rank,
             world_size=self.rank.world_size,
             complete=whole,
-            entries=self.plan.wanted,
+            entries=entries,
             rows=counts["rows"],
             molecules=counts["molecules"],
             failures=counts["failures_by_reason"],
@@ -187,7 +188,7 @@ class _Run:
 
     def _done(self, result: UnitResult) -> None:
         self.results.append(result)
-        thought = result.entries * self.config.conformers
+        thought = self.source.expected(self.in_hand[result.index]) * self.config.conformers
         self.progress.expect(result.rows + sum(result.failures.values()) - thought)
 
     def _record(self, to_do: int, repaired: list[str]) -> Record:
