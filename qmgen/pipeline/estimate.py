@@ -26,8 +26,9 @@ CONFORMERS: Final = 8  # of each of them, at most: with a thousand the measureme
 
 @dataclass(frozen=True)
 class Estimate:
-    """``rows`` in all, at most (of a whole enumeration, about; duplicates, failures and pruned conformers will be fewer; stereoisomers are as many a
-    molecule as in the sample), in ``units`` work units by ``workers``.
+    """``rows`` in all, at most (duplicates, failures and pruned conformers will be fewer; stereoisomers are as many a
+    molecule as in the sample), in ``units`` work units by ``workers``. Of a whole enumeration ``molecules`` and
+    ``rows`` are ``about``.
 
     For the ``units_left``: ``hours`` on this machine without compilation, ``gigabytes`` on disk. ``memory_gigabytes``
     of one worker at its peak. Measured on ``sampled`` molecules, of which ``sample_failures`` got no label."""
@@ -45,12 +46,13 @@ class Estimate:
     memory_gigabytes: float
     sampled: int
     sample_failures: int
+    about: bool = False
 
     def text(self) -> str:
         """A few lines for standard error."""
         lines = [
-            f"{self.rows} rows of {self.molecules} molecules in {self.units} work units ({self.units_left} to do), "
-            f"{self.workers} worker(s), into {self.directory}",
+            f"{'about ' if self.about else ''}{self.rows} rows of {self.molecules} molecules in {self.units} work units "
+            f"({self.units_left} to do), {self.workers} worker(s), into {self.directory}",
             f"  measured    {self.sampled} molecules, {self.sample_failures} without a label",
         ]
         if self.hours is None or self.gigabytes is None or self.seconds_per_row is None:
@@ -102,4 +104,5 @@ def estimate(config: GenerateConfig, stages: Stages | None = None) -> Estimate:
         memory_gigabytes=measured.peak_memory / 1e9,
         sampled=len(sample),
         sample_failures=measured.attempts - measured.rows,
+        about=the_plan.parts,
     )

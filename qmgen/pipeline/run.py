@@ -110,7 +110,7 @@ class _Run:
         pool = Pool(self.job, self.workers, cores, advance, self._done)
         record.results = self.results
         try:
-            with pool, closing(self.source.works(self.plan, self.in_hand)) as works:  # type: ignore[type-var]
+            with pool, closing(self.source.works(self.plan, self.in_hand)) as works:
                 pool.run(works, watch.stopping)
             state = STOPPED if len(self.results) < len(units) else FINISHED
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -43,7 +43,7 @@ class Origin(Protocol):
         """The plan of a run over it, as ``corpus.plan.plan``."""
         ...
 
-    def works(self, plan: Plan, wanted: Container[int]) -> Iterator[Work | None]:
+    def works(self, plan: Plan, wanted: Container[int]) -> Generator[Work | None, None, None]:
         """Those units of ``plan`` whose index is ``wanted``, in order; None where the next is not there yet."""
         ...
 
@@ -91,7 +91,7 @@ class Source:
         step = max(plan.wanted // count, 1)
         return list(islice(iter(self), 0, min(plan.wanted, count * step), step))
 
-    def works(self, plan: Plan, wanted: Container[int]) -> Iterator[Work]:
+    def works(self, plan: Plan, wanted: Container[int]) -> Generator[Work | None, None, None]:
         """The ``wanted`` units with their entries; a duplicate is merged into its first occurrence in the source.
 
         A geometry whose identifiers were given before becomes a failure: two rows must not share a key.

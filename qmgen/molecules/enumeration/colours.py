@@ -141,8 +141,9 @@ def colour(
     ``rings`` (r,) int64 the bits of rings with at most ``ring_limits`` heteroatoms. From ``valence`` to ``uses``: the
     ``Palette``. ``wanted`` (N,) bool: the colourings of all but the last vertices are dealt to N parts as they are met,
     and only those of wanted parts are finished. The state between calls: ``cursor`` (3,), the vertex, the part that
-    is next, and that of the colouring in hand, ``x`` (n,), ``used`` (k,), ``tracks`` (3, n + 1) int64 and ``equal`` (n + 1, g) int8, at first 0, but ``x``
-    -1. ``removed`` (3,) counts branches cut by pairs, by environments and by rings.
+    is next, and that of the colouring in hand, ``x`` (n,), ``used`` (k,), ``tracks`` (3, n + 1) int64 and ``equal``
+    (n + 1, g) int8, at first 0, but ``x`` -1. ``removed`` (3,) counts branches cut by pairs, by environments and by
+    rings.
     """
     n = adjacency.shape[0]
     kinds = valence.shape[0]

@@ -115,9 +115,7 @@ class Batch:
 
     def rows(self, chosen: np.ndarray) -> Batch:
         """The batch with only some colourings."""
-        return replace(
-            self, elements=self.elements[chosen], aromatic=self.aromatic[chosen], parts=self.parts[chosen]
-        )
+        return replace(self, elements=self.elements[chosen], aromatic=self.aromatic[chosen], parts=self.parts[chosen])
 
     def forms(self, loose: tuple[int, ...]) -> list[np.ndarray]:
         """The Kekulé forms with these aromatic bonds (``kekule_forms``), found once for all rows."""

@@ -19,7 +19,6 @@ from typing import Final
 from qmgen.config.enumeration import EnumerateConfig
 from qmgen.config.sizes import DEFAULT_ELEMENTS
 from qmgen.errors import Interrupted
-from qmgen.molecules.rules.ruleset import load_rules
 from qmgen.pipeline.enumeration.setup import selection
 
 #: molecules of 1, 2, 3 … heavy atoms over C, N, O, F. gdb11: docs/rules.md, from 10 on as published, T. Fink and
@@ -54,7 +53,7 @@ def expected(config: EnumerateConfig, stopping: Callable[[], bool] = lambda: Fal
         beyond = f", extrapolated from {len(known)} atoms" if sizes[-1] > len(known) else ""
         return Expected(sum(_reference(known, size) for size in sizes), f"known numbers of {config.rules}{beyond}")
     counts = [_counted(config, size, stopping) for size in range(1, min(sizes[-1], COUNTED) + 1)]
-    numbers = _scaled(counts, KNOWN[load_rules(config.rules).prunes_as], sizes[-1])
+    numbers = _scaled(counts, KNOWN[chosen.rules.prunes_as], sizes[-1])
     beyond = f", extrapolated by those of {chosen.rules.prunes_as}" if sizes[-1] > COUNTED else ""
     return Expected(max(sum(numbers[size - 1] for size in sizes), 1), f"counts up to {len(counts)} atoms{beyond}")
 
