@@ -51,7 +51,8 @@ class Estimate:
     def text(self) -> str:
         """A few lines for standard error."""
         lines = [
-            f"{'about ' if self.about else ''}{self.rows} rows of {self.molecules} molecules in {self.units} work units "
+            f"{'about ' if self.about else ''}{self.rows} rows of {self.molecules} molecules "
+            f"in {self.units} work units "
             f"({self.units_left} to do), {self.workers} worker(s), into {self.directory}",
             f"  measured    {self.sampled} molecules, {self.sample_failures} without a label",
         ]
