@@ -28,7 +28,7 @@ from qmgen.pipeline.enumeration import parts as parts_module
 from qmgen.pipeline.enumeration.parts import Parts, fingerprint, identifier
 from qmgen.pipeline.enumeration.parts_expected import expected
 from qmgen.pipeline.enumeration.parts_feed import Feed
-from qmgen.pipeline.enumeration.parts_feeder import MOST_UNITS, Order, blocks, next_size, one_pass
+from qmgen.pipeline.enumeration.parts_feeder import MOST_UNITS, Next, Order, blocks, next_size, one_pass
 from qmgen.pipeline.enumeration.setup import selection
 from qmgen.pipeline.estimate import estimate
 from qmgen.pipeline.progress import Lines
@@ -106,15 +106,7 @@ def test_an_identifier_is_unit_and_place(stages: Stages) -> None:
         assert ids == [work.unit.index * 2**32 + place for place in range(len(smiles))]
 
 
-def test_two_ranks_give_the_bytes_of_one(tmp_path: Path, stages: Stages, lines: Lines) -> None:
-    one, two = config(tmp_path / "one"), config(tmp_path / "two")
-    generate(one, lines, stages)
-    for rank in (1, 0):
-        last = generate(two.model_copy(update={"rank": rank, "world_size": 2}), lines, stages)
-    assert last.complete and corpus_bytes(one.out) == corpus_bytes(two.out)
-
-
-def test_only_what_is_missing_is_enumerated(
+def test_each_process_enumerates_what_it_has_to_do(
     tmp_path: Path, stages: Stages, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[list[int]] = []
@@ -125,17 +117,16 @@ def test_only_what_is_missing_is_enumerated(
             return super().__enter__()
 
     monkeypatch.setattr(parts_module, "Feed", Listening)
-    settings = config(tmp_path / "corpus")
-    generate(settings, lines, stages)
-    before = corpus_bytes(settings.out)
-    for unit in (1, 3):
-        (settings.out / "failures" / f"part-{unit:05d}-of-00005.parquet").unlink()
-    rest = generate(settings, lines, stages)
-    assert rest.run_units == 2 and corpus_bytes(settings.out) == before
-    assert asked == [[0, 1, 2, 3, 4], [1, 3]]
-    ranked = settings.model_copy(update={"out": tmp_path / "ranked", "rank": 1, "world_size": 2})
-    generate(ranked, lines, stages)
-    assert asked[2] == [1, 3]
+    one, two = config(tmp_path / "one"), config(tmp_path / "two")
+    generate(one, lines, stages)
+    for rank in (1, 0):
+        last = generate(two.model_copy(update={"rank": rank, "world_size": 2}), lines, stages)
+    assert last.complete and corpus_bytes(one.out) == corpus_bytes(two.out)
+    for unit in (1, 4):
+        (one.out / "failures" / f"part-{unit:05d}-of-00005.parquet").unlink()
+    assert generate(one, lines, stages).run_units == 2
+    assert corpus_bytes(one.out) == corpus_bytes(two.out)
+    assert asked == [[0, 1, 2, 3, 4], [1, 3], [0, 2, 4], [1, 4]]
 
 
 def test_another_enumeration_is_another_corpus(
@@ -173,8 +164,8 @@ def parse_some(place: int, smiles: str, name: str) -> Molecule | Failure:
 
 def test_refused_and_doubled_entries_are_kept_in_the_books(tmp_path: Path, stages: Stages) -> None:
     source = parts_of(replace(stages, parse="test_parts_source:parse_some"), "2", 1)
-    order = Order(source.config.model_dump(), 1, (0,), str(tmp_path), source.stages)
-    (block,) = blocks(order, lambda: None)
+    order = Order(source.config.model_dump(), 1, str(tmp_path), source.stages)
+    (block,) = blocks(order, iter([Next((0,)), Next(())]).__next__)
     assert block.merged == {0: 1}
     entries = list(parts_module._read(tmp_path / "0.jsonl", 0))
     listed = whole("2", "none")
@@ -297,4 +288,4 @@ def test_the_size_of_blocks() -> None:
     assert next_size(16, 16000, 55.0, 40.0) == 14  # 55 s are less than a tenth of 14 x 40 s
     assert next_size(64, 64000, 55.0, 1.0) == MOST_UNITS
     assert next_size(1, 0, 55.0, 0.0) == 2  # an empty part says nothing
-    assert next_size(4, 400_000, 55.0, 40.0) == 2  # what is held in memory
+    assert next_size(4, 1_000_000, 55.0, 40.0) == 2  # what is held in memory

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from qmgen.errors import QmgenError, UsageError
-from qmgen.pipeline.enumeration.parts_feeder import Block, Next, Order, Refused
+from qmgen.pipeline.enumeration.parts_feeder import MOST_UNITS, Block, Next, Order, Refused
 from qmgen.pipeline.stages import Stages
 
 _MAIN = "import sys; from qmgen.pipeline.enumeration.parts_feeder import main; main(int(sys.argv[1]), int(sys.argv[2]))"
@@ -45,8 +45,7 @@ class Feed:
             self._connection, self.process = self._start()
             stack.callback(self._kill)
             self._stack = stack.pop_all()
-        self._send(Order(self.settings, self.of, tuple(self.units), str(self.folder), self.stages))
-        self._send(Next())
+        self._send(Order(self.settings, self.of, str(self.folder), self.stages))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -57,14 +56,15 @@ class Feed:
 
         Raises what the process refused, and ``QmgenError`` when it died.
         """
-        left = len(self.units)
-        while left:
-            message = self._heard()
-            if message is not None:
-                left -= len(message.merged)
-                if left:
-                    self._send(Next())
-            yield message
+        done = 0
+        self._send(Next(tuple(self.units[:MOST_UNITS])))
+        while done < len(self.units):
+            block = self._heard()
+            if block is not None:
+                done += len(block.merged)
+                if done < len(self.units):
+                    self._send(Next(tuple(self.units[done : done + MOST_UNITS])))
+            yield block
 
     def _heard(self) -> Block | None:
         try:

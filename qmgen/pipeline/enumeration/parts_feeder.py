@@ -17,7 +17,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 #: units in a block, and molecules in one, at most: they are held in memory
 MOST_UNITS: Final = 64
-MOST_MOLECULES: Final = 200_000
+MOST_MOLECULES: Final = 500_000
 #: what the pass over all graphs may cost, beside what the molecules of the block cost
 SHARE: Final = 0.1
 #: it gives way to the processes that label, which are the reason for its work
@@ -38,19 +38,20 @@ NICENESS: Final = 5
 
 @dataclass(frozen=True)
 class Order:
-    """Parent, once: enumerate ``units`` of the set with these ``settings`` (of an ``EnumerateConfig``), dealt to
-    ``of`` parts, into ``folder``; unit i is part i + 1. Each ``Next`` is answered with a ``Block`` or ``Refused``."""
+    """Parent, once: enumerate the set with these ``settings`` (of an ``EnumerateConfig``), dealt to ``of`` parts, into
+    ``folder``; unit i is part i + 1. Each ``Next`` is answered with a ``Block`` or ``Refused``."""
 
     settings: dict[str, Any]
     of: int
-    units: tuple[int, ...]
     folder: str
     stages: Stages
 
 
 @dataclass(frozen=True)
 class Next:
-    """Parent: make the next block."""
+    """Parent: make the next block, as many of the first of ``units`` as are worth it."""
+
+    units: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,11 @@ def _serve(connection: Connection, order: Order) -> None:
         connection.send(Refused(None, f"{type(error).__name__}: {error}", traceback.format_exc()))
 
 
-def blocks(order: Order, wait: Any) -> Iterator[Block]:
-    """The blocks of an order, one after another; before each, ``wait()`` is called."""
-    size, left, whole = 1, list(order.units), _whole(order)
-    while left:
-        wait()
+def blocks(order: Order, asked: Callable[[], Next]) -> Iterator[Block]:
+    """The blocks of an order, one after another, out of what is ``asked`` for before each; none after no units."""
+    size, whole = 1, _whole(order)
+    while now := list(asked().units[:size]):
         begin = time.perf_counter()
-        now, left = left[:size], left[size:]
         found, judging = one_pass(whole, order.of, now)
         written = time.perf_counter()
         merged = {unit: _write(order, unit, smiles) for unit, smiles in found.items()}
