@@ -20,7 +20,7 @@ import pytest
 from qmgen.config import GenerateConfig
 from qmgen.config.enumeration import EnumerateConfig
 from qmgen.corpus import open_corpus
-from qmgen.corpus.plan import plan_of_parts
+from qmgen.corpus.plan import plan, plan_of_parts
 from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.molecules.enumeration.items import Part
 from qmgen.molecules.types import Failure, Molecule, Reason
@@ -281,6 +281,11 @@ def test_what_is_expected(tmp_path: Path) -> None:
     guessed = [of(str(size), rules="none", elements=["C"]) for size in range(1, 7)]
     assert guessed[:5] == counted[:5]
     assert counted[5] / 2 < guessed[5] < counted[5] * 2
+
+
+def test_the_words_for_a_unit() -> None:
+    assert [unit.holds for unit in plan_of_parts(2)] == ["part 1 of 2", "part 2 of 2"]
+    assert [unit.holds for unit in plan(5, units=2)] == ["molecules 0 to 1", "molecules 2 to 4"]
 
 
 def test_the_size_of_blocks() -> None:
