@@ -87,7 +87,7 @@ class Source:
         return unit.end - unit.start
 
     def sample(self, plan: Plan, count: int) -> list[Entry]:
-        """Every so-manieth entry, ``count`` of them."""
+        """Every n-th of the wanted entries, so that there are ``count`` of them."""
         step = max(plan.wanted // count, 1)
         return list(islice(iter(self), 0, min(plan.wanted, count * step), step))
 
