@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from qmgen.corpus.schema import failure_fields, row_fields
+from qmgen.corpus.schema import failure_fields, is_of_parts, row_fields
 
 _PAGE = """# A qmgen corpus
 
@@ -65,8 +65,8 @@ def card(manifest: Mapping[str, Any]) -> str:
         merged=counts["merged"],
         pruned=f"\n{counts['pruned']} conformers were pruned, as the settings ask." if counts.get("pruned") else "",
         added=_added(manifest),
-        columns=_columns(row_fields()),
-        failure_columns=_columns(failure_fields()),
+        columns=_columns(row_fields(parts=is_of_parts(manifest))),
+        failure_columns=_columns(failure_fields(is_of_parts(manifest))),
         theory="\n".join(f"- {key.replace('_', ' ')}: {value}" for key, value in theory.items()),
     )
 

@@ -12,7 +12,7 @@ from qmgen.corpus.books import Damaged, book_of
 from qmgen.corpus.generations import EXTEND, Generation, generations
 from qmgen.corpus.identity import MANIFEST, stored_recipe
 from qmgen.corpus.listing import Listing
-from qmgen.corpus.plan import Plan
+from qmgen.corpus.plan import Plan, plan_of_parts
 from qmgen.corpus.store import Store
 
 
@@ -71,6 +71,8 @@ def history_of(store: Store, listing: Listing) -> History | None:
     if recipe is None:
         return None
     planned: Plan | None = None
+    if isinstance(recipe.get("source"), Mapping):  # the parts of an enumeration
+        return History(recipe, plan_of_parts(int(recipe["source"]["units"])), tuple(generations(store, listing)))
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         stated = json.loads(store.read(MANIFEST))["plan"]
         entries, wanted = int(stated["entries"]), int(stated["wanted"])

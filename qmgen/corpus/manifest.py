@@ -50,7 +50,12 @@ def write_manifest(
         "licence": licence,
         "config_hash": config_hash(metadata["recipe"]),
         **{key: value for key, value in metadata.items() if key not in ("config_hash", "more")},
-        "plan": {"entries": plan.entries, "units": plan.count, "wanted": plan.wanted},
+        "plan": {
+            "entries": plan.entries,
+            "units": plan.count,
+            "wanted": plan.wanted,
+            **({"enumeration": True} if plan.parts else {}),  # then entries are its parts
+        },
         **({"more": [one.as_json() for one in added]} if added else {}),
         "counts": counts_of(books),
         "versions": dict(versions),

@@ -1,4 +1,5 @@
-"""The work units of a corpus: fixed ranges of the source's entries, and the files each of them becomes.
+"""The work units of a corpus: fixed ranges of the source's entries, or the parts of an enumeration; and the files each
+of them becomes.
 
 A unit writes one data file per split and one failures file, all with its index and the number of units in their names,
 even if empty. It is done when all of them exist. Units follow from the source and the configuration alone.
@@ -26,7 +27,8 @@ FAILURES: Final = "failures"
 @dataclass(frozen=True)
 class Unit:
     """Entries ``start`` to ``stop`` (exclusive) of the source, as number ``index`` of ``count``; of these, only the
-    first ``first`` are done where that is not None. ``more`` numbers what was added to a finished corpus, from 1."""
+    first ``first`` are done where that is not None. ``more`` numbers what was added to a finished corpus, from 1.
+    A ``part`` of an enumeration stands in for its molecules: nobody knows beforehand how many there are."""
 
     index: int
     count: int
@@ -34,6 +36,12 @@ class Unit:
     stop: int
     first: int | None = None
     more: int = 0
+    part: bool = False
+
+    @property
+    def holds(self) -> str:
+        """What is in it, in words."""
+        return f"part {self.index + 1} of {self.count}" if self.part else f"molecules {self.start} to {self.end - 1}"
 
     @property
     def end(self) -> int:
@@ -56,7 +64,8 @@ class Unit:
 class Plan:
     """``count`` units over ``entries`` entries, of which the first ``limit`` are wanted (all where None).
 
-    ``more`` numbers what was added to a finished corpus, from 1; its entries begin at ``begin``.
+    ``more`` numbers what was added to a finished corpus, from 1; its entries begin at ``begin``. With ``parts`` the
+    entries are not molecules but the parts of an enumeration, one a unit.
     """
 
     entries: int
@@ -64,6 +73,7 @@ class Plan:
     limit: int | None = None
     more: int = 0
     begin: int = 0
+    parts: bool = False
 
     @property
     def wanted(self) -> int:
@@ -77,7 +87,7 @@ class Plan:
             if start >= self.wanted > 0:
                 return
             first = self.wanted - start if stop > self.wanted else None
-            yield Unit(index, self.count, self.begin + start, self.begin + stop, first, self.more)
+            yield Unit(index, self.count, self.begin + start, self.begin + stop, first, self.more, self.parts)
 
 
 def plan(entries: int, conformers: int = 1, units: int | None = None, limit: int | None = None) -> Plan:
@@ -92,3 +102,8 @@ def plan(entries: int, conformers: int = 1, units: int | None = None, limit: int
     fewest = max(-(-rows // MOST_ROWS_PER_UNIT), MANY_UNITS)
     automatic = min(max(-(-rows // ROWS_PER_UNIT), LEAST_UNITS), fewest)
     return Plan(entries, min(units or automatic, entries), limit)
+
+
+def plan_of_parts(count: int) -> Plan:
+    """The plan for a whole enumeration, dealt to ``count`` parts."""
+    return Plan(count, count, parts=True)

@@ -17,6 +17,8 @@ import pyarrow as pa
 SCHEMA_VERSION: Final = 1
 PREFIX: Final = "qmgen."
 
+_PLACE = "0-based place of the molecule in the source"
+_PLACE_IN_PART = "2^32 times the 0-based number of the work unit, plus the 0-based place of the molecule in it"
 _STD = "standard deviation of the total energy over the last two iterations, at the final grid and precision"
 
 
@@ -28,8 +30,8 @@ def _list(kind: pa.DataType) -> pa.DataType:
     return pa.list_(pa.field("element", kind, nullable=False))
 
 
-def row_fields(forces: bool = False, std_description: str = _STD) -> list[pa.Field]:
-    """The fields of a row in file order; ``forces`` adds the opt-in column."""
+def row_fields(forces: bool = False, std_description: str = _STD, parts: bool = False) -> list[pa.Field]:
+    """The fields of a row in file order; ``forces`` adds the opt-in column, ``parts``: of a whole enumeration."""
     fields = [
         _field("smile", pa.string(), "1", "canonical SMILES of the molecule; empty for a bare geometry"),
         _field("atoms", pa.string(), "1", "element symbols in the order of z, written together"),
@@ -41,7 +43,7 @@ def row_fields(forces: bool = False, std_description: str = _STD) -> list[pa.Fie
         _field("std", pa.float64(), "eV", std_description),
         _field("y", pa.float64(), "eV", "gap: lumo - homo"),
         _field("pos", _list(pa.float32()), "Bohr", "positions, flat: x y z of the first atom, of the second, ..."),
-        _field("molecule_id", pa.int64(), "1", "0-based place of the molecule in the source"),
+        _field("molecule_id", pa.int64(), "1", _PLACE_IN_PART if parts else _PLACE),
         _field("conformer_id", pa.int32(), "1", "0-based number of the geometry of this molecule"),
         _field("name", pa.string(), "1", "name that the source gave; empty if none"),
         _field("converged", pa.bool_(), "1", "whether the self-consistent field met the thresholds of the metadata"),
@@ -56,10 +58,10 @@ def row_fields(forces: bool = False, std_description: str = _STD) -> list[pa.Fie
     return fields
 
 
-def failure_fields() -> list[pa.Field]:
+def failure_fields(parts: bool = False) -> list[pa.Field]:
     """The fields of the failures files: every molecule or conformer that got no label, and why."""
     return [
-        _field("molecule_id", pa.int64(), "1", "0-based place of the molecule in the source"),
+        _field("molecule_id", pa.int64(), "1", _PLACE_IN_PART if parts else _PLACE),
         _field("conformer_id", pa.int32(), "1", "number of the geometry; -1 when the whole molecule is concerned"),
         _field("name", pa.string(), "1", "name that the source gave; empty if none"),
         _field("smile", pa.string(), "1", "SMILES as far as known; empty for a bare geometry"),
@@ -72,12 +74,18 @@ def row_schema(
     metadata: Mapping[str, Any] | None = None, forces: bool = False, std_description: str = _STD
 ) -> pa.Schema:
     """Schema of the data files; ``metadata`` holds plain JSON values, without the prefix."""
-    return pa.schema(row_fields(forces, std_description), metadata=encode(metadata or {}))
+    return pa.schema(row_fields(forces, std_description, is_of_parts(metadata)), metadata=encode(metadata or {}))
 
 
 def failure_schema(metadata: Mapping[str, Any] | None = None) -> pa.Schema:
     """Schema of the failures files."""
-    return pa.schema(failure_fields(), metadata=encode(metadata or {}))
+    return pa.schema(failure_fields(is_of_parts(metadata)), metadata=encode(metadata or {}))
+
+
+def is_of_parts(metadata: Mapping[str, Any] | None) -> bool:
+    """Whether the units of a corpus are parts of an enumeration: its recipe then describes the source, and lists no
+    digests of files."""
+    return isinstance((metadata or {}).get("recipe", {}).get("source"), Mapping)
 
 
 def encode(metadata: Mapping[str, Any]) -> dict[str, str]:

@@ -77,6 +77,16 @@ class Selection:
                 yield Piece([smiles for _, smiles in self._judged(batch) if smiles], None)
             yield Piece([], Place(number + 1, 0))
 
+    def batches(self) -> Iterator[Batch]:
+        """What the engine makes for the part, query by query, for ``kept``: to take the parts apart in one pass."""
+        for query in self.queries:
+            yield from batches(query, self.part, self.removed)
+
+    def kept(self, batch: Batch) -> Iterator[tuple[int, str]]:
+        """The molecules of a batch: the number (1…) of the part that each was dealt to, and SMILES. Those of one part
+        come in the order in which the part alone would give them."""
+        return ((int(batch.parts[row]) + 1, smiles) for row, smiles in self._judged(batch) if smiles)
+
     def counts(self) -> Iterator[Counted]:
         """What each batch adds; a formula may come several times."""
         for query in self.queries:

@@ -36,7 +36,8 @@ class Reason(StrEnum):
 class Molecule:
     """One entry of a source.
 
-    ``molecule_id`` is its 0-based place in the source, ``smiles`` canonical (empty for a bare geometry).
+    ``molecule_id`` is its 0-based place in the source (in a whole enumeration, work unit and place in it), ``smiles``
+    canonical (empty for a bare geometry).
     ``numbers`` (atoms,) uint8 and ``positions`` (atoms, 3) float64 in Bohr are set when the source gave a geometry.
     ``charge`` is the net charge as far as the source states one. ``conformer_id`` belongs to a given geometry, where
     the source numbers several of one molecule.

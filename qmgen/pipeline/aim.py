@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from qmgen.corpus.manifest import write_manifest
 from qmgen.corpus.plan import Plan, Unit
 from qmgen.corpus.store import Store
 from qmgen.machine import versions
-from qmgen.pipeline.source import Source, Work
+from qmgen.pipeline.source import Origin, Work
 from qmgen.pipeline.unit import Job
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Aim:
-    """``job`` over ``plan``, whose units come with their entries from ``works()``, each of ``expected(unit)``
+    """``job`` over ``plan``, whose units come with their entries from ``works(wanted)``, each of ``expected(unit)``
     geometries or about so; ``config`` describes the corpus as it will be. Generation 0 where ``generation`` is None."""
 
     config: GenerateConfig
     job: Job
     plan: Plan
-    works: Callable[[], Iterator[Work]]
+    works: Callable[[Container[int]], Generator[Work | None, None, None]]
     expected: Callable[[Unit], int]
     history: History
     generation: Generation | None = None
@@ -47,14 +47,21 @@ class Aim:
         return bool(last) and last[-1] == self.generation and whole(self.plan, listing)
 
 
-def first_aim(config: GenerateConfig, job: Job, plan: Plan, source: Source, history: History | None) -> Aim:
+def first_aim(config: GenerateConfig, job: Job, plan: Plan, source: Origin, history: History | None) -> Aim:
     """Generation 0: a new corpus, or one that is there."""
     known = history.generations if history is not None else ()
 
     def expected(unit: Unit) -> int:
-        return (unit.end - unit.start) * job.conformers
+        return source.expected(unit) * job.conformers
 
-    return Aim(config, job, plan, lambda: source.works(plan), expected, History(job.metadata["recipe"], plan, known))
+    return Aim(
+        config,
+        job,
+        plan,
+        lambda wanted: source.works(plan, wanted),
+        expected,
+        History(job.metadata["recipe"], plan, known),
+    )
 
 
 def as_generation(job: Job, generation: Generation, theory: Mapping[str, Any]) -> Job:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from qmgen.corpus.listing import Listing
@@ -31,7 +30,8 @@ CONFORMERS: Final = 8  # of each of them, at most: with a thousand the measureme
 @dataclass(frozen=True)
 class Estimate:
     """``rows`` in all, at most (duplicates, failures and pruned conformers will be fewer; stereoisomers are as many a
-    molecule as in the sample), in ``units`` work units by ``workers``.
+    molecule as in the sample), in ``units`` work units by ``workers``. Of a whole enumeration ``molecules`` and
+    ``rows`` are ``about``.
 
     For the ``units_left``: ``hours`` on this machine without compilation, ``gigabytes`` on disk. ``memory_gigabytes``
     of one worker at its peak. Measured on ``sampled`` molecules, of which ``sample_failures`` got no label."""
@@ -49,12 +49,14 @@ class Estimate:
     memory_gigabytes: float
     sampled: int
     sample_failures: int
+    about: bool = False
 
     def text(self) -> str:
         """A few lines for standard error."""
         lines = [
-            f"{self.rows} rows of {self.molecules} molecules in {self.units} work units ({self.units_left} to do), "
-            f"{self.workers} worker(s), into {self.directory}",
+            f"{'about ' if self.about else ''}{self.rows} rows of {self.molecules} molecules "
+            f"in {self.units} work units "
+            f"({self.units_left} to do), {self.workers} worker(s), into {self.directory}",
             f"  measured    {self.sampled} molecules, {self.sample_failures} without a label",
         ]
         if self.hours is None or self.gigabytes is None or self.seconds_per_row is None:
@@ -77,9 +79,7 @@ def estimate(config: GenerateConfig, stages: Stages | None = None) -> Estimate:
     with ExitStack() as stack:
         source = stack.enter_context(source_of(config, stages, keep=False))
         aim = aim_at(config, job_of(config, theory, source, stages), source, store, stack)
-        wanted = aim.plan.wanted
-        step = max(wanted // SAMPLE, 1)
-        sample = list(islice(iter(source), 0, min(wanted, SAMPLE * step), step))
+        sample = source.sample(aim.plan, SAMPLE)
     listing = Listing({}) if config.overwrite else Listing.of(store)
     left = [
         unit for unit in mine(aim.plan, rank_of(config.rank, config.world_size, os.environ)) if not listing.done(unit)
@@ -97,7 +97,7 @@ def estimate(config: GenerateConfig, stages: Stages | None = None) -> Estimate:
     known = measured.rows > 0
     return Estimate(
         directory=store.place,
-        molecules=wanted,
+        molecules=sum(map(source.expected, aim.plan)),
         rows=round(sum(map(aim.expected, aim.plan)) * isomers),
         units=sum(1 for _ in aim.plan),
         units_left=len(left),
@@ -109,4 +109,5 @@ def estimate(config: GenerateConfig, stages: Stages | None = None) -> Estimate:
         memory_gigabytes=measured.peak_memory / 1e9,
         sampled=len(sample),
         sample_failures=measured.attempts - measured.rows,
+        about=aim.plan.parts,
     )

@@ -6,7 +6,7 @@ they would have there, and duplicates are merged as they would be.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Generator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -23,24 +23,30 @@ from qmgen.molecules.types import Failure
 from qmgen.pipeline.aim import Aim, as_generation, first_aim, with_generation
 from qmgen.pipeline.already import Already
 from qmgen.pipeline.behind import whole_source
-from qmgen.pipeline.source import Source, Work
+from qmgen.pipeline.source import Origin, Source, Work
 from qmgen.pipeline.unit import Job
 
 if TYPE_CHECKING:
     from qmgen.config.models import GenerateConfig
 
 
-def aim_at(config: GenerateConfig, job: Job, source: Source, store: Store, stack: ExitStack) -> Aim:
+def aim_at(config: GenerateConfig, job: Job, source: Origin, store: Store, stack: ExitStack) -> Aim:
     """What a run of ``config`` is to do in ``store``; ``stack`` closes what it opens for that. Writes nothing.
 
     ``job`` and ``source`` are those that ``config`` alone makes. Raises ``UsageError`` where another corpus is there,
     and where ``--extend`` meets none, an unfinished one, or one that cannot be extended in this way.
     """
     listing = Listing.of(store)
-    the_plan = plan(source.entries, config.conformers, config.units, config.limit)
+    the_plan = source.plan(config.conformers, config.units, config.limit)
     recipe = job.metadata["recipe"]
     history = None if config.overwrite else history_of(store, listing)
-    if history is not None and config_hash(recipe) != config_hash(history.recipe):
+    other = history is not None and config_hash(recipe) != config_hash(history.recipe)
+    if other and config.extend and not _of_files(source, history):
+        raise UsageError(
+            f"{store.place}: --extend adds to corpora of files, of lists and of samples, not to the parts of a whole "
+            "enumeration: choose another --out"
+        )
+    if history is not None and other and isinstance(source, Source) and _of_files(source, history):
         wanted = _extended(history, recipe) if config.extend else recipe
         begun = {one.hash: one for one in history.extensions()}.get(config_hash(wanted))
         if begun is not None or config.extend:
@@ -52,8 +58,15 @@ def aim_at(config: GenerateConfig, job: Job, source: Source, store: Store, stack
     return first_aim(config, job, the_plan, source, history)
 
 
-def works(source: Source, generation: Generation, before: History, store: Store) -> Iterator[Work]:
-    """The units of an extension, each with what is to be done in it; ``before`` is what there was before.
+def _of_files(source: Origin, history: History | None) -> bool:
+    """Whether neither the corpus nor what is asked for consists of the parts of an enumeration."""
+    return isinstance(source, Source) and (history is None or not isinstance(history.current["source"], Mapping))
+
+
+def works(
+    source: Source, generation: Generation, before: History, store: Store, wanted: Container[int]
+) -> Generator[Work | None, None, None]:
+    """The ``wanted`` units of an extension, each with what is to be done in it; ``before`` is what there was before.
 
     Of molecules that were there only the conformers that are new, and none of one that failed as a whole, which is a
     failure already, or came with its geometry.
@@ -61,6 +74,8 @@ def works(source: Source, generation: Generation, before: History, store: Store)
     earlier = Earlier(store, Listing.of(store), before)
     first = int(before.current["conformers"])
     for unit, mine in source.places(generation.plan):
+        if unit.index not in wanted:
+            continue
         new = [entry for place, entry in mine if place >= before.entries]
         old = [entry for place, entry in mine if place < before.entries]
         rows, failed = earlier.of(unit.start, min(unit.stop, before.entries)) if old else (frozenset(), frozenset())
@@ -157,7 +172,7 @@ def _add(
         config,
         job,
         generation.plan,
-        lambda: works(all_of_it, generation, before, store),
+        lambda wanted: works(all_of_it, generation, before, store, wanted),
         expected,
         with_generation(history, generation),
         generation,

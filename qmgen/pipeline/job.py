@@ -11,7 +11,7 @@ from qmgen.corpus.store.local import TEMPORARY
 from qmgen.labeling.types import Settings
 from qmgen.molecules.procedure import Procedure
 from qmgen.pipeline.rows import CONSTANTS
-from qmgen.pipeline.source import Source
+from qmgen.pipeline.source import Origin
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.unit import Job
 
@@ -59,15 +59,12 @@ def canonical(config: GenerateConfig, stages: Stages) -> tuple[GenerateConfig, d
     return config.model_copy(update={name: theory[name] for name in ("xc", "basis")}), theory
 
 
-def recipe_of(config: GenerateConfig, source: Source) -> dict[str, Any]:
-    """All that the configuration hash covers: the settings that change rows, and the contents of the source.
-
-    Where the source lies, and under which name, changes no row.
-    """
-    return {**config.row_fields(), "source": list(source.digests)}
+def recipe_of(config: GenerateConfig, source: Origin) -> dict[str, Any]:
+    """All that the configuration hash covers: the settings that change rows, and what the source is."""
+    return {**config.row_fields(), "source": source.identity}
 
 
-def job_of(config: GenerateConfig, theory: dict[str, Any], source: Source, stages: Stages) -> Job:
+def job_of(config: GenerateConfig, theory: dict[str, Any], source: Origin, stages: Stages) -> Job:
     """What every unit shares; ``config`` and ``theory`` from ``canonical``."""
     recipe = recipe_of(config, source)
     local = store_of(config.out).local

@@ -20,6 +20,7 @@ from typing import Any
 from qmgen.errors import QmgenError, UsageError
 from qmgen.machine import oom_kills
 from qmgen.pipeline import stage_name
+from qmgen.pipeline.ahead import Ahead
 from qmgen.pipeline.cores import Claims
 from qmgen.pipeline.deaths import STILLBORN, Death, Key, Trial, death_of
 from qmgen.pipeline.layout import Layout, Place
@@ -54,7 +55,7 @@ class Worker:
         if self.work is None:
             return "while leaving" if self.told else "while waiting for work" if self.ready else "while starting"
         unit = self.work.unit
-        return f"in work unit {unit.index} (molecules {unit.start} to {unit.end - 1})"
+        return f"in work unit {unit.index} ({unit.holds})"
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Pool:
     gone: list[Worker] = field(default_factory=list)
     claims: Claims = field(default_factory=Claims)
     deaths: list[dict[str, Any]] = field(default_factory=list)
-    _ahead: Work | None = None
+    _ahead: Ahead = field(default_factory=lambda: Ahead(iter(())))
     _again: deque[Work] = field(default_factory=deque)
     _trials: dict[int, Trial] = field(default_factory=dict)
     _stillborn: int = 0
@@ -96,14 +97,16 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         self.kill()
 
-    def run(self, works: Iterator[Work], stopping: Callable[[], bool]) -> None:
-        """Do ``works``, until they are done or ``stopping()``; then only the batches in hand are finished.
+    def run(self, works: Iterator[Work | None], stopping: Callable[[], bool]) -> None:
+        """Do ``works``, until they are done or ``stopping()``; then only the batches in hand are finished. Where
+        ``works`` yields None, the next one is not there yet, and is asked for again within half a second.
 
         A worker that dies is replaced, and its unit given again. Raises what a worker raised if it is meant for the
         user, ``QmgenError`` when workers die and nothing comes of replacing them, ``RuntimeError`` with the worker's
         traceback when it met a bug.
         """
-        self._ahead = next(works, None)
+        self._ahead = Ahead(works)
+        self._ahead.look()
         told = False
         while self.workers:
             if stopping() and not told:
@@ -126,8 +129,10 @@ class Pool:
                     self.on_done(message.result)
                 elif isinstance(message, _Died):
                     self._replace(worker, message, told)
-                if isinstance(message, Ready | Done) and not told:
-                    self._give(worker, works)
+            if not told:
+                for worker in [w for w in self.workers if w.ready and w.work is None and not w.told]:
+                    self._give(worker)
+                self._ahead.look()
 
     def measure(self, request: Measure) -> Measured:
         """One measurement by the first worker. Raises as ``run`` does."""
@@ -199,20 +204,15 @@ class Pool:
             trial.survived(worker.held)
         worker.held = keys
 
-    def _give(self, worker: Worker, works: Iterator[Work]) -> None:
-        """The next unit, or leave."""
-        if self._again:
-            work = self._again.popleft()
-        elif self._ahead is not None:
-            work, self._ahead = self._ahead, None
-        else:
+    def _give(self, worker: Worker) -> None:
+        """The next unit if it is there; leave, where there are no more."""
+        work = self._again.popleft() if self._again else self._ahead.take()
+        if work is not None:
+            trial = self._trials.get(work.unit.index) or Trial()
+            worker.work, worker.begun, worker.oom_kills = work, None, oom_kills()
+            _send(worker, Do(work, tuple(trial.suspects), dict(trial.condemned)))
+        elif self._ahead.over:
             self._stop(worker)
-            return
-        trial = self._trials.get(work.unit.index) or Trial()
-        worker.work, worker.begun, worker.oom_kills = work, None, oom_kills()
-        _send(worker, Do(work, tuple(trial.suspects), dict(trial.condemned)))
-        if self._ahead is None:
-            self._ahead = next(works, None)
 
     def _stop(self, worker: Worker) -> None:
         worker.told = True
@@ -235,7 +235,7 @@ class Pool:
                 raise _giving_up(worker.where, trial.hopeless, how)
         if self._stillborn >= STILLBORN and not stopping:
             raise _giving_up(worker.where, self._stillborn, how)
-        wanted = bool(self._again or self._ahead) and not stopping
+        wanted = bool(self._again or not self._ahead.over) and not stopping
         fate = "it is replaced" if wanted else "the run is stopping" if stopping else "nothing is left for it to do"
         for molecule, conformer in condemned:
             fate += f", molecule {molecule} (conformer {conformer}) becomes a failure"

@@ -94,6 +94,7 @@ class Record:
                 "wanted": self.plan.wanted,
                 "more": self.plan.more,
                 "begin": self.plan.begin,
+                **({"enumeration": True} if self.plan.parts else {}),
             },
             "began": self.clock.date.isoformat(timespec="seconds"),
             "written": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -6,8 +6,9 @@ in their files, and no longer count.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+import time
+from collections.abc import Container, Generator, Iterator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,12 +24,13 @@ from qmgen.corpus.listing import Listing
 from qmgen.corpus.plan import Plan, plan
 from qmgen.corpus.store import Store, store_of
 from qmgen.corpus.undecided import later, undecided
-from qmgen.errors import UsageError
+from qmgen.errors import Interrupted, UsageError
 from qmgen.molecules.types import Failure, Molecule
 from qmgen.pipeline.aim import Aim, as_generation, with_generation
 from qmgen.pipeline.already import Already, FailureKey
 from qmgen.pipeline.claim import as_rank, refuse_if_running
 from qmgen.pipeline.enumeration.as_source import source_of
+from qmgen.pipeline.enumeration.parts import unit_of
 from qmgen.pipeline.extend import refuse_unfinished
 from qmgen.pipeline.harder import RETRYABLE, SETTINGS, harder
 from qmgen.pipeline.job import canonical, job_of
@@ -37,7 +39,7 @@ from qmgen.pipeline.ranks import Rank
 from qmgen.pipeline.record import Clock
 from qmgen.pipeline.run import work_at
 from qmgen.pipeline.signals import StopWatch
-from qmgen.pipeline.source import Source, Work
+from qmgen.pipeline.source import Entry, Origin, Source, Work
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.stored import stored_config
 from qmgen.pipeline.summary import Retried
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
 
 #: entries of the source that are in memory at a time while it is searched
 _AT_A_TIME = 1000
+#: seconds between two looks at what an enumeration has come to
+_PATIENCE = 0.2
 #: failures of a molecule, by its identifier
 Failed = dict[int, list[FailureKey]]
 
@@ -105,7 +109,7 @@ def retry(
             )
         there = present(store, listing, np.array(sorted(failed), dtype=np.int64), number)
         task = _Task(failed, there, found.conformers)
-        entries = list(task.choose(source))
+        entries = list(task.choose(source, history.plan, watch))
         generation = begun or _generation(history, number, settings, entries, tried)
         if generation.plan.entries != len(entries):
             raise UsageError(f"the retry of {store.place} was begun with other failures: its files were changed since")
@@ -113,7 +117,7 @@ def retry(
             found,
             as_generation(job_of(found.model_copy(update=settings), theory, source, stages), generation, theory),
             generation.plan,
-            lambda: task.works(entries, generation.plan),
+            lambda wanted: task.works(entries, generation.plan, wanted),
             lambda unit: unit.end - unit.start,
             with_generation(history, generation),
             generation,
@@ -132,21 +136,41 @@ class _Task:
     there: Mapping[int, set[int]]
     conformers: int
 
-    def choose(self, source: Source) -> Iterator[Molecule]:
-        """The entries of ``source`` that are to be tried again, in order."""
-        for _, placed in source.places(Plan(source.entries, -(-source.entries // _AT_A_TIME))):
-            for _, entry in placed:
+    def choose(self, source: Origin, planned: Plan, watch: StopWatch) -> Iterator[Molecule]:
+        """The entries of ``source`` that are to be tried again, in order; ``planned`` are the units of generation 0.
+
+        Of an enumeration their parts are gone through once more. Raises ``Interrupted`` when ``watch`` says stop.
+        """
+        for entries in self._pieces(source, planned):
+            if watch.stopping():
+                raise Interrupted("stopped while the molecules were looked up; the same command begins again")
+            for entry in entries:
                 if not isinstance(entry, Failure) and self._of(entry):
                     yield entry
 
-    def works(self, entries: list[Molecule], planned: Plan) -> Iterator[Work]:
-        """The units of ``planned`` over ``entries``."""
+    def _pieces(self, source: Origin, planned: Plan) -> Iterator[list[Entry]]:
+        if isinstance(source, Source):
+            for _, placed in source.places(Plan(source.entries, -(-source.entries // _AT_A_TIME))):
+                yield [entry for _, entry in placed]
+            return
+        with closing(source.works(planned, {unit_of(molecule) for molecule in self.failed})) as works:
+            for work in works:
+                if work is None:
+                    time.sleep(_PATIENCE)
+                yield work.entries if work is not None else []
+
+    def works(
+        self, entries: list[Molecule], planned: Plan, wanted: Container[int]
+    ) -> Generator[Work | None, None, None]:
+        """The ``wanted`` units of ``planned`` over ``entries``."""
         for unit in planned:
+            if unit.index not in wanted:
+                continue
             mine = entries[unit.start : unit.stop]
             only: dict[int, tuple[int, ...]] = {}
             for entry in mine:
-                if (wanted := self._wanted(entry)) is not None:
-                    only[entry.molecule_id] = tuple(sorted({*only.get(entry.molecule_id, ()), *wanted}))
+                if (asked := self._wanted(entry)) is not None:
+                    only[entry.molecule_id] = tuple(sorted({*only.get(entry.molecule_id, ()), *asked}))
             already = Already(
                 known=len(mine),
                 only=only,
@@ -211,7 +235,7 @@ def _settings(
     return settings
 
 
-def _source(config: GenerateConfig, store: Store, stages: Stages, watch: StopWatch, stack: ExitStack) -> Source:
+def _source(config: GenerateConfig, store: Store, stages: Stages, watch: StopWatch, stack: ExitStack) -> Origin:
     for name in config.molecules:
         if name == "-" or not Path(name).is_file():
             what = "came from standard input" if name == "-" else f"are no longer in {name}"

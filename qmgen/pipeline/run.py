@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +21,7 @@ from qmgen.errors import Interrupted, QmgenError
 from qmgen.pipeline.aim import Aim
 from qmgen.pipeline.behind import refuse_other_enumeration
 from qmgen.pipeline.claim import as_rank, forget_partials, mine, missing, refuse_if_running, start_anew, write_config
-from qmgen.pipeline.enumeration.as_source import source_of
+from qmgen.pipeline.enumeration.as_source import is_listed, source_of
 from qmgen.pipeline.extend import aim_at
 from qmgen.pipeline.job import canonical, job_of
 from qmgen.pipeline.layout import layout
@@ -31,7 +30,6 @@ from qmgen.pipeline.progress import Progress, Quiet, default_progress
 from qmgen.pipeline.ranks import Rank, rank_of
 from qmgen.pipeline.record import Clock, Record
 from qmgen.pipeline.signals import StopWatch
-from qmgen.pipeline.source import Work
 from qmgen.pipeline.stage_name import show
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.summary import Summary
@@ -73,7 +71,7 @@ def generate(
             return aim_at(config, job_of(config, theory, source, stages), source, store, stack)
 
         # what is enumerated goes into the directory, which must be ours first; else all is refused before that
-        early = aim() if config.enumerate is None else None
+        early = aim() if not is_listed(config) else None
         stack.enter_context(as_rank(store, rank))
         if config.overwrite:
             start_anew(store, rank)
@@ -121,8 +119,7 @@ class _Run:
         self.workers = len(places.places)
         if (trouble := caches.trouble(chosen_cache())) is not None:
             print(f"qmgen: {trouble}", file=sys.stderr)
-        wanted = {unit.index for unit in units}
-        works: Iterator[Work] = (work for work in self.aim.works() if work.unit.index in wanted)
+        in_hand = {unit.index for unit in units}
 
         def advance(rows: int, failures: int) -> None:
             record.advance(rows, failures)
@@ -135,7 +132,7 @@ class _Run:
         pool = Pool(self.aim.job, places, advance, self._done)
         record.results, record.deaths = self.results, pool.deaths  # the very lists: they grow as the run goes on
         try:
-            with pool:
+            with pool, closing(self.aim.works(in_hand)) as works:
                 pool.run(works, watch.stopping)
             state = STOPPED if len(self.results) < len(units) else FINISHED
         finally:
@@ -163,8 +160,10 @@ class _Run:
                 f"{self.store.place}; the same command continues"
             )
         counts = manifest["counts"] if manifest is not None else self._counts(listing, units)
-        if whole and counts["entries"] < self.aim.history.wanted:  # what the files hold must be what the source gave
-            held = f"{counts['entries']} of {self.aim.history.wanted} entries"
+        # what the files hold must be what the source gave; how much a part of an enumeration holds, they alone say
+        entries = counts["entries"] if self.aim.plan.parts else self.aim.history.wanted
+        if whole and counts["entries"] < entries:
+            held = f"{counts['entries']} of {entries} entries"
             raise QmgenError(f"{self.store.place} accounts for {held}: remove it and run again")
         seconds = self.clock.seconds()
         run_rows = sum(result.rows - result.resumed for result in self.results)
@@ -174,7 +173,7 @@ class _Run:
             rank=self.rank.rank,
             world_size=self.rank.world_size,
             complete=whole,
-            entries=self.aim.history.wanted,
+            entries=entries,
             rows=counts["rows"],
             molecules=counts["molecules"],
             failures=counts["failures_by_reason"],

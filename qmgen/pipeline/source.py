@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Protocol
 
-from qmgen.corpus.plan import Plan, Unit
+from qmgen.corpus.plan import Plan, Unit, plan
 from qmgen.corpus.shard import digest
 from qmgen.errors import Interrupted, UsageError
 from qmgen.molecules.types import Failure, Molecule, Reason
@@ -34,6 +34,31 @@ class Work:
     already: Already | None = None
 
 
+class Origin(Protocol):
+    """Where the molecules of a run come from: ``Source`` (files), or the parts of an enumeration."""
+
+    @property
+    def identity(self) -> Any:
+        """What the recipe says of it, as plain values."""
+        ...
+
+    def plan(self, conformers: int, units: int | None, limit: int | None) -> Plan:
+        """The plan of a run over it, as ``corpus.plan.plan``."""
+        ...
+
+    def works(self, plan: Plan, wanted: Container[int]) -> Generator[Work | None, None, None]:
+        """Those units of ``plan`` whose index is ``wanted``, in order; None where the next is not there yet."""
+        ...
+
+    def expected(self, unit: Unit) -> int:
+        """How many entries ``unit`` holds; of an enumeration, about."""
+        ...
+
+    def sample(self, plan: Plan, count: int) -> list[Entry]:
+        """Some ``count`` entries, spread evenly over what is wanted."""
+        ...
+
+
 @dataclass(frozen=True)
 class Source:
     """``files`` in order, ``entries`` in all of them together, ``digests`` (SHA-256) of their contents."""
@@ -51,13 +76,32 @@ class Source:
             return iter(self.held)
         return _read(self.files, self.smiles_column, self.stages)
 
-    def works(self, plan: Plan) -> Iterator[Work]:
-        """The units of ``plan`` with their entries; a duplicate is merged into its first occurrence in the source.
+    @property
+    def identity(self) -> list[str]:
+        """The digests: where files lie, and under which names, changes no row."""
+        return list(self.digests)
+
+    def plan(self, conformers: int, units: int | None, limit: int | None) -> Plan:
+        """``corpus.plan.plan`` for all entries."""
+        return plan(self.entries, conformers, units, limit)
+
+    def expected(self, unit: Unit) -> int:
+        """The entries of ``unit``."""
+        return unit.end - unit.start
+
+    def sample(self, plan: Plan, count: int) -> list[Entry]:
+        """Every n-th of the wanted entries, so that there are ``count`` of them."""
+        step = max(plan.wanted // count, 1)
+        return list(islice(iter(self), 0, min(plan.wanted, count * step), step))
+
+    def works(self, plan: Plan, wanted: Container[int]) -> Generator[Work | None, None, None]:
+        """The ``wanted`` units with their entries; a duplicate is merged into its first occurrence in the source.
 
         A geometry whose identifiers were given before becomes a failure: two rows must not share a key.
         """
         for unit, mine in self.places(plan):
-            yield Work(unit, [entry for _, entry in mine], unit.end - unit.start - len(mine))
+            if unit.index in wanted:
+                yield Work(unit, [entry for _, entry in mine], unit.end - unit.start - len(mine))
 
     def places(self, plan: Plan) -> Iterator[tuple[Unit, list[tuple[int, Entry]]]]:
         """The units of ``plan`` with their entries as in ``works``, each with its place in the source."""

@@ -10,9 +10,9 @@ from typing import Any
 class Summary:
     """Counts of the whole corpus if it is ``complete`` or there is but one rank, else of this rank's units (``rows``,
     ``molecules`` with a row, ``failures`` by reason, ``merged`` duplicates, ``pruned`` conformers); ``entries`` of the
-    source, ``files``, ``bytes``, ``units`` and ``units_done`` of all ranks; and of this run alone: the ``run_`` fields,
-    ``repaired`` damages, the times in seconds, and ``conformers_per_second`` from its start to its end, compilation
-    included."""
+    source (of a whole enumeration, in the same units as the rows), ``files``, ``bytes``, ``units`` and ``units_done``
+    of all ranks; and of this run alone: the ``run_`` fields, ``repaired`` damages, the times in seconds, and
+    ``conformers_per_second`` from its start to its end, compilation included."""
 
     directory: str
     entries: int

@@ -1,8 +1,10 @@
-"""A run whose molecules are enumerated: its source is written into the corpus, and read like any file."""
+"""A run over a sample, a share or the first of an enumeration: listed in the corpus, then read like a file."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+import pytest
 
 from qmgen.config import GenerateConfig
 from qmgen.corpus import open_corpus
@@ -19,13 +21,16 @@ def config(out: Path, **settings: object) -> GenerateConfig:
     return GenerateConfig(**{"enumerate": "2", "out": out, "workers": 1, **settings})
 
 
-def test_what_was_enumerated_is_labelled(tmp_path: Path, stages: Stages, lines: Lines) -> None:
-    settings = config(tmp_path / "corpus")
-    assert generate(settings, lines, stages).molecules == TWO
+@pytest.mark.parametrize("some", [{"limit": 5}, {"sample": 5}, {"sample_parts": "1/1"}])
+def test_what_was_listed_is_labelled(tmp_path: Path, stages: Stages, lines: Lines, some: dict[str, object]) -> None:
+    settings = config(tmp_path / "corpus", **some)
+    number = TWO if "sample_parts" in some else 5
+    assert generate(settings, lines, stages).molecules == number
     listed = (settings.out / "source" / "enumerated.smi").read_text().split()
-    assert set(open_corpus(settings.out).table()["smile"].to_pylist()) == set(listed) and len(listed) == TWO
+    wanted = set(listed[:number])
+    assert set(open_corpus(settings.out).table()["smile"].to_pylist()) == wanted and len(wanted) == number
     again = generate(settings, lines, stages)
-    assert again.run_rows == 0 and again.rows == TWO
+    assert again.run_rows == 0 and again.rows == number
 
 
 def test_a_sample_is_of_the_asked_size_and_the_seeds(tmp_path: Path, stages: Stages, lines: Lines) -> None:
@@ -38,6 +43,6 @@ def test_a_sample_is_of_the_asked_size_and_the_seeds(tmp_path: Path, stages: Sta
 
 
 def test_a_dry_run_writes_nothing(tmp_path: Path, stages: Stages) -> None:
-    settings = config(tmp_path / "corpus")
+    settings = config(tmp_path / "corpus", sample=TWO)
     assert estimate(settings, stages).molecules == TWO
     assert not settings.out.exists()

@@ -130,17 +130,20 @@ def colour(
     equal: np.ndarray,
     elements: np.ndarray,
     aromatic: np.ndarray,
+    parts: np.ndarray,
     removed: np.ndarray,
 ) -> int:
     """Fills ``elements`` (capacity, n) uint8 with the next colourings and returns their number; less than the capacity
-    means that there are no more. ``aromatic`` (capacity,) bool: whether aromatic bonds are possible.
+    means that there are no more. ``aromatic`` (capacity,) bool: whether aromatic bonds are possible; ``parts``
+    (capacity,) int64: the part, from 0, to which each was dealt.
 
     ``domains`` (n, k) bool: what each vertex may become. ``small`` has the bits of the vertices in rings of 3 and 4;
     ``rings`` (r,) int64 the bits of rings with at most ``ring_limits`` heteroatoms. From ``valence`` to ``uses``: the
     ``Palette``. ``wanted`` (N,) bool: the colourings of all but the last vertices are dealt to N parts as they are met,
-    and only those of wanted parts are finished. The state between calls: ``cursor`` (2,), the vertex and the part that
-    is next, ``x`` (n,), ``used`` (k,), ``tracks`` (3, n + 1) int64 and ``equal`` (n + 1, g) int8, at first 0, but ``x``
-    -1. ``removed`` (3,) counts branches cut by pairs, by environments and by rings.
+    and only those of wanted parts are finished. The state between calls: ``cursor`` (3,), the vertex, the part that
+    is next, and that of the colouring in hand, ``x`` (n,), ``used`` (k,), ``tracks`` (3, n + 1) int64 and ``equal``
+    (n + 1, g) int8, at first 0, but ``x`` -1. ``removed`` (3,) counts branches cut by pairs, by environments and by
+    rings.
     """
     n = adjacency.shape[0]
     kinds = valence.shape[0]
@@ -274,6 +277,7 @@ def colour(
             cursor[1] = (part + 1) % wanted.shape[0]
             if not wanted[part]:
                 continue
+            cursor[2] = part
         if d + 1 < n:
             tracks[0, d + 1] = free
             tracks[1, d + 1] = alive
@@ -283,6 +287,7 @@ def colour(
         for v in range(n):
             elements[found, v] = x[v]
         aromatic[found] = alive != 0
+        parts[found] = cursor[2]
         found += 1
         if found == elements.shape[0]:
             cursor[0] = d

@@ -98,7 +98,8 @@ _WORD: Final = (1 << 64) - 1
 @dataclass(frozen=True)
 class Batch:
     """Colourings of one multigraph: ``orders`` (e,) uint8 on the edges of ``graph``, ``elements`` (k, n) uint8 as codes
-    into ``symbols``, ``aromatic`` (k,) bool: False where no bond can be aromatic."""
+    into ``symbols``, ``aromatic`` (k,) bool: False where no bond can be aromatic, ``parts`` (k,) int64: the part, from
+    0, to which each was dealt."""
 
     item: Item
     graph: Graph
@@ -106,6 +107,7 @@ class Batch:
     orders: np.ndarray
     elements: np.ndarray
     aromatic: np.ndarray
+    parts: np.ndarray
     _forms: dict[tuple[int, ...], list[np.ndarray]] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -113,7 +115,7 @@ class Batch:
 
     def rows(self, chosen: np.ndarray) -> Batch:
         """The batch with only some colourings."""
-        return replace(self, elements=self.elements[chosen], aromatic=self.aromatic[chosen])
+        return replace(self, elements=self.elements[chosen], aromatic=self.aromatic[chosen], parts=self.parts[chosen])
 
     def forms(self, loose: tuple[int, ...]) -> list[np.ndarray]:
         """The Kekulé forms with these aromatic bonds (``kekule_forms``), found once for all rows."""
@@ -230,8 +232,8 @@ def molecules_of(item: Item, part: Part = WHOLE, removed: Removed | None = None)
                 removed.sites += 1
             continue
         group, _ = stabilizer(item.graph.group, item.graph.edge_group, orders)
-        for elements, aromatic in colourings(item, orders, group, domains, removed, wanted, (offset + k) % part.of):
-            yield Batch(item, item.graph, item.within.symbols, orders, elements, aromatic)
+        for found_here in colourings(item, orders, group, domains, removed, wanted, (offset + k) % part.of):
+            yield Batch(item, item.graph, item.within.symbols, orders, *found_here)
 
 
 def colourings(
@@ -242,8 +244,8 @@ def colourings(
     removed: Removed | None = None,
     wanted: np.ndarray = EVERYTHING,
     first: int = 0,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Elements (k, n) uint8 and the ``aromatic`` flags (k,) of one multigraph, batch by batch.
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Elements (k, n) uint8, the ``aromatic`` flags (k,) and the parts (k,) of one multigraph, batch by batch.
 
     ``group`` (g, n) int8 is that of the multigraph, ``domains`` (n, kinds) bool what each vertex may become, ``wanted``
     (N,) bool the parts to take, ``first`` the one to which the first colouring is dealt.
@@ -251,9 +253,10 @@ def colourings(
     graph, palette = item.graph, item.within.palette
     table = np.empty((BATCH, graph.nodes), np.uint8)
     aromatic = np.empty(BATCH, np.bool_)
+    parts = np.empty(BATCH, np.int64)
     counts = np.zeros(3, np.int64)
     state = (
-        np.array([0, first], np.int64),
+        np.array([0, first, 0], np.int64),
         np.full(graph.nodes, -1, np.int64),
         np.zeros(len(palette.valence), np.int64),
         np.zeros((3, graph.nodes + 1), np.int64),
@@ -262,9 +265,9 @@ def colourings(
     fixed = (graph.adjacency, graph.edges, orders, group, domains, *item.rings)
     count = BATCH
     while count == BATCH:
-        count = colour(*fixed, *vars(palette).values(), wanted, *state, table, aromatic, counts)
+        count = colour(*fixed, *vars(palette).values(), wanted, *state, table, aromatic, parts, counts)
         if count:
-            yield table[:count].copy(), aromatic[:count].copy()
+            yield table[:count].copy(), aromatic[:count].copy(), parts[:count].copy()
     if removed is not None:
         removed.pairs += int(counts[0])
         removed.environments += int(counts[1])

@@ -1,7 +1,8 @@
-"""Enumerated molecules as the source of a run: a file of SMILES, which is then read like any other.
+"""Enumerated molecules as the source of a run.
 
-It lies in the corpus, under ``source/``: there one can see what was labelled; a run that is started again goes on with
-it, or finds it whole.
+The work units of a whole enumeration are its parts (``parts``). A share, a sample or the first few are listed first,
+in a file of SMILES which is then read like any other. It lies in the corpus, under ``source/``: there one can see what
+was labelled; a run that is started again goes on with it, or finds it whole.
 """
 
 from __future__ import annotations
@@ -11,25 +12,32 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from qmgen.corpus.store import store_of
 from qmgen.errors import BeingWritten, Interrupted
 from qmgen.pipeline.signals import StopWatch
-from qmgen.pipeline.source import Source, open_source
+from qmgen.pipeline.source import Origin, open_source
 from qmgen.pipeline.stages import Stages
 
 if TYPE_CHECKING:
+    from qmgen.config.enumeration import EnumerateConfig
     from qmgen.config.models import GenerateConfig
 
 NAME: Final = "source/enumerated.smi"
 
 
+def is_listed(config: GenerateConfig) -> bool:
+    """Whether the molecules are enumerated into a list before any is labelled."""
+    some = (config.sample, config.sample_parts, config.limit)
+    return config.enumerate is not None and any(setting is not None for setting in some)
+
+
 @contextmanager
 def source_of(
     config: GenerateConfig, stages: Stages, keep: bool, quiet: bool = True, watch: StopWatch | None = None
-) -> Iterator[Source]:
-    """The source that ``config`` asks for; what is enumerated goes into the corpus if ``keep``, else nowhere.
+) -> Iterator[Origin]:
+    """The source that ``config`` asks for; what is listed goes into the corpus if ``keep``, else nowhere.
 
     Raises ``UsageError`` as ``open_source`` and ``enumeration.run.run`` do, ``Interrupted`` as these do.
     """
@@ -38,6 +46,11 @@ def source_of(
         with open_source(config.molecules, config.smiles_column, stages, stopping) as source:
             yield source
         return
+    if not is_listed(config):
+        from qmgen.pipeline.enumeration.parts import Parts
+
+        yield Parts.of(_set(config), config.conformers, config.units, stages, stopping)
+        return
     with TemporaryDirectory(prefix="qmgen-") as folder:
         local = store_of(config.out).local  # beside an object store, every process enumerates for itself
         path = (local if keep and local is not None else Path(folder)) / NAME
@@ -45,22 +58,25 @@ def source_of(
             yield source
 
 
-def _enumerated(config: GenerateConfig, path: Path, quiet: bool, stopping: Callable[[], bool]) -> Sequence[str]:
+def _set(config: GenerateConfig, **more: Any) -> EnumerateConfig:
+    """The settings of the enumeration."""
     from qmgen.config.enumeration import EnumerateConfig
-    from qmgen.pipeline.enumeration.progress import Meter
-    from qmgen.pipeline.enumeration.run import run
 
-    wanted = EnumerateConfig(
+    return EnumerateConfig(
         heavy_atoms=config.enumerate,
         elements=config.elements,
         rules=config.rules,
         max_hydrogens=config.max_hydrogens,
-        sample=config.sample,
-        sample_parts=config.sample_parts,
-        seed=config.seed,
-        time_limit=config.time_limit,
-        out=str(path),
+        **more,
     )
+
+
+def _enumerated(config: GenerateConfig, path: Path, quiet: bool, stopping: Callable[[], bool]) -> Sequence[str]:
+    from qmgen.pipeline.enumeration.progress import Meter
+    from qmgen.pipeline.enumeration.run import run
+
+    some = {"sample": config.sample, "sample_parts": config.sample_parts, "seed": config.seed}
+    wanted = _set(config, **some, time_limit=config.time_limit, out=str(path))
     while True:
         try:
             run(wanted, Meter(quiet))

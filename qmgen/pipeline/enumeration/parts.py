@@ -1,0 +1,136 @@
+"""A whole enumeration as the source of a run: work unit i of N is its part (i + 1)/N, of each size one after another.
+
+Nothing is enumerated before it is needed, and each process enumerates its own units alone. The number of units is that
+of the configuration, or follows from how many molecules are expected (``parts_expected``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Container, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from qmgen import __version__
+from qmgen.config.enumeration import EnumerateConfig
+from qmgen.corpus.plan import Plan, Unit, plan, plan_of_parts
+from qmgen.molecules.rules.ruleset import load_rules
+from qmgen.molecules.types import Failure, Molecule, Reason
+from qmgen.pipeline.enumeration.parts_expected import Expected, expected
+from qmgen.pipeline.enumeration.parts_feed import Feed
+from qmgen.pipeline.enumeration.parts_feeder import file_of
+from qmgen.pipeline.source import Entry, Work
+from qmgen.pipeline.stages import Stages
+
+#: bits of a ``molecule_id`` that say the place in the unit
+PLACE_BITS: Final = 32
+#: a sample is drawn from a part of about so many molecules
+DRAWN_FROM: Final = 100
+
+
+def identifier(unit: int, place: int) -> int:
+    """The ``molecule_id`` of the molecule at ``place`` (from 0) of ``unit``: it depends on the unit alone."""
+    return (unit << PLACE_BITS) | place
+
+
+def unit_of(molecule: int) -> int:
+    """The unit of the molecule with this identifier."""
+    return molecule >> PLACE_BITS
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The set that ``config`` describes (without part, sample or limit), dealt to ``units`` parts; ``chosen`` says
+    that this number was asked for, and does not rest on what is ``expected``."""
+
+    config: EnumerateConfig
+    units: int
+    chosen: bool
+    estimated: Expected
+    stages: Stages
+
+    @classmethod
+    def of(
+        cls,
+        config: EnumerateConfig,
+        conformers: int,
+        units: int | None,
+        stages: Stages,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> Parts:
+        """The parts of a set, ``units`` of them or as many as make units of the usual size.
+
+        Raises ``UsageError`` for rules or elements that do not exist, ``Interrupted`` when ``stopping()``.
+        """
+        estimated = expected(config, stopping)
+        return cls(config, units or plan(estimated.molecules, conformers).count, units is not None, estimated, stages)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides about the molecules, as a hash; the number of units, and what it rests on if it was not asked
+        for: a corpus can only be gone on with where that comes out the same."""
+        found = {"enumeration": fingerprint(self.config), "units": self.units}
+        if not self.chosen:
+            found |= {"molecules_expected": self.estimated.molecules, "expected_from": self.estimated.of}
+        return found
+
+    def plan(self, conformers: int, units: int | None, limit: int | None) -> Plan:
+        """One part a unit; all that is asked of it was asked of ``of``."""
+        return plan_of_parts(self.units)
+
+    def expected(self, unit: Unit) -> int:
+        """An even share: parts are so within a few per cent where there are many molecules."""
+        total = self.estimated.molecules
+        return (unit.index + 1) * total // self.units - unit.index * total // self.units
+
+    def works(self, plan: Plan, wanted: Container[int]) -> Generator[Work | None, None, None]:
+        """Those units of ``plan`` whose index is ``wanted``, enumerated by another process a block ahead; None while
+        that is at it. Raises as ``Feed.blocks`` does."""
+        return self._works(plan, wanted, 0.0)
+
+    def _works(self, plan: Plan, wanted: Container[int], patience: float) -> Generator[Work | None, None, None]:
+        units = {unit.index: unit for unit in plan if unit.index in wanted}
+        with Feed(self.config.model_dump(), plan.count, list(units), self.stages, patience) as feed:
+            for block in feed.blocks():
+                if block is None:
+                    yield None
+                    continue
+                for index, merged in block.merged.items():
+                    path = file_of(feed.folder, index)
+                    entries = list(_read(path, index))
+                    path.unlink()
+                    yield Work(units[index], entries, merged)
+
+    def sample(self, plan: Plan, count: int) -> list[Entry]:
+        """Some ``count`` molecules, spread evenly over one small part: it takes one pass over all graphs."""
+        parts = max(self.estimated.molecules // DRAWN_FROM, 1)
+        while True:
+            works = self._works(plan_of_parts(parts), {parts // 2}, 1.0)
+            entries = [entry for work in works if work is not None for entry in work.entries]
+            if entries or parts == 1:
+                step = max(len(entries) // count, 1)
+                return entries[: count * step : step]
+            parts = max(parts // 4, 1)
+
+
+def _read(path: Path, unit: int) -> Iterator[Entry]:
+    """The entries that the feeder has written."""
+    with path.open(encoding="ascii") as stream:
+        for line in stream:
+            place, smiles, *problem = json.loads(line)
+            if problem:
+                yield Failure(identifier(unit, place), -1, "", smiles, Reason(problem[0]), problem[1])
+            else:
+                yield Molecule(identifier(unit, place), "", smiles)
+
+
+def fingerprint(config: EnumerateConfig) -> str:
+    """A hash of all that decides which molecules a set has, and in which order: settings, the text of the rules (not
+    the name of their file), and the program's version."""
+    rules = load_rules(config.rules)
+    settings = {**config.of_set(), "heavy_atoms": list(config.sizes()), "rules": rules.prunes_as}
+    texts = [(rule.name, rule.stage, rule.smarts, rule.also) for rule in rules]
+    text = json.dumps([settings, rules.name, rules.tautomers, rules.elements, texts, __version__], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
