@@ -59,7 +59,7 @@ def torment(source: Path) -> Torment:
     subprocess.run(command(undisturbed, 0, 1), env=environment, check=True)
     known = contents(undisturbed)
     assert len(known) == 4 * UNITS + 1
-    return Torment(command, environment, known, seconds=240.0)
+    return Torment(command, environment, known, seconds=600.0)
 
 
 def test_killed_in_every_stage(torment: Torment, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_killed_in_every_stage(torment: Torment, tmp_path: Path) -> None:
     ids=["ranks that race", "world sizes that change"],
 )
 def test_killed_with_several_ranks(torment: Torment, source: Path, tmp_path: Path, worlds: tuple[World, ...]) -> None:
-    several = Torment(torment.command, torment.environment, torment.undisturbed, worlds, seconds=240.0, seed=2)
+    several = Torment(torment.command, torment.environment, torment.undisturbed, worlds, seconds=600.0, seed=2)
     result = several.run("ranks", tmp_path, shots(FEW, 3, seed=2))
     assert result.differences == [], table([result])
     assert result.missed == 0 and len(result.kills) == 6, table([result])
