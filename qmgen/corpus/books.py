@@ -68,7 +68,9 @@ def book_of(store: Store, failures: str) -> Book:
     if not table.schema.remove_metadata().equals(failure_schema().remove_metadata()):
         raise Damaged(f"{failures} has other columns than a failures file")
     unit = metadata.get("unit", {})
-    if not isinstance(unit, dict) or not all(isinstance(count, int) for count in unit.values()):
+    if not isinstance(unit, dict) or not all(
+        isinstance(unit.get(name, 0), int) for name in ("entries", "merged", "pruned")
+    ):
         raise Damaged(f"{failures} does not say what its unit holds")
     molecules = len(np.unique(table["molecule_id"].to_numpy()))
     own = FileRecord(failures, table.num_rows, molecules, len(content), sha256(content).hexdigest())

@@ -1,6 +1,24 @@
-"""Labelling: conformers in, labels out (``label``), by batched self-consistent fields of ``qmgen.dft``."""
+"""Conformers in, labels out.
 
-from qmgen.labeling.label import label
+``label`` is imported when it is asked for: who needs only the types of this room (the parent of a run, say) starts
+without JAX.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from qmgen.labeling.types import Label, Settings
 
+if TYPE_CHECKING:
+    from qmgen.labeling.stream import label
+
 __all__ = ["Label", "Settings", "label"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "label":
+        from importlib import import_module
+
+        return import_module("qmgen.labeling.stream").label
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,7 +16,7 @@ from qmgen.pipeline.estimate import Estimate
 from qmgen.pipeline.summary import Summary
 
 SUMMARY = Summary(
-    directory=Path("corpus"),
+    directory="corpus",
     entries=4,
     rows=2,
     molecules=2,

@@ -244,6 +244,7 @@ def test_every_setting_of_every_command_can_come_from_the_environment(
     given |= {"embed": "etkdg3", "relax": "mmff", "stereo": "enumerate"}
     text = {key: given.get(key, "1") for key in model.model_fields if key not in without}
     text |= {key: "0.25" for key in text if key.endswith("_fraction")}
+    text |= {key: "false" for key in text if key == "extend"}  # of a corpus that is overwritten
     found = resolve(model, None, {}, {f"QMGEN_{key.upper()}": value for key, value in text.items()})
     assert found.model_dump()["out"] == Path("there")
     assert all(getattr(found, key) is not None for key in text)

@@ -12,11 +12,11 @@ from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.dft.prepare import Shape
 from qmgen.errors import UsageError
 from qmgen.labeling import Label, Settings, label, memory
-from qmgen.labeling.label import RETRIES
+from qmgen.labeling.stream import RETRIES
 from qmgen.molecules.types import Conformer, Failure, Reason
 
 #: the module, which its function hides in the package
-label_module = sys.modules["qmgen.labeling.label"]
+label_module = sys.modules["qmgen.labeling.stream"]
 
 SETTINGS = Settings(grid_level=0, batch_size=4)
 WATER = ([8, 1, 1], [[0.0, 0.0, 0.117], [0.0, 0.757, -0.469], [0.0, -0.757, -0.469]])

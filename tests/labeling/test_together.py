@@ -17,7 +17,7 @@ from qmgen.molecules.types import Conformer, Failure, Reason
 from tests.labeling.test_batches import ETHANE, METHANOL, METHYLAMINE, conformer, same_bits
 
 #: the module, which its function hides in the package
-label_module = sys.modules["qmgen.labeling.label"]
+label_module = sys.modules["qmgen.labeling.stream"]
 
 BATCH = [conformer(METHANOL, 0), conformer(METHYLAMINE, 1), conformer(ETHANE, 2)]
 SETTINGS = Settings(grid_level=0, batch_size=3)

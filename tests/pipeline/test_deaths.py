@@ -18,6 +18,7 @@ import pytest
 from qmgen.errors import QmgenError
 from qmgen.pipeline import deaths
 from qmgen.pipeline.deaths import AIMLESS, FRUITLESS, TOO_UNLUCKY, Death, Trial, death_of
+from qmgen.pipeline.layout import Layout, Place
 from qmgen.pipeline.pool import Pool
 from qmgen.pipeline.source import Work
 from qmgen.pipeline.stage_name import show, shown
@@ -130,7 +131,7 @@ class Crew:
     def __init__(self, job: Job, count: int) -> None:
         self.results: list[UnitResult] = []
         self.rows = self.failures = 0
-        self.pool = Pool(job, count, (), self.advance, self.results.append)
+        self.pool = Pool(job, Layout((Place(),) * count), self.advance, self.results.append)
 
     def advance(self, rows: int, failures: int) -> None:
         self.rows += rows

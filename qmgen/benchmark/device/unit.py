@@ -15,8 +15,8 @@ from qmgen.constants import HARTREE_TO_EV
 from qmgen.corpus.plan import Unit
 from qmgen.corpus.splits import Splitter
 from qmgen.dft.prepare import Shape
-from qmgen.labeling.label import batch_size_of
 from qmgen.labeling.level import level_of
+from qmgen.labeling.stream import batch_size_of
 from qmgen.labeling.types import Settings
 from qmgen.molecules.types import Conformer, Failure, Molecule
 from qmgen.pipeline.source import Work
