@@ -75,7 +75,8 @@ def plan_of(value: Any) -> Plan | None:
         more, begin = value.get("more", 0), value.get("begin", 0)
         whole = all(isinstance(number, int) for number in (entries, units, wanted, more, begin))
         if whole and 1 <= units <= entries and 1 <= wanted <= entries and more >= 0 and begin >= 0:
-            return Plan(entries, units, wanted if wanted < entries else None, more, begin)
+            parts = value.get("enumeration") is True
+            return Plan(entries, units, wanted if wanted < entries else None, more, begin, parts=parts)
     return None
 
 

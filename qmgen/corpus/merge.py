@@ -9,7 +9,7 @@ from typing import Any
 
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.manifest import write_manifest
-from qmgen.corpus.plan import Plan
+from qmgen.corpus.plan import Plan, plan_of_parts
 from qmgen.corpus.store import Place, Store
 from qmgen.corpus.verify import THREADS, Inspected, inspect
 from qmgen.errors import QmgenError
@@ -78,6 +78,8 @@ def _from_books(found: Inspected) -> Plan:
             f"{found.store.place} has lost runs/ and manifest.json, and its files do not say how much was wanted: "
             "run the same `qmgen generate` again, which writes both"
         )
+    if isinstance(found.books[0].metadata.get("recipe", {}).get("source"), dict):
+        return plan_of_parts(found.generations[0].count)
     entries = sum(book.entries for book in found.books if book.failures.name in {u.files()["failures"] for u in units})
     return Plan(entries, found.generations[0].count)
 
