@@ -38,9 +38,8 @@ def submit(job: Job, settings: SubmitConfig) -> Submitted:
         merge = _sbatch(
             _written(logs / f"{job.name}-merge.sh", merge_script(job, settings)),
             "the job that merges",
-            # without the second, a rank that failed would leave it in the queue for good
-            f"--dependency=afterok:{array}",
-            "--kill-on-invalid-dep=yes",
+            # also after ranks that failed, or left more failures than allowed: it verifies, and says what is missing
+            f"--dependency=afterany:{array}",
         )
     except QmgenError as error:
         raise QmgenError(f"{error}; the array runs as job {array}: call qmgen merge {job.out} after it") from error

@@ -7,7 +7,7 @@ and SHA256SUMS covers it too, where there is one. So damage is found with nothin
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -96,17 +96,21 @@ def book_of(store: Store, failures: str) -> Book:
     )
 
 
-def damage_of(store: Store, listing: Listing, failures: str, sums: Mapping[str, str]) -> Iterator[str]:
+def damage_of(store: Store, listing: Listing, failures: str, sums: Mapping[str, Collection[str]]) -> Iterator[str]:
     """What is wrong with the files of a committed unit, a sentence each; nothing where they are what was written.
 
-    ``sums`` are the checksums that SHA256SUMS (``sums_of``) and the records of runs hold. Every byte is read.
+    ``sums`` are the checksums that failures files may have, by SHA256SUMS (``sums_of``) or the records of runs; one of
+    which nothing is known there may have any. Every byte is read.
     """
     try:
         book = book_of(store, failures)
     except Damaged as damaged:
         yield str(damaged)
         return
-    if sums.get(failures, book.failures.sha256) != book.failures.sha256:
+    except FileNotFoundError:  # another process has found it damaged first
+        yield f"{failures} is missing"
+        return
+    if book.failures.sha256 not in sums.get(failures, (book.failures.sha256,)):
         yield f"{failures} is not what was written (its checksum differs)"
     for record in book.data.values():
         size = listing.sizes.get(record.name)

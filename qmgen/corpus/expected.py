@@ -48,12 +48,11 @@ def generations(
     Where runs with and without a limit wrote to it, the one that wanted most counts.
     """
     told: dict[int, list[Plan]] = {}
-    for plan in (plan_of(record.get("plan")) for record in records):
-        if plan is not None:
-            told.setdefault(plan.more, []).append(plan)
-    written = plan_of(manifest.get("plan"))
-    if written is not None and written.more not in told:
-        told[written.more] = [written]
+    for plan in _recorded(records):
+        told.setdefault(plan.more, []).append(plan)
+    for written in (plan_of(manifest.get("plan")), *_added(manifest)):
+        if written is not None and written.more not in told:
+            told[written.more] = [written]
     named: dict[int, list[Key]] = {}
     for key, _ in _named(listing):
         named.setdefault(key[0], []).append(key)
@@ -66,6 +65,25 @@ def generations(
         else:
             found.append(_by_names(more, listing))
     return found
+
+
+def _recorded(records: Iterable[Mapping[str, Any]]) -> Iterator[Plan]:
+    """The plans of the runs that count: a run that finished no unit may have been begun with other settings, and have
+    been given up; it counts only where its settings are those of one that did, or there is none."""
+    found = [(record, plan) for record in records if (plan := plan_of(record.get("plan"))) is not None]
+    for more in {plan.more for _, plan in found}:
+        mine = [(record, plan) for record, plan in found if plan.more == more]
+        made = {record.get("config_hash") for record, _ in mine if record.get("units")}
+        kept = [plan for record, plan in mine if record.get("config_hash") in made]
+        yield from kept or [mine[-1][1]]
+
+
+def _added(manifest: Mapping[str, Any]) -> Iterator[Plan | None]:
+    """The plans of what was added, as the manifest states them when it is begun."""
+    more = manifest.get("more")
+    for one in more if isinstance(more, list) else []:
+        if isinstance(one, dict) and isinstance(planned := one.get("plan"), dict):
+            yield plan_of({**planned, "wanted": planned.get("entries"), "more": one.get("number")})
 
 
 def plan_of(value: Any) -> Plan | None:

@@ -76,7 +76,7 @@ class Lock:
                     os.close(handle)
                     raise
                 self.certain = False
-            if not self.certain or _still_there(handle, self.path):
+            if not self.certain or still_there(handle, self.path):
                 break
             os.close(handle)  # its last holder has just removed it: what we have locked has no name any more
         self._handle = handle
@@ -129,7 +129,8 @@ def knows_locks(path: Path) -> bool:
     return True
 
 
-def _still_there(handle: int, path: Path) -> bool:
+def still_there(handle: int, path: Path) -> bool:
+    """Whether ``path`` is still the name of the open file: else it was removed or renamed since."""
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(handle), path.stat())
     return False

@@ -41,6 +41,7 @@ def write_manifest(
         store.remove(name)
     books = list(_books(store, listing))
     added = generations(store, listing)
+    _refuse_mixture(store, books, {config_hash(metadata["recipe"]), *(one.hash for one in added)})
     records = {record.name: record for book in books for record in book.records}
     names = [name for kind in (*SPLITS, FAILURES) for name in listing.files(kind) if name in records]
     manifest: dict[str, Any] = {
@@ -96,6 +97,16 @@ def counts_of(books: list[Book]) -> dict[str, Any]:
         "failures": sum(reasons.values()),
         "failures_by_reason": {reason: n for reason, n in sorted(reasons.items()) if n},
     }
+
+
+def _refuse_mixture(store: Store, books: list[Book], known: set[str]) -> None:
+    """Raise ``QmgenError`` where a unit was made with other settings: two runs have met in a new directory."""
+    for book in books:
+        if book.metadata.get("config_hash", next(iter(known))) not in known:
+            raise QmgenError(
+                f"{store.place}: {book.failures.name} was made with other settings than the corpus: two runs began "
+                "here at once; remove the directory, and start one of them again"
+            )
 
 
 def _books(store: Store, listing: Listing) -> list[Book]:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qmgen.corpus.listing import Listing
+from qmgen.corpus.listing import Listing, siblings
 from qmgen.corpus.plan import FAILURES
 from qmgen.corpus.schema import decode
 from qmgen.corpus.splits import SPLITS
@@ -43,7 +43,9 @@ class Corpus:
         if split is not None and split not in SPLITS:
             raise UsageError(f"no split is called {split!r}: choose from {', '.join(SPLITS)}")
         listing = Listing.of(self.store)
-        return [name for kind in SPLITS if split in (None, kind) for name in listing.files(kind)]
+        units = [siblings(failures) for _, failures in listing.units()]  # what is not committed may still change
+        names = [unit[kind] for kind in SPLITS if split in (None, kind) for unit in units]
+        return [name for name in names if name in listing.sizes]
 
     def __len__(self) -> int:
         """Rows of all splits."""

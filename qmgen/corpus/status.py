@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from qmgen.corpus.books import Damaged, book_of
 from qmgen.corpus.expected import Generation, generations, manifest_of, recorded_units
-from qmgen.corpus.listing import Listing
+from qmgen.corpus.listing import Listing, parse
 from qmgen.corpus.liveness import LIVE, RankState, rank_states
 from qmgen.corpus.plan import Unit
 from qmgen.corpus.record_values import list_of, number_of, units_of, whole_of
@@ -115,7 +115,8 @@ def _held(
     rest = []
     for name in names:
         unit = said.get(name)
-        if unit is None:
+        named = parse(name)
+        if unit is None or (named is not None and named.key[0]):  # what a retry has decided stands in its book
             rest.append(name)
             continue
         rows += whole_of(unit.get("rows"))
@@ -124,12 +125,12 @@ def _held(
         return *whole, []
     unreadable = []
 
-    def count(name: str) -> tuple[int, Mapping[str, int]] | None:
+    def count(name: str) -> tuple[int, Mapping[str, int], Mapping[str, int]] | None:
         try:
             book = book_of(store, name)
         except (Damaged, FileNotFoundError):
             return None
-        return sum(record.rows for record in book.data.values()), book.reasons
+        return sum(record.rows for record in book.data.values()), book.reasons, book.retried
 
     with ThreadPoolExecutor(_THREADS) as pool:
         for name, counted in zip(rest, pool.map(count, rest)):
@@ -138,7 +139,8 @@ def _held(
             else:
                 rows += counted[0]
                 reasons.update(counted[1])
-    return rows, reasons, unreadable
+                reasons.subtract(counted[2])
+    return rows, +reasons, unreadable
 
 
 def _by_manifest(names: Sequence[str], manifest: Mapping[str, Any]) -> tuple[int, Counter[str]] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +18,7 @@ from qmgen.corpus.locks import Held
 from qmgen.corpus.plan import Plan, Unit
 from qmgen.corpus.runs import rank_lock, records, running
 from qmgen.corpus.store import Store
-from qmgen.errors import AlreadyRunning, UsageError
+from qmgen.errors import AlreadyRunning, Interrupted, QmgenError, UsageError
 from qmgen.pipeline.partial import forget
 from qmgen.pipeline.ranks import Rank
 
@@ -60,13 +60,19 @@ def as_rank(store: Store, rank: Rank) -> Iterator[None]:
         raise _already(store, rank, by) from None
     except OSError as error:
         raise UsageError(f"cannot write to {store.place}: {error.strerror or error}; choose another --out") from error
+    if not lock.certain:
+        print(
+            f"qmgen: {store.place} lies on a file system without locks: a second process with rank {rank.rank} would "
+            "not be kept out, and do the same work",
+            file=sys.stderr,
+        )
     try:
         yield
     finally:
         lock.release()
 
 
-def start_anew(store: Store, rank: Rank) -> None:
+def start_anew(store: Store, rank: Rank, molecules: Sequence[str] = ()) -> None:
     """Remove the corpus in ``store`` (``--overwrite``). Raises ``UsageError`` where that could hurt another run."""
     if rank.world_size > 1:
         raise UsageError(
@@ -74,9 +80,14 @@ def start_anew(store: Store, rank: Rank) -> None:
             f"remove {store.place} first, then start the ranks without it"
         )
     if os.environ.get("SLURM_RESTART_COUNT", "0") != "0":
-        return  # the scheduler has started this job again: it goes on with what it began
+        print("qmgen: this job was started again by Slurm: --overwrite is passed over", file=sys.stderr)
+        return  # it goes on with what it began
     if stored_recipe(store) is None and Listing.of(store).sizes:
         raise UsageError(f"{store.place} holds data that qmgen did not write: choose another --out")
+    inside = store.local.resolve() if store.local is not None else None
+    for name in molecules:
+        if inside is not None and name != "-" and Path(name).resolve().is_relative_to(inside):
+            raise UsageError(f"--overwrite would remove {name}, which the molecules come from: move it elsewhere first")
     for other in range(rank.rank + 1, _ranks_seen(store)):
         if (by := running(store, other)) is not None:
             raise UsageError(f"rank {other} of {store.place} is running (process {by.get('pid')}): stop it first")
@@ -104,19 +115,38 @@ def mine(plan: Plan, rank: Rank) -> list[Unit]:
     return [unit for unit in plan if unit.index % rank.world_size == rank.rank]
 
 
-def missing(store: Store, units: list[Unit]) -> tuple[list[Unit], list[str]]:
+def missing(
+    store: Store, units: list[Unit], stopping: Callable[[], bool] = lambda: False
+) -> tuple[list[Unit], list[str]]:
     """Those of ``units`` that are to be done, and what was found damaged among the others.
 
     Every finished unit is read and compared with what was written; one that differs is taken back, and so is among
-    those to be done. What is wrong is said on standard error.
+    those to be done. What is wrong is said on standard error. Raises ``Interrupted`` when ``stopping()``,
+    ``QmgenError`` where files cannot be read.
     """
-    listing, sums = Listing.of(store), {**_recorded_sums(store), **sums_of(store)}
+    try:
+        return _missing(store, units, stopping)
+    except OSError as error:
+        raise QmgenError(f"cannot read {store.place}: {error.strerror or error}; mend that, and run again") from error
+
+
+def _missing(store: Store, units: list[Unit], stopping: Callable[[], bool]) -> tuple[list[Unit], list[str]]:
+    listing = Listing.of(store)
+    sums: dict[str, Collection[str]] = {**_recorded_sums(store)}
+    sums.update((name, (one,)) for name, one in sums_of(store).items())
     wanted = {(unit.more, unit.count, unit.index) for unit in units}
     committed = [name for key, name in listing.units() if key in wanted]
     found: list[str] = []
     with ThreadPoolExecutor(_THREADS) as threads:
-        judged = threads.map(lambda name: (name, list(damage_of(store, listing, name, sums))), committed)
-        for name, damages in judged:
+
+        def judge(name: str) -> tuple[str, list[str]]:
+            if stopping():
+                return name, []
+            return name, list(damage_of(store, listing, name, sums))
+
+        for name, damages in threads.map(judge, committed):
+            if stopping():
+                raise Interrupted("stopped while finished work units were checked; the same command continues")
             if damages:
                 store.remove(name)
             for damage in damages:
@@ -127,10 +157,13 @@ def missing(store: Store, units: list[Unit]) -> tuple[list[Unit], list[str]]:
     return [unit for unit in units if not listing.done(unit)], found
 
 
-def _recorded_sums(store: Store) -> dict[str, str]:
+def _recorded_sums(store: Store) -> dict[str, set[str]]:
     """Of failures files, by name, as the runs that wrote them have it: before there is a SHA256SUMS, nothing else."""
-    told = recorded_units(records(store))
-    return {name: unit["sha256"] for name, unit in told if isinstance(unit.get("sha256"), str)}
+    found: dict[str, set[str]] = {}
+    for name, unit in recorded_units(records(store)):
+        if isinstance(unit.get("sha256"), str):
+            found.setdefault(name, set()).add(unit["sha256"])
+    return found
 
 
 def forget_partials(folder: Path | None, units: list[Unit], listing: Listing) -> None:

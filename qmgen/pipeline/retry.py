@@ -99,8 +99,8 @@ def retry(
             return Retried(store.place, number, tried, settings, 0, _standing(store))
         found = stored_config(store)
         update = {"workers": config.workers, "time_limit": config.time_limit, "max_failures": config.max_failures}
-        source = _source(found, store, stages, watch, stack)
         found, theory = canonical(found.model_copy(update=update), stages)
+        source = _source(found, store, stages, watch, stack)
         recipe = job_of(found, theory, source, stages).metadata["recipe"]
         if config_hash(recipe) != config_hash(history.current):
             raise UsageError(

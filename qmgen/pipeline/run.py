@@ -74,12 +74,13 @@ def generate(
         early = aim() if not is_listed(config) else None
         stack.enter_context(as_rank(store, rank))
         if config.overwrite:
-            start_anew(store, rank)
+            start_anew(store, rank, config.molecules)
         return work_at(early or aim(), store, rank, shown, clock, watch)
 
 
 def work_at(aim: Aim, store: Store, rank: Rank, progress: Progress, clock: Clock, watch: StopWatch) -> Summary:
     """Do the share of ``rank`` in ``aim``; its lock is held. Raises as ``generate`` does."""
+    layout(aim.config.workers, aim.config.devices, aim.plan.count)  # refuses wrong devices before anything is begun
     if aim.generation is not None:
         begin(store, aim.generation)
         store.clear()
@@ -107,12 +108,26 @@ class _Run:
         """Do the units that are not done; write the run's record whatever happens."""
         mine_ = mine(self.aim.plan, self.rank)
         show("check")
-        units, repaired = missing(self.store, mine_)
+        units, repaired = missing(self.store, mine_, watch.stopping)
+        self._check_others(watch)
         record = self._record(len(units), repaired)
         show("run")
         if units:
             self._label(units, record, watch)
         return self._finish(mine_, len(units), record, watch)
+
+    def _check_others(self, watch: StopWatch) -> None:
+        """Take back what is damaged in the other generations of the corpus; the commands that made them mend it."""
+        others = [part for part in self.aim.history.plans() if part.more != self.aim.plan.more]
+        units = [unit for part in others for unit in mine(part, self.rank)]
+        before = Listing.of(self.store)
+        left, damages = missing(self.store, [unit for unit in units if before.done(unit)], watch.stopping)
+        if damages:
+            which = "the retry" if all(unit.more for unit in left) else "the first run"
+            raise QmgenError(
+                f"{len(left)} work units of other parts of {self.store.place} were damaged and have been taken back: "
+                f"run again what made them ({which}: see docs/extending.md), then this"
+            )
 
     def _label(self, units: list[Unit], record: Record, watch: StopWatch) -> None:
         places = layout(self.aim.config.workers, self.aim.config.devices, len(units))
@@ -155,9 +170,10 @@ class _Run:
         if self.aim.generation is not None and self.aim.describes(listing):
             write_config(self.store, self.aim.config)
         if left:
+            how = "the same command without --overwrite" if self.aim.config.overwrite else "the same command"
             raise Interrupted(
                 f"stopped by {watch.reason} with {left} of {to_do} work units left; what is finished is safe in "
-                f"{self.store.place}; the same command continues"
+                f"{self.store.place}; {how} continues"
             )
         counts = manifest["counts"] if manifest is not None else self._counts(listing, units)
         # what the files hold must be what the source gave; how much a part of an enumeration holds, they alone say

@@ -22,6 +22,7 @@ class StopWatch:
 
     def __init__(self, time_limit: float | None = None) -> None:
         self.reason: str | None = None
+        self._signalled = False
         self._deadline = None if time_limit is None else time.monotonic() + time_limit
         self._before: dict[int, Any] = {}
 
@@ -42,11 +43,15 @@ class StopWatch:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+            outer = getattr(handler, "__self__", None)
+            if isinstance(outer, StopWatch) and self._signalled:  # whoever is around this one must know too
+                outer.reason = outer.reason or self.reason
+                outer._signalled = True
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         # not print: a signal may arrive in the middle of another write to the same stream
         if self.reason is None:
-            self.reason = signal.Signals(number).name
+            self.reason, self._signalled = signal.Signals(number).name, True
             os.write(2, b"\nqmgen: stopping after the batch in hand; Ctrl-C (once more) to stop at once\n")
         elif number == signal.SIGINT:
             os.write(2, b"\nqmgen: stopped; finished work units are kept, the same command continues\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,13 +14,15 @@ from typing import Any, Final, Protocol
 
 from qmgen.corpus.plan import Plan, Unit, plan
 from qmgen.corpus.shard import digest
-from qmgen.errors import Interrupted, UsageError
+from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.molecules.types import Failure, Molecule, Reason
 from qmgen.pipeline.already import Already
 from qmgen.pipeline.stages import Stages
 
 Entry = Molecule | Failure
 
+#: seconds that are spent on units of others before a sign of life
+_PATIENCE: Final = 1.0
 HELD: Final = 20000  # entries kept in memory instead of being read a second time
 
 
@@ -99,8 +102,13 @@ class Source:
 
         A geometry whose identifiers were given before becomes a failure: two rows must not share a key.
         """
+        told = time.monotonic()
         for unit, mine in self.places(plan):
-            if unit.index in wanted:
+            if unit.index not in wanted:
+                if time.monotonic() - told > _PATIENCE:  # whoever waits has signals to heed
+                    yield None
+                    told = time.monotonic()
+            else:
                 yield Work(unit, [entry for _, entry in mine], unit.end - unit.start - len(mine))
 
     def places(self, plan: Plan) -> Iterator[tuple[Unit, list[tuple[int, Entry]]]]:
@@ -116,6 +124,11 @@ class Source:
                 if placed.place >= unit.start:  # what lies before was labelled earlier; duplicates of it are merged
                     mine.append((placed.place, checked))
                 entry = next(unique, None)
+            if entry is None and placed.place + 1 < min(unit.end, self.entries):
+                raise QmgenError(
+                    f"the molecules have changed while they were read: {placed.place + 1} of {self.entries} are left "
+                    f"in {', '.join(map(str, self.files))}; put the file back, and run again"
+                )
             yield unit, mine
 
 

@@ -15,7 +15,6 @@ from qmgen.corpus.schema import failure_schema, row_schema
 from qmgen.corpus.shard import FileRecord, write_unit
 from qmgen.corpus.splits import Splitter
 from qmgen.corpus.store import Place
-from qmgen.errors import QmgenError
 from qmgen.labeling.types import Settings
 from qmgen.molecules.procedure import PLAIN, Procedure
 from qmgen.pipeline.deaths import Key
@@ -86,12 +85,7 @@ def do_unit(
         counts["pruned"] = labelled.pruned
     schema = failure_schema({**job.metadata, "unit": counts})
     tables[FAILURES] = failure_table(map(failure_row, labelled.failures), schema)
-    try:
-        records = write_unit(job.place, work.unit, tables, listener.stage)
-    except QmgenError:
-        if keeper:  # a full disk may still have room for this
-            keeper.save(labelled, labelled.complete)
-        raise
+    records = write_unit(job.place, work.unit, tables, listener.stage)
     if keeper:
         keeper.remove()
     return UnitResult(

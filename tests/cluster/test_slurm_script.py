@@ -223,7 +223,7 @@ def test_submit_passes_on_the_words_of_sbatch(tmp_path: Path, monkeypatch: pytes
     fake.chmod(0o755)
     done = submit(job, settings())
     assert (done.array, done.merge) == ("12", "12")
-    assert "--dependency=afterok:12 --kill-on-invalid-dep=yes" in (tmp_path / "asked").read_text()
+    assert "--dependency=afterany:12" in (tmp_path / "asked").read_text()
     fake.write_text(f"#!{bash}\necho 'sbatch: error: Batch job submission failed: Invalid account' >&2\nexit 1\n")
     with pytest.raises(QmgenError, match="refused the array job: Batch job submission failed: Invalid account"):
         submit(job, settings())

@@ -21,7 +21,7 @@ from qmgen.corpus.shard import FileRecord, digest, with_records, write_table
 from qmgen.corpus.store import store_of
 from qmgen.corpus.unit_check import Checksums, check_unit
 from qmgen.corpus.verify import Inspected, inspect
-from qmgen.errors import UsageError
+from qmgen.errors import QmgenError, UsageError
 
 TRAIN, FAILED = "data/train-00001-of-00004.parquet", "failures/part-00001-of-00004.parquet"
 Change = Callable[[dict[str, Any]], Any]
@@ -238,7 +238,8 @@ def test_windows_find_what_one_comparison_finds(written: Any, window: int) -> No
 def test_units_of_other_settings_are_found(written: Any) -> None:
     written.write(2, recipe={"xc": "pbe"}, config_hash="f" * 64)
     written.write(3, level_of_theory={"xc": "pbe"})
-    written.manifest()
+    with pytest.raises(QmgenError, match="made with other settings"):
+        written.manifest()
     lines = said(inspect(written.directory), DAMAGE)
     assert sum("made with other settings" in line for line in lines) == 2
     assert any("00002" in line and "not the one of its configuration hash" in line for line in lines)

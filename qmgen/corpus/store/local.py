@@ -74,8 +74,9 @@ class LocalStore:
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
+        # the host's name may hold dots: nothing here may take a part of it for a suffix
         nest = self._directory / TEMPORARY / f"{socket.gethostname()}-{os.getpid()}-{next(_numbers)}"
-        with Lock(nest.with_suffix(".lock")):
+        with Lock(nest.parent / f"{nest.name}.lock"):
             nest.mkdir(parents=True, exist_ok=True)
             try:
                 yield nest
@@ -85,13 +86,14 @@ class LocalStore:
     def clear(self) -> None:
         """Workspaces whose lock nobody holds belong to the dead, wherever they ran."""
         top = self._directory / TEMPORARY
-        nests = {path.stem for path in top.glob("*-*.lock")} | {path.name for path in top.glob("*-*") if path.is_dir()}
+        nests = {path.name.removesuffix(".lock") for path in top.glob("*-*.lock")}
+        nests |= {path.name for path in top.glob("*-*") if path.is_dir()}
         for nest in nests:
             with contextlib.suppress(Held, OSError), Lock(top / f"{nest}.lock") as lock:
                 if lock.certain:
                     shutil.rmtree(top / nest, ignore_errors=True)
         for path in [*self._directory.glob(".*.*-*-*"), *self._directory.glob("runs/.*.*-*-*")]:
-            if path.name.split(".")[-1].startswith(f"{socket.gethostname()}-") and not _alive(path.name):
+            if f".{socket.gethostname()}-" in path.name and not _alive(path.name):
                 path.unlink(missing_ok=True)
 
 

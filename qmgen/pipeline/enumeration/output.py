@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final
 
+from qmgen.corpus.locks import still_there
 from qmgen.corpus.store import LocalStore
 from qmgen.errors import BeingWritten, UsageError
 from qmgen.molecules.selection import Place
@@ -77,11 +78,14 @@ class Output:
             raise UsageError(f"cannot write {self.path}: {error.strerror or error}; choose another --out") from error
         try:
             fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             self._stream.close()
-            raise BeingWritten(
-                f"another process is writing {self.path}: wait for it, or choose another --out"
-            ) from None
+            raise self._busy() from None
+        except OSError:
+            pass  # a file system without locks: nobody can be kept out
+        if not still_there(self._stream.fileno(), self.partial):  # its last writer has just given it its name
+            self._stream.close()
+            raise self._busy()
         self._take_up()
         return self
 
@@ -89,6 +93,9 @@ class Output:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stream.close()
+
+    def _busy(self) -> BeingWritten:
+        return BeingWritten(f"another process is writing {self.path}: wait for it, or choose another --out")
 
     def _take_up(self) -> None:
         """Go on from what an earlier process was sure of; what it wrote after that is cut off."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from qmgen.errors import QmgenError, UsageError
+from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.pipeline.enumeration.parts_feeder import MOST_UNITS, Block, Next, Order, Refused
 from qmgen.pipeline.stages import Stages
 
@@ -102,12 +102,12 @@ class Feed:
         self.process.wait()
         self._connection.close()
 
-    def _death(self) -> QmgenError:
+    def _death(self) -> Interrupted:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=5)
         code = self.process.poll()
         how = signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
-        return QmgenError(
+        return Interrupted(  # so that a scheduler starts the rank again
             f"the process that enumerates died: {how}; finished units are kept, the same command continues"
         )
 
