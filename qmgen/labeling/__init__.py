@@ -18,7 +18,7 @@ __all__ = ["Label", "Settings", "label"]
 
 def __getattr__(name: str) -> Any:
     if name == "label":
-        from importlib import import_module
+        from qmgen.labeling.stream import label
 
-        return import_module("qmgen.labeling.stream").label
+        return label
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -176,7 +176,7 @@ def test_a_molecule_that_ends_its_process_is_a_failure_and_the_rest_is_labelled(
         found.append(files(mine))
     assert found[0] == found[1]
     failures = [
-        row for path in sorted((mine.directory / "failures").iterdir()) for row in pq.read_table(path).to_pylist()
+        row for path in sorted((Path(mine.place) / "failures").iterdir()) for row in pq.read_table(path).to_pylist()
     ]
     assert [(f["molecule_id"], f["conformer_id"], f["name"], f["reason"], f["detail"]) for f in failures] == [
         (2, 0, "bad", "worker_crashed", "SIGSEGV twice while it was being labelled"),
