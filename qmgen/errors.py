@@ -32,3 +32,18 @@ class AlreadyRunning(QmgenError):
 
 class BeingWritten(UsageError):
     """Another process is writing the same file (exit code 2)."""
+
+
+def first_line(error: BaseException) -> str:
+    """What ``error`` says, on one line; its kind where it says nothing."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def from_process(where: str, exit_code: int | None, message: str, traceback: str) -> Exception:
+    """The exception that ended another process, as one to be raised here: meant for the user where it has an
+    ``exit_code``, else a bug, with the ``traceback`` from ``where`` it was."""
+    if exit_code is None:
+        error = RuntimeError(f"in {where}: {message}")
+        error.add_note(traceback)
+        return error
+    return (UsageError if exit_code == UsageError.exit_code else QmgenError)(message)

@@ -44,7 +44,8 @@ def generate(
         bool | None, typer.Option("--extend", help="Add conformers or molecules to the finished corpus that is there.")
     ] = None,
     rank: Annotated[
-        int | None, typer.Option(help="Which of several processes this is, from 0. [default: from Slurm, else 0]")
+        int | None,
+        typer.Option(help="Which of several processes this is, from 0. [default: from Slurm or Kubernetes, else 0]"),
     ] = None,
     world_size: Annotated[
         int | None, typer.Option(help="How many processes share the work units. [default: from Slurm, else 1]")

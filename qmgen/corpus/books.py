@@ -21,6 +21,7 @@ from qmgen.corpus.plan import FAILURES
 from qmgen.corpus.schema import decode, failure_schema
 from qmgen.corpus.shard import FILES, FileRecord, digest
 from qmgen.corpus.store import Store
+from qmgen.errors import first_line
 
 SUMS = "SHA256SUMS"
 #: what pyarrow raises on a damaged file: sometimes MemoryError for a size that was never written, or its own kinds
@@ -62,7 +63,7 @@ def book_of(store: Store, failures: str) -> Book:
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
         table, metadata = file.read(), decode(file.schema_arrow.metadata)
     except UNREADABLE as error:
-        raise Damaged(f"{failures} cannot be read ({_line(error)})") from error
+        raise Damaged(f"{failures} cannot be read ({first_line(error)})") from error
     if not _agree(file):
         raise Damaged(f"{failures} contradicts itself (the metadata of the file and those of its schema differ)")
     if not table.schema.remove_metadata().equals(failure_schema().remove_metadata()):
@@ -82,7 +83,7 @@ def book_of(store: Store, failures: str) -> Book:
             for kind, name in names.items()
         }
     except (KeyError, TypeError, AttributeError) as error:
-        raise Damaged(f"{failures} does not say what its companions are ({_line(error)})") from error
+        raise Damaged(f"{failures} does not say what its companions are ({first_line(error)})") from error
     return Book(
         entries=unit.get("entries", 0),
         merged=unit.get("merged", 0),
@@ -148,9 +149,5 @@ def _measured(store: Store, name: str) -> FileRecord:
     except FileNotFoundError:
         raise Damaged(f"{name} is missing") from None
     except UNREADABLE as error:
-        raise Damaged(f"{name} cannot be read ({_line(error)})") from error
+        raise Damaged(f"{name} cannot be read ({first_line(error)})") from error
     return FileRecord(name, len(ids), len(np.unique(ids)), size, content)
-
-
-def _line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

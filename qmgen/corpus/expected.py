@@ -113,6 +113,15 @@ def recorded_units(records: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, 
                 yield names[plan][index], unit
 
 
+def recorded_sums(records: Iterable[Mapping[str, Any]]) -> dict[str, frozenset[str]]:
+    """Checksums of failures files by name, as the records of the runs that wrote them have them."""
+    known: dict[str, set[str]] = {}
+    for name, unit in recorded_units(records):
+        if isinstance(unit.get("sha256"), str):
+            known.setdefault(name, set()).add(unit["sha256"])
+    return {name: frozenset(values) for name, values in known.items()}
+
+
 def manifest_of(store: Store) -> dict[str, Any] | None:
     """What manifest.json holds; {} where there is none, None where it cannot be read."""
     try:

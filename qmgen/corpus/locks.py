@@ -97,36 +97,29 @@ class Lock:
 
 def held(path: Path) -> dict[str, Any] | None:
     """What the holder of the lock on ``path`` wrote about itself; None where nobody holds it."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _about(handle)
-    except OSError:
-        return None
-    finally:
-        os.close(handle)
-    return None
+    return _probe(path)[1]
 
 
 def knows_locks(path: Path) -> bool:
     """Whether the file system of ``path``, a file that exists, has such locks at all."""
+    return _probe(path)[0]
+
+
+def _probe(path: Path) -> tuple[bool, dict[str, Any] | None]:
+    """Whether the file has a lock that works, and what its holder wrote, if there is one."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return False
+        return False, None
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
+        return True, _about(handle)
     except OSError:
-        return False
+        return False, None
     finally:
         os.close(handle)
-    return True
+    return True, None
 
 
 def still_there(handle: int, path: Path) -> bool:

@@ -15,7 +15,7 @@ from qmgen.corpus.schema import decode
 from qmgen.corpus.splits import SPLITS
 from qmgen.corpus.store import Place, Store, store_of
 from qmgen.corpus.undecided import later, undecided
-from qmgen.errors import UsageError
+from qmgen.errors import UsageError, first_line
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _open(store: Store, name: str) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(store.open(name), page_checksum_verification=True)
     except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise UsageError(
             f"{store.place}/{name} cannot be read ({reason}): run the same `qmgen generate` again, which mends it"
         ) from error

@@ -24,6 +24,7 @@ from qmgen.corpus.plan import FAILURES, Unit
 from qmgen.corpus.schema import SCHEMA_VERSION, canonical_json, decode, row_schema
 from qmgen.corpus.shard import FILES
 from qmgen.corpus.store import Store
+from qmgen.errors import first_line
 
 #: metadata of failures files alone
 _OWN: Final = frozenset({FILES, "unit"})
@@ -150,7 +151,7 @@ def _data_file(content: bytes, name: str, rows: int, found: UnitCheck, failures:
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
         table, common = file.read(), _common(decode(file.schema_arrow.metadata))
     except UNREADABLE as error:
-        wrong(f"cannot be read ({_line(error)})")
+        wrong(f"cannot be read ({first_line(error)})")
         return _NONE
     if not any(table.schema.remove_metadata().equals(row_schema(forces=f).remove_metadata()) for f in (False, True)):
         wrong("has other columns, types or nullability than rows have")
@@ -236,7 +237,3 @@ _NONE: Final = Keys(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, bo
 
 def _common(metadata: Mapping[str, Any]) -> str:
     return canonical_json({key: value for key, value in metadata.items() if key not in _OWN})
-
-
-def _line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

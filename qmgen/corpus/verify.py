@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from qmgen.corpus.books import Book, sums_of
-from qmgen.corpus.expected import Generation, generations, manifest_of, recorded_units
+from qmgen.corpus.expected import Generation, generations, manifest_of, recorded_sums
 from qmgen.corpus.findings import DAMAGE, NOTE, Finding, anew
 from qmgen.corpus.key_check import doubled_keys
 from qmgen.corpus.listing import Key, Listing
@@ -151,15 +151,6 @@ def _inspect(store: Store, threads: int, begin: Callable[[int], None], advance: 
     findings = list(dict.fromkeys(findings))
     total = sum(result.bytes for result in checks)
     return Inspected(store, listing, told, manifest or {}, found, missing, books, findings, total)
-
-
-def recorded_sums(told: list[dict[str, Any]]) -> dict[str, frozenset[str]]:
-    """Checksums of failures files by name, as the records of runs have them."""
-    known: dict[str, set[str]] = {}
-    for name, unit in recorded_units(told):
-        if isinstance(unit.get("sha256"), str):
-            known.setdefault(name, set()).add(unit["sha256"])
-    return {name: frozenset(values) for name, values in known.items()}
 
 
 def _settings(checks: list[UnitCheck]) -> Iterator[Finding]:

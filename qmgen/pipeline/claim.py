@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from qmgen.corpus.books import damage_of, sums_of
-from qmgen.corpus.expected import recorded_units
+from qmgen.corpus.expected import recorded_sums
 from qmgen.corpus.identity import stored_recipe
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.locks import Held
@@ -132,7 +132,8 @@ def missing(
 
 def _missing(store: Store, units: list[Unit], stopping: Callable[[], bool]) -> tuple[list[Unit], list[str]]:
     listing = Listing.of(store)
-    sums: dict[str, Collection[str]] = {**_recorded_sums(store)}
+    # before there is a SHA256SUMS, nothing but the records of runs tells of failures files
+    sums: dict[str, Collection[str]] = {**recorded_sums(records(store))}
     sums.update((name, (one,)) for name, one in sums_of(store).items())
     wanted = {(unit.more, unit.count, unit.index) for unit in units}
     committed = [name for key, name in listing.units() if key in wanted]
@@ -155,15 +156,6 @@ def _missing(store: Store, units: list[Unit], stopping: Callable[[], bool]) -> t
     if found:
         listing = Listing.of(store)
     return [unit for unit in units if not listing.done(unit)], found
-
-
-def _recorded_sums(store: Store) -> dict[str, set[str]]:
-    """Of failures files, by name, as the runs that wrote them have it: before there is a SHA256SUMS, nothing else."""
-    found: dict[str, set[str]] = {}
-    for name, unit in recorded_units(records(store)):
-        if isinstance(unit.get("sha256"), str):
-            found.setdefault(name, set()).add(unit["sha256"])
-    return found
 
 
 def forget_partials(folder: Path | None, units: list[Unit], listing: Listing) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any
 
-from qmgen.errors import QmgenError, UsageError
+from qmgen.errors import QmgenError, from_process
 from qmgen.machine import oom_kills
 from qmgen.pipeline import stage_name
 from qmgen.pipeline.ahead import Ahead
@@ -184,7 +184,7 @@ class Pool:
                 yield worker, self._bury(worker)
                 continue
             if isinstance(message, Failed):
-                raise _raised(message)
+                raise from_process("a worker", message.exit_code, message.message, message.traceback)
             if isinstance(message, Stopped):
                 worker.about.update(message.about)
                 self._leave(worker)
@@ -275,14 +275,6 @@ class Pool:
 def _send(worker: Worker, message: object) -> None:
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died: the next wait finds out
         worker.connection.send(message)
-
-
-def _raised(message: Failed) -> Exception:
-    if message.exit_code is None:
-        error = RuntimeError(f"in a worker: {message.message}")
-        error.add_note(message.traceback)
-        return error
-    return (UsageError if message.exit_code == 2 else QmgenError)(message.message)
 
 
 def _giving_up(where: str, deaths: int, how: str) -> QmgenError:

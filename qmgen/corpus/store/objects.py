@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from qmgen.errors import QmgenError, UsageError
+from qmgen.errors import QmgenError, UsageError, first_line
 
 #: options of pyarrow that a URL gets where its query does not say otherwise. S3: a file of a few MB is one request and
 #: not three. Google: give up after a minute, not after a quarter of an hour.
@@ -140,7 +140,7 @@ def _said(what: str) -> Iterator[None]:
 
 def _reason(error: BaseException) -> str:
     """One line: of AWS' own errors the text and the code, without the number of the request."""
-    line = str(error).splitlines()[0] if str(error) else type(error).__name__
+    line = first_line(error)
     if match := _AWS.search(line):
         text = match["text"].rpartition("Details: ")[2].rstrip(".")
         return match["code"] if text == "No response body" else f"{text} ({match['code']})"

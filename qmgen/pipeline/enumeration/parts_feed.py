@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from qmgen.errors import Interrupted, QmgenError, UsageError
+from qmgen.errors import Interrupted, from_process
 from qmgen.pipeline.enumeration.parts_feeder import MOST_UNITS, Block, Next, Order, Refused
 from qmgen.pipeline.stages import Stages
 
@@ -74,7 +74,7 @@ class Feed:
         except (EOFError, OSError):
             raise self._death() from None
         if isinstance(message, Refused):
-            raise _raised(message)
+            raise from_process("the process that enumerates", message.exit_code, message.message, message.traceback)
         assert isinstance(message, Block)
         return message
 
@@ -110,11 +110,3 @@ class Feed:
         return Interrupted(  # so that a scheduler starts the rank again
             f"the process that enumerates died: {how}; finished units are kept, the same command continues"
         )
-
-
-def _raised(message: Refused) -> Exception:
-    if message.exit_code is None:
-        error = RuntimeError(f"in the process that enumerates: {message.message}")
-        error.add_note(message.traceback)
-        return error
-    return (UsageError if message.exit_code == 2 else QmgenError)(message.message)
