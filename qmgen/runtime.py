@@ -57,16 +57,18 @@ def chosen_cache() -> Path:
     return Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or default_cache())
 
 
-def prepare(cache: Path | None = None) -> Path | None:
+def prepare(cache: Path | None = None, double: bool = True) -> Path | None:
     """Switches on float64 and JAX's persistent compilation cache; returns the cache's directory.
 
+    Networks that are trained in float32 leave float64 as it is (``double=False``).
     A directory chosen before (``JAX_COMPILATION_CACHE_DIR``, or by the calling program) stays unless ``cache`` is set.
     Without a directory there is no cache (``None``), and one that cannot be written is only read: slower, not wrong
     (``caches.trouble`` says so in a line). Harmless when repeated.
     """
     import jax
 
-    jax.config.update("jax_enable_x64", True)
+    if double:
+        jax.config.update("jax_enable_x64", True)
     chosen = cache or getattr(jax.config, "jax_compilation_cache_dir", None) or default_cache()
     directory = Path(chosen)
     try:

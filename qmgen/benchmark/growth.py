@@ -19,7 +19,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from qmgen.benchmark.growth_series import Series
-from qmgen.benchmark.power_law import power_law
 from qmgen.benchmark.provenance import provenance
 from qmgen.dft.batch import mapping
 from qmgen.dft.prepare import Shape, shape_of
@@ -30,6 +29,7 @@ from qmgen.labeling.memory import bytes_by_part
 from qmgen.machine import forget_peak_memory, peak_memory, resident_memory, return_free_memory
 from qmgen.molecules.embedding import embed
 from qmgen.molecules.types import Conformer, Failure
+from qmgen.power_law import power_law
 
 SCHEMA_VERSION = 1
 

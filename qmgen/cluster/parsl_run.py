@@ -16,7 +16,7 @@ from qmgen.cluster.parsl_provider import executor_of
 from qmgen.cluster.rank_app import run_rank
 from qmgen.config.submit import SubmitConfig
 from qmgen.errors import UsageError
-from qmgen.pipeline.signals import StopWatch
+from qmgen.signals import StopWatch
 
 #: settings of qmgen and the place of its code: what a rank must have as it is here, whatever started its worker
 _CARRIED = ("QMGEN_", "PYTHONPATH", "JAX_")

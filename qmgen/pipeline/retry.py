@@ -38,11 +38,11 @@ from qmgen.pipeline.progress import Progress, Quiet, default_progress
 from qmgen.pipeline.ranks import Rank
 from qmgen.pipeline.record import Clock
 from qmgen.pipeline.run import work_at
-from qmgen.pipeline.signals import StopWatch
 from qmgen.pipeline.source import Entry, Origin, Source, Work
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.stored import stored_config
 from qmgen.pipeline.summary import Retried
+from qmgen.signals import StopWatch
 
 if TYPE_CHECKING:
     from qmgen.config.models import GenerateConfig

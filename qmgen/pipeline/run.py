@@ -29,12 +29,12 @@ from qmgen.pipeline.pool import Pool
 from qmgen.pipeline.progress import Progress, Quiet, default_progress
 from qmgen.pipeline.ranks import Rank, rank_of
 from qmgen.pipeline.record import Clock, Record
-from qmgen.pipeline.signals import StopWatch
 from qmgen.pipeline.stage_name import show
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.summary import Summary
 from qmgen.pipeline.unit import UnitResult
 from qmgen.runtime import chosen_cache
+from qmgen.signals import StopWatch
 
 if TYPE_CHECKING:
     from qmgen.config.models import GenerateConfig

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from qmgen.benchmark.growth_series import FULL, TOY
-from qmgen.benchmark.power_law import power_law
 from qmgen.dft.basis import load_basis
 from qmgen.molecules.embedding import embed
+from qmgen.power_law import power_law
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qmgen.corpus.store import store_of
 from qmgen.errors import BeingWritten, Interrupted
-from qmgen.pipeline.signals import StopWatch
 from qmgen.pipeline.source import Origin, open_source
 from qmgen.pipeline.stages import Stages
+from qmgen.signals import StopWatch
 
 if TYPE_CHECKING:
     from qmgen.config.enumeration import EnumerateConfig

@@ -20,7 +20,7 @@ from qmgen.pipeline.enumeration.output import Output
 from qmgen.pipeline.enumeration.progress import Meter
 from qmgen.pipeline.enumeration.sample import Sample, merged
 from qmgen.pipeline.enumeration.setup import fingerprint, selection
-from qmgen.pipeline.signals import StopWatch
+from qmgen.signals import StopWatch
 
 
 @dataclass(frozen=True)

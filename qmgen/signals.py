@@ -17,10 +17,12 @@ class StopWatch:
     """A context in which SIGINT, SIGTERM and SIGUSR1, and ``time_limit`` seconds, set ``reason``.
 
     A SIGINT after any of these raises ``SystemExit(130)`` at once. The other two may come as often as they like:
-    schedulers warn, then ask, and only then kill. Outside of the main thread only the time limit works.
+    schedulers warn, then ask, and only then kill. ``unit`` is what is finished first and ``kept`` what stays of the
+    work, for what is said. Outside of the main thread only the time limit works.
     """
 
-    def __init__(self, time_limit: float | None = None) -> None:
+    def __init__(self, time_limit: float | None = None, unit: str = "batch", kept: str = "finished work units") -> None:
+        self._unit, self._kept = unit, kept
         self.reason: str | None = None
         self._signalled = False
         self._deadline = None if time_limit is None else time.monotonic() + time_limit
@@ -52,7 +54,8 @@ class StopWatch:
         # not print: a signal may arrive in the middle of another write to the same stream
         if self.reason is None:
             self.reason, self._signalled = signal.Signals(number).name, True
-            os.write(2, b"\nqmgen: stopping after the batch in hand; Ctrl-C (once more) to stop at once\n")
+            line = f"\nqmgen: stopping after the {self._unit} in hand; Ctrl-C (once more) to stop at once\n"
+            os.write(2, line.encode())
         elif number == signal.SIGINT:
-            os.write(2, b"\nqmgen: stopped; finished work units are kept, the same command continues\n")
+            os.write(2, f"\nqmgen: stopped; {self._kept} are kept, the same command continues\n".encode())
             raise SystemExit(130)
