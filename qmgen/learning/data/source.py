@@ -15,6 +15,7 @@ from hashlib import sha256
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from qmgen.corpus import SPLITS, Corpus, Place, open_corpus
 from qmgen.errors import QmgenError, UsageError
@@ -133,7 +134,7 @@ class RowSource:
 
                         parts.append(packed_of(batch, self.targets, None if every else here, complain))
                     before += batch.num_rows
-            except (OSError, ValueError, IndexError) as error:  # pyarrow's errors are ValueErrors
+            except (OSError, pa.ArrowException) as error:
                 raise QmgenError(
                     f"{self.place}/{name} cannot be read ({str(error).splitlines()[0]}): run `qmgen verify "
                     f"{self.place}`, which says what is damaged"
@@ -145,10 +146,9 @@ class RowSource:
     def _empty(self, smiles: bool) -> Packed:
         schema = self.corpus.schema
         names = columns_of(self.targets, smiles)
-        import pyarrow as pa
-
         batch = pa.RecordBatch.from_arrays(
-            [pa.array([], schema.field(name).type) for name in names], schema=pa.schema([schema.field(n) for n in names])
+            [pa.array([], schema.field(name).type) for name in names],
+            schema=pa.schema([schema.field(n) for n in names]),
         )
         return packed_of(batch, self.targets, None, lambda row, column, what: QmgenError(what))
 
@@ -157,9 +157,7 @@ class RowSource:
         return {split: groups_of(self.footers, split) for split in SPLITS}
 
 
-def open_rows(
-    place: Place, targets: Iterable[Target], splits: Iterable[str] = ("train", "validation")
-) -> RowSource:
+def open_rows(place: Place, targets: Iterable[Target], splits: Iterable[str] = ("train", "validation")) -> RowSource:
     """The rows of the corpus at ``place`` with the columns of ``targets``; the footers are read, and no row.
 
     Raises ``UsageError`` where there is no corpus, a target's column is missing, files are of different levels of
