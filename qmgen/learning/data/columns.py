@@ -29,7 +29,7 @@ def packed_of(
 ) -> Packed:
     """The rows ``wanted`` (0-based; all where None) of ``batch``, which holds ``columns_of(targets, ...)``.
 
-    Raises what ``complain`` makes of an empty value, and of lists that do not fit z, in any row of the batch; and in the
+    Raises what ``complain`` makes of an empty value, and of lists that do not fit z, in any row of the batch; in the
     wanted rows, of a number that is not finite, no or an unknown element, and a label that has not converged.
     """
     for name in batch.schema.names:
