@@ -90,6 +90,7 @@ class Batches:
                     last = window + 1 == len(self.windows)
                     after = Position(epoch + 1) if last else Position(epoch, window + 1)
                 yield padded(packed, values, rows, self.batch_size, atoms), after
+            del packed, values  # before the next window is read: one at a time in memory
 
     def in_order(self) -> Iterator[tuple[Batch, np.ndarray]]:
         """All rows once, for evaluation: each batch with the places (among the selected rows, in their order) of the
@@ -98,6 +99,7 @@ class Batches:
             packed, values = self._window(0, window, ordered=True)
             for rows, atoms in self._chunks(packed, np.arange(len(packed)), None):
                 yield padded(packed, values, rows, self.batch_size, atoms), rows + window * self.windows.rows
+            del packed, values
 
     def _window(self, epoch: int, window: int, ordered: bool = False) -> tuple[Packed, dict[str, np.ndarray]]:
         if self._kept is not None:

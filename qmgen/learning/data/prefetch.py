@@ -1,4 +1,9 @@
-"""The next batches while the device computes this one."""
+"""The next batches while the device computes this one.
+
+>>> moved = ((jax.device_put(batch), after) for batch, after in batches.epoch_batches(0))    # runs in the thread, too
+>>> with prefetch(moved) as ready:
+...     for batch, after in ready: ...
+"""
 
 from __future__ import annotations
 
@@ -86,12 +91,11 @@ def _fill(iterator: Iterator[Any], items: queue.Queue[Any], stop: threading.Even
         for item in iterator:
             if not _put(items, item, stop):
                 break
-    except BaseException as caught:
-        error = caught
-    finally:
-        close = getattr(iterator, "close", None)
+        close = getattr(iterator, "close", None)  # a generator that was left in the middle
         if close is not None:
             close()
+    except BaseException as caught:
+        error = caught
     _put(items, _Failed(error), stop)
 
 

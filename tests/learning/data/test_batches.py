@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from qmgen.learning.batch import Batch
 from qmgen.learning.data.batches import Batches, Position
+from qmgen.learning.data.packed import Packed
 from qmgen.learning.data.prepare import training_batches
 from qmgen.learning.data.selection import select
 from qmgen.learning.data.source import RowSource, open_rows
@@ -74,11 +76,14 @@ def test_same_seed_same_batches_and_resume_from_anywhere(corpus: Path, window: i
 
 def test_memory_holds_one_window(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
+    held: list[weakref.ref[Packed]] = []
     real = RowSource.read
 
     def counted(self: RowSource, split: str, indices: Any = None, smiles: bool = True) -> Any:
+        assert not [one for one in held if one() is not None]  # the window before is gone
         packed = real(self, split, indices, smiles)
         read.append(len(packed))
+        held.append(weakref.ref(packed))
         return packed
 
     monkeypatch.setattr(RowSource, "read", counted)

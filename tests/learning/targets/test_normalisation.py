@@ -73,5 +73,5 @@ def test_elements_that_always_come_together_share_the_norm() -> None:
 
 def test_unseen_elements_are_named() -> None:
     made = fit(targets_of(["y"]), _packed(elements=(1, 6)))
-    with pytest.raises(UsageError, match="^N, O was not in the rows .* hold H, C: leave"):
+    with pytest.raises(UsageError, match=r"^N, O was not in the rows .* hold H, C: leave"):
         made.restore("y", np.zeros((1, 1)), np.array([[7, 8, 1, 0]]))
