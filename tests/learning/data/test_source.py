@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from qmgen.corpus import load
@@ -121,3 +122,19 @@ def test_splits_share_no_molecule(corpus: Path, tmp_path: Path, make: Callable[.
     spoil(tmp_path, FILE, "molecule_id", _set(int(other.molecule_id[0])))
     found = leakage(open_rows(tmp_path, targets_of(["y"])))
     assert {leak.what for leak in found} == {"molecule_id", "smile"} and found[0].splits == ("train", "test")
+
+
+def test_pieces_and_row_groups_change_nothing(
+    corpus: Path, tmp_path: Path, make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = np.array([0, 1, 5, 17, 18, 19, 40, 70])
+    plain = open_rows(corpus, targets_of(["y"])).read("train", wanted)
+    make(tmp_path)
+    for path in (tmp_path / "data").glob("*.parquet"):
+        pq.write_table(pq.read_table(path), path, row_group_size=5)
+    monkeypatch.setattr("qmgen.learning.data.source._STEP", 3)
+    source = open_rows(tmp_path, targets_of(["y"]))
+    assert len(source.groups("train").number) > 15  # more than the five files
+    packed = source.read("train", wanted)
+    assert np.array_equal(packed.positions, plain.positions) and np.array_equal(packed.values["y"], plain.values["y"])
+    assert packed.molecule_id.tolist() == plain.molecule_id.tolist()
