@@ -1,0 +1,183 @@
+"""The rows of a corpus by number, checked: what training and evaluation read from.
+
+>>> source = open_rows("gap9", targets_of(["y"]))
+>>> source.count("train")
+>>> source.read("train", np.array([3, 10_000_000]))      # opens the two row groups that hold them
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from qmgen.corpus import SPLITS, Corpus, Place, open_corpus
+from qmgen.errors import QmgenError, UsageError
+from qmgen.learning.data.columns import columns_of, packed_of
+from qmgen.learning.data.footers import Footer, Groups, check_one_level, groups_of, read_footers, workers
+from qmgen.learning.data.packed import Packed, concatenate
+from qmgen.learning.targets.target import TARGETS, Target
+
+#: rows decoded at once
+_STEP = 65536
+
+
+@dataclass(frozen=True)
+class RowSource:
+    """A corpus as it was when it was opened: units that are finished later are not seen."""
+
+    corpus: Corpus
+    targets: tuple[Target, ...]
+    footers: tuple[Footer, ...]
+
+    @property
+    def level_of_theory(self) -> dict[str, Any]:
+        """That of all files."""
+        return self.corpus.level_of_theory
+
+    @property
+    def place(self) -> str:
+        """Where the corpus lies, for messages."""
+        return self.corpus.place
+
+    @cached_property
+    def digest(self) -> str:
+        """What rows these are: names, rows and configuration of all files; equal as long as the corpus is."""
+        total = sha256()
+        for footer in self.footers:
+            total.update(f"{footer.name}\0{footer.groups}\0{footer.config_hash}\n".encode())
+        return total.hexdigest()
+
+    def count(self, split: str) -> int:
+        """Rows of a split."""
+        return int(self.groups(split).starts[-1])
+
+    def groups(self, split: str) -> Groups:
+        """The row groups of a split. Raises ``UsageError`` for a split that is none."""
+        if split not in SPLITS:
+            raise UsageError(f"no split is called {split!r}: choose from {', '.join(SPLITS)}")
+        return self._groups[split]
+
+    def require(self, split: str) -> None:
+        """Raises ``UsageError`` where a split has no rows: how the corpus was split, and what to do."""
+        if self.count(split):
+            return
+        counts = ", ".join(f"{self.count(name):,} in {name}" for name in SPLITS)
+        recipe = self.corpus.metadata.get("recipe", {})
+        keys = ("validation_fraction", "test_fraction")
+        how = ", ".join(f"{key} = {recipe[key]}" for key in keys if key in recipe)
+        raise UsageError(
+            f"{self.place} has no rows in {split} ({counts}{f'; {how}' if how else ''}): generate more molecules, or "
+            "another corpus with larger validation_fraction and test_fraction in its --config"
+        )
+
+    def read(self, split: str, indices: np.ndarray | None = None, smiles: bool = True) -> Packed:
+        """The rows of a split with these numbers (0-based, in any order; all where None), in their order.
+
+        Raises ``QmgenError`` on a value that no row of a corpus may have (see ``packed_of``), with its file, ids and
+        column; ``IndexError`` beyond the last row.
+        """
+        wanted = np.arange(self.count(split)) if indices is None else np.asarray(indices, np.int64)
+        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < self.count(split):
+            raise IndexError(f"{split} has {self.count(split)} rows")
+        order = np.argsort(wanted, kind="stable")
+        ordered = wanted[order]
+        if np.array_equal(ordered, wanted):
+            return self._read_sorted(split, ordered, smiles)
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return self._read_sorted(split, ordered, smiles).take(back)
+
+    def _read_sorted(self, split: str, wanted: np.ndarray, smiles: bool) -> Packed:
+        groups = self.groups(split)
+        holders = np.searchsorted(groups.starts, wanted, side="right") - 1
+        cuts = np.flatnonzero(np.diff(holders)) + 1
+
+        def one(rows: np.ndarray) -> list[Packed]:
+            group = int(np.searchsorted(groups.starts, rows[0], side="right")) - 1
+            return self._read_group(groups, group, rows - groups.starts[group], smiles)
+
+        if not len(wanted):
+            return self._empty(smiles)
+        with ThreadPoolExecutor(workers(self.corpus)) as pool:
+            return concatenate([part for parts in pool.map(one, np.split(wanted, cuts)) for part in parts])
+
+    def _read_group(self, groups: Groups, group: int, rows: np.ndarray, smiles: bool) -> list[Packed]:
+        """``rows`` (sorted, 0-based in the row group), a part of them for each piece that was decoded."""
+        name = groups.names[groups.file[group]]
+        parts: list[Packed] = []
+        before = 0
+        with self.corpus.open(name) as opened:
+            names, number = columns_of(self.targets, smiles), int(groups.number[group])
+            try:
+                pieces = opened.iter_batches(_STEP, row_groups=[number], columns=names, use_threads=False)
+                for batch in pieces:
+                    low, high = np.searchsorted(rows, [before, before + batch.num_rows])
+                    here = rows[low:high] - before
+                    if len(here):
+                        every = len(here) == batch.num_rows and here[-1] == batch.num_rows - 1 and here[0] == 0
+                        every = every and bool(np.all(np.diff(here) == 1))
+
+                        def complain(row: int, column: str, what: str, batch: Any = batch) -> QmgenError:
+                            ids = [batch.column(key)[row].as_py() for key in ("molecule_id", "conformer_id")]
+                            return QmgenError(
+                                f"{self.place}/{name}: column {column} {what} (molecule_id {ids[0]}, conformer_id "
+                                f"{ids[1]}): the file was changed after it was made; run `qmgen verify {self.place}`, "
+                                "then remove this unit's files and run the same `qmgen generate` again"
+                            )
+
+                        parts.append(packed_of(batch, self.targets, None if every else here, complain))
+                    before += batch.num_rows
+            except (OSError, pa.ArrowException) as error:
+                raise QmgenError(
+                    f"{self.place}/{name} cannot be read ({str(error).splitlines()[0]}): run `qmgen verify "
+                    f"{self.place}`, which says what is damaged"
+                ) from error
+        if before != groups.starts[group + 1] - groups.starts[group]:
+            raise QmgenError(f"{self.place}/{name} changed while it was being read: start again")
+        return parts
+
+    def _empty(self, smiles: bool) -> Packed:
+        schema = self.corpus.schema
+        names = columns_of(self.targets, smiles)
+        batch = pa.RecordBatch.from_arrays(
+            [pa.array([], schema.field(name).type) for name in names],
+            schema=pa.schema([schema.field(n) for n in names]),
+        )
+        return packed_of(batch, self.targets, None, lambda row, column, what: QmgenError(what))
+
+    @cached_property
+    def _groups(self) -> dict[str, Groups]:
+        return {split: groups_of(self.footers, split) for split in SPLITS}
+
+
+def open_rows(place: Place, targets: Iterable[Target], splits: Iterable[str] = ("train", "validation")) -> RowSource:
+    """The rows of the corpus at ``place`` with the columns of ``targets``; the footers are read, and no row.
+
+    Raises ``UsageError`` where there is no corpus, a target's column is missing, files are of different levels of
+    theory, or one of ``splits`` has no rows.
+    """
+    chosen = tuple(targets)
+    corpus = open_corpus(place)
+    footers = tuple(read_footers(corpus))
+    if not footers:
+        raise UsageError(f"{corpus.place} holds no finished work unit yet: wait for the first, then start again")
+    check_one_level(corpus.place, footers)
+    for footer in footers:
+        lacking = [target.column for target in chosen if target.column not in footer.columns]
+        if lacking:
+            there = ", ".join(name for name, target in TARGETS.items() if target.column in footer.columns)
+            raise UsageError(
+                f"{corpus.place}/{footer.name} has no column {lacking[0]}: choose --target from {there}, or a corpus "
+                f"that has {lacking[0]}"
+            )
+    source = RowSource(corpus, chosen, footers)
+    for split in splits:
+        source.require(split)
+    return source
