@@ -50,7 +50,7 @@ class SchnetTask:
     normalisation: Normalisation
     loss_kind: str
     dtype: Any
-    validation: Callable[[], Iterable[Batch]]
+    validation: Callable[[], Iterable[tuple[Batch, Any]]]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_forward", jax.jit(self.forward))
@@ -77,12 +77,12 @@ class SchnetTask:
             total += jnp.sum(of_molecule * weights) / jnp.maximum(jnp.sum(weights), 1.0)
         return total / len(self.targets)
 
-    def errors(self, parameters: Params, batches: Iterable[Batch]) -> Errors:
-        """The mean absolute errors on all rows of ``batches``; dummies and padding do not count."""
+    def errors(self, parameters: Params, batches: Iterable[tuple[Batch, Any]]) -> Errors:
+        """The mean absolute errors on all rows of ``Batches.in_order()``; dummies and padding do not count."""
         shown = dict.fromkeys((target.name for target in self.targets), 0.0)
         plain, counts = dict(shown), dict.fromkeys(shown, 0)
         rows = 0
-        for batch in batches:
+        for batch, _ in batches:
             real = np.asarray(batch.weights) > 0
             numbers = np.asarray(batch.numbers)[real]
             rows += len(numbers)

@@ -15,7 +15,7 @@ from qmgen import machine, runtime
 from qmgen.config.train import TrainSchnetConfig
 from qmgen.errors import UsageError
 from qmgen.learning.data.batches import Batches
-from qmgen.learning.data.buckets import edges
+from qmgen.learning.data.prepare import training_batches
 from qmgen.learning.data.selection import select
 from qmgen.learning.data.source import RowSource
 from qmgen.learning.schnet import parameters as weights
@@ -23,18 +23,16 @@ from qmgen.learning.schnet.predict import outputs_of
 from qmgen.learning.schnet.recipe import DEFAULTS, batch_size, recipe
 from qmgen.learning.schnet.shape import PRESETS, SchNetShape, with_outputs
 from qmgen.learning.schnet.stored import KIND, NAME, Stored, save_model, summary
-from qmgen.learning.schnet.task import Errors, SchnetTask
+from qmgen.learning.schnet.task import SchnetTask
 from qmgen.learning.targets import Target, targets_of
-from qmgen.learning.targets.normalisation import fit
+from qmgen.learning.targets.normalisation import Normalisation
 from qmgen.learning.training import checkpoint
 from qmgen.learning.training.feed import RowFeed
-from qmgen.learning.training.loop import Outcome, Plan, train
+from qmgen.learning.training.loop import Plan, train
 from qmgen.learning.training.progress import Progress
 from qmgen.signals import StopWatch
 
 RESULT: Final = "result.json"
-#: rows that references, spreads and padded sizes are taken from
-SAMPLE: Final = 262144
 #: which validation rows, where there are more than are used: the same for all trainings
 VALIDATION_SEED: Final = 0
 
@@ -71,24 +69,17 @@ def train_cell(
         return done
     runtime.prepare(double=settings.precision == "float64")
     indices = select(source.count("train"), rows, seed)
-    if not source.count("validation"):
-        raise UsageError("the corpus has no validation rows, to choose the best weights by: generate more molecules")
-    sample = source.read("train", indices[:SAMPLE])
-    normalisation = fit(targets, sample)
+    source.require("validation")
     size = batch_size(settings, preset, rows)
-
-    def rows_of(split: str, chosen: np.ndarray, sizes: np.ndarray, molecules: int) -> Batches:
-        return Batches(source, split, chosen, normalisation, molecules, edges(np.bincount(sizes)), seed)
-
-    batches = rows_of("train", indices, sample.sizes, size)
-    validation_total = source.count("validation")
-    chosen = select(validation_total, min(settings.validation_rows, validation_total), VALIDATION_SEED)
-    validation_sizes = source.read("validation", chosen[:SAMPLE]).sizes
-    validation = rows_of("validation", chosen, validation_sizes, size)
+    normalisation, batches = training_batches(source, indices, size, seed)
+    known = _of_any_element(normalisation, targets)
+    total = source.count("validation")
+    chosen = select(total, min(settings.validation_rows, total), VALIDATION_SEED)
+    validation = Batches(source, "validation", chosen, known, size, batches.edges, seed)
 
     made = recipe(settings, preset, rows, batches.steps_per_epoch, init is not None)
     dtype = np.dtype(settings.precision)
-    task = SchnetTask(shape, targets, normalisation, settings.loss, dtype, validation.in_order)
+    task = SchnetTask(shape, targets, known, settings.loss, dtype, validation.in_order)
     plan = Plan(
         f"{rows} rows, seed {seed}",
         made.steps,
@@ -102,7 +93,11 @@ def train_cell(
     outcome = train(
         task, made.optimiser(), made.rate(), begin, RowFeed(batches), plan, folder, identity, stop, progress
     )
-    tested = _tested(task, source, rows_of, outcome, size)
+    tested = None
+    if source.count("test"):
+        tested = task.errors(
+            outcome.parameters, Batches(source, "test", None, known, size, batches.edges, seed).in_order()
+        )
     about = {
         "preset": preset,
         "rows": rows,
@@ -185,11 +180,9 @@ def _first(shape: SchNetShape, seed: int, init: Stored | None, dtype: np.dtype) 
     return jax.tree.map(lambda leaf: jax.numpy.asarray(leaf, dtype), fresh)
 
 
-def _tested(task: SchnetTask, source: RowSource, rows_of: Any, outcome: Outcome, size: int) -> Errors | None:
-    """The errors of the best weights on all test rows, once; None where there are none."""
-    total = source.count("test")
-    if not total:
-        return None
-    indices = np.arange(total)
-    sizes = source.read("test", indices[:SAMPLE]).sizes
-    return task.errors(outcome.parameters, rows_of("test", indices, sizes, size).in_order())
+def _of_any_element(normalisation: Normalisation, targets: tuple[Target, ...]) -> Normalisation:
+    """For the errors of a training on few rows: molecules with an element that these lack count as they are predicted,
+    so that trainings on more rows are measured by the same molecules. Not where references of atoms are needed."""
+    if any(target.extensive for target in targets):
+        return normalisation
+    return replace(normalisation, elements=tuple(range(1, 100)))

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import jax
 import numpy as np
 
 from qmgen.learning.batch import Batch
@@ -31,6 +32,5 @@ class RowFeed:
             epoch = position.epoch
             for batch, after in self.rows.epoch_batches(epoch, position):
                 position = after
-                yield batch, asdict(after), int(np.count_nonzero(batch.weights))
-            if position.epoch == epoch:
-                position = Position(epoch + 1)
+                rows = int(np.count_nonzero(batch.weights))  # while it is on the host
+                yield jax.device_put(batch), asdict(after), rows
