@@ -81,12 +81,11 @@ def measured_rate(records: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None
 
 
 def _device(record: Mapping[str, Any]) -> str:
-    machine = record.get("machine")
-    about: Mapping[str, Any] = machine if isinstance(machine, Mapping) else {}
-    device = record.get("device") or record.get("devices") or about.get("device") or about.get("cpu")
-    cores = about.get("usable_cpus")
-    name = str(device or record.get("platform") or "unknown machine")
-    return f"{name}, {cores} cores" if cores and not record.get("device") else name
+    """``2 workers on cpu, Linux-6.18``: what the record of a process says of where it ran."""
+    workers = record.get("workers") or []
+    devices = sorted({str(name) for worker in workers for name in worker.get("devices", ())})
+    count = f"{len(workers)} worker{'s' if len(workers) > 1 else ''} on " if workers else ""
+    return f"{count}{', '.join(devices) or 'a device not named'}, {record.get('platform', 'unknown system')}"
 
 
 def generating(rows: float, train_share: float, rate: Mapping[str, Any] | None) -> dict[str, Any]:

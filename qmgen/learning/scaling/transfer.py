@@ -10,9 +10,7 @@ import numpy as np
 from qmgen.learning.scaling import published
 
 
-def compare(
-    tuned: Sequence[dict[str, Any]], scratch: Sequence[dict[str, Any]], target: str
-) -> list[dict[str, Any]]:
+def compare(tuned: Sequence[dict[str, Any]], scratch: Sequence[dict[str, Any]], target: str) -> list[dict[str, Any]]:
     """For each number of rows, over the seeds that both have: mean MAE ``init`` and ``scratch`` (shown unit), ``gain``
     (scratch - init), ``ratio`` (init / scratch, of the means), ``ratio_spread`` (over seeds; None with one), each seed.
 
