@@ -54,8 +54,8 @@ def rows_of(text: str) -> tuple[int, ...] | None:
 class TrainSchnetConfig(CommandConfig):
     """``qmgen train schnet``: one training for each number of rows and each seed, in ``out``.
 
-    ``None`` is "by preset", as ``qmgen.learning.schnet.recipe`` says. With ``init``, ``scratch`` trains each from scratch
-    too, so that the gain is known. Times in seconds; ``validate_every`` in steps.
+    ``None`` is "by preset", as ``qmgen.learning.schnet.recipe`` says. Times in seconds; ``validate_every`` in steps.
+    With ``init``, ``scratch`` trains each from scratch too, so that the gain is known.
     """
 
     path_fields: ClassVar[frozenset[str]] = frozenset({"data", "out", "init"})

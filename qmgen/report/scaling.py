@@ -133,11 +133,12 @@ def title_of(name: str) -> str:
 
 
 def ticks(axis: Any, low: float, high: float) -> None:
-    """Ticks written out: 1, 2, 5 times powers of ten, as far as the data go."""
+    """Ticks written out: 1, 2, 5 times powers of ten (more within one decade), as far as the data go."""
     from matplotlib.ticker import NullFormatter, NullLocator
 
+    steps = (1, 2, 5) if high > 8 * low else (1, 1.5, 2, 3, 4, 5, 7)
     first, last = int(np.floor(np.log10(low))) - 1, int(np.ceil(np.log10(high))) + 1
-    ticks = [step * 10.0**power for power in range(first, last + 1) for step in (1, 2, 5)]
+    ticks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
     kept = [tick for tick in ticks if low / 1.3 <= tick <= high * 1.3]
     axis.set_ticks(kept, [f"{tick:g}" for tick in kept])
     axis.set_minor_locator(NullLocator())

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from qmgen.report.scaling import OURS, PUBLISHED, ticks, title_of, read, save
+from qmgen.report.scaling import OURS, PUBLISHED, read, save, ticks, title_of
 
 FILE_NAME: Final = "transfer.png"
 DATA_NAME: Final = "transfer.json"

@@ -24,18 +24,17 @@ def text(cells: Sequence[dict[str, Any]], elsewhere: Sequence[str], report: dict
 
 
 def _target(name: str, unit: str, curve: list[dict[str, Any]]) -> list[str]:
-    lines = [f"{'rows':>10}  {f'{name}: validation MAE, {unit}':>36}  {'test':>8}  {'best/steps':>16}  {'seconds':>8}"]
+    title = f"{name}: validation MAE, {unit}"
+    lines = [f"{'rows':>10}  {title:>36}  {'test':>8}  {'best/steps':>16}  {'seconds':>8}"]
     for point in curve:
         spread = "" if point["spread"] is None else f" ± {point['spread']:.3g}"
         count = f" ({len(point['seeds'])} seeds)" if len(point["seeds"]) > 1 else ""
         test = "" if point["test_mean"] is None else f"{point['test_mean']:.4g}"
-        best = [str(one["best_step"]) for one in point["seeds"]]
-        most = max(one["steps"] or 0 for one in point["seeds"])
+        last = max(point["seeds"], key=lambda one: int(one["best_step"] or 0))
+        steps = f"{last['best_step']}/{last['steps']}"
         seconds = sum(one["seconds"] or 0 for one in point["seeds"])
-        steps = f"{max(best, key=len)}/{most}"
-        lines.append(
-            f"{point['rows']:>10}  {f'{point["mean"]:.4g}{spread}{count}':>36}  {test:>8}  {steps:>16}  {seconds:>8.0f}"
-        )
+        error = f"{point['mean']:.4g}{spread}{count}"
+        lines.append(f"{point['rows']:>10}  {error:>36}  {test:>8}  {steps:>16}  {seconds:>8.0f}")
     return lines
 
 
@@ -55,15 +54,13 @@ def _law(of: dict[str, Any]) -> list[str]:
     if found["interval"] is not None:
         low, high = found["interval"]
         interval = f" (95 %: {low:.2g} to {'any number' if high is None else f'{high:.2g}'})"
-    lines.append(
-        f"for {found['target_error']:g} {of['unit']}: {found['rows']:.2g} training rows{interval}; {found['note']}"
-    )
+    wanted = f"for {found['target_error']:g} {of['unit']}"
+    lines.append(f"{wanted}: {found['rows']:.2g} training rows{interval}; {found['note']}")
     made = found["generating"]
-    if made["here"] is not None:
-        here = made["here"]
-        lines.append(
-            f"  to generate: {here['hours']:.3g} hours at this corpus's {here['rows_per_second']:.3g} rows/s ({here['device']})"
-        )
+    here = made["here"]
+    if here is not None:
+        speed = f"{here['rows_per_second']:.3g} rows/s ({here['device']})"
+        lines.append(f"  to generate: {here['hours']:.3g} hours at this corpus's {speed}")
     lines.append(f"  {made['qm1b']['hours']:.3g} IPU-hours at QM1B's {made['qm1b']['rows_per_second']} rows/s")
     return lines
 
