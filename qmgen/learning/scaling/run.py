@@ -7,20 +7,18 @@ each a training that nobody else has in hand. Whoever finishes the last one writ
 from __future__ import annotations
 
 import shutil
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from qmgen.config.train import TrainSchnetConfig
-from qmgen.corpus.locks import Held, Lock
 from qmgen.corpus.runs import records
 from qmgen.learning.data.source import open_rows
 from qmgen.learning.scaling import published
-from qmgen.learning.scaling.collect import RESULT, read_cells
+from qmgen.learning.scaling.collect import read_cells
 from qmgen.learning.scaling.estimate import measured_rate
 from qmgen.learning.scaling.plan import SCRATCH, Cell, cells
+from qmgen.learning.scaling.share import share
 from qmgen.learning.scaling.table import text
 from qmgen.learning.scaling.write import report, write
 from qmgen.learning.schnet.stored import Stored, load_model
@@ -82,32 +80,6 @@ def run(settings: TrainSchnetConfig, quiet: bool = False, target_error: float = 
         )
         write(found, settings.out)
     return Summary(str(settings.out), finished, scratch, elsewhere, found)
-
-
-def share(planned: Sequence[Cell], train: Any, quiet: bool) -> list[str]:
-    """Call ``train`` with each cell that nobody holds, under its lock; return the cells that others have in hand.
-
-    Those are asked for again at the end: whoever had them may have been stopped since. A cell that is finished is not
-    passed over but given to ``train``, which sees whether its result is that of these settings.
-    """
-    left = list(planned)
-    while left:
-        held: list[tuple[Cell, str]] = []
-        done = 0
-        for cell in left:
-            number = planned.index(cell) + 1
-            try:
-                with Lock(cell.folder / ".lock"):
-                    if not quiet and not (cell.folder / RESULT).exists():
-                        print(f"qmgen: training {number} of {len(planned)}: {cell.name}", file=sys.stderr, flush=True)
-                    train(cell)
-                    done += 1
-            except Held as by:
-                held.append((cell, by.who))
-        if not done or not held:
-            return [f"{cell.name}: in the hands of {who}" for cell, who in held if not (cell.folder / RESULT).exists()]
-        left = [cell for cell, _ in held]
-    return []
 
 
 def _train(
