@@ -13,6 +13,7 @@ from typing import Any
 
 from qmgen.config.train import TrainSchnetConfig
 from qmgen.corpus.runs import records
+from qmgen.errors import UsageError
 from qmgen.learning.data.source import open_rows
 from qmgen.learning.scaling import published
 from qmgen.learning.scaling.collect import read_cells
@@ -52,6 +53,8 @@ def run(settings: TrainSchnetConfig, quiet: bool = False, target_error: float = 
     ``target_error``, in the shown unit of the first target, is what rows are estimated for. Raises ``Interrupted`` when
     stopped (the same command goes on), ``UsageError`` and ``QmgenError`` as ``train_cell`` and ``claim`` do.
     """
+    if not 0 < target_error < float("inf"):
+        raise UsageError(f"--target-error {target_error} is no error to reach: give a number above zero")
     targets = targets_of(settings.target)
     init = load_model(settings.init) if settings.init else None
     preset, _ = shape_of(settings, targets, init)
