@@ -86,8 +86,9 @@ def schnet(
     ] = None,
     time_limit: Annotated[float | None, typer.Option(help="Stop after this many seconds, with exit code 75.")] = None,
     target_error: Annotated[
-        float, typer.Option(help="MAE of the first target, as shown (meV), that the number of rows is estimated for.")
-    ] = 43.0,
+        float | None,
+        typer.Option(help="MAE of the first target, as shown, to estimate the rows for. [default: 43.0, in meV]"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
 ) -> int:
@@ -104,7 +105,7 @@ def schnet(
 
     from qmgen.learning.scaling.run import run
 
-    summary = run(settings, quiet=quiet, target_error=target_error)
+    summary = run(settings, quiet=quiet)
     figures = []
     if summary.report is not None:
         from qmgen.report import scaling, transfer

@@ -27,8 +27,6 @@ TARGET: Final = "y"
 FROM_SCRATCH, PRE_TRAINED = 54.1, 27.6
 #: conformers labelled per second by one IPU: over 10^9 in under 40 000 IPU-hours
 ROWS_PER_SECOND: Final = 7.4
-#: "chemical accuracy", 1 kcal/mol, in meV
-CHEMICAL_ACCURACY: Final = 43.0
 
 
 def curve() -> dict[str, Any]:

@@ -13,9 +13,7 @@ from typing import Any
 
 from qmgen.config.train import TrainSchnetConfig
 from qmgen.corpus.runs import records
-from qmgen.errors import UsageError
 from qmgen.learning.data.source import open_rows
-from qmgen.learning.scaling import published
 from qmgen.learning.scaling.collect import read_cells
 from qmgen.learning.scaling.estimate import measured_rate
 from qmgen.learning.scaling.plan import SCRATCH, Cell, cells
@@ -47,14 +45,11 @@ class Summary:
         return text(self.cells, self.elsewhere, self.report)
 
 
-def run(settings: TrainSchnetConfig, quiet: bool = False, target_error: float = published.CHEMICAL_ACCURACY) -> Summary:
+def run(settings: TrainSchnetConfig, quiet: bool = False) -> Summary:
     """Train each cell that is not finished and that no other process holds; write the report when all are finished.
 
-    ``target_error``, in the shown unit of the first target, is what rows are estimated for. Raises ``Interrupted`` when
-    stopped (the same command goes on), ``UsageError`` and ``QmgenError`` as ``train_cell`` and ``claim`` do.
+    Raises ``Interrupted`` when stopped (the same command goes on), ``UsageError`` and ``QmgenError`` as ``train_cell`` and ``claim`` do.
     """
-    if not 0 < target_error < float("inf"):
-        raise UsageError(f"--target-error {target_error} is no error to reach: give a number above zero")
     targets = targets_of(settings.target)
     init = load_model(settings.init) if settings.init else None
     preset, _ = shape_of(settings, targets, init)
@@ -79,7 +74,12 @@ def run(settings: TrainSchnetConfig, quiet: bool = False, target_error: float = 
     found = None
     if not elsewhere and len(finished) + len(scratch) == len(planned):
         found = report(
-            settings, finished, scratch, _corpus(source), measured_rate(records(source.corpus.store)), target_error
+            settings,
+            finished,
+            scratch,
+            _corpus(source),
+            measured_rate(records(source.corpus.store)),
+            settings.target_error,
         )
         write(found, settings.out)
     return Summary(str(settings.out), finished, scratch, elsewhere, found)

@@ -11,7 +11,7 @@ import pytest
 
 from qmgen.config.train import TrainSchnetConfig
 from qmgen.corpus.locks import Lock
-from qmgen.errors import Interrupted, UsageError
+from qmgen.errors import Interrupted
 from qmgen.learning.scaling import run as module
 from qmgen.report import scaling, transfer
 
@@ -64,7 +64,7 @@ def settings(out: Path, **others: object) -> TrainSchnetConfig:
 
 
 def test_all_cells_then_the_report(tmp_path: Path, trained: list[Any]) -> None:
-    summary = module.run(settings(tmp_path), quiet=True, target_error=10)
+    summary = module.run(settings(tmp_path, target_error=10), quiet=True)
     assert trained == [(100, 0, False), (100, 1, False), (400, 0, False), (400, 1, False)]
     found = json.loads((tmp_path / "scaling.json").read_text())
     assert found == json.loads(json.dumps(summary.report)) and found["schema_version"] == 1
@@ -101,8 +101,3 @@ def test_the_gain_is_part_of_the_report(tmp_path: Path, trained: list[Any]) -> N
     point = json.loads((tmp_path / "transfer.json").read_text())["targets"]["y"]["points"][0]
     assert point["ratio"] == pytest.approx(0.5) and "54.1 to 27.6" in summary.text()
     assert transfer.draw_run(tmp_path).exists()
-
-
-def test_an_error_that_cannot_be_reached(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--target-error"):
-        module.run(settings(tmp_path), quiet=True, target_error=0)
