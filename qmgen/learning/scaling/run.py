@@ -48,7 +48,8 @@ class Summary:
 def run(settings: TrainSchnetConfig, quiet: bool = False) -> Summary:
     """Train each cell that is not finished and that no other process holds; write the report when all are finished.
 
-    Raises ``Interrupted`` when stopped (the same command goes on), ``UsageError`` and ``QmgenError`` as ``train_cell`` and ``claim`` do.
+    Raises ``Interrupted`` when stopped (the same command goes on), ``UsageError`` and ``QmgenError`` as ``train_cell``
+    and ``claim`` do.
     """
     targets = targets_of(settings.target)
     init = load_model(settings.init) if settings.init else None
