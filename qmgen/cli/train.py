@@ -52,6 +52,10 @@ def schnet(
         str | None,
         typer.Option(help="Begin with this trained network: a directory of qmgen train, or model.safetensors."),
     ] = None,
+    scratch: Annotated[
+        bool | None,
+        typer.Option("--scratch/--no-scratch", help="With --init, train from scratch too, to show what it gains."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Length in batches. [default: by rows and preset]")] = None,
     epochs: Annotated[int | None, typer.Option(help="Length in passes over the rows, instead.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Molecules in a batch. [default: by preset]")] = None,
@@ -81,6 +85,10 @@ def schnet(
         bool | None, typer.Option("--overwrite", help="Remove the trainings that are there, and start anew.")
     ] = None,
     time_limit: Annotated[float | None, typer.Option(help="Stop after this many seconds, with exit code 75.")] = None,
+    target_error: Annotated[
+        float | None,
+        typer.Option(help="MAE of the first target, as shown, to estimate the rows for. [default: 43.0, in meV]"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
 ) -> int:
@@ -98,10 +106,19 @@ def schnet(
     from qmgen.learning.scaling.run import run
 
     summary = run(settings, quiet=quiet)
+    figures = []
+    if summary.report is not None:
+        from qmgen.report import scaling, transfer
+
+        figures = [scaling.draw_run(settings.out)]
+        if summary.report["transfer"] is not None:
+            figures.append(transfer.draw_run(settings.out))
     if as_json:
         print_json(summary)
     elif not quiet:
         say(summary.text())
+        for figure in figures:
+            say(f"figure: {figure}")
         place = shlex.quote(str(settings.out))
         say(f"\ntry next\n  qmgen evaluate {place} --data {shlex.quote(str(settings.data))}")
     return 0

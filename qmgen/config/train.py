@@ -55,6 +55,8 @@ class TrainSchnetConfig(CommandConfig):
     """``qmgen train schnet``: one training for each number of rows and each seed, in ``out``.
 
     ``None`` is "by preset", as ``qmgen.learning.schnet.recipe`` says. Times in seconds; ``validate_every`` in steps.
+    With ``init``, ``scratch`` trains each from scratch too, so that the gain is known. ``target_error``,
+    in the shown unit of the first target, is what the report estimates rows for: by default 1 kcal/mol in meV.
     """
 
     path_fields: ClassVar[frozenset[str]] = frozenset({"data", "out", "init"})
@@ -66,7 +68,18 @@ class TrainSchnetConfig(CommandConfig):
     #: settings that say which trainings there are or where, and change no number of any of them: a folder of
     #: trainings may get more rows and more seeds
     outside_training: ClassVar[frozenset[str]] = frozenset(
-        {"data", "out", "rows", "seeds", "seed", "checkpoint_every", "overwrite", "time_limit"}
+        {
+            "data",
+            "out",
+            "rows",
+            "seeds",
+            "seed",
+            "scratch",
+            "target_error",
+            "checkpoint_every",
+            "overwrite",
+            "time_limit",
+        }
     )
 
     data: Place
@@ -76,6 +89,8 @@ class TrainSchnetConfig(CommandConfig):
     seeds: Count = 1
     seed: Seed = 0
     init: Folder | None = None
+    scratch: bool = True
+    target_error: Positive = 43.0
     steps: Count | None = None
     epochs: Count | None = None
     batch_size: Count | None = None

@@ -1,0 +1,56 @@
+"""The results of finished trainings as points of a curve: error against rows, with every seed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from qmgen.errors import QmgenError
+
+RESULT: Final = "result.json"
+
+
+def read_cells(folders: Iterable[Path]) -> list[dict[str, Any]]:
+    """What the ``result.json`` of the folders say; those that have none, unfinished trainings, are left out.
+
+    Raises ``QmgenError`` for one that cannot be read.
+    """
+    found = []
+    for folder in folders:
+        try:
+            found.append(json.loads((folder / RESULT).read_text(encoding="utf-8")))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError) as error:
+            raise QmgenError(f"cannot read {folder / RESULT} ({error}): remove {folder} to train it anew") from error
+    return found
+
+
+def points(cells: Sequence[dict[str, Any]], target: str) -> list[dict[str, Any]]:
+    """One for each number of rows, rising: ``rows``, ``mean`` and ``spread`` of the validation MAE over seeds (the
+    standard deviation of a sample; None with one seed), ``test_mean`` (None where it was not measured), ``seeds``."""
+    by_rows: dict[int, list[dict[str, Any]]] = {}
+    for cell in cells:
+        of = cell["targets"][target]
+        seed = {"seed": cell["seed"], "validation_mae": of["validation_mae"], "test_mae": of.get("test_mae")}
+        seed |= {name: cell.get(name) for name in ("steps", "best_step", "seconds")}
+        by_rows.setdefault(cell["rows"], []).append(seed)
+    made = []
+    for rows in sorted(by_rows):
+        seeds = sorted(by_rows[rows], key=lambda one: int(one["seed"]))
+        errors = np.array([one["validation_mae"] for one in seeds], float)
+        tests = [one["test_mae"] for one in seeds if one["test_mae"] is not None]
+        made.append(
+            {
+                "rows": rows,
+                "mean": float(errors.mean()),
+                "spread": float(errors.std(ddof=1)) if len(errors) > 1 else None,
+                "test_mean": float(np.mean(tests)) if tests else None,
+                "seeds": seeds,
+            }
+        )
+    return made

@@ -1,0 +1,108 @@
+"""The trainings of one ``qmgen train schnet``, shared with whoever runs the same command, and the report on them.
+
+Each training is done under a lock in its folder: the same command on several nodes that share a file system takes
+each a training that nobody else has in hand. Whoever finishes the last one writes the report; so does every repetition.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qmgen.config.train import TrainSchnetConfig
+from qmgen.corpus.runs import records
+from qmgen.learning.data.source import open_rows
+from qmgen.learning.scaling.collect import read_cells
+from qmgen.learning.scaling.estimate import measured_rate
+from qmgen.learning.scaling.plan import SCRATCH, Cell, cells
+from qmgen.learning.scaling.share import share
+from qmgen.learning.scaling.table import text
+from qmgen.learning.scaling.write import report, write
+from qmgen.learning.schnet.stored import Stored, load_model
+from qmgen.learning.schnet.train import shape_of, train_cell
+from qmgen.learning.targets import targets_of
+from qmgen.learning.training.folder import claim
+from qmgen.learning.training.progress import Quiet, default_progress
+from qmgen.signals import StopWatch
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What came of it: ``cells`` are the contents of ``result.json``, ``scratch`` those of counterparts of ``--init``,
+    ``elsewhere`` the trainings that other processes have in hand, ``report`` what ``scaling.json`` holds (None while
+    any is unfinished)."""
+
+    out: str
+    cells: list[dict[str, Any]]
+    scratch: list[dict[str, Any]] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+    report: dict[str, Any] | None = None
+
+    def text(self) -> str:
+        """A table of errors by rows, the law and the estimate; or who has what is missing."""
+        return text(self.cells, self.elsewhere, self.report)
+
+
+def run(settings: TrainSchnetConfig, quiet: bool = False) -> Summary:
+    """Train each cell that is not finished and that no other process holds; write the report when all are finished.
+
+    Raises ``Interrupted`` when stopped (the same command goes on), ``UsageError`` and ``QmgenError`` as ``train_cell``
+    and ``claim`` do.
+    """
+    targets = targets_of(settings.target)
+    init = load_model(settings.init) if settings.init else None
+    preset, _ = shape_of(settings, targets, init)
+    source = open_rows(settings.data, targets)
+    planned = cells(settings, source.count("train"))
+    claim(settings)
+    if settings.overwrite:
+        shutil.rmtree(settings.out / SCRATCH, ignore_errors=True)
+    plain = settings.model_copy(update={"init": None, "preset": preset})
+
+    with StopWatch(settings.time_limit, unit="step", kept="checkpoints") as stop:
+
+        def one(cell: Cell) -> None:
+            progress = Quiet() if quiet else default_progress()
+            own, begin = (plain, None) if cell.scratch else (settings, init)
+            _train(own, source, cell, stop, progress, begin)
+
+        elsewhere = share(planned, one, quiet)
+
+    finished = read_cells(cell.folder for cell in planned if not cell.scratch)
+    scratch = read_cells(cell.folder for cell in planned if cell.scratch)
+    found = None
+    if not elsewhere and len(finished) + len(scratch) == len(planned):
+        found = report(
+            settings,
+            finished,
+            scratch,
+            _corpus(source),
+            measured_rate(records(source.corpus.store)),
+            settings.target_error,
+        )
+        write(found, settings.out)
+    return Summary(str(settings.out), finished, scratch, elsewhere, found)
+
+
+def _train(
+    settings: TrainSchnetConfig, source: Any, cell: Cell, stop: StopWatch, progress: Any, init: Stored | None
+) -> None:
+    train_cell(settings, source, cell.rows, cell.seed, cell.folder, stop, progress, init)
+
+
+def _corpus(source: Any) -> dict[str, Any]:
+    counts = {split: source.count(split) for split in ("train", "validation", "test")}
+    return {
+        "place": _shown(source.place),
+        "digest": source.digest,
+        "rows": counts,
+        "train_rows": counts["train"],
+        "train_share": counts["train"] / sum(counts.values()),
+    }
+
+
+def _shown(place: str) -> str:
+    """As a name that says as much to others: not the folders of this machine."""
+    return place if "://" in place else Path(place).name

@@ -1,0 +1,110 @@
+"""``scaling.json``: all that a scaling curve says, with what it takes to believe it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from qmgen.config.train import TrainSchnetConfig
+from qmgen.learning.scaling import published
+from qmgen.learning.scaling.collect import points
+from qmgen.learning.scaling.estimate import generating, rows_for
+from qmgen.learning.scaling.fit import fit
+from qmgen.learning.scaling.transfer import transfer
+from qmgen.learning.training import checkpoint
+from qmgen.machine import machine, versions
+
+SCHEMA_VERSION: Final = 1
+NAME: Final = "scaling.json"
+TRANSFER_NAME: Final = "transfer.json"
+
+
+def report(
+    settings: TrainSchnetConfig,
+    cells: Sequence[dict[str, Any]],
+    scratch: Sequence[dict[str, Any]],
+    corpus: dict[str, Any],
+    rate: dict[str, Any] | None,
+    target_error: float,
+) -> dict[str, Any]:
+    """The report on finished ``cells`` and, with --init, their counterparts from ``scratch``.
+
+    ``corpus`` names the data: place, digest, train_rows, train_share. ``target_error`` is for the first target, in its
+    shown unit.
+    """
+    first = cells[0]
+    targets = {
+        name: _target(name, of, cells, corpus, rate, target_error if name == next(iter(first["targets"])) else None)
+        for name, of in first["targets"].items()
+    }
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "scaling of schnet",
+        "preset": first["preset"],
+        "parameters": first["parameters"],
+        "level_of_theory": first["level_of_theory"],
+        "corpus": corpus,
+        "targets": targets,
+        "published": published.curve(),
+        "transfer": transfer(cells, scratch),
+        "settings": settings.training_fields(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "machine": machine(),
+        "versions": versions(),
+    }
+
+
+def write(found: dict[str, Any], out: Path) -> None:
+    """Into ``out``, each file whole or not at all. Raises ``QmgenError`` where that cannot be done."""
+    checkpoint.write(out / NAME, _bytes(found))
+    if found["transfer"] is not None:
+        kept = ("schema_version", "preset", "level_of_theory", "corpus", "date", "command", "machine", "versions")
+        checkpoint.write(out / TRANSFER_NAME, _bytes({**found["transfer"], **{name: found[name] for name in kept}}))
+
+
+def _bytes(value: dict[str, Any]) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _target(
+    name: str,
+    of: dict[str, Any],
+    cells: Sequence[dict[str, Any]],
+    corpus: dict[str, Any],
+    rate: dict[str, Any] | None,
+    target_error: float | None,
+) -> dict[str, Any]:
+    curve = points(cells, name)
+    seeds = [(point["rows"], one["validation_mae"]) for point in curve for one in point["seeds"]]
+    law = fit(*zip(*seeds, strict=True)) if all(error > 0 for _, error in seeds) else None
+    estimate = None
+    if law is not None and target_error is not None:
+        estimate = rows_for(law, target_error, curve[-1]["rows"])
+        if estimate["rows"] is not None:
+            estimate["generating"] = generating(estimate["rows"], corpus["train_share"], rate)
+    return {
+        "unit": of["unit"],
+        "validation_rows": of["validation_rows"],
+        "test_rows": of["test_rows"],
+        "trivial_mae": of.get("trivial_mae"),
+        "points": curve,
+        "fit": law.to_json() if law else None,
+        "fit_note": _note(len(curve), law is not None and law.floor > 0, law is not None),
+        "estimate": estimate,
+    }
+
+
+def _note(sizes: int, floored: bool, fitted: bool) -> str:
+    if not fitted:
+        return "no fit: two numbers of rows or more, and errors above zero, are needed"
+    if floored:
+        return "power law with a floor, which fits better than without (F test, 5 %)"
+    if sizes < 4:
+        return "power law; a floor needs four numbers of rows to be told"
+    return "power law; a floor fits no better (F test, 5 %)"

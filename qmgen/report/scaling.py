@@ -1,0 +1,145 @@
+"""The scaling figure: validation error against training rows, with the fitted law and QM1B's curve for its shape.
+
+>>> draw_run(Path("run"))          # reads run/scaling.json
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from qmgen.errors import QmgenError, UsageError
+
+FILE_NAME: Final = "scaling.png"
+DATA_NAME: Final = "scaling.json"
+#: told apart in common colour-vision deficiencies (Okabe and Ito), and by marker
+OURS: Final = ("#0072B2", "o")
+PUBLISHED: Final = ("#D55E00", "s")
+TEST: Final = ("#009E73", "D")
+
+
+def draw_run(run: Path) -> Path:
+    """Draw ``scaling.json`` of ``run`` into its ``scaling.png``. Raises ``QmgenError`` where it cannot be read."""
+    return draw(read(run / DATA_NAME), run / FILE_NAME)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The JSON at ``path``. Raises ``QmgenError`` where it cannot be read."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise QmgenError(f"cannot read {path} ({error}): repeat the command, which writes it") from error
+    return found
+
+
+def draw(result: dict[str, Any], path: Path) -> Path:
+    """Write the figure of ``result`` to ``path`` (PNG, or what its suffix says) and return it.
+
+    A panel for each target, both axes logarithmic: every seed faint, the mean with its standard deviation, the law,
+    the error of the trivial predictor where it is known; QM1B's published curve beside that of the gap. Raises
+    ``UsageError`` when it cannot be written. Uses no display and changes no state of matplotlib.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    targets = result["targets"]
+    figure = Figure(figsize=(7.2 * len(targets), 5.2), layout="constrained", dpi=130)
+    FigureCanvasAgg(figure)
+    for axes, (name, of) in zip(figure.subplots(1, len(targets), squeeze=False)[0], targets.items(), strict=True):
+        known = result["published"]
+        _panel(axes, name, of, known if known["target"] == name and known["unit"] == of["unit"] else None)
+    level = result["level_of_theory"]
+    about = "/".join(str(level[key]) for key in ("xc", "basis") if level.get(key)) or "level not stated"
+    title = f"SchNet {result['preset']} ({result['parameters']:,} parameters), {about}"
+    figure.suptitle(f"{title}, {result['date'][:10]}", fontsize=11)
+    return save(figure, path)
+
+
+def save(figure: Any, path: Path) -> Path:
+    """Write ``figure``. Raises ``UsageError`` when it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, metadata={"Software": "qmgen"} if path.suffix == ".png" else None)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}; choose another --out") from error
+    except ValueError as error:  # a suffix that matplotlib does not know
+        raise UsageError(f"cannot write {path}: {error}") from error
+    return path
+
+
+def _panel(axes: Any, name: str, of: dict[str, Any], known: dict[str, Any] | None) -> None:
+    colour, marker = OURS
+    points = of["points"]
+    rows = np.array([point["rows"] for point in points], float)
+    means = np.array([point["mean"] for point in points])
+    spread = np.array([point["spread"] or 0.0 for point in points])
+    shown = list(means)
+    if any(len(point["seeds"]) > 1 for point in points):
+        every = np.array([(p["rows"], one["validation_mae"]) for p in points for one in p["seeds"]], float)
+        axes.scatter(*every.T, s=22, color=colour, alpha=0.3, linewidths=0, zorder=2, label="one seed")
+        shown += list(every[:, 1])
+    # a bar must not reach zero on a logarithmic axis
+    bars = np.stack([np.minimum(spread, 0.9 * means), spread])
+    label = "validation, mean" + (" and standard deviation over seeds" if spread.any() else "")
+    axes.errorbar(
+        rows, means, bars, color=colour, marker=marker, markersize=5, linestyle="none", capsize=3, zorder=3, label=label
+    )
+    tests = [(point["rows"], point["test_mean"]) for point in points if point["test_mean"] is not None]
+    if tests:
+        axes.plot(
+            *zip(*tests, strict=True), color=TEST[0], marker=TEST[1], markersize=8, markerfacecolor="none",
+            linestyle="none", zorder=2, label="test, mean",
+        )  # fmt: skip
+        shown += [error for _, error in tests]
+    if of["fit"] is not None:
+        _law(axes, of["fit"], rows)
+    if of.get("trivial_mae"):
+        axes.axhline(of["trivial_mae"], color="0.45", linestyle="--", linewidth=1, label="predicting the mean")
+        shown.append(of["trivial_mae"])
+    if known is not None:
+        theirs = np.array([(point["rows"], point["validation_mae"]) for point in known["points"]], float)
+        axes.plot(
+            *theirs.T, color=PUBLISHED[0], marker=PUBLISHED[1], markersize=4, linewidth=1, linestyle=":", zorder=1,
+            label="QM1B, published (≈): SchNet 9M, other data,\nrows of many conformers; for its shape only",
+        )  # fmt: skip
+        shown += list(theirs[:, 1])
+        rows = np.concatenate([rows, theirs[:, 0]])
+    axes.set(xscale="log", yscale="log", xlabel="training rows", ylabel=f"MAE of {title_of(name)} ({of['unit']})")
+    axes.set_xlim(rows.min() / 1.6, rows.max() * 1.6)
+    ticks(axes.yaxis, float(np.min(shown)), float(np.max(shown)))
+    axes.grid(color="0.92")
+    axes.set_axisbelow(True)
+    axes.legend(loc="lower left" if known is not None else "best", fontsize=8.5, frameon=False)
+    if known is not None:  # room below the curves for the legend
+        low, high = axes.get_ylim()
+        axes.set_ylim(low / (high / low) ** 0.55, high)
+        ticks(axes.yaxis, low, high)
+
+
+def _law(axes: Any, law: dict[str, Any], rows: np.ndarray) -> None:
+    x = np.geomspace(rows.min(), rows.max(), 100)
+    y = law["factor"] * x ** -law["exponent"] + (law["floor"] or 0.0)
+    error = "" if law["exponent_error"] is None else f" ± {law['exponent_error']:.2f}"
+    floor = f", floor {law['floor']:.3g}" if law["floor"] else ""
+    label = f"fit, exponent {-law['exponent']:.2f}{error}{floor}".replace("-", "\N{MINUS SIGN}")
+    axes.plot(x, y, color=OURS[0], linewidth=1.3, zorder=2, label=label)
+
+
+def title_of(name: str) -> str:
+    return {"y": "the gap", "homo": "the HOMO", "lumo": "the LUMO", "dipole": "the dipole"}.get(name, name)
+
+
+def ticks(axis: Any, low: float, high: float) -> None:
+    """Ticks written out: 1, 2, 5 times powers of ten (more within one decade), as far as the data go."""
+    from matplotlib.ticker import NullFormatter, NullLocator
+
+    steps = (1, 2, 5) if high > 8 * low else (1, 1.5, 2, 3, 4, 5, 7)
+    first, last = int(np.floor(np.log10(low))) - 1, int(np.ceil(np.log10(high))) + 1
+    ticks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
+    kept = [tick for tick in ticks if low / 1.3 <= tick <= high * 1.3]
+    axis.set_ticks(kept, [f"{tick:g}" for tick in kept])
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())

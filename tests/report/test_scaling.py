@@ -1,0 +1,103 @@
+"""The figures of scaling and transfer are pictures, for one, two and many numbers of rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qmgen.errors import QmgenError, UsageError
+from qmgen.learning.scaling import published
+from qmgen.learning.scaling.collect import points
+from qmgen.learning.scaling.fit import fit
+from qmgen.learning.scaling.transfer import transfer as compared
+from qmgen.report import scaling, transfer
+
+
+def cells(
+    sizes: list[int], seeds: int, factor: float = 2900.0, targets: tuple[str, ...] = ("y",)
+) -> list[dict[str, Any]]:
+    """Made-up results: factor n^-0.35 meV, the seeds 4 % apart."""
+    return [
+        {
+            "rows": rows,
+            "seed": seed,
+            "steps": 100,
+            "best_step": 90,
+            "seconds": 1.0,
+            "init": None,
+            "targets": {
+                name: {
+                    "unit": "meV",
+                    "validation_mae": factor * rows**-0.35 * (1 + 0.04 * (seed - 1)),
+                    "test_mae": 1.03 * factor * rows**-0.35,
+                }
+                for name in targets
+            },
+        }
+        for rows in sizes
+        for seed in range(seeds)
+    ]
+
+
+def result(sizes: list[int], seeds: int, targets: tuple[str, ...] = ("y",)) -> dict[str, Any]:
+    made = {}
+    for name in targets:
+        curve = points(cells(sizes, seeds, targets=targets), name)
+        law = fit(
+            [p["rows"] for p in curve for _ in p["seeds"]], [s["validation_mae"] for p in curve for s in p["seeds"]]
+        )
+        made[name] = {"unit": "meV", "trivial_mae": 760.0, "points": curve, "fit": law.to_json() if law else None}
+    return {
+        "preset": "small",
+        "parameters": 123456,
+        "level_of_theory": {"xc": "b3lyp5", "basis": "sto-3g"},
+        "date": "2026-11-25T00:00:00+00:00",
+        "targets": made,
+        "published": published.curve(),
+    }
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        result([1000], 1),
+        result([100, 1000], 1),
+        result([100, 300, 1000, 3000, 10000], 3),
+        result([100, 1000], 2, ("y", "homo")),
+    ],
+)
+def test_a_scaling_figure_is_drawn(tmp_path: Path, made: dict[str, Any]) -> None:
+    path = scaling.draw(made, tmp_path / "new" / "scaling.png")
+    assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 20_000
+
+
+def test_law_and_source_stand_on_the_figure(tmp_path: Path) -> None:
+    text = scaling.draw(result([100, 300, 1000], 3), tmp_path / "scaling.svg").read_text(encoding="utf-8")
+    assert "exponent −0.35 ± " in text and "QM1B, published" in text and "b3lyp5/sto-3g" in text
+
+
+def test_no_law_is_drawn_through_one_point(tmp_path: Path) -> None:
+    assert "exponent" not in scaling.draw(result([100], 3), tmp_path / "s.svg").read_text(encoding="utf-8")
+
+
+def test_the_published_curve_is_beside_the_gap_only(tmp_path: Path) -> None:
+    text = scaling.draw(result([100, 1000], 1, ("homo",)), tmp_path / "s.svg").read_text(encoding="utf-8")
+    assert "QM1B" not in text
+
+
+@pytest.mark.parametrize(("sizes", "seeds"), [([100], 1), ([100, 300, 1000], 3)])
+def test_a_transfer_figure_is_drawn(tmp_path: Path, sizes: list[int], seeds: int) -> None:
+    made = compared(cells(sizes, seeds, 1700.0), cells(sizes, seeds))
+    assert made is not None
+    path = transfer.draw(made, tmp_path / "transfer.png")
+    assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 20_000
+
+
+def test_what_cannot_be_read_or_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot write"):
+        scaling.draw(result([100], 1), tmp_path / "file" / "scaling.png")
+    with pytest.raises(QmgenError, match="cannot read"):
+        scaling.draw_run(tmp_path)
