@@ -23,6 +23,7 @@ from qmgen.cli.retry import retry
 from qmgen.cli.status import status
 from qmgen.cli.submit import submit
 from qmgen.cli.talk import say
+from qmgen.cli.train import train
 from qmgen.cli.validate import validate
 from qmgen.cli.verify import verify
 from qmgen.errors import QmgenError, UsageError
@@ -45,6 +46,7 @@ app.command()(merge)
 app.command()(verify)
 app.command()(bench)
 app.command()(doctor)
+app.add_typer(train, name="train")
 
 
 def _print_version(asked: bool) -> None:

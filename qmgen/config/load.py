@@ -23,6 +23,7 @@ PREFIX = "QMGEN_"
 REQUIRED = {
     "out": "no output directory: give --out DIR, or out = ... in the config",
     "directory": "no corpus directory given",
+    "data": "no corpus: give --data DIR, or data = ... in the config",
 }
 
 

@@ -12,11 +12,19 @@ import pytest
 from qmgen.cli.bench import bench
 from qmgen.cli.generate import generate
 from qmgen.cli.retry import retry
+from qmgen.cli.train import schnet
 from qmgen.cli.validate import validate
 from qmgen.config import BenchConfig, CommandConfig, GenerateConfig, ValidateConfig
 from qmgen.config.retry import RetryConfig
+from qmgen.config.train import TrainSchnetConfig
 
-COMMANDS = [(generate, GenerateConfig), (validate, ValidateConfig), (bench, BenchConfig), (retry, RetryConfig)]
+COMMANDS = [
+    (generate, GenerateConfig),
+    (validate, ValidateConfig),
+    (bench, BenchConfig),
+    (retry, RetryConfig),
+    (schnet, TrainSchnetConfig),
+]
 
 
 @pytest.mark.parametrize(("command", "model"), COMMANDS)

@@ -7,7 +7,20 @@ import sys
 
 import pytest
 
-HEAVY = ("numpy", "scipy", "jax", "jaxlib", "pyscf", "rdkit", "pyarrow", "pydantic", "matplotlib", "rich", "tqdm")
+HEAVY = (
+    "numpy",
+    "scipy",
+    "jax",
+    "jaxlib",
+    "pyscf",
+    "rdkit",
+    "pyarrow",
+    "pydantic",
+    "matplotlib",
+    "rich",
+    "tqdm",
+    "optax",
+)
 
 #: runs some code, then prints which of the heavy modules it left behind
 PROBE = """
@@ -32,9 +45,9 @@ def test_help_imports_nothing_heavy(words: list[str], bare_environment: dict[str
     assert loaded(code, bare_environment) == ""
 
 
-@pytest.mark.parametrize("command", ["generate", "retry", "validate", "bench", "doctor"])
+@pytest.mark.parametrize("command", ["generate", "retry", "validate", "bench", "doctor", "train", "train schnet"])
 def test_help_of_a_command_imports_nothing_heavy_either(command: str, bare_environment: dict[str, str]) -> None:
-    code = f"from qmgen.cli.main import main\nassert main([{command!r}, '--help']) == 0"
+    code = f"from qmgen.cli.main import main\nassert main([*{command.split()!r}, '--help']) == 0"
     assert loaded(code, bare_environment) in ("", "pydantic")  # which typer converts arguments with
 
 

@@ -1,0 +1,195 @@
+"""One training of SchNet from its rows to its result: what is between ``qmgen train schnet`` and ``training.loop``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import jax
+import numpy as np
+
+from qmgen import machine, runtime
+from qmgen.config.train import TrainSchnetConfig
+from qmgen.errors import UsageError
+from qmgen.learning.data.batches import Batches
+from qmgen.learning.data.buckets import edges
+from qmgen.learning.data.selection import select
+from qmgen.learning.data.source import RowSource
+from qmgen.learning.schnet import parameters as weights
+from qmgen.learning.schnet.predict import outputs_of
+from qmgen.learning.schnet.recipe import DEFAULTS, batch_size, recipe
+from qmgen.learning.schnet.shape import PRESETS, SchNetShape, with_outputs
+from qmgen.learning.schnet.stored import KIND, NAME, Stored, save_model, summary
+from qmgen.learning.schnet.task import Errors, SchnetTask
+from qmgen.learning.targets import Target, targets_of
+from qmgen.learning.targets.normalisation import fit
+from qmgen.learning.training import checkpoint
+from qmgen.learning.training.feed import RowFeed
+from qmgen.learning.training.loop import Outcome, Plan, train
+from qmgen.learning.training.progress import Progress
+from qmgen.signals import StopWatch
+
+RESULT: Final = "result.json"
+#: rows that references, spreads and padded sizes are taken from
+SAMPLE: Final = 262144
+#: which validation rows, where there are more than are used: the same for all trainings
+VALIDATION_SEED: Final = 0
+
+
+def train_cell(
+    settings: TrainSchnetConfig,
+    source: RowSource,
+    rows: int,
+    seed: int,
+    folder: Path,
+    stop: StopWatch,
+    progress: Progress,
+    init: Stored | None = None,
+) -> dict[str, Any]:
+    """Train on ``rows`` rows of ``source`` chosen by ``seed``, in ``folder``; from ``init``, where it is given.
+
+    Continues what is there, and returns the stored result where the training is over. Returns what ``result.json``
+    holds.
+
+    Raises ``Interrupted`` when ``stop`` says so, ``UsageError`` where ``folder`` holds another training, the rows are
+    not there, or ``init`` has another shape; ``QmgenError`` as ``training.loop.train``.
+    """
+    targets = targets_of(settings.target)
+    preset, shape = shape_of(settings, targets, init)
+    identity = {
+        **settings.training_fields(),
+        "preset": preset,
+        "rows": rows,
+        "seed": seed,
+        "data": source.digest,
+        "init": init.checksum if init else None,
+    }
+    if (done := finished(folder, identity)) is not None:
+        return done
+    runtime.prepare(double=settings.precision == "float64")
+    indices = select(source.count("train"), rows, seed)
+    if not source.count("validation"):
+        raise UsageError("the corpus has no validation rows, to choose the best weights by: generate more molecules")
+    sample = source.read("train", indices[:SAMPLE])
+    normalisation = fit(targets, sample)
+    size = batch_size(settings, preset, rows)
+
+    def rows_of(split: str, chosen: np.ndarray, sizes: np.ndarray, molecules: int) -> Batches:
+        return Batches(source, split, chosen, normalisation, molecules, edges(np.bincount(sizes)), seed)
+
+    batches = rows_of("train", indices, sample.sizes, size)
+    validation_total = source.count("validation")
+    chosen = select(validation_total, min(settings.validation_rows, validation_total), VALIDATION_SEED)
+    validation_sizes = source.read("validation", chosen[:SAMPLE]).sizes
+    validation = rows_of("validation", chosen, validation_sizes, size)
+
+    made = recipe(settings, preset, rows, batches.steps_per_epoch, init is not None)
+    dtype = np.dtype(settings.precision)
+    task = SchnetTask(shape, targets, normalisation, settings.loss, dtype, validation.in_order)
+    plan = Plan(
+        f"{rows} rows, seed {seed}",
+        made.steps,
+        rows,
+        settings.log_every,
+        made.validate_every,
+        made.patience,
+        settings.checkpoint_every,
+    )
+    begin = _first(shape, seed, init, dtype)
+    outcome = train(
+        task, made.optimiser(), made.rate(), begin, RowFeed(batches), plan, folder, identity, stop, progress
+    )
+    tested = _tested(task, source, rows_of, outcome, size)
+    about = {
+        "preset": preset,
+        "rows": rows,
+        "seed": seed,
+        "level_of_theory": source.level_of_theory,
+        "digest": source.digest,
+        "qmgen": machine.versions()["qmgen"],
+    }
+    save_model(folder / NAME, Stored(outcome.parameters, shape, targets, normalisation, about))
+    result = {
+        "kind": KIND,
+        "rows": rows,
+        "seed": seed,
+        "preset": preset,
+        "parameters": weights.count(outcome.parameters),
+        "batch_size": size,
+        "steps": outcome.steps,
+        "best_step": outcome.best_step,
+        "epochs": round(outcome.rows_seen / rows, 4),
+        "seconds": round(outcome.seconds, 3),
+        "targets": {
+            target.name: {
+                "unit": target.shown[0],
+                "validation_mae": outcome.errors[target.name],
+                "test_mae": tested.shown[target.name] if tested else None,
+                "validation_rows": len(chosen),
+                "test_rows": tested.rows if tested else 0,
+            }
+            for target in targets
+        },
+        "level_of_theory": source.level_of_theory,
+        "init": summary(init) if init else None,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {**machine.machine(), "device": jax.devices()[0].device_kind},
+        "versions": machine.versions(),
+        "identity": identity,
+    }
+    checkpoint.write(folder / RESULT, (json.dumps(result, indent=2) + "\n").encode())
+    checkpoint.discard(folder)
+    return result
+
+
+def shape_of(settings: TrainSchnetConfig, targets: tuple[Target, ...], init: Stored | None) -> tuple[str, SchNetShape]:
+    """The preset's name and the network's shape. Raises ``UsageError``: no such preset, or not that of ``init``."""
+    preset = settings.preset or (init.metadata["preset"] if init else "small")
+    if preset not in PRESETS or preset not in DEFAULTS:
+        raise UsageError(f"no preset is called {preset!r}: choose from {', '.join(PRESETS)}")
+    shape = with_outputs(PRESETS[preset], outputs_of(targets))
+    if init is not None and replace(init.shape, outputs=shape.outputs) != shape:
+        raise UsageError(
+            f"--init {init.path} is a network of the preset {init.metadata['preset']!r} and not of {preset!r}: leave "
+            "--preset out"
+        )
+    return preset, shape
+
+
+def finished(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """The result in ``folder``, None where there is none yet. Raises ``UsageError`` where it is of another training."""
+    try:
+        result: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        kept = result["identity"]
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        raise UsageError(f"{folder / RESULT} is damaged: remove {folder} to train it anew") from None
+    if kept != json.loads(json.dumps(identity)):
+        odd = sorted(key for key in kept.keys() | identity.keys() if kept.get(key) != identity.get(key))
+        raise UsageError(
+            f"{folder} holds the result of another training ({', '.join(odd)} differ): choose another --out, or "
+            "--overwrite to start anew"
+        )
+    return result
+
+
+def _first(shape: SchNetShape, seed: int, init: Stored | None, dtype: np.dtype) -> Any:
+    """The weights to begin with: from the seed; with ``init`` its own, but for a last layer of another width."""
+    fresh = weights.init(jax.random.key(seed), shape)
+    if init is not None:
+        fresh = jax.tree.map(lambda new, old: old if old.shape == new.shape else new, fresh, init.params)
+    return jax.tree.map(lambda leaf: jax.numpy.asarray(leaf, dtype), fresh)
+
+
+def _tested(task: SchnetTask, source: RowSource, rows_of: Any, outcome: Outcome, size: int) -> Errors | None:
+    """The errors of the best weights on all test rows, once; None where there are none."""
+    total = source.count("test")
+    if not total:
+        return None
+    indices = np.arange(total)
+    sizes = source.read("test", indices[:SAMPLE]).sizes
+    return task.errors(outcome.parameters, rows_of("test", indices, sizes, size).in_order())

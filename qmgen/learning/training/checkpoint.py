@@ -1,0 +1,167 @@
+"""Pytrees of arrays as safetensors files that are either whole or not there.
+
+>>> save(path, {"state": state, "best": best}, {"step": 400})
+>>> tree, about = restore(path, like={"state": state, "best": best})
+
+A file is written under another name, synchronised and renamed. ``keep`` lets the one before it stay under a second
+name, so that a damaged file costs a minute of work and not the run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import jax
+import numpy as np
+
+from qmgen.errors import QmgenError, first_line
+
+#: the key of our metadata, JSON, in the file's own
+KEY: Final = "qmgen"
+NAME: Final = "checkpoint.safetensors"
+PREVIOUS: Final = "checkpoint.previous.safetensors"
+
+
+class Damaged(QmgenError):
+    """A file that is not whole, or holds something else than was asked for."""
+
+
+def names_of(tree: Any) -> dict[str, Any]:
+    """The leaves of ``tree`` by name: the keys on the way to each, joined by dots."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {".".join(_word(key) for key in path): leaf for path, leaf in leaves}
+
+
+def save(path: Path, tree: Any, metadata: Mapping[str, Any], keep: Path | None = None) -> None:
+    """Write the arrays of ``tree`` and ``metadata`` (plain values) to ``path``; ``keep`` names what was there before.
+
+    Raises ``QmgenError`` where the file cannot be written; what was there is then untouched.
+    """
+    from safetensors.numpy import save as to_bytes
+
+    arrays = {name: np.ascontiguousarray(np.asarray(leaf)) for name, leaf in names_of(tree).items()}
+    # ascontiguousarray makes (1,) of ()
+    arrays = {name: array.reshape(np.shape(leaf)) for (name, array), leaf in zip(arrays.items(), jax.tree.leaves(tree))}
+    text = json.dumps({**metadata, "crc32": _checksum(arrays)}, sort_keys=True)
+    write(path, to_bytes(arrays, {KEY: text}), keep)
+
+
+def write(path: Path, data: bytes, keep: Path | None = None) -> None:
+    """``data`` as the file ``path``, whole or not at all. Raises ``QmgenError`` where that cannot be done."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if keep is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(path, keep)
+        os.replace(temporary, path)
+        _synchronise(path.parent)
+    except OSError as error:
+        raise QmgenError(f"cannot write {path}: {error.strerror or error}; the same command continues") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays by name, and the metadata. Raises ``FileNotFoundError``; ``Damaged`` where the file is not whole."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    try:
+        with safe_open(path, framework="numpy") as stream:
+            text = (stream.metadata() or {}).get(KEY)
+            arrays = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (it is no mapping)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise Damaged(f"{path} is damaged ({first_line(error)})") from error
+    if text is None:
+        raise Damaged(f"{path} was not written by qmgen")
+    about = json.loads(text)
+    if about.pop("crc32", None) != _checksum(arrays):
+        raise Damaged(f"{path} is damaged (its checksum is not that of its arrays)")
+    return arrays, about
+
+
+def restore(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
+    """A pytree of the structure, shapes and dtypes of ``like``, and the metadata. Raises as ``read`` does."""
+    arrays, about = read(path)
+    return unflatten(arrays, like, str(path)), about
+
+
+def unflatten(arrays: Mapping[str, np.ndarray], like: Any, place: str) -> Any:
+    """``arrays`` by name as a pytree of the structure of ``like``. Raises ``Damaged`` where they are not its arrays."""
+    wanted = names_of(like)
+    if wanted.keys() != arrays.keys():
+        odd = sorted(wanted.keys() ^ arrays.keys())[0]
+        raise Damaged(f"{place} holds other arrays than this training has ({odd}, for one)")
+    for name, leaf in wanted.items():
+        if arrays[name].shape != np.shape(leaf) or arrays[name].dtype != leaf.dtype:
+            shape = f"{arrays[name].dtype}{arrays[name].shape} and not {leaf.dtype}{np.shape(leaf)}"
+            raise Damaged(f"{place} holds another {name} than this training has: {shape}")
+    return jax.tree.unflatten(jax.tree.structure(like), [jax.numpy.asarray(arrays[name]) for name in wanted])
+
+
+def latest(folder: Path, like: Any) -> tuple[Any, dict[str, Any], list[str]] | None:
+    """The newest whole checkpoint in ``folder``, its metadata, and a line for each damaged one that was passed over.
+
+    None where there is none at all. Raises ``Damaged`` where all there are is damaged.
+    """
+    said: list[str] = []
+    for name in (NAME, PREVIOUS):
+        try:
+            tree, about = restore(folder / name, like)
+        except FileNotFoundError:
+            continue
+        except Damaged as error:
+            said.append(str(error))
+            continue
+        return tree, about, said
+    if said:
+        raise Damaged(f"{said[0]}, and there is no other: remove {folder} to train it anew")
+    return None
+
+
+def keep(folder: Path, tree: Any, metadata: Mapping[str, Any]) -> None:
+    """Write the next checkpoint of ``folder``; the one before it stays beside it."""
+    save(folder / NAME, tree, metadata, keep=folder / PREVIOUS)
+
+
+def discard(folder: Path) -> None:
+    """Remove the checkpoints of a training that is over."""
+    for name in (NAME, PREVIOUS):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _word(key: Any) -> str:
+    for attribute in ("key", "name", "idx"):
+        if hasattr(key, attribute):
+            return str(getattr(key, attribute))
+    return str(key)
+
+
+def _checksum(arrays: Mapping[str, np.ndarray]) -> int:
+    total = 0
+    for name in sorted(arrays):
+        total = zlib.crc32(arrays[name].tobytes(), zlib.crc32(name.encode(), total))
+    return total
+
+
+def _synchronise(folder: Path) -> None:
+    """Make a rename last through a power cut, where the file system knows how."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,237 @@
+"""The loop of any training: steps, lines in the journal, validations, checkpoints, and an end in good order.
+
+>>> outcome = train(task, optimiser, rate, parameters, feed, plan, folder, identity, stop, progress)
+
+A training that was stopped, or killed, continues from its last checkpoint with the very numbers it would have had: the
+state, the place in the data, the best weights and the journal's length all belong to one checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from qmgen.errors import Interrupted, QmgenError, UsageError
+from qmgen.learning.batch import Batch
+from qmgen.learning.training import checkpoint, journal
+from qmgen.learning.training.progress import Progress
+from qmgen.learning.training.state import Params, State, emptied, first, stepper
+from qmgen.signals import StopWatch
+
+#: steps that may be waiting on the device: it never idles, and a wish to stop is heard soon
+AHEAD: Final = 4
+
+
+@dataclass(frozen=True)
+class Score:
+    """A validation: ``errors`` by target in the units people read, ``text`` of them, and ``total``, which chooses the
+    best weights: the mean over targets of the error in units of the target's own spread."""
+
+    errors: dict[str, float]
+    text: str
+    total: float
+
+
+class Task(Protocol):
+    """What is learnt."""
+
+    def loss(self, parameters: Params, batch: Batch) -> Any:
+        """() the loss of a batch: a pure function, to be compiled."""
+        ...
+
+    def validate(self, parameters: Params) -> Score:
+        """The errors on the validation rows."""
+        ...
+
+
+class Feed(Protocol):
+    """Where batches come from."""
+
+    def batches(self, place: dict[str, Any] | None) -> Generator[tuple[Batch, dict[str, Any], int]]:
+        """Without an end: each batch with the place after it (plain values) and its number of real rows. ``place``
+        is where to begin, None for the beginning."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how often: in steps, but ``checkpoint_seconds``. ``patience`` validations without a better one end
+    the training (None: never). ``rows`` make an epoch."""
+
+    label: str
+    steps: int
+    rows: int
+    log_every: int
+    validate_every: int
+    patience: int | None
+    checkpoint_seconds: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The weights with the lowest ``Score.total``, when they were found, and what the training took."""
+
+    parameters: Params
+    best_step: int
+    errors: dict[str, float]
+    steps: int
+    rows_seen: int
+    seconds: float
+
+
+@dataclass
+class _Books:
+    """What a checkpoint says beside its arrays."""
+
+    step: int = 0
+    rows_seen: int = 0
+    place: dict[str, Any] | None = None
+    seconds: float = 0.0
+    best_step: int = 0
+    best_total: float = math.inf
+    errors: dict[str, float] | None = None
+    worse: int = 0  # validations since the best
+
+
+def train(
+    task: Task,
+    optimiser: optax.GradientTransformation,
+    rate: Callable[[int], Any],
+    parameters: Params,
+    feed: Feed,
+    plan: Plan,
+    folder: Path,
+    identity: Mapping[str, Any],
+    stop: StopWatch,
+    progress: Progress,
+) -> Outcome:
+    """Train to the end of ``plan``, from the last checkpoint in ``folder`` where there is one.
+
+    ``rate`` is the learning rate after so many steps, for the journal; ``identity`` tells trainings apart that must not
+    continue each other.
+
+    Raises ``Interrupted`` (after a checkpoint) when ``stop`` says so, ``UsageError`` where the checkpoint is of another
+    training, ``QmgenError`` where the loss is no longer finite or the checkpoints are damaged.
+    """
+    state, best, books = _begin(parameters, optimiser, folder, identity, progress)
+    step = stepper(task.loss, optimiser)
+    seconds_before, begin = books.seconds, time.monotonic()
+    saved = logged = begin
+    logged_rows = books.rows_seen
+    waiting: deque[Any] = deque()
+
+    def over() -> bool:
+        return books.step >= plan.steps or (plan.patience is not None and books.worse >= plan.patience)
+
+    def save() -> None:
+        nonlocal saved
+        _finite(state)
+        books.seconds = seconds_before + time.monotonic() - begin
+        lines.synchronise()
+        checkpoint.keep(folder, {"state": state, "best": best}, {**vars(books), "identity": dict(identity)})
+        saved = time.monotonic()
+
+    progress.start(plan.label, plan.steps, books.step)
+    try:
+        with journal.Journal(folder / journal.NAME, books.step) as lines, closing(feed.batches(books.place)) as source:
+            while not over():
+                batch, books.place, rows = next(source)
+                state, loss = step(state, batch)
+                books.step += 1
+                books.rows_seen += rows
+                waiting.append(loss)
+                if len(waiting) > AHEAD:
+                    waiting.popleft().block_until_ready()
+                if books.step % plan.log_every == 0:
+                    loss_now = float(state.loss_sum) / plan.log_every
+                    _finite(state)
+                    state = emptied(state)
+                    now = time.monotonic()
+                    speed = (books.rows_seen - logged_rows) / max(now - logged, 1e-9)
+                    logged, logged_rows = now, books.rows_seen
+                    lines.append(
+                        {
+                            "step": books.step,
+                            "epoch": round(books.rows_seen / plan.rows, 4),
+                            "rows_seen": books.rows_seen,
+                            "seconds": round(seconds_before + now - begin, 3),
+                            "loss": loss_now,
+                            "learning_rate": float(rate(books.step)),
+                            "rows_per_second": round(speed, 2),
+                        }
+                    )
+                    progress.advance(books.step, loss_now, speed)
+                if books.step % plan.validate_every == 0 or books.step == plan.steps:
+                    _finite(state)
+                    score = task.validate(state.parameters)
+                    if not math.isfinite(score.total):
+                        raise _diverged(books.step)
+                    seconds = round(seconds_before + time.monotonic() - begin, 3)
+                    lines.append({"step": books.step, "validation": score.errors, "seconds": seconds})
+                    if better := score.total < books.best_total:
+                        best = jax.tree.map(jnp.copy, state.parameters)
+                        books.best_step, books.best_total, books.errors = books.step, score.total, score.errors
+                    books.worse = 0 if better else books.worse + 1
+                    progress.validated(books.step, score.text, better)
+                    save()
+                    logged, logged_rows = time.monotonic(), books.rows_seen
+                elif time.monotonic() - saved >= plan.checkpoint_seconds:
+                    save()
+                if stop.stopping() and not over():
+                    save()
+                    raise Interrupted(
+                        f"stopped by {stop.reason} at step {books.step} of {plan.steps} ({plan.label}): "
+                        "the same command continues"
+                    )
+    finally:
+        progress.close()
+    seconds = seconds_before + time.monotonic() - begin
+    return Outcome(best, books.best_step, books.errors or {}, books.step, books.rows_seen, seconds)
+
+
+def _begin(
+    parameters: Params,
+    optimiser: optax.GradientTransformation,
+    folder: Path,
+    identity: Mapping[str, Any],
+    progress: Progress,
+) -> tuple[State, Params, _Books]:
+    """The state, best weights and books of the last checkpoint, or of the beginning."""
+    state, best, books = first(parameters, optimiser), jax.tree.map(jnp.copy, parameters), _Books()
+    found = checkpoint.latest(folder, {"state": state, "best": best})
+    if found is None:
+        return state, best, books
+    tree, about, passed_over = found
+    for line in passed_over:
+        progress.say(f"{line}: continuing from the one before it, step {about['step']}")
+    kept = about.pop("identity")
+    if kept != dict(identity):
+        odd = sorted(key for key in kept.keys() | identity.keys() if kept.get(key) != identity.get(key))
+        raise UsageError(
+            f"{folder} holds the checkpoint of another training ({', '.join(odd)} differ): choose another --out, or "
+            "--overwrite to start anew"
+        )
+    return tree["state"], tree["best"], _Books(**about)
+
+
+def _finite(state: State) -> None:
+    """Nothing, or the error that the loss is lost. Waits for the device."""
+    if int(state.bad) >= 0:
+        raise _diverged(int(state.bad))
+
+
+def _diverged(step: int) -> QmgenError:
+    return QmgenError(
+        f"the loss is not finite at step {step}: train with a lower --learning-rate, into another --out or with "
+        "--overwrite; the last checkpoint is as it was"
+    )
