@@ -1,6 +1,6 @@
 """Predictions as a file: .csv, .parquet, .json or .xyz, row by row, whole or not at all.
 
-A scalar is one column, ``y``; the dipole moment four, ``dipole_x`` to ``dipole_z`` and ``dipole_norm``; forces one list.
+A scalar is one column, ``y``; the dipole moment four, ``dipole_x`` to ``dipole_norm``; forces one list, not in .csv.
 Units are in the header of a .csv (``y [eV]``) and in the metadata of the others.
 """
 
