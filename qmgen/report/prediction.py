@@ -47,8 +47,8 @@ def errors_table(report: CorpusReport) -> str:
     if sizes:
         lines.append("MAE by heavy atoms: " + " ".join(f"{name:>10s}" for name in compared))
         for size in sizes:
-            cells = [found["by_heavy_atoms"].get(size) for found in compared.values()]
-            lines.append(f"{size:19d} " + " ".join(f"{c['mae']:10.4g}" if c else f"{'-':>10s}" for c in cells))
+            parts = [found["by_heavy_atoms"].get(size) for found in compared.values()]
+            lines.append(f"{size:19d} " + " ".join(f"{c['mae']:10.4g}" if c else f"{'-':>10s}" for c in parts))
     if report.not_compared:
         lines.append(f"predicted, and not in this corpus: {', '.join(report.not_compared)}")
     return "\n".join(lines)

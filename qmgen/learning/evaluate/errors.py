@@ -1,8 +1,8 @@
 """Errors of predictions, added up batch by batch, beside those of the trivial predictor.
 
 The trivial predictor says the mean of the training rows (of extensive targets with the atoms' references; of vectors
-zero), which is what the normalisation takes off. R² is the share of the squared error of the best constant correction to it
-that the network removes: the usual R² for targets that are not extensive.
+zero), which is what the normalisation takes off. R² is the share of the variance it leaves
+that the network explains: the usual R² for targets that are not extensive.
 """
 
 from __future__ import annotations

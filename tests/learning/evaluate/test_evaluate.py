@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from toy_corpus import write_corpus
 
 from qmgen.cli.main import main
 from qmgen.constants import BOHR_TO_ANGSTROM
@@ -88,8 +89,6 @@ def test_training_rows_are_said_to_be_seen(stored: Stored, toy: Path) -> None:
 
 
 def test_another_level_of_theory_is_refused(stored: Stored, tmp_path: Path) -> None:
-    from toy_corpus import write_corpus
-
     other = write_corpus(tmp_path / "other", 20, 4, 4, level="pbe", forces=False)
     predictor = SchnetPredictor(stored)
     with pytest.raises(UsageError, match=r"xc b3lyp5 against pbe.*--other-level"):
