@@ -17,6 +17,7 @@ import typer
 from qmgen.cli.bench import bench
 from qmgen.cli.doctor import doctor
 from qmgen.cli.enumerate import enumerate_molecules
+from qmgen.cli.evaluate import evaluate
 from qmgen.cli.generate import generate
 from qmgen.cli.merge import merge
 from qmgen.cli.retry import retry
@@ -47,6 +48,7 @@ app.command()(verify)
 app.command()(bench)
 app.command()(doctor)
 app.add_typer(train, name="train")
+app.command()(evaluate)
 
 
 def _print_version(asked: bool) -> None:

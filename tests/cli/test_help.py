@@ -10,11 +10,13 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from qmgen.cli.bench import bench
+from qmgen.cli.evaluate import evaluate
 from qmgen.cli.generate import generate
 from qmgen.cli.retry import retry
 from qmgen.cli.train import schnet
 from qmgen.cli.validate import validate
 from qmgen.config import BenchConfig, CommandConfig, GenerateConfig, ValidateConfig
+from qmgen.config.evaluate import EvaluateConfig
 from qmgen.config.retry import RetryConfig
 from qmgen.config.train import TrainSchnetConfig
 
@@ -24,6 +26,7 @@ COMMANDS = [
     (bench, BenchConfig),
     (retry, RetryConfig),
     (schnet, TrainSchnetConfig),
+    (evaluate, EvaluateConfig),
 ]
 
 

@@ -1,0 +1,73 @@
+"""``qmgen evaluate``: a trained network on labelled rows or on molecules of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qmgen.cli.talk import print_json, say
+
+
+def evaluate(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="What qmgen train wrote, or a model.safetensors.", show_default=False)
+    ],
+    data: Annotated[str | None, typer.Option(help="Corpus to compare with, or s3://bucket/prefix.", metavar="DIR")] = (
+        None
+    ),
+    split: Annotated[
+        str | None, typer.Option(help="test, validation, train or all; test unless given, validation where it is empty")
+    ] = None,
+    molecules: Annotated[
+        list[str] | None,
+        typer.Option(help="File to predict: .sdf .xyz .smi .csv .parquet; may be repeated.", metavar="FILE"),
+    ] = None,
+    other_level: Annotated[
+        bool | None, typer.Option("--other-level", help="Compare with labels of another level of theory.")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(help="Predictions: .csv .parquet .json .xyz; - is CSV on standard output.")
+    ] = None,
+    figure: Annotated[Path | None, typer.Option(help="Figure of predictions against labels, .png.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first so many rows.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Molecules at once. [default: 64]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the geometries of SMILES. [default: 0]")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON on standard output.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> int:
+    """Predict with a trained network: errors on a corpus, or values for molecules.
+
+    Geometries in files are used as given, SMILES are embedded.
+    """
+    given = dict(locals())
+    from qmgen.config import resolve
+    from qmgen.config.evaluate import EvaluateConfig
+    from qmgen.errors import UsageError
+
+    settings = resolve(EvaluateConfig, None, {name: given[name] for name in EvaluateConfig.model_fields})
+    if as_json and settings.out == "-":
+        raise UsageError("--json and --out - both write to standard output: give --out a file")
+
+    from qmgen.learning.evaluate import run as work
+    from qmgen.report import prediction
+
+    predictor, report = work.run(settings, quiet)
+    if isinstance(report, work.FileReport):
+        if as_json:
+            print_json(prediction.files_dict(report))
+        elif settings.out is None:
+            say(prediction.rows_table(report, predictor.targets))
+        for line in prediction.refusals(report):
+            say(line)
+        return 0
+    if as_json:
+        print_json(prediction.corpus_dict(report))
+    else:
+        say(prediction.errors_table(report))
+    for note in report.notes:
+        say(note)
+    if settings.figure is not None:
+        say(f"figure in {prediction.draw(report, predictor.targets, settings.figure)}")
+    return 0

@@ -1,0 +1,137 @@
+"""A network against the labels of a corpus, window by window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+
+from qmgen.corpus import SPLITS, Place
+from qmgen.errors import UsageError
+from qmgen.learning.data.packed import Packed
+from qmgen.learning.data.source import RowSource, open_rows
+from qmgen.learning.evaluate.errors import Tally
+from qmgen.learning.evaluate.predictor import Predictor
+
+#: rows read and predicted at once
+_WINDOW: Final = 16384
+#: labels and predictions kept for a figure
+_KEPT: Final = 200_000
+
+Rows = Callable[[Packed, dict[str, np.ndarray]], None]
+
+
+@dataclass
+class CorpusReport:
+    """``errors`` by target (see ``Tally.to_dict``); ``pairs``: labels and predictions of up to 200,000 rows, each
+    (rows, width) in the column's unit; ``notes``: what the reader must know, a line each."""
+
+    split: str
+    rows: int
+    errors: dict[str, dict[str, Any]]
+    not_compared: list[str]
+    notes: list[str]
+    unseen_elements: int = 0
+    pairs: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+
+
+def evaluate_corpus(
+    predictor: Predictor,
+    place: Place,
+    split: str | None = None,
+    other_level: bool = False,
+    limit: int | None = None,
+    rows: Rows | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> CorpusReport:
+    """Predict the rows of a split (test; validation where that is empty; "all") and compare them with their labels.
+
+    ``rows`` gets each window with its predictions, in order; ``progress`` the rows done and to do. Raises
+    ``UsageError`` for another level of theory (unless ``other_level``), an empty or unknown split.
+    """
+    opened = open_rows(place, (), ())
+    compared = tuple(t for t in predictor.targets if all(t.column in f.columns for f in opened.footers))
+    source = replace(opened, targets=compared)
+    notes: list[str] = []
+    check_level(predictor.metadata.get("level_of_theory") or {}, source, other_level, notes)
+    splits = _splits(source, split, notes)
+    if predictor.metadata.get("digest") == source.digest and "train" in splits:
+        notes.append(f"seen in training: the network learnt from {predictor.metadata.get('rows', 'some')} of the "
+                     "training rows of this corpus")  # fmt: skip
+    tallies = {target.name: Tally(target) for target in compared}
+    kept: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {target.name: [] for target in compared}
+    total = min(sum(map(source.count, splits)), limit or 2**62)
+    done = unseen = 0
+    for name in splits:
+        for start in range(0, source.count(name), _WINDOW):
+            count = min(_WINDOW, source.count(name) - start, total - done)
+            if count <= 0:
+                break
+            packed = source.read(name, np.arange(start, start + count))
+            known = known_rows(packed, predictor)
+            unseen += count - len(known)
+            if len(known) < count:
+                packed = packed.take(known)
+            predicted = predictor(packed) if len(packed) else {}
+            if len(packed):
+                _add(tallies, kept, packed, predicted, predictor, done < _KEPT)
+                if rows is not None:
+                    rows(packed, predicted)
+            done += count
+            if progress is not None:
+                progress(done, total)
+    if unseen:
+        notes.append(f"{unseen:,} rows left out: elements that the network was not trained on")
+    return CorpusReport(
+        "+".join(splits), done - unseen, {n: t.to_dict() for n, t in tallies.items()},
+        [t.name for t in predictor.targets if t not in compared], notes, unseen,
+        {n: (np.concatenate([a for a, _ in p]), np.concatenate([b for _, b in p])) for n, p in kept.items() if p},
+    )  # fmt: skip
+
+
+def _add(
+    tallies: Mapping[str, Tally], kept: Mapping[str, list[Any]], packed: Packed, predicted: Mapping[str, np.ndarray],
+    predictor: Predictor, keep: bool,
+) -> None:  # fmt: skip
+    for name, tally in tallies.items():
+        label = packed.values[name]
+        trivial = predictor.normalisation.restore(name, np.zeros_like(label), packed)
+        tally.add(packed, predicted[name], trivial)
+        if keep:
+            kept[name].append((label, predicted[name]))
+
+
+def known_rows(packed: Packed, predictor: Predictor) -> np.ndarray:
+    """Places of the molecules all of whose elements the network was trained on."""
+    strange = ~np.isin(packed.numbers, np.array(predictor.normalisation.elements))
+    owner = np.repeat(np.arange(len(packed)), packed.sizes)
+    return np.flatnonzero(np.bincount(owner[strange], minlength=len(packed)) == 0)
+
+
+def check_level(trained: Mapping[str, Any], source: RowSource, allowed: bool, notes: list[str]) -> None:
+    """Raises ``UsageError`` that shows the difference, or notes it where it is ``allowed``."""
+    here = source.level_of_theory
+    keys = sorted(key for key in {*trained, *here} if trained.get(key) != here.get(key))
+    if not keys:
+        return
+    shown = ", ".join(f"{key} {trained.get(key)} against {here.get(key)}" for key in keys)
+    if not allowed:
+        raise UsageError(
+            f"{source.place} is of another level of theory than the network's training rows ({shown}): give "
+            "--other-level to compare all the same"
+        )
+    notes.append(f"another level of theory: {shown}")
+
+
+def _splits(source: RowSource, split: str | None, notes: list[str]) -> tuple[str, ...]:
+    if split == "all":
+        return tuple(SPLITS)
+    if split is None:
+        split = "test"
+        if not source.count("test"):
+            split = "validation"
+            notes.append("the corpus has no test rows: these are the validation rows, by which the network was chosen")
+    source.require(split)
+    return (split,)

@@ -1,0 +1,91 @@
+"""``qmgen evaluate``: from settings to a report, and a file of predictions where one is asked for."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final
+
+from qmgen.config.evaluate import EvaluateConfig
+from qmgen.learning.data.packed import Packed
+from qmgen.learning.evaluate.corpus import CorpusReport, evaluate_corpus
+from qmgen.learning.evaluate.files import Prediction, corpus_rows, predict_molecules, read_files
+from qmgen.learning.evaluate.predictor import BATCH_SIZE, Predictor, open_predictor
+from qmgen.learning.evaluate.write import Writer
+from qmgen.runtime import prepare
+
+#: rows shown to a person who asked for no file
+SHOWN: Final = 20
+#: rows handed to the file at once
+_CHUNK: Final = 1024
+#: seconds between lines of progress
+_EVERY: Final = 10.0
+
+
+@dataclass
+class FileReport:
+    """Predictions for files: rows in all, those without a prediction by reason, the first of both."""
+
+    rows: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    first: list[Prediction] = field(default_factory=list)
+    refused: list[Prediction] = field(default_factory=list)
+
+
+def run(settings: EvaluateConfig, quiet: bool = False) -> tuple[Predictor, CorpusReport | FileReport]:
+    """Do what ``qmgen evaluate`` was asked. Raises ``UsageError`` with one line for what cannot be read or written."""
+    prepare(double=False)
+    predictor = open_predictor(settings.run, settings.batch_size or BATCH_SIZE)
+    about = {"model": str(settings.run), **{k: predictor.metadata.get(k) for k in ("kind", "level_of_theory", "rows")}}
+    tell = (lambda done, total=None: None) if quiet else teller()
+    if settings.data is None:
+        entries = islice(read_files(settings.molecules), settings.limit)
+        rows = predict_molecules(predictor, entries, settings.seed)
+        with Writer(settings.out, predictor.targets, about) if settings.out else nullcontext() as writer:
+            return predictor, _files(rows, writer, tell)
+    with Writer(settings.out, predictor.targets, about) if settings.out else nullcontext() as writer:
+
+        def keep(packed: Packed, values: dict[str, Any]) -> None:
+            if writer is not None:
+                writer.write(corpus_rows(packed, values))
+
+        report = evaluate_corpus(
+            predictor, settings.data, settings.split, settings.other_level, settings.limit, keep, tell
+        )
+    return predictor, report
+
+
+def _files(rows: Iterator[Prediction], writer: Writer | None, tell: Callable[..., None]) -> FileReport:
+    report = FileReport()
+    while chunk := list(islice(rows, _CHUNK)):
+        if writer is not None:
+            writer.write(chunk)
+        bad = [row for row in chunk if row.reason]
+        report.rows += len(chunk)
+        report.reasons.update(row.reason.partition(":")[0] for row in bad)
+        report.first += chunk[: SHOWN - len(report.first)]
+        report.refused += bad[: SHOWN - len(report.refused)]
+        tell(report.rows, None)
+    return report
+
+
+def teller() -> Callable[..., None]:
+    """A line on standard error every ten seconds: rows, rate and, where the total is known, time left."""
+    begin = last = time.monotonic()
+
+    def tell(done: int, total: int | None = None) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < _EVERY:
+            return
+        last = now
+        rate = done / (now - begin)
+        left = f" of {total:,}, {(total - done) / rate:.0f} s left" if total else ""
+        print(f"{done:,} rows{left} ({rate:.0f}/s)", file=sys.stderr, flush=True)
+
+    return tell
