@@ -29,10 +29,12 @@ Params = Any
 
 @dataclass(frozen=True)
 class Errors:
-    """Mean absolute errors by target in the units people read, of so many ``rows``; ``total`` is their mean in
-    normalised units. Of a dipole moment the mean length of the difference."""
+    """Mean absolute errors by target in the units people read, of so many ``rows``; ``trivial`` are those of predicting
+    what the normalisation alone knows (the mean, references of the atoms); ``total`` is their mean in normalised units.
+    Of a dipole moment the mean length of the difference."""
 
     shown: dict[str, float]
+    trivial: dict[str, float]
     rows: int
     total: float
 
@@ -80,7 +82,7 @@ class SchnetTask:
     def errors(self, parameters: Params, batches: Iterable[tuple[Batch, Any]]) -> Errors:
         """The mean absolute errors on all rows of ``Batches.in_order()``; dummies and padding do not count."""
         shown = dict.fromkeys((target.name for target in self.targets), 0.0)
-        plain, counts = dict(shown), dict.fromkeys(shown, 0)
+        plain, trivial, counts = dict(shown), dict(shown), dict.fromkeys(shown, 0)
         rows = 0
         for batch, _ in batches:
             real = np.asarray(batch.weights) > 0
@@ -89,17 +91,20 @@ class SchnetTask:
             found = self._forward(parameters, batch.numbers, batch.positions)  # type: ignore[attr-defined]
             for target in self.targets:
                 name = target.name
-                pair = [np.asarray(values, np.float64)[real] for values in (found[name], batch.values[name])]
+                given, label = (np.asarray(values, np.float64)[real] for values in (found[name], batch.values[name]))
                 restored = [
-                    np.asarray(self.normalisation.restore(name, values, numbers), np.float64) for values in pair
+                    np.asarray(self.normalisation.restore(name, values, numbers), np.float64)
+                    for values in (given, np.zeros_like(label), label)
                 ]
-                sums = [_sum(target, a - b, numbers) for a, b in (restored, pair)]
-                shown[name] += sums[0][0] * target.shown[1]
-                plain[name] += sums[1][0]
-                counts[name] += sums[0][1]
+                off, entries = _sum(target, restored[0] - restored[2], numbers)
+                shown[name] += off * target.shown[1]
+                trivial[name] += _sum(target, restored[1] - restored[2], numbers)[0] * target.shown[1]
+                plain[name] += _sum(target, given - label, numbers)[0]
+                counts[name] += entries
         means = {name: total / max(counts[name], 1) for name, total in plain.items()}
         return Errors(
             {name: total / max(counts[name], 1) for name, total in shown.items()},
+            {name: total / max(counts[name], 1) for name, total in trivial.items()},
             rows,
             sum(means.values()) / len(means),
         )

@@ -21,7 +21,7 @@ from qmgen.learning.data.source import RowSource
 from qmgen.learning.schnet import parameters as weights
 from qmgen.learning.schnet.predict import outputs_of
 from qmgen.learning.schnet.recipe import DEFAULTS, batch_size, recipe
-from qmgen.learning.schnet.shape import PRESETS, SchNetShape, with_outputs
+from qmgen.learning.schnet.shape import PRESETS, SchNetShape
 from qmgen.learning.schnet.stored import KIND, NAME, Stored, save_model, summary
 from qmgen.learning.schnet.task import SchnetTask
 from qmgen.learning.targets import Target, targets_of
@@ -93,6 +93,7 @@ def train_cell(
     outcome = train(
         task, made.optimiser(), made.rate(), begin, RowFeed(batches), plan, folder, identity, stop, progress
     )
+    trivial = task.errors(outcome.parameters, validation.in_order()).trivial
     tested = None
     if source.count("test"):
         tested = task.errors(
@@ -122,6 +123,7 @@ def train_cell(
             target.name: {
                 "unit": target.shown[0],
                 "validation_mae": outcome.errors[target.name],
+                "trivial_mae": trivial[target.name],
                 "test_mae": tested.shown[target.name] if tested else None,
                 "validation_rows": len(chosen),
                 "test_rows": tested.rows if tested else 0,
@@ -145,7 +147,7 @@ def shape_of(settings: TrainSchnetConfig, targets: tuple[Target, ...], init: Sto
     preset = settings.preset or (init.metadata["preset"] if init else "small")
     if preset not in PRESETS or preset not in DEFAULTS:
         raise UsageError(f"no preset is called {preset!r}: choose from {', '.join(PRESETS)}")
-    shape = with_outputs(PRESETS[preset], outputs_of(targets))
+    shape = PRESETS[preset].with_outputs(outputs_of(targets))
     if init is not None and replace(init.shape, outputs=shape.outputs) != shape:
         raise UsageError(
             f"--init {init.path} is a network of the preset {init.metadata['preset']!r} and not of {preset!r}: leave "

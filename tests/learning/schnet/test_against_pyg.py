@@ -21,7 +21,7 @@ needs_pyg = pytest.mark.skipif(
 
 
 def randomised(shape: SchNetShape, seed: int) -> dict[str, Any]:
-    """Fresh parameters with biases that are not zero, so that a forgotten one shows."""
+    """Fresh parameters with biases and a last layer that are not zero, so that a forgotten one shows."""
     params = init(jax.random.key(seed), shape)
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(seed + 1), len(leaves))

@@ -33,7 +33,9 @@ SIZES = [1, 2, 9, 17]
 
 @pytest.fixture(scope="module")
 def params() -> dict[str, Any]:
-    return init(jax.random.key(3), SHAPE)
+    fresh = init(jax.random.key(3), SHAPE)
+    last = jax.random.normal(jax.random.key(4), fresh["lin2"]["weight"].shape, jnp.float32)
+    return {**fresh, "lin2": {**fresh["lin2"], "weight": last}}  # zero at the start: nothing would show
 
 
 _predict = jax.jit(lambda p, z, r: predict(p, SHAPE, TARGETS, NORMALISATION, z, r))

@@ -204,7 +204,7 @@ def test_float64_is_float64_all_through(toy: Path, tmp_path: Path) -> None:
 def test_fine_tuning_begins_with_the_weights_of_another_level(
     toy: Path, tmp_path: Path, whole: tuple[Path, dict[str, Any]]
 ) -> None:
-    folder, before = whole
+    folder, _ = whole
     other = write_corpus(tmp_path / "other", 60, 40, 0, level="pbe", forces=False)
     init = load_model(folder / "cell")
     settings = settings_of(other, tmp_path, preset=None, init=str(folder / "cell"), steps=1, learning_rate=1e-9)
