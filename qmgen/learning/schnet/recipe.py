@@ -42,7 +42,7 @@ class Defaults:
 
 
 DEFAULTS: Final = {
-    "tiny": Defaults(32, 1e-3, 100, 1000, 10000),
+    "tiny": Defaults(32, 1e-3, 100, 1000, 6000),
     "small": Defaults(32, 1e-3, 500, 3000, 40000),
     "schnet-9m": Defaults(112, 5e-4, 2500, 10000, 200000),
 }
