@@ -68,6 +68,9 @@ def test_a_toy_goes_to_its_end_without_rdkit_and_pyscf(tmp_path: Path) -> None:
     # to PySCF's, which converges further: both are within 1e-9 of the minimum
     level = found["throughput"]["level 0"]
     assert level["compared"] == 4 and level["largest_energy_difference"] < 1e-8
+    for precision in ("default", "highest"):
+        trained = found["schnet"][f"tiny, batch 2, {precision}"]
+        assert trained["molecules_per_second"] > 0 and trained["floor"] > 0
     stages = ["host lists", "integrals", "supermatrix", "grid", "field", "rows", "parquet"]
     assert [name for name in found["stages"] if name != "about"] == stages
     assert all(found["stages"][name]["floor"] > 0 for name in ("integrals", "supermatrix", "grid", "field"))

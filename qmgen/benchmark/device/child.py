@@ -24,6 +24,7 @@ MEASUREMENTS: Final = {
     "throughput": "throughput:measure_levels",
     "gpu4pyscf": "waits:gpu4pyscf",
     "batched_stages": "batched_stages:measure",
+    "schnet": "schnet:measure",
     "first_label": "waits:wait_for_first_label",
     "memory": "memory:measure",
     "batch_sizes": "throughput:measure_batch_sizes",
