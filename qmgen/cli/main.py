@@ -66,7 +66,7 @@ def _common(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with every error.")] = False,
 ) -> None:
-    """Make quantum-chemical training data: molecules in, labels by batched Kohn-Sham DFT out."""
+    """Make quantum-chemical training data by batched Kohn-Sham DFT, and train on it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

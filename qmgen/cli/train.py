@@ -92,7 +92,9 @@ def schnet(
     as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
 ) -> int:
-    """Train SchNet on the rows of a corpus; the same command continues what was stopped.
+    """Train SchNet on the rows of a corpus.
+
+    The same command continues what was stopped.
 
     Settings come from the flags, then QMGEN_* variables, then the TOML file, then the defaults.
     """
