@@ -179,7 +179,8 @@ def _first(shape: SchNetShape, seed: int, init: Stored | None, dtype: np.dtype) 
     fresh = weights.init(jax.random.key(seed), shape)
     if init is not None:
         fresh = jax.tree.map(lambda new, old: old if old.shape == new.shape else new, fresh, init.params)
-    return jax.tree.map(lambda leaf: jax.numpy.asarray(leaf, dtype), fresh)
+    # copies: the first step takes over the memory of what it is given
+    return jax.tree.map(lambda leaf: jax.numpy.array(leaf, dtype), fresh)
 
 
 def _of_any_element(normalisation: Normalisation, targets: tuple[Target, ...]) -> Normalisation:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -128,6 +132,28 @@ def test_a_directory_that_is_no_corpus(place: str, tmp_path: Path, capsys: pytes
     assert main(["train", "schnet", "--data", str(tmp_path / place), "--out", str(tmp_path / "run"), *SHORT]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_sigterm_leaves_a_checkpoint_that_the_same_command_continues(
+    toy: Path, tmp_path: Path, bare_environment: dict[str, str]
+) -> None:
+    words = ["train", "schnet", "--data", str(toy), "--out", str(tmp_path / "run"), "--preset", "tiny"]
+    words += ["--batch-size", "8", "--steps", "2000", "--log-every", "1", "--rows", "8"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "qmgen", *words], env=bare_environment, stderr=subprocess.PIPE, text=True
+    )
+    cell, deadline = tmp_path / "run" / "rows-8" / "seed-0", time.monotonic() + 120
+    while not (cell / "metrics.jsonl").exists() or len((cell / "metrics.jsonl").read_text().splitlines()) < 3:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 75 and "the same command continues" in told
+    assert (cell / "checkpoint.safetensors").exists() and not (cell / "result.json").exists()
+    steps = [json.loads(line)["step"] for line in (cell / "metrics.jsonl").read_text().splitlines()]
+    assert main([*words, "--time-limit", "0.01"]) == 75  # goes on: one step further, not from the beginning
+    again = [json.loads(line)["step"] for line in (cell / "metrics.jsonl").read_text().splitlines()]
+    assert again[: len(steps)] == steps and again[-1] == steps[-1] + 1
 
 
 def test_other_settings_in_the_same_folder_are_refused_and_shown(

@@ -224,6 +224,14 @@ def test_fine_tuning_begins_with_the_weights_of_another_level(
         train(settings.model_copy(update={"preset": "small"}), tmp_path / "no", rows=60, init=init)
 
 
+def test_one_network_begins_several_trainings(toy: Path, tmp_path: Path, whole: tuple[Path, dict[str, Any]]) -> None:
+    """Steps take over the memory of what they begin with: it must not be the network's own."""
+    init = load_model(whole[0] / "cell")
+    settings = settings_of(toy, tmp_path, preset=None, init=str(whole[0] / "cell"), steps=2)
+    first = train(settings, tmp_path / "first", init=init)
+    assert train(settings, tmp_path / "second", init=init)["targets"] == first["targets"]
+
+
 def test_another_number_of_outputs_gets_a_last_layer_of_its_own(
     toy: Path, tmp_path: Path, whole: tuple[Path, dict[str, Any]]
 ) -> None:
