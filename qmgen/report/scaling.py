@@ -53,6 +53,8 @@ def draw(result: dict[str, Any], path: Path) -> Path:
         _panel(axes, name, of, known if known["target"] == name and known["unit"] == of["unit"] else None)
     level = result["level_of_theory"]
     about = "/".join(str(level[key]) for key in ("xc", "basis") if level.get(key)) or "level not stated"
+    if level.get("grid_level") is not None:
+        about += f", grid level {level['grid_level']}"
     title = f"SchNet {result['preset']} ({result['parameters']:,} parameters), {about}"
     figure.suptitle(f"{title}, {result['date'][:10]}", fontsize=11)
     return save(figure, path)
