@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from qmgen.learning.batch import Batch
+from qmgen.learning.training.portions import by_portions, portion_of
 
 Params = Any
 
@@ -47,12 +48,16 @@ def first(parameters: Params, optimiser: optax.GradientTransformation) -> State:
 
 
 def stepper(
-    loss: Callable[[Params, Batch], Any], optimiser: optax.GradientTransformation
+    loss: Callable[[Params, Batch], Any],
+    optimiser: optax.GradientTransformation,
 ) -> Callable[[State, Batch], tuple[State, Any]]:
-    """``step(state, batch) -> (state, loss)``: compiled once per shape of the batch, the old state's memory re-used."""
+    """``step(state, batch) -> (state, loss)``: compiled once per shape of the batch, the old state's memory re-used.
+
+    ``loss`` is a mean over the molecules of a batch by their weights, so that the gradient may be taken in portions.
+    """
 
     def step(state: State, batch: Batch) -> tuple[State, Any]:
-        value, gradients = jax.value_and_grad(loss)(state.parameters, batch)
+        value, gradients = by_portions(loss, portion_of(len(batch.weights)))(state.parameters, batch)
         updates, inner = optimiser.update(gradients, state.optimiser, state.parameters)
         done = state.step + jnp.int32(1)
         lost = (state.bad < 0) & ~jnp.isfinite(value)
