@@ -75,7 +75,7 @@ def schnet(
     validation_rows: Annotated[int | None, typer.Option(help="Most validation rows. [default: 10000]")] = None,
     patience: Annotated[
         int | None,
-        typer.Option(help="Stop after so many validations without a better one; 10 unless the length is given."),
+        typer.Option(help="Stop after so many validations without a better one. [default: never]"),
     ] = None,
     log_every: Annotated[int | None, typer.Option(help="Steps between lines of metrics.jsonl. [default: 50]")] = None,
     precision: Annotated[str | None, typer.Option(help="float32 or float64. [default: float32]")] = None,

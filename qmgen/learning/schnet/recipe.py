@@ -4,8 +4,7 @@ L1 loss on normalised targets, AdamW, gradients clipped by their global norm, a 
 a cosine to zero. ``schnet-9m`` has QM1B's batch, rate and warm-up (arXiv 2311.01135); its decay is ``--schedule qm1b``.
 
 The length, where neither steps nor epochs are given, is 100 epochs, but at least ``least`` and at most ``most`` steps,
-and never under 5 epochs; a training of such a length ends when 10 validations in a row (of 40) found nothing better.
-A length that is given is kept, unless ``patience`` is given too.
+and never under 5 epochs. It is kept to its end, where the cosine finds its best weights, unless ``patience`` is given.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ EPOCHS: Final = 100
 FEWEST_EPOCHS: Final = 5
 #: validations in a training
 VALIDATIONS: Final = 40
-PATIENCE: Final = 10
 #: fine-tuning begins near a minimum: its peak rate is this share of the preset's
 FINE_TUNING: Final = 0.5
 #: a warm-up is at most this share of a training
@@ -87,7 +85,6 @@ def recipe(settings: TrainSchnetConfig, preset: str, rows: int, steps_per_epoch:
         steps = settings.epochs * steps_per_epoch
     else:
         steps = max(by.least, min(EPOCHS * steps_per_epoch, by.most), FEWEST_EPOCHS * steps_per_epoch)
-    by_rule = settings.steps is None and settings.epochs is None
     warmup = min(by.warmup, int(LONGEST_WARMUP * steps)) if settings.warmup is None else settings.warmup
     return Recipe(
         batch_size(settings, preset, rows),
@@ -95,7 +92,7 @@ def recipe(settings: TrainSchnetConfig, preset: str, rows: int, steps_per_epoch:
         warmup,
         steps,
         settings.validate_every or max(steps // VALIDATIONS, 1),
-        settings.patience or (PATIENCE if by_rule else None),
+        settings.patience,
         settings.schedule,
         settings.weight_decay,
         settings.clip,
