@@ -96,7 +96,7 @@ def rebuild(
 
     ``problem.coarse`` and ``problem.guess`` are not used.
     """
-    field = _field(functional, problem, grid_functions)
+    field = field_of(functional, problem, grid_functions)
 
     def trial(matrix: Array) -> Trial:
         levels, orbitals = diagonalise(problem, orthogonaliser, matrix)
@@ -139,7 +139,7 @@ def energy_and_gradient(
     """The energy () after ``refine`` rebuilds, and its derivative (n, n) with respect to ``hamiltonian``: symmetric,
     zero on padding. Pure; maps over a leading axis."""
     chain = rebuild(functional, problem, orthogonaliser, hamiltonian, refine, grid_functions)
-    field = _field(functional, problem, grid_functions)
+    field = field_of(functional, problem, grid_functions)
 
     def back(by_hamiltonian: Array, step: tuple[Trial, Array]) -> tuple[Array, None]:
         trial, damping = step  # H' = (1 - damping) H + damping F[D(H)]
@@ -156,8 +156,8 @@ def _filled(problem: Problem, orbitals: Array) -> Array:
     return 2.0 * occupied @ occupied.T
 
 
-def _field(
-    functional: Functional, problem: Problem, grid_functions: GridFunctions
+def field_of(
+    functional: Functional, problem: Problem, grid_functions: GridFunctions = blockwise
 ) -> Callable[[Array], tuple[Array, Array]]:
     """density -> total energy (), Fock matrix (n, n)."""
     semilocal: Semilocal = grid_functions(functional, problem._replace(coarse=None))[0]

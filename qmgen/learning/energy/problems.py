@@ -26,8 +26,6 @@ Array = jax.Array
 
 #: orbitals are padded to a multiple of this, atoms to the most of any molecule with as many
 _STEP = 4
-#: elements of rows beyond the second are not part of what is enumerated
-_HEAVIER = 11
 
 
 class Case(NamedTuple):
@@ -99,13 +97,3 @@ def stacked(cases: Sequence[Any], size: int) -> Any:
     """Trees of one shape with a leading axis, the first repeated to ``size`` places: its weight is for the caller."""
     every = [*cases, *[cases[0]] * (size - len(cases))]
     return jax.tree.map(lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *every)
-
-
-def shells_of(basis: Basis) -> tuple[int, int]:
-    """The most s and p shells that an atom of a basis set has."""
-    counts = [
-        [sum(shell.momenta.count(l) for shell in basis.shells(number)) for l in (0, 1)]
-        for number in sorted(basis.elements)
-        if number < _HEAVIER
-    ]
-    return max(s for s, _ in counts), max(p for _, p in counts)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from qmgen.config.load import check, read_file
 from qmgen.config.train import TrainSchnetConfig
+from qmgen.config.train_energy import TrainHamiltonianConfig
 from qmgen.corpus.identity import difference
 from qmgen.errors import QmgenError, UsageError
 from qmgen.learning.training import checkpoint
 
 CONFIG: Final = "config.toml"
+
+Training = TrainSchnetConfig | TrainHamiltonianConfig
 
 
 def cell_of(out: Path, rows: int, seed: int) -> Path:
@@ -21,9 +25,9 @@ def cell_of(out: Path, rows: int, seed: int) -> Path:
     return out / f"rows-{rows}" / f"seed-{seed}"
 
 
-def claim(settings: TrainSchnetConfig) -> None:
-    """Make ``settings.out`` the folder of this run: its ``config.toml``, the trainings of another removed if
-    ``overwrite``.
+def claim(settings: Training, made: Sequence[str] = ("rows-*",)) -> None:
+    """Make ``settings.out`` the folder of this run: its ``config.toml``; with ``overwrite`` what another has ``made``
+    there (patterns of names) is removed.
 
     Raises ``UsageError`` where it holds trainings of other settings (and shows which), or something else; where it
     cannot be written.
@@ -32,14 +36,15 @@ def claim(settings: TrainSchnetConfig) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: choose another --out")
     if settings.overwrite:
-        for cell in sorted(out.glob("rows-*")):
-            shutil.rmtree(cell)
+        for pattern in made:
+            for path in sorted(out.glob(pattern)):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
         (out / CONFIG).unlink(missing_ok=True)
     elif (out / CONFIG).is_file():
-        known = read_file(TrainSchnetConfig, out / CONFIG) if _is_ours(out / CONFIG) else None
+        known = _read(type(settings), out / CONFIG)
         if known is None:
             raise UsageError(f"{out} holds something that `qmgen train` did not write: choose another --out")
-        before = _fields(check(TrainSchnetConfig, {**known, "out": str(out)}))
+        before = _fields(check(type(settings), {**known, "out": str(out)}))
         now = _fields(settings)
         if before != now:
             raise UsageError(
@@ -54,15 +59,15 @@ def claim(settings: TrainSchnetConfig) -> None:
         raise UsageError(f"{str(error).removesuffix('; the same command continues')}: choose another --out") from error
 
 
-def _is_ours(file: Path) -> bool:
+def _read(kind: type[Training], file: Path) -> dict[str, Any] | None:
+    """The settings in ``file``; None where they are not of this kind of training."""
     try:
-        read_file(TrainSchnetConfig, file)
+        return dict(read_file(kind, file))
     except UsageError:
-        return False
-    return True
+        return None
 
 
-def _fields(settings: TrainSchnetConfig) -> dict[str, Any]:
+def _fields(settings: Training) -> dict[str, Any]:
     """What makes the trainings, with ``init`` however it is written."""
     fields = settings.training_fields()
     return {**fields, "init": os.path.abspath(fields["init"]) if fields["init"] else None}

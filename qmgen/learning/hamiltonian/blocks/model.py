@@ -81,7 +81,7 @@ def correction(params: Params, shape: BlocksShape, seen: Description) -> Array:
     pairs = run_two(params["pairs"], jnp.concatenate([seen.invariants, seen.radial, *both], -1))
     v = seen.vectors @ params["vectors"]["weight"]
     # an atom sends itself nothing; padding neither sends nor is heard
-    envelope = seen.envelope * (1.0 - jnp.eye(len(atoms)))
+    envelope = seen.envelope * (1.0 - jnp.eye(len(atoms), dtype=seen.envelope.dtype))
     for layer in params["layers"]:
         x, v, pairs = message(layer, x, v, pairs, seen.direction, envelope)
         v = v * there[:, None, None]
@@ -128,7 +128,9 @@ def _built(shape: BlocksShape, out: Array, direction: Array, left: Array, right:
     sp = jnp.einsum("abi,abx->abix", sp_r, direction).reshape(*lead, s, p, 3)
     sp += jnp.einsum("abik,axk->abix", sp_a.reshape(*lead, s * p, k), left).reshape(*lead, s, p, 3)
     sp += jnp.einsum("abik,bxk->abix", sp_b.reshape(*lead, s * p, k), right).reshape(*lead, s, p, 3)
-    tensor = jnp.einsum("abi,abx,aby->abixy", pp_r, direction, direction) + one[..., None, None] * jnp.eye(3)
+    tensor = jnp.einsum("abi,abx,aby->abixy", pp_r, direction, direction) + one[..., None, None] * jnp.eye(
+        3, dtype=one.dtype
+    )
     tensor += jnp.einsum("abik,axk,byk->abixy", pp_ab.reshape(*lead, p * p, k), left, right)
     ra = jnp.einsum("abik,byk->abiy", pp_ra.reshape(*lead, p * p, k), right)
     rb = jnp.einsum("abik,axk->abix", pp_rb.reshape(*lead, p * p, k), left)
