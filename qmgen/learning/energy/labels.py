@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from qmgen.dft.scf import Options
 from qmgen.errors import Interrupted
 from qmgen.learning.energy.batches import Labels
 from qmgen.learning.energy.references import References
@@ -22,6 +23,8 @@ from qmgen.signals import StopWatch
 #: settings that labels depend on
 _DEPENDS: Final = ("geometries", "xc", "basis", "grid_level")
 _EVERY: Final = 60.0
+#: labels as `qmgen generate` makes them, and no slower
+AS_GENERATED: Final = Options()
 
 
 def make_labels(
@@ -47,7 +50,7 @@ def make_labels(
             _write(file, key, labels, lost)
             raise Interrupted(f"stopped by {stop.reason} after {len(labels)} labels: the same command continues")
         ready = references.store.get(index)
-        found = None if ready is None else references.converge(ready.case)
+        found = None if ready is None else references.converge(ready.case, options=AS_GENERATED)
         if ready is None or found is None:
             lost.add(index)
         else:

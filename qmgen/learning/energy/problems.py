@@ -25,11 +25,11 @@ from qmgen.learning.hamiltonian.inputs import Inputs
 Array = jax.Array
 
 #: orbitals are padded to a multiple of this, atoms to the most of any molecule with as many
-_STEP = 4
+_STEP = 8
 
 
 class Case(NamedTuple):
-    """One geometry, or many with a leading axis. ``problem`` without sketch; ``orthogonaliser`` (n, n) S^(-1/2)."""
+    """One geometry, or many with a leading axis; ``orthogonaliser`` (n, n) is S^(-1/2)."""
 
     problem: Problem
     orthogonaliser: Any
@@ -46,14 +46,17 @@ def shapes_of(molecules: Sequence[np.ndarray], level: Level) -> list[Shape]:
         keys.append(orbitals)
         room = rooms.get(orbitals, Shape(orbitals, 1, 1))
         rooms[orbitals] = replace(
-            room, n_atoms=max(room.n_atoms, len(numbers)), n_blocks=max(room.n_blocks, shape.n_blocks)
+            room,
+            n_atoms=max(room.n_atoms, len(numbers)),
+            n_blocks=max(room.n_blocks, shape.n_blocks),
+            n_coarse=max(room.n_coarse, shape.n_coarse),
         )
     return [rooms[key] for key in keys]
 
 
 def case_of(system: System, shape: Shape, level: Level) -> Case:
     """Raises ``ValueError`` and the like for a geometry that has no integrals."""
-    made = prepare(system, replace(shape, n_coarse=0), level.basis, level.functional, level.grid_level)
+    made = prepare(system, shape, level.basis, level.functional, level.grid_level)
     problem = jax.tree.map(jnp.asarray, made.problem)
     return _completed(level.functional, problem, jax.tree.map(jnp.asarray, bare_inputs(system, shape, level.basis)))
 

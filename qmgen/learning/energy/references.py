@@ -46,13 +46,13 @@ class References:
 
     def __post_init__(self) -> None:
         functional = self.store.level.functional
-        self._solve = jax.jit(lambda problem: solve(functional, problem, CONVERGED))
+        self._solve = jax.jit(lambda problem, options: solve(functional, problem, options))
         self._field = jax.jit(lambda problem, density: field_of(functional, problem)(density)[1])
 
-    def converge(self, case: Case, guess: Any = None) -> Converged | None:
+    def converge(self, case: Case, guess: Any = None, options: Options = CONVERGED) -> Converged | None:
         """The self-consistent field from ``guess`` (n, n), by default spherical atoms; None where there is none."""
         problem = case.problem if guess is None else case.problem._replace(guess=guess)
-        found = jax.tree.map(np.asarray, self._solve(problem))
+        found = jax.tree.map(np.asarray, self._solve(problem, options))
         if not found.converged:
             return None
         return Converged(float(found.energy), found.density, found.orbital_energies, int(found.cycles))
