@@ -166,10 +166,15 @@ def _run(kind: Any, given: dict[str, Any]) -> int:
     from qmgen.learning.energy.train import run
 
     result = run(settings, quiet=given["quiet"])
+
+    from qmgen.report.energy import draw_run
+
+    figure = draw_run(settings.out)
     if given["as_json"]:
         print_json(result)
     elif not given["quiet"]:
         say(text(result))
+        say(f"figure: {figure}")
         place = shlex.quote(str(settings.out))
         say(f"\ntry next\n  qmgen evaluate {place} --molecules FILE\n  qmgen generate --guess {place} --molecules FILE")
     return 0
