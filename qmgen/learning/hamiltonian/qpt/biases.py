@@ -27,6 +27,8 @@ from qmgen.learning.hamiltonian.qpt.shape import QptShape
 Array = jax.Array
 
 MATRICES: Final = 7
+#: numbers of pairs of places, not matrices over orbitals: they do not turn with the axes
+SCALARS: Final = np.arange(MATRICES) == 1
 
 
 def matrices_of(inputs: Inputs, places: Array, rotation: Array, published: bool = False) -> Array:

@@ -6,13 +6,15 @@ in ascending order of lambda. An eigenvector has no sign; ours follows from the 
 
     t_k = sum_a w_a (e_k . (r_a - c))^3 >= 0
 
-with w the nuclear charges, and if the axes then are left-handed, the one of least |t_k| is turned round: its sign is the
-least certain, and a molecule must not be confused with its mirror image.
+with w the nuclear charges, and if the axes then are left-handed, the one of least |t_k| is turned round: its sign is
+the least certain, and a molecule must not be confused with its mirror image.
 
 What that does not settle:
 - Two moments vanish: the signs are what the eigensolver gave, made right-handed. Where this comes of a twofold axis
-  (water) the choices differ by a rotation that maps the molecule onto itself, and a network that does not depend on the
-  order of atoms answers the same. Where they vanish by accident, the frame jumps as the geometry passes through.
+  (water with equal bonds) the choices differ by a rotation that maps the molecule onto itself, and so do the answers:
+  the energy that follows is the same, but such an answer need not have the molecule's symmetry. Where they vanish by
+  accident, the frame jumps as the geometry passes through. The mean over the four right-handed choices of sign
+  (``TURNS``), at four times the cost, has neither fault and needs no rule.
 - Two lambdas coincide (symmetric tops, linear molecules, methane): the axes of that plane or space are the
   eigensolver's. They depend on the orientation, and nearly equal ones on small changes of the geometry. Nothing is
   infinite, but the answer does not turn with the molecule there.
@@ -21,12 +23,17 @@ Frames are made once for a geometry and never differentiated: derivatives of eig
 
 from __future__ import annotations
 
+from typing import Final
+
 import jax
 import jax.numpy as jnp
 
 from qmgen.learning.hamiltonian.inputs import Inputs
 
 Array = jax.Array
+
+#: signs of the axes by which right-handed frames on the same axes differ
+TURNS: Final = ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1))
 
 
 def principal_frame(positions: Array, weights: Array, signed: bool = True) -> tuple[Array, Array]:

@@ -30,9 +30,9 @@ import jax
 import jax.numpy as jnp
 
 from qmgen.learning.hamiltonian.inputs import Inputs
-from qmgen.learning.hamiltonian.qpt.biases import assignment, matrices_of
+from qmgen.learning.hamiltonian.qpt.biases import SCALARS, assignment, matrices_of
 from qmgen.learning.hamiltonian.qpt.features import COUNT, position_features
-from qmgen.learning.hamiltonian.qpt.frame import orbital_rotation, principal_frame
+from qmgen.learning.hamiltonian.qpt.frame import TURNS, orbital_rotation, principal_frame
 from qmgen.learning.hamiltonian.qpt.layers import Params, block, block_init, linear, linear_init, norm, norm_init
 from qmgen.learning.hamiltonian.qpt.shape import ELEMENTS, PLACES, QptShape
 
@@ -45,14 +45,15 @@ class Description(NamedTuple):
     Attributes:
         types: (n,) int32, row of the embedding; padding 0.
         real: (n,) bool.
-        features: (n, COUNT) of the orbitals' positions.
+        places: (n, 3) position of each orbital in the frame, Bohr; axis: (n,) int32, that of a p orbital, 3 for s.
         matrices: (MATRICES, n, n) biases of attention.
         rotation: (n, n) orbitals of the frame in terms of those of the laboratory.
     """
 
     types: Any
     real: Any
-    features: Any
+    places: Any
+    axis: Any
     matrices: Any
     rotation: Any
 
@@ -88,7 +89,7 @@ def count(shape: QptShape) -> int:
 
 
 def describe(shape: QptShape, inputs: Inputs) -> Description:
-    """Frame, features and biases of one molecule, computed in the type of ``inputs``. Pure; maps over a leading axis.
+    """Frame, places and biases of one molecule, computed in the type of ``inputs``. Pure; maps over a leading axis.
 
     Atomic numbers of ``ELEMENTS`` and above, and more than ``PLACES`` orbitals of an atom, have no embedding: refuse
     them before.
@@ -106,7 +107,8 @@ def describe(shape: QptShape, inputs: Inputs) -> Description:
     return Description(
         types.astype(jnp.int32),
         real,
-        position_features(places, shape.published).astype(jnp.float32),
+        places.astype(jnp.float32),
+        jnp.where(inputs.orbital_l == 1, inputs.orbital_m, 3).astype(jnp.int32),
         matrices_of(inputs, places, rotation, shape.published).astype(jnp.float32),
         rotation.astype(jnp.float32),
     )
@@ -114,9 +116,27 @@ def describe(shape: QptShape, inputs: Inputs) -> Description:
 
 def correct(params: Params, shape: QptShape, seen: Description) -> Array:
     """(n, n) W of a described molecule, in Hartree, exactly symmetric, zero on padding; float32."""
-    x = params["embedding"][seen.types] + linear(params["position"], seen.features)
+    if shape.averaged:
+        turns = jnp.asarray(TURNS, jnp.float32)
+
+        def one(turn: Array) -> Array:
+            sign = jnp.append(turn, 1.0)[seen.axis]
+            both = sign[:, None] * sign[None, :]
+            turned = jnp.where(SCALARS[:, None, None], seen.matrices, seen.matrices * both)
+            return both * _in_frame(params, shape, seen, seen.places * turn, turned)
+
+        found = jax.vmap(one)(turns).mean(0)
+    else:
+        found = _in_frame(params, shape, seen, seen.places, seen.matrices)
+    # zero rows of the rotation leave padding out
+    found = seen.rotation @ found @ seen.rotation.T
+    return 0.5 * (found + found.T)
+
+
+def _in_frame(params: Params, shape: QptShape, seen: Description, places: Array, matrices: Array) -> Array:
+    x = params["embedding"][seen.types] + linear(params["position"], position_features(places, shape.published))
     n = len(seen.types)
-    matrices = jnp.concatenate([seen.matrices, jnp.zeros((1, n, n), jnp.float32)])  # none: the last
+    matrices = jnp.concatenate([matrices, jnp.zeros((1, n, n), jnp.float32)])  # none: the last
 
     def step(x: Array, layer: tuple[Params, Array]) -> tuple[Array, None]:
         return block(layer[0], x, matrices[layer[1]], seen.real, shape.published), None
@@ -126,14 +146,10 @@ def correct(params: Params, shape: QptShape, seen: Description) -> Array:
     x = norm(params["norm"], x)
     q = linear(params["query"], x)
     if shape.published:
-        found = q @ q.T
-    else:
-        scale = params["scale"][seen.types]
-        found = scale[:, None] * (q @ linear(params["key"], x).T) * scale[None, :]
-        found = 0.5 * (found + found.T)
-    # zero rows of the rotation leave padding out
-    found = seen.rotation @ (found / math.sqrt(shape.width)) @ seen.rotation.T
-    return 0.5 * (found + found.T)
+        return q @ q.T / math.sqrt(shape.width)
+    scale = params["scale"][seen.types]
+    found = scale[:, None] * (q @ linear(params["key"], x).T) * scale[None, :]
+    return 0.5 * (found + found.T) / math.sqrt(shape.width)
 
 
 def correction(params: Params, shape: QptShape, inputs: Inputs) -> Array:

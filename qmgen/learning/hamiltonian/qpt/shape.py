@@ -19,6 +19,7 @@ class QptShape:
         heads: heads of attention; even, since a matrix is given to two of them.
         layers: blocks of attention and perceptron.
         published: the form of the authors' code, defects included (see ``model``).
+        averaged: take the mean over the four right-handed choices of the signs of the axes (see ``frame``).
         remat: compute a layer again in the backward pass instead of keeping what it computed.
     """
 
@@ -26,15 +27,18 @@ class QptShape:
     heads: int
     layers: int
     published: bool = False
+    averaged: bool = False
     remat: bool = False
 
     def __post_init__(self) -> None:
+        if self.published and self.averaged:
+            raise ValueError("the published form knows one frame")
         if self.width % self.heads or self.heads % 2:
             raise ValueError(f"{self.heads} heads: an even number that divides the width {self.width} is needed")
 
     def as_published(self) -> QptShape:
         """The same size in the published form."""
-        return replace(self, published=True)
+        return replace(self, published=True, averaged=False)
 
 
 #: the published sizes: about 5, 22, 86, 302 and 708 million parameters

@@ -1,4 +1,4 @@
-"""Molecules with made-up matrices that turn with them as real ones do, in a basis of 2s1p on heavy atoms and 1s on H."""
+"""Molecules whose made-up matrices turn with them as real ones do, in a basis of 2s1p on heavy atoms and 1s on H."""
 
 from __future__ import annotations
 

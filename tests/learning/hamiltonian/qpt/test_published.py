@@ -70,8 +70,8 @@ def test_published_axes_have_no_sign() -> None:
     assert max(np.abs(x - ours[0]).max() for x in ours) < 1e-10  # rounding of float64
     assert max(np.abs(x - theirs[0]).max() for x in theirs) > 1.0  # Bohr
     assert max(np.abs(np.abs(x) - np.abs(theirs[0])).max() for x in theirs) < 1e-10  # by sign alone
-    handed = {round(float(np.linalg.det(np.asarray(principal_frame(jnp.asarray(positions @ turned(s).T), weights, False)[1]))))
-              for s in range(16)}  # fmt: skip
+    turns = (jnp.asarray(positions @ turned(seed).T) for seed in range(16))
+    handed = {round(float(np.linalg.det(principal_frame(there, weights, False)[1]))) for there in turns}
     assert handed == {-1, 1}  # left and right hands as it happens
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -62,15 +63,31 @@ def test_turns_with_the_molecule(params: Any, case: Any, seed: int) -> None:
     assert np.abs(before - np.asarray(after)).max() > 1e-2 * np.abs(before).max()  # it did turn
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_symmetric_water_turns_too(params: Any, seed: int) -> None:
-    """The sign of one axis is rounding here; either choice gives the same answer, for a rotation exchanges the H."""
+@pytest.mark.parametrize("averaged", [False, True])
+def test_symmetric_water(params: Any, averaged: bool) -> None:
+    """The sign of an axis is rounding here: one frame answers up to the rotation that exchanges H, the mean exactly."""
+    shape = replace(SMALL, averaged=averaged)
     numbers = np.array([8, 1, 1])
     positions = np.array([[0.0, 0.0, 0.0], [1.43, 1.1, 0.0], [-1.43, 1.1, 0.0]])
-    turn = turned(seed)
-    by = rotation_of(layout(numbers), turn)
-    before = np.asarray(answer(params, SMALL, molecule(numbers, positions)))
-    close(by @ before @ by.T, answer(params, SMALL, molecule(numbers, positions @ turn.T)), FLOAT32)
+    before = np.asarray(answer(params, shape, molecule(numbers, positions)))
+    exchange = rotation_of(layout(numbers), np.diag([-1.0, 1.0, -1.0]))[[0, 1, 2, 3, 4, 6, 5]]
+    image = exchange @ before @ exchange.T
+    assert (np.abs(before - image).max() < FLOAT32 * np.abs(before).max()) == averaged
+    for seed in range(6):
+        turn = turned(seed)
+        by = rotation_of(layout(numbers), turn)
+        after = np.asarray(answer(params, shape, molecule(numbers, positions @ turn.T)))
+        errors = [np.abs(by @ one @ by.T - after).max() for one in (before, image)]
+        assert min(errors) <= FLOAT32 * np.abs(before).max()
+        assert not averaged or max(errors) <= FLOAT32 * np.abs(before).max()
+
+
+def test_the_mean_over_frames_turns_with_the_molecule(params: Any) -> None:
+    shape, turn = replace(SMALL, averaged=True), turned(3)
+    by = rotation_of(layout(AMINE[0]), turn)
+    before = np.asarray(answer(params, shape, molecule(*AMINE)))
+    close(by @ before @ by.T, answer(params, shape, molecule(AMINE[0], AMINE[1] @ turn.T)), FLOAT32)
+    assert np.abs(before - answer(params, SMALL, molecule(*AMINE))).max() > 1e-2 * np.abs(before).max()
 
 
 def real_water(positions: np.ndarray) -> Inputs:
@@ -154,8 +171,6 @@ def test_nothing_is_corrected_at_the_start() -> None:
 
 
 def test_remat_changes_nothing_but_memory(params: Any) -> None:
-    from dataclasses import replace
-
     again, seen = replace(SMALL, remat=True), describe(SMALL, molecule(*AMINE))
     ours, theirs = (jax.grad(lambda p, s=s: (correct(p, s, seen) ** 2).sum())(params) for s in (SMALL, again))
     for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs)):
@@ -164,8 +179,6 @@ def test_remat_changes_nothing_but_memory(params: Any) -> None:
 
 def test_one_program_for_any_depth() -> None:
     """Layers are a loop: the text of the program does not grow with them."""
-    from dataclasses import replace
-
     seen = describe(SMALL, molecule(*WATER))
     sizes = [
         len(str(jax.make_jaxpr(lambda p, s=s: correct(p, s, seen))(init(jax.random.key(0), s))))
