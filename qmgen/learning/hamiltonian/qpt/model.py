@@ -6,6 +6,7 @@
 
 in the molecule's own frame; into it the matrices are turned, and out of it W. Q is zero at the start, and so is W.
 
+``shape.averaged`` takes the mean over the four right-handed frames on these axes.
 ``shape.published`` gives the form of the authors' code. Where ours differs from it:
 
     published                                    ours
