@@ -15,6 +15,7 @@ import numpy as np
 
 from qmgen.dft.scf import Options, solve
 from qmgen.dft.variational import field_of
+from qmgen.labeling.stream import SKETCH_GRADIENT
 from qmgen.learning.energy.problems import Case
 from qmgen.learning.energy.store import Store
 
@@ -52,6 +53,8 @@ class References:
     def converge(self, case: Case, guess: Any = None, options: Options = CONVERGED) -> Converged | None:
         """The self-consistent field from ``guess`` (n, n), by default spherical atoms; None where there is none."""
         problem = case.problem if guess is None else case.problem._replace(guess=guess)
+        if options.conv_gradient < SKETCH_GRADIENT:  # further than a sketch in float32 allows
+            problem = problem._replace(coarse=None)
         found = jax.tree.map(np.asarray, self._solve(problem, options))
         if not found.converged:
             return None

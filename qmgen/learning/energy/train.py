@@ -31,7 +31,7 @@ from qmgen.learning.energy.stored import KIND, NAME, StoredHamiltonian, load_mod
 from qmgen.learning.energy.task import MEV, REFINED, Aim, HamiltonianTask
 from qmgen.learning.hamiltonian.network import Network, network_of
 from qmgen.learning.training import checkpoint
-from qmgen.learning.training.folder import claim
+from qmgen.learning.training.folder import alone, claim
 from qmgen.learning.training.loop import Plan, train
 from qmgen.learning.training.progress import Progress, Quiet, default_progress
 from qmgen.learning.training.schedule import schedule_of
@@ -67,18 +67,18 @@ def run(settings: TrainHamiltonianConfig, quiet: bool = False) -> dict[str, Any]
     read = read_geometries(settings.molecules, settings.data, level, settings.limit, settings.seed, settings.conformers)
     sets = Sets(*(list(map(int, part)) for part in _split(read, settings)))
     elements = sorted({int(z) for one in read.geometries for z in one.numbers})
-    network = init.network if init else network_of(settings.model, level.basis, elements)
-    claim(settings, ("model.safetensors", "checkpoint*.safetensors", RESULT, "metrics.jsonl", "labels.npz"))
+    network = init.network if init else network_of(settings.model, level.basis, elements, settings.published_form)
+    claim(settings)
     identity = {**settings.training_fields(), "geometries": read.digest, "init": init.checksum if init else None}
     if (done := _finished(settings.out, identity)) is not None:
         return done
     progress: Progress = Quiet() if quiet else default_progress()
     systems = [System(one.numbers.astype(np.int64), one.positions) for one in read.geometries]
     store = Store(systems, level, network, settings.memory * _GIGABYTE)
-    with StopWatch(settings.time_limit, unit="step", kept="checkpoints") as stop:
+    with alone(settings.out), StopWatch(settings.time_limit, unit="step", kept="checkpoints") as stop:
         result = _train(settings, level, read, sets, store, network, init, identity, stop, progress)
-    checkpoint.write(settings.out / RESULT, (json.dumps(result, indent=2) + "\n").encode())
-    checkpoint.discard(settings.out)
+        checkpoint.write(settings.out / RESULT, (json.dumps(result, indent=2) + "\n").encode())
+        checkpoint.discard(settings.out)
     return result
 
 

@@ -24,6 +24,9 @@ from qmgen.learning.hamiltonian.blocks import model as blocks_model
 from qmgen.learning.hamiltonian.blocks.shape import PRESETS as BLOCKS
 from qmgen.learning.hamiltonian.blocks.shape import BlocksShape
 from qmgen.learning.hamiltonian.inputs import Inputs
+from qmgen.learning.hamiltonian.qpt import model as qpt_model
+from qmgen.learning.hamiltonian.qpt.shape import ELEMENTS, PLACES, QptShape
+from qmgen.learning.hamiltonian.qpt.shape import PRESETS as QPT
 
 Params = Any
 #: elements of rows beyond the second are not part of what is enumerated
@@ -91,8 +94,47 @@ class Blocks:
         return {"kind": "blocks", "preset": self.preset, "shape": asdict(self.shape)}
 
 
-def network_of(preset: str, basis: Basis, elements: Sequence[int]) -> Network:
-    """The network of a preset for molecules of ``elements`` in ``basis``. Raises ``UsageError`` for other names."""
+@dataclass(frozen=True)
+class Qpt:
+    """That of arXiv 2402.04030: a transformer whose tokens are atomic orbitals."""
+
+    preset: str
+    shape: QptShape
+    learning_rate: float = 5e-4
+
+    def init(self, key: jax.Array) -> Params:
+        return qpt_model.init(key, self.shape)
+
+    def describe(self, inputs: Inputs) -> Any:
+        return qpt_model.describe(self.shape, inputs)
+
+    def statistics(self, seen: Sequence[Any]) -> Any:
+        return ()
+
+    def statistics_from(self, leaves: Sequence[Any]) -> Any:
+        return ()
+
+    def correction(self, params: Params, statistics: Any, seen: Any) -> jax.Array:
+        return qpt_model.correct(params, self.shape, seen)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": "qpt", "preset": self.preset, "shape": asdict(self.shape)}
+
+
+def network_of(preset: str, basis: Basis, elements: Sequence[int], published: bool = False) -> Network:
+    """The network of a preset for molecules of ``elements`` in ``basis``; ``published``: that of the paper as it was.
+
+    Raises ``UsageError`` for other names, and for what a network cannot describe.
+    """
+    if preset in QPT:
+        places = max(basis.n_orbitals(np.array([z])) for z in elements)
+        if max(elements) >= ELEMENTS or places > PLACES:
+            raise UsageError(
+                f"{preset} knows elements to {ELEMENTS - 1} and {PLACES} orbitals an atom: take blocks-small"
+            )
+        return Qpt(preset, QPT[preset].as_published() if published else QPT[preset])
+    if published:
+        raise UsageError(f"--published-form is for the qpt networks, and {preset} is ours")
     if preset in BLOCKS:
         s, p = shells_of(basis)
         return Blocks(preset, BLOCKS[preset].of(s, p, tuple(sorted(int(z) for z in elements))))
@@ -101,14 +143,16 @@ def network_of(preset: str, basis: Basis, elements: Sequence[int]) -> Network:
 
 def presets() -> list[str]:
     """The names of all presets."""
-    return [*BLOCKS]
+    return [*BLOCKS, *QPT]
 
 
 def network_from(about: dict[str, Any]) -> Network:
     """The network that ``to_json`` described. Raises ``KeyError`` and the like for what is none."""
+    shape = about["shape"]
+    if about["kind"] == "qpt":
+        return Qpt(about["preset"], QptShape(**shape))
     if about["kind"] != "blocks":
         raise KeyError(about["kind"])
-    shape = about["shape"]
     return Blocks(about["preset"], BlocksShape(**{**shape, "elements": tuple(shape["elements"])}))
 
 
