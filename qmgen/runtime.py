@@ -60,7 +60,8 @@ def chosen_cache() -> Path:
 def prepare(cache: Path | None = None, double: bool = True) -> Path | None:
     """Switches on float64 and JAX's persistent compilation cache; returns the cache's directory.
 
-    Networks that are trained in float32 leave float64 as it is (``double=False``).
+    Networks that are trained in float32 leave float64 as it is (``double=False``). Products of float32 matrices are
+    exact to float32 unless ``JAX_DEFAULT_MATMUL_PRECISION`` says otherwise.
     A directory chosen before (``JAX_COMPILATION_CACHE_DIR``, or by the calling program) stays unless ``cache`` is set.
     Without a directory there is no cache (``None``), and one that cannot be written is only read: slower, not wrong
     (``caches.trouble`` says so in a line). Harmless when repeated.
@@ -69,6 +70,9 @@ def prepare(cache: Path | None = None, double: bool = True) -> Path | None:
 
     if double:
         jax.config.update("jax_enable_x64", True)
+    if "JAX_DEFAULT_MATMUL_PRECISION" not in os.environ:
+        # a GPU would round the factors of float32 products to 10 bits; who wants that asks for it
+        jax.config.update("jax_default_matmul_precision", "highest")
     chosen = cache or getattr(jax.config, "jax_compilation_cache_dir", None) or default_cache()
     directory = Path(chosen)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -44,7 +45,7 @@ def rows_of(text: str) -> tuple[int, ...] | None:
     found = set()
     for word in text.split(","):
         match = _ROWS.fullmatch(word.strip())
-        number = float(match[1]) * _FACTORS[match[2].lower()] if match else 0.0
+        number = Fraction(match[1]) * _FACTORS[match[2].lower()] if match else Fraction(0)  # exact, as 16.1k is not
         if match is None or number < 1 or number != int(number):
             raise ValueError(f"{word.strip()!r} is no number of rows: give 1000, 10k, 1M, several with commas, or all")
         found.add(int(number))
@@ -84,7 +85,7 @@ class TrainSchnetConfig(CommandConfig):
 
     data: Place
     target: Words = Field(default=["y"])
-    preset: str | None = None
+    preset: Annotated[str, Field(min_length=1)] | None = None
     rows: Annotated[str, BeforeValidator(_text)] = "all"
     seeds: Count = 1
     seed: Seed = 0

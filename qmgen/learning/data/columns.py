@@ -12,8 +12,8 @@ from qmgen.errors import QmgenError
 from qmgen.learning.data.packed import Packed, per_atom
 from qmgen.learning.targets.target import Kind, Target
 
-#: atomic numbers beyond have no embedding
-LARGEST_NUMBER: Final = 100
+#: atomic numbers beyond have no embedding: rows 0 (padding) to 99, as PyTorch Geometric's SchNet
+LARGEST_NUMBER: Final = 99
 #: gives the error for a row (0-based, of this batch) of a column, and what is wrong with it
 Complaint = Callable[[int, str, str], QmgenError]
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from qmgen.corpus import Corpus
 from qmgen.corpus.identity import difference
-from qmgen.corpus.listing import parse
+from qmgen.corpus.listing import Listing, parse
 from qmgen.corpus.schema import canonical_json, decode
 from qmgen.errors import UsageError
 
@@ -46,8 +46,8 @@ def workers(corpus: Corpus) -> int:
     return 32 if corpus.store.local is None else min(8, os.cpu_count() or 1)
 
 
-def read_footers(corpus: Corpus) -> list[Footer]:
-    """Of all data files. Raises ``UsageError`` for a file that cannot be read."""
+def read_footers(corpus: Corpus, names: Sequence[str] | None = None) -> list[Footer]:
+    """Of all data files, or of ``names``. Raises ``UsageError`` for a file that cannot be read."""
     shared: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def read(name: str) -> Footer:
@@ -65,19 +65,40 @@ def read_footers(corpus: Corpus) -> list[Footer]:
             )
 
     with ThreadPoolExecutor(workers(corpus)) as pool:
-        return list(pool.map(read, corpus.files()))
+        return list(pool.map(read, corpus.files() if names is None else names))
 
 
 def check_one_level(place: str, footers: Sequence[Footer]) -> None:
     """Raises ``UsageError`` that names two files of different levels of theory, and how they differ."""
     first = footers[0]
     for footer in footers:
+        if footer.level == canonical_json({}):
+            raise UsageError(
+                f"{place}/{footer.name} does not say its level of theory: `qmgen generate` did not write it, or it was "
+                "rewritten without its metadata"
+            )
         if footer.level != first.level:
             how = difference(_read(first.level), _read(footer.level))
             raise UsageError(
                 f"{place} mixes levels of theory: {first.name} and {footer.name} differ ({how}): "
                 "keep one level in a directory"
             )
+
+
+def check_nothing_beside(corpus: Corpus, footers: Sequence[Footer]) -> None:
+    """Raises ``UsageError`` that names a Parquet file in ``data/`` which would be passed over in silence: one under a
+    name that no unit has, or one of another level of theory. What a unit in the making has written may stand there."""
+    listing = Listing.of(corpus.store)
+    known = {footer.name for footer in footers} | set(listing.superseded())
+    beside = sorted(name for name in listing.sizes if name.startswith("data/") and name not in known)
+    for name in beside:
+        if name.endswith(".parquet") and parse(name) is None:
+            raise UsageError(
+                f"{corpus.place}/{name} belongs to no work unit and would not be read: take it out, or give it to "
+                "another corpus"
+            )
+    whole = [name for name in beside if parse(name) is not None]
+    check_one_level(corpus.place, [*footers[:1], *read_footers(corpus, whole)])
 
 
 def groups_of(footers: Sequence[Footer], split: str) -> Groups:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from qmgen.errors import UsageError
 from qmgen.learning.data.source import RowSource
 
 _COLUMNS = ["molecule_id", "smile"]
@@ -21,6 +23,21 @@ class Leak:
     what: str
     value: str
     splits: tuple[str, str]
+
+
+#: training rows up to which splits are compared before every training: a second or two
+_SOON: Final = 1_000_000
+
+
+def check_splits(source: RowSource) -> None:
+    """Raises ``UsageError`` where a molecule is in two splits; corpora of more than a million training rows are left to
+    whoever made them."""
+    if source.count("train") <= _SOON and (found := leakage(source, 1)):
+        one = found[0]
+        raise UsageError(
+            f"{source.place}: {one.what} {one.value} is in {one.splits[0]} and in {one.splits[1]}, so that errors "
+            "would be those of molecules seen in training: split the corpus by molecule"
+        )
 
 
 def leakage(source: RowSource, most: int = 10) -> list[Leak]:

@@ -20,7 +20,15 @@ import pyarrow as pa
 from qmgen.corpus import SPLITS, Corpus, Place, open_corpus
 from qmgen.errors import QmgenError, UsageError
 from qmgen.learning.data.columns import columns_of, packed_of
-from qmgen.learning.data.footers import Footer, Groups, check_one_level, groups_of, read_footers, workers
+from qmgen.learning.data.footers import (
+    Footer,
+    Groups,
+    check_nothing_beside,
+    check_one_level,
+    groups_of,
+    read_footers,
+    workers,
+)
 from qmgen.learning.data.packed import Packed, concatenate
 from qmgen.learning.targets.target import TARGETS, Target
 
@@ -128,8 +136,8 @@ class RowSource:
                             ids = [batch.column(key)[row].as_py() for key in ("molecule_id", "conformer_id")]
                             return QmgenError(
                                 f"{self.place}/{name}: column {column} {what} (molecule_id {ids[0]}, conformer_id "
-                                f"{ids[1]}): the file was changed after it was made; run `qmgen verify {self.place}`, "
-                                "then remove this unit's files and run the same `qmgen generate` again"
+                                f"{ids[1]}): `qmgen generate` writes no such row; take it out, or the unit's "
+                                "files and generate them anew"
                             )
 
                         parts.append(packed_of(batch, self.targets, None if every else here, complain))
@@ -169,6 +177,7 @@ def open_rows(place: Place, targets: Iterable[Target], splits: Iterable[str] = (
     if not footers:
         raise UsageError(f"{corpus.place} holds no finished work unit yet: wait for the first, then start again")
     check_one_level(corpus.place, footers)
+    check_nothing_beside(corpus, footers)
     for footer in footers:
         lacking = [target.column for target in chosen if target.column not in footer.columns]
         if lacking:
@@ -176,6 +185,11 @@ def open_rows(place: Place, targets: Iterable[Target], splits: Iterable[str] = (
             raise UsageError(
                 f"{corpus.place}/{footer.name} has no column {lacking[0]}: choose --target from {there}, or a corpus "
                 f"that has {lacking[0]}"
+            )
+        if lacking := [name for name in columns_of(chosen, smiles=True) if name not in footer.columns]:
+            raise UsageError(
+                f"{corpus.place}/{footer.name} has no column {lacking[0]}, which every corpus of `qmgen generate` has: "
+                "make it anew, or give another --data"
             )
     source = RowSource(corpus, chosen, footers)
     for split in splits:

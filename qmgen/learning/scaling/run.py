@@ -6,17 +6,18 @@ each a training that nobody else has in hand. Whoever finishes the last one writ
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from qmgen.config.train import TrainSchnetConfig
 from qmgen.corpus.runs import records
+from qmgen.errors import Interrupted
+from qmgen.learning.data.leakage import check_splits
 from qmgen.learning.data.source import open_rows
 from qmgen.learning.scaling.collect import read_cells
 from qmgen.learning.scaling.estimate import measured_rate
-from qmgen.learning.scaling.plan import SCRATCH, Cell, cells
+from qmgen.learning.scaling.plan import Cell, cells
 from qmgen.learning.scaling.share import share
 from qmgen.learning.scaling.table import text
 from qmgen.learning.scaling.write import report, write
@@ -56,9 +57,8 @@ def run(settings: TrainSchnetConfig, quiet: bool = False) -> Summary:
     preset, _ = shape_of(settings, targets, init)
     source = open_rows(settings.data, targets)
     planned = cells(settings, source.count("train"))
+    check_splits(source)
     claim(settings)
-    if settings.overwrite:
-        shutil.rmtree(settings.out / SCRATCH, ignore_errors=True)
     plain = settings.model_copy(update={"init": None, "preset": preset})
 
     with StopWatch(settings.time_limit, unit="step", kept="checkpoints") as stop:
@@ -68,7 +68,12 @@ def run(settings: TrainSchnetConfig, quiet: bool = False) -> Summary:
             own, begin = (plain, None) if cell.scratch else (settings, init)
             _train(own, source, cell, stop, progress, begin)
 
-        elsewhere = share(planned, one, quiet)
+        try:
+            elsewhere = share(planned, one, quiet)
+        except Interrupted as stopped:
+            if settings.overwrite:
+                raise Interrupted(f"{stopped}, without --overwrite") from None
+            raise
 
     finished = read_cells(cell.folder for cell in planned if not cell.scratch)
     scratch = read_cells(cell.folder for cell in planned if cell.scratch)

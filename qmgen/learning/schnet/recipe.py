@@ -3,8 +3,9 @@
 L1 loss on normalised targets, AdamW, gradients clipped by their global norm, a warm-up from 0.2 of the peak rate, then
 a cosine to zero. ``schnet-9m`` has QM1B's batch, rate and warm-up (arXiv 2311.01135); its decay is ``--schedule qm1b``.
 
-The length, where neither steps nor epochs are given, is 100 epochs, but at least ``least`` and at most ``most`` steps,
-and never under 5 epochs. It is kept to its end, where the cosine finds its best weights, unless ``patience`` is given.
+The length, where neither steps nor epochs are given, is 100 epochs, but at least ``least`` steps (in at most 300
+epochs) and at most ``most``, and never under 5 epochs. It is kept to its end, where the cosine finds its best weights,
+unless ``patience`` is given.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from qmgen.learning.training.schedule import Schedule, schedule_of
 
 EPOCHS: Final = 100
 FEWEST_EPOCHS: Final = 5
+#: passes over a few rows that a large preset's least number of steps may come to
+MOST_EPOCHS: Final = 300
 #: validations in a training
 VALIDATIONS: Final = 40
 #: fine-tuning begins near a minimum: its peak rate is this share of the preset's
@@ -84,7 +87,8 @@ def recipe(settings: TrainSchnetConfig, preset: str, rows: int, steps_per_epoch:
     elif settings.epochs is not None:
         steps = settings.epochs * steps_per_epoch
     else:
-        steps = max(by.least, min(EPOCHS * steps_per_epoch, by.most), FEWEST_EPOCHS * steps_per_epoch)
+        least = min(by.least, MOST_EPOCHS * steps_per_epoch)
+        steps = max(least, min(EPOCHS * steps_per_epoch, by.most), FEWEST_EPOCHS * steps_per_epoch)
     warmup = min(by.warmup, int(LONGEST_WARMUP * steps)) if settings.warmup is None else settings.warmup
     return Recipe(
         batch_size(settings, preset, rows),

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import jax
+import numpy as np
 
+from qmgen import runtime
 from qmgen.errors import UsageError
 from qmgen.learning.schnet import parameters
 from qmgen.learning.schnet.shape import SchNetShape
@@ -72,6 +74,8 @@ def load_model(path: Path) -> Stored:
         normalisation = Normalisation.from_json(about.pop("normalisation"))
         like = jax.eval_shape(lambda: parameters.init(jax.random.key(0), shape))
         kinds = {array.dtype for array in arrays.values()}
+        if kinds == {np.dtype(np.float64)}:
+            runtime.prepare()  # or JAX reads them as float32
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, *kinds), like)
         weights = checkpoint.unflatten(arrays, like, str(file))
     except (checkpoint.Damaged, KeyError, TypeError, ValueError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -13,9 +13,9 @@ import numpy as np
 
 from qmgen import machine, runtime
 from qmgen.config.train import TrainSchnetConfig
-from qmgen.errors import UsageError
+from qmgen.errors import Interrupted, UsageError
 from qmgen.learning.data.batches import Batches
-from qmgen.learning.data.prepare import training_batches
+from qmgen.learning.data.prepare import of_any_element, training_batches
 from qmgen.learning.data.selection import select
 from qmgen.learning.data.source import RowSource
 from qmgen.learning.schnet import parameters as weights
@@ -25,7 +25,6 @@ from qmgen.learning.schnet.shape import PRESETS, SchNetShape
 from qmgen.learning.schnet.stored import KIND, NAME, Stored, save_model, summary
 from qmgen.learning.schnet.task import SchnetTask
 from qmgen.learning.targets import Target, targets_of
-from qmgen.learning.targets.normalisation import Normalisation
 from qmgen.learning.training import checkpoint
 from qmgen.learning.training.feed import RowFeed
 from qmgen.learning.training.loop import Plan, train
@@ -57,9 +56,14 @@ def train_cell(
     """
     targets = targets_of(settings.target)
     preset, shape = shape_of(settings, targets, init)
+    size = batch_size(settings, preset, rows)
+    made = recipe(settings, preset, rows, -(-rows // size), init is not None)
+    # the recipe too: a default that is another in a later version is another training
     identity = {
         **settings.training_fields(),
+        **asdict(made),
         "preset": preset,
+        "shape": asdict(shape),
         "rows": rows,
         "seed": seed,
         "data": source.digest,
@@ -70,14 +74,20 @@ def train_cell(
     runtime.prepare(double=settings.precision == "float64")
     indices = select(source.count("train"), rows, seed)
     source.require("validation")
-    size = batch_size(settings, preset, rows)
     normalisation, batches = training_batches(source, indices, size, seed)
-    known = _of_any_element(normalisation, targets)
+    known = of_any_element(normalisation, targets)
     total = source.count("validation")
     chosen = select(total, min(settings.validation_rows, total), VALIDATION_SEED)
     validation = Batches(source, "validation", chosen, known, size, batches.edges, seed)
+    test = None
+    if total := source.count("test"):
+        tested = select(total, min(settings.validation_rows, total), VALIDATION_SEED)
+        test = Batches(source, "test", tested, known, size, batches.edges, seed)
+    for held_out in (validation, test):  # a bad row is found now, and not when the training is over
+        for _ in held_out.in_order() if held_out else ():
+            if stop.stopping():
+                raise Interrupted(f"stopped by {stop.reason} before the first step: the same command continues")
 
-    made = recipe(settings, preset, rows, batches.steps_per_epoch, init is not None)
     dtype = np.dtype(settings.precision)
     task = SchnetTask(shape, targets, known, settings.loss, dtype, validation.in_order)
     plan = Plan(
@@ -93,12 +103,6 @@ def train_cell(
     outcome = train(
         task, made.optimiser(), made.rate(), begin, RowFeed(batches), plan, folder, identity, stop, progress
     )
-    trivial = task.errors(outcome.parameters, validation.in_order()).trivial
-    tested = None
-    if source.count("test"):
-        tested = task.errors(
-            outcome.parameters, Batches(source, "test", None, known, size, batches.edges, seed).in_order()
-        )
     about = {
         "preset": preset,
         "rows": rows,
@@ -108,6 +112,8 @@ def train_cell(
         "qmgen": machine.versions()["qmgen"],
     }
     save_model(folder / NAME, Stored(outcome.parameters, shape, targets, normalisation, about))
+    trivial = task.errors(outcome.parameters, validation.in_order()).trivial
+    errors = task.errors(outcome.parameters, test.in_order()) if test else None
     result = {
         "kind": KIND,
         "rows": rows,
@@ -124,9 +130,9 @@ def train_cell(
                 "unit": target.shown[0],
                 "validation_mae": outcome.errors[target.name],
                 "trivial_mae": trivial[target.name],
-                "test_mae": tested.shown[target.name] if tested else None,
+                "test_mae": errors.shown[target.name] if errors else None,
                 "validation_rows": len(chosen),
-                "test_rows": tested.rows if tested else 0,
+                "test_rows": errors.rows if errors else 0,
             }
             for target in targets
         },
@@ -181,11 +187,3 @@ def _first(shape: SchNetShape, seed: int, init: Stored | None, dtype: np.dtype) 
         fresh = jax.tree.map(lambda new, old: old if old.shape == new.shape else new, fresh, init.params)
     # copies: the first step takes over the memory of what it is given
     return jax.tree.map(lambda leaf: jax.numpy.array(leaf, dtype), fresh)
-
-
-def _of_any_element(normalisation: Normalisation, targets: tuple[Target, ...]) -> Normalisation:
-    """For the errors of a training on few rows: molecules with an element that these lack count as they are predicted,
-    so that trainings on more rows are measured by the same molecules. Not where references of atoms are needed."""
-    if any(target.extensive for target in targets):
-        return normalisation
-    return replace(normalisation, elements=tuple(range(1, 100)))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
-from collections.abc import Sequence
+import re
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,12 +14,29 @@ from qmgen.config.load import check, read_file
 from qmgen.config.train import TrainSchnetConfig
 from qmgen.config.train_energy import TrainHamiltonianConfig
 from qmgen.corpus.identity import difference
+from qmgen.corpus.locks import Held, Lock
 from qmgen.errors import QmgenError, UsageError
-from qmgen.learning.training import checkpoint
-
-CONFIG: Final = "config.toml"
+from qmgen.learning.training import checkpoint, journal
 
 Training = TrainSchnetConfig | TrainHamiltonianConfig
+
+CONFIG: Final = "config.toml"
+LOCK: Final = ".lock"
+#: what a training leaves in its folder, and a report in that of the run: nothing else is ever removed
+OF_TRAINING: Final = (
+    checkpoint.NAME,
+    checkpoint.PREVIOUS,
+    journal.NAME,
+    "model.safetensors",
+    "result.json",
+    "labels.npz",
+    "excess.png",
+)
+OF_REPORT: Final = ("scaling.json", "scaling.png", "transfer.json", "transfer.png")
+_CELL: Final = re.compile(r"(scratch/)?rows-\d+/seed-\d+")
+#: seconds that a process waits for another that is looking at the same folder
+_PATIENCE: Final = 10.0
+_PAUSE: Final = 0.1
 
 
 def cell_of(out: Path, rows: int, seed: int) -> Path:
@@ -25,46 +44,95 @@ def cell_of(out: Path, rows: int, seed: int) -> Path:
     return out / f"rows-{rows}" / f"seed-{seed}"
 
 
-def claim(settings: Training, made: Sequence[str] = ("rows-*",)) -> None:
-    """Make ``settings.out`` the folder of this run: its ``config.toml``; with ``overwrite`` what another has ``made``
-    there (patterns of names) is removed.
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the lock of ``folder``. Raises ``UsageError`` with one line where another process has it for long, or the
+    folder cannot be written."""
+    lock = Lock(folder / LOCK)
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            lock.acquire()
+            break
+        except Held as by:
+            if time.monotonic() > end:
+                raise UsageError(f"{folder} is in the hands of {by.who}: wait for it, or choose another --out") from by
+            time.sleep(_PAUSE)
+        except OSError as error:
+            raise UsageError(f"cannot write {folder}: {error.strerror or error}; choose another --out") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
-    Raises ``UsageError`` where it holds trainings of other settings (and shows which), or something else; where it
-    cannot be written.
+
+def claim(settings: Training) -> None:
+    """Make ``settings.out`` the folder of this run: its ``config.toml``; with ``overwrite`` the trainings and reports
+    of the run that was there are removed, and nothing else.
+
+    Raises ``UsageError`` where it holds trainings of other settings (and shows which), something that is no run, or
+    with ``overwrite`` a training that another process has in hand; where it cannot be written. Processes that start at
+    once wait for one another.
     """
     out = settings.out
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: choose another --out")
-    if settings.overwrite:
-        for pattern in made:
-            for path in sorted(out.glob(pattern)):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        (out / CONFIG).unlink(missing_ok=True)
-    elif (out / CONFIG).is_file():
-        known = _read(type(settings), out / CONFIG)
-        if known is None:
-            raise UsageError(f"{out} holds something that `qmgen train` did not write: choose another --out")
-        before = _fields(check(type(settings), {**known, "out": str(out)}))
-        now = _fields(settings)
-        if before != now:
-            raise UsageError(
-                f"{out} holds trainings of other settings ({difference(before, now)}): choose another --out, or "
-                "--overwrite to start anew"
-            )
-    elif out.is_dir() and any(out.iterdir()):
-        raise UsageError(f"{out} is not empty, and not of `qmgen train`: choose another --out")
-    try:
-        checkpoint.write(out / CONFIG, settings.resolved_toml(out).encode())
-    except QmgenError as error:
-        raise UsageError(f"{str(error).removesuffix('; the same command continues')}: choose another --out") from error
+    with alone(out):
+        known = _known(settings, out)
+        if settings.overwrite:
+            _remove(out)
+        elif known is not None:
+            before = _fields(check(type(settings), {**known, "out": str(out)}))
+            if before != (now := _fields(settings)):
+                raise UsageError(
+                    f"{out} holds trainings of other settings ({difference(before, now)}): choose another --out, or "
+                    "--overwrite to start anew"
+                )
+        text = settings.resolved_toml(out).encode()
+        if known is not None and not settings.overwrite and (out / CONFIG).read_bytes() == text:
+            return
+        try:
+            checkpoint.write(out / CONFIG, text)
+        except QmgenError as error:
+            line = str(error).removesuffix("; the same command continues")
+            raise UsageError(f"{line}: choose another --out") from error
 
 
-def _read(kind: type[Training], file: Path) -> dict[str, Any] | None:
-    """The settings in ``file``; None where they are not of this kind of training."""
-    try:
-        return dict(read_file(kind, file))
-    except UsageError:
+def _known(settings: Training, out: Path) -> dict[str, Any] | None:
+    """The settings of the run that is in ``out``; None for an empty folder. Raises ``UsageError`` for anything else."""
+    found = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
+    if not found:
         return None
+    if "manifest.json" in found:
+        raise UsageError(f"{out} is a corpus, and no place for trainings: choose another --out")
+    if CONFIG not in found:
+        raise UsageError(f"{out} is not empty, and not of `qmgen train` ({found[0]}): choose another --out")
+    try:
+        return dict(read_file(type(settings), out / CONFIG))
+    except UsageError:
+        raise UsageError(f"{out} holds something that this `qmgen train` did not write: choose another --out") from None
+
+
+def _remove(out: Path) -> None:
+    """Remove the trainings in ``out``, each under its own lock, and the reports on them."""
+    for cell in sorted(path for path in (*out.glob("rows-*/seed-*"), *out.glob("scratch/rows-*/seed-*"))):
+        if not _CELL.fullmatch(cell.relative_to(out).as_posix()):
+            continue
+        try:
+            with Lock(cell / LOCK):
+                _unlink(cell, OF_TRAINING)
+        except Held as by:
+            raise UsageError(f"{by.who} is training in {cell}: stop it before --overwrite") from None
+        for folder in (cell, cell.parent, cell.parent.parent):
+            if folder != out:
+                with contextlib.suppress(OSError):  # it holds something that is not ours
+                    folder.rmdir()
+    _unlink(out, (*OF_TRAINING, *OF_REPORT))
+
+
+def _unlink(folder: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _fields(settings: Training) -> dict[str, Any]:

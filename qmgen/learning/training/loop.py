@@ -231,6 +231,6 @@ def _finite(state: State) -> None:
 
 def _diverged(step: int) -> QmgenError:
     return QmgenError(
-        f"the loss is not finite at step {step}: train with a lower --learning-rate, into another --out or with "
-        "--overwrite; the last checkpoint is as it was"
+        f"the loss or its gradient is not finite at step {step}: train with a lower --learning-rate, into another "
+        "--out or with --overwrite; the last checkpoint is as it was"
     )

@@ -25,7 +25,7 @@ class State:
         parameters, optimiser: pytrees of arrays.
         step: () int32, the number of steps done.
         loss_sum: () of the losses since the last line of the journal, so that a line says the same after a resumption.
-        bad: () int32, the first step whose loss was not finite; −1 while there is none.
+        bad: () int32, the first step whose loss or gradient was not finite; −1 while there is none.
     """
 
     parameters: Params
@@ -60,7 +60,9 @@ def stepper(
         value, gradients = by_portions(loss, portion_of(len(batch.weights)))(state.parameters, batch)
         updates, inner = optimiser.update(gradients, state.optimiser, state.parameters)
         done = state.step + jnp.int32(1)
-        lost = (state.bad < 0) & ~jnp.isfinite(value)
+        # a finite loss may have a gradient that is not, and the weights would be lost all the same
+        sound = jnp.isfinite(value) & jnp.isfinite(optax.global_norm(gradients))
+        lost = (state.bad < 0) & ~sound
         after = State(
             optax.apply_updates(state.parameters, updates),
             inner,

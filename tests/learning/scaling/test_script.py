@@ -24,11 +24,15 @@ def stand_in(folder: Path, body: str) -> dict[str, str]:
 
 def test_the_recipe(tmp_path: Path) -> None:
     environment = stand_in(tmp_path, f'echo "$@" >> {tmp_path}/log')
-    subprocess.run([SCRIPT, "--out", tmp_path / "o", "--preset", "tiny"], env=environment, check=True)
-    generate, train = (tmp_path / "log").read_text().splitlines()
-    assert generate == f"generate {ROOT}/configs/schnet-corpus.toml --out {tmp_path}/o/corpus"
-    assert train.startswith(f"train schnet --data {tmp_path}/o/corpus --target y --out {tmp_path}/o/run ")
-    assert train.endswith("--rows 100,300,1k,3k,10k --seeds 3 --preset tiny")
+    subprocess.run([SCRIPT, "--out", tmp_path / "o", "--preset", "small"], env=environment, check=True)
+    generate, enumerate_, extend, train = (tmp_path / "log").read_text().splitlines()
+    corpus, more = tmp_path / "o" / "corpus", tmp_path / "o" / "more.smi"
+    recipe = f"generate {ROOT}/configs/schnet-corpus.toml"
+    assert generate == f"{recipe} --out {corpus}"
+    assert enumerate_ == f"enumerate --heavy-atoms 9 --rules gdb11 --sample 14000 --seed 1 --out {more}"
+    assert extend == f"{recipe} --molecules {more} --extend --out {corpus}"
+    assert train.startswith(f"train schnet --data {corpus} --target y --out {tmp_path}/o/run ")
+    assert train.endswith("--preset tiny --rows 100,300,1k,3k,10k,25k --seeds 3 --preset small")  # the last one counts
 
 
 def test_what_was_stopped_ends_with_75_and_trains_nothing(tmp_path: Path) -> None:
