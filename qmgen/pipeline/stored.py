@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qmgen.config.load import check
-from qmgen.config.models import GenerateConfig
+from qmgen.config.models import PLAIN_GUESSES, GenerateConfig
 from qmgen.corpus.shard import digest
 from qmgen.corpus.store import Store
 from qmgen.corpus.store.place import place_of
@@ -30,7 +30,10 @@ def stored_config(store: Store) -> GenerateConfig:
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {store.place}/{CONFIG} ({error}): run the corpus' own command again") from None
     molecules = [_beside(store.local, path) for path in values.get("molecules", [])]
-    return check(GenerateConfig, {**values, "molecules": molecules, "out": place_of(store)})
+    found = {**values, "molecules": molecules, "out": place_of(store)}
+    if isinstance(guess := values.get("guess"), str) and guess not in PLAIN_GUESSES:
+        found["guess"] = _beside(store.local, guess)
+    return check(GenerateConfig, found)
 
 
 def sources_of(config: GenerateConfig, store: Store) -> list[Path]:
