@@ -6,6 +6,7 @@ as text (environment variables) are converted before they get here, in ``load``.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -125,12 +126,21 @@ class LabelConfig(LevelConfig):
     max_stereo_isomers: Count = 32
     precision: Literal["float64"] = "float64"
     #: a word of ``PLAIN_GUESSES``, or the path of a run of `qmgen train energy`
-    guess: Annotated[str, Field(min_length=1), BeforeValidator(_as_text)] = "atoms"
+    guess: Annotated[str, BeforeValidator(_as_text)] = "atoms"
     conv_energy: Positive = 1e-9
     conv_gradient: Positive = 1e-6
     max_cycles: Count = 50
     batch_size: Count | None = None
     embed_time_limit: Positive = 60.0
+
+    @field_validator("guess")
+    @classmethod
+    def _a_word_or_a_run(cls, value: str) -> str:
+        if value not in PLAIN_GUESSES and not Path(value).expanduser().exists():
+            near = difflib.get_close_matches(Path(value).name, PLAIN_GUESSES, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"should be atoms, core, or a run of `qmgen train energy` that exists{hint}")
+        return value
 
     @model_validator(mode="before")
     @classmethod

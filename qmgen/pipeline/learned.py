@@ -6,7 +6,6 @@ called stands in config.toml, in the manifest and in ``runs/``, and may change.
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from collections.abc import Mapping
@@ -76,15 +75,11 @@ def about(path: str) -> dict[str, Any]:
 def learned_of(guess: str, settings: Settings, stages: Stages) -> Learned | None:
     """What the setting ``guess`` names, where it is no plain word; ``settings`` say at which level it is to serve.
 
-    Raises ``UsageError`` with one line where there is no such thing, or it was trained at another level.
+    Raises ``UsageError`` with one line where it is no such network, or was trained at another level.
     """
     if guess in PLAIN_GUESSES:
         return None
     path = os.path.abspath(Path(guess).expanduser())
-    if not os.path.exists(path):
-        raise UsageError(
-            f"guess = {guess!r} is neither {' nor '.join(PLAIN_GUESSES)}, nor a run that exists{_near(guess)}"
-        )
     found = stages.load("about_guess")(path)
     _refuse_other_level(guess, (found["xc"], found["basis"]), settings)
     return Learned(path, _run(path), found["checksum"])
@@ -134,8 +129,3 @@ def _refuse_other_level(name: str, level: tuple[str, ...], settings: Settings) -
             f"guess = {name!r} was trained at {'/'.join(level[:2])}, and this is {'/'.join(wanted)}: "
             f"set --xc {level[0]} --basis {level[1]}, or train one at this level"
         )
-
-
-def _near(word: str) -> str:
-    match = difflib.get_close_matches(word, PLAIN_GUESSES, n=1, cutoff=0.5)
-    return f"; did you mean {match[0]!r}?" if match else f"; {_HOW}"

@@ -31,9 +31,12 @@ def stored_config(store: Store) -> GenerateConfig:
         raise UsageError(f"cannot read {store.place}/{CONFIG} ({error}): run the corpus' own command again") from None
     molecules = [_beside(store.local, path) for path in values.get("molecules", [])]
     found = {**values, "molecules": molecules, "out": place_of(store)}
-    if isinstance(guess := values.get("guess"), str) and guess not in PLAIN_GUESSES:
-        found["guess"] = _beside(store.local, guess)
-    return check(GenerateConfig, found)
+    guess = found.get("guess")
+    if not isinstance(guess, str) or guess in PLAIN_GUESSES:
+        return check(GenerateConfig, found)
+    # a network is not looked for: it may be gone, and who goes on with the corpus need not have it
+    plain = check(GenerateConfig, {**found, "guess": PLAIN_GUESSES[0]})
+    return plain.model_copy(update={"guess": _beside(store.local, guess)})
 
 
 def sources_of(config: GenerateConfig, store: Store) -> list[Path]:

@@ -151,8 +151,6 @@ def test_config_toml_leads_back_to_the_run(
 @pytest.mark.parametrize(
     ("guess", "message"),
     [
-        ("atomz", "guess = 'atomz' is neither atoms nor core, nor a run that exists; did you mean 'atoms'?"),
-        ("nowhere/run", "nor a run that exists; give what `qmgen train energy --out` was given"),
         (".", "no training in it is finished yet, or it is none"),
         ("text", "is no network of qmgen's|is damaged"),
         ("foreign", "model.safetensors is no network of qmgen's"),
@@ -217,3 +215,11 @@ def test_a_retry_needs_no_network(config: Config, guessing: Stages, lines: Lines
     assert manifest(settings.out)["guess"]["run"] == "trained"
     merged = merge(settings.out)
     assert merged.manifest["guess"] == {"run": "trained", "sha256": manifest(settings.out)["guess"]["sha256"]}
+
+
+@pytest.mark.parametrize(("guess", "hint"), [("atomz", r"; did you mean 'atoms'\?"), ("nowhere/run", "")])
+def test_what_is_neither_a_word_nor_a_run(tmp_path: Path, guess: str, hint: str) -> None:
+    flags = {"guess": guess, "molecules": ["a.smi"], "out": "b"}
+    said = rf"^guess = '{guess}' given as --guess: should be atoms, core, or a run [^\n]+ that exists{hint}$"
+    with pytest.raises(UsageError, match=said):
+        resolve(GenerateConfig, None, flags, {})
