@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
+import qmgen
 from qmgen.config import GenerateConfig, models, resolve
 from qmgen.config.retry import RetryConfig
 from qmgen.corpus import open_corpus
@@ -23,6 +24,7 @@ from qmgen.corpus.merge import merge
 from qmgen.corpus.schema import decode
 from qmgen.errors import QmgenError, UsageError
 from qmgen.labeling import types
+from qmgen.molecules.types import Molecule
 from qmgen.pipeline import learned as learned_module
 from qmgen.pipeline.estimate import estimate
 from qmgen.pipeline.progress import Lines
@@ -223,3 +225,16 @@ def test_what_is_neither_a_word_nor_a_run(tmp_path: Path, guess: str, hint: str)
     said = rf"^guess = '{guess}' given as --guess: should be atoms, core, or a run [^\n]+ that exists{hint}$"
     with pytest.raises(UsageError, match=said):
         resolve(GenerateConfig, None, flags, {})
+
+
+def test_the_real_labelling_begins_from_it(guessing: Stages, tmp_path: Path) -> None:
+    """In Python as in a shell; what the stand-in has learned is the density of atoms, which costs a cycle more."""
+    run = write_run(tmp_path / "run", xc="hf")
+    positions = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.375]])
+    hydrogen = Molecule(0, "", "", np.array([1, 1], np.uint8), positions, 0, 0)
+    real = Stages(guess=guessing.guess)
+    plain, guessed = (qmgen.label([hydrogen], xc="hf", guess=guess, stages=real) for guess in ("atoms", run))
+    assert len(plain) == len(guessed) == 1
+    assert guessed[0]["energy"] == plain[0]["energy"] and guessed[0]["cycles"] == plain[0]["cycles"] + 1
+    with pytest.raises(UsageError, match="trained at hf/sto-3g, and this is lda/sto-3g"):
+        qmgen.label([hydrogen], xc="lda", guess=str(run), stages=real)
