@@ -62,8 +62,8 @@ def thermal_geometries(
     The centre of mass is at the origin. Where the SMILES leaves a stereo centre open, trajectories differ in it. Equal
     SMILES (canonical) and seeds give equal geometries, on the same RDKit and processor.
 
-    Raises ``EmbeddingRefused``, with its reason, for what is not one neutral closed-shell molecule of several atoms, has
-    no force field, cannot be embedded, or comes apart again and again; ``ValueError`` for a count or range of none.
+    Raises ``EmbeddingRefused``, with its reason, for what is not one neutral closed-shell molecule of several atoms,
+    has no force field, cannot be embedded, or comes apart again and again; ``ValueError`` for a count or range of none.
     """
     low, high = temperatures
     if count < 1 or not 0 < low <= high < np.inf or seed < 0:

@@ -31,7 +31,7 @@ from qmgen.molecules.types import Conformer, Failure, Pruned, Reason
 #: from so many different molecules on, whole molecules are held out
 MOLECULES_APART: Final = 10
 _EXAMPLES: Final = 5
-_COLUMNS: Final = ("molecule_id", "conformer_id", "z", "pos", "smile")
+_COLUMNS: Final = ("molecule_id", "conformer_id", "z", "pos", "smile", "name")
 
 #: what was found, the split of the corpus it is in, and its place
 _Item = tuple[Conformer | Failure, str, int]
@@ -122,9 +122,7 @@ def _why(refused: Failure) -> str:
     return f"{refused.reason.value}: {first_line(ValueError(refused.detail))}"
 
 
-def _of_files(
-    files: Sequence[Path], seed: int, conformers: int, in_process: bool
-) -> Iterator[_Item]:
+def _of_files(files: Sequence[Path], seed: int, conformers: int, in_process: bool) -> Iterator[_Item]:
     made = embedded(read_files(files), conformers, seed, in_process=in_process)
     with closing(made):  # type: ignore[type-var]  # ends the worker, also where no more is asked for
         place = 0
@@ -157,7 +155,7 @@ def _of_corpus(data: Place, limit: int | None, seed: int) -> Iterator[_Item]:
 def _conformer(batch: Any, row: int) -> Conformer | Failure:
     ids = [batch.column(name)[row].as_py() for name in _COLUMNS[:2]]
     molecule_id, conformer_id = (-1 if value is None else int(value) for value in ids)
-    smiles = batch.column("smile")[row].as_py() or ""
+    smiles, name = (batch.column(key)[row].as_py() or "" for key in ("smile", "name"))
     numbers, flat = (batch.column(name)[row].values for name in ("z", "pos"))
     why = ""
     if numbers is None or flat is None or numbers.null_count or flat.null_count:
@@ -165,9 +163,9 @@ def _conformer(batch: Any, row: int) -> Conformer | Failure:
     elif len(flat) != 3 * len(numbers):
         why = f"{len(flat)} numbers in pos for {len(numbers)} atoms"
     if why:
-        return Failure(molecule_id, conformer_id, "", smiles, Reason.BAD_COORDINATES, why)
+        return Failure(molecule_id, conformer_id, name, smiles, Reason.BAD_COORDINATES, why)
     positions = flat.to_numpy().astype(np.float64).reshape(-1, 3)
-    return Conformer(molecule_id, conformer_id, "", smiles, numbers.to_numpy().astype(np.uint8), positions)
+    return Conformer(molecule_id, conformer_id, name, smiles, numbers.to_numpy().astype(np.uint8), positions)
 
 
 def split(geometries: Sequence[Geometry], fraction: float, by: By, seed: int) -> tuple[np.ndarray, np.ndarray]:
