@@ -59,30 +59,31 @@ def test_equipartition_in_a_field_of_springs():
     """60 atoms on springs of their own: each of 180 coordinates is a sample of its own."""
     random = np.random.default_rng(1)
     masses = random.uniform(1.0, 40.0, 60)
-    springs = np.repeat(random.uniform(5.0, 40.0, 60), 3)  # kcal/mol/Angstrom²
+    springs = np.repeat(random.uniform(20.0, 60.0, 60), 3)  # kcal/mol/Angstrom²
     states = dynamics(lambda x: springs * np.array(x), np.zeros((60, 3)), masses, 400.0, np.random.default_rng(2), 200)
     taken = list(islice(states, 10, 110))
     thermal_energy = BOLTZMANN * 400.0
     kinetic = np.mean([kinetic_energy(state.velocities, masses) for state in taken])
     potential = np.mean([0.5 * (springs * state.positions.ravel() ** 2).sum() for state in taken])
-    # 18,000 nearly independent squares of normal numbers: relative error √(2/18,000) = 0.011, four times that. The
-    # velocities of BAOAB are too cold by (ω dt)²/4, at most 40 · 4.2e-4 · 0.25 / 4 = 0.001
-    assert kinetic == pytest.approx(1.5 * 60 * thermal_energy, rel=0.042)
-    assert potential == pytest.approx(1.5 * 60 * thermal_energy, rel=0.042)
+    # 18,000 squares of normal numbers. Energy decays with 50 fs, so those 100 fs apart keep e^-2 of it, and count for
+    # 1.31 times fewer: relative error √(2 · 1.31 / 18,000) = 0.012, four times that. The velocities of BAOAB are too
+    # cold by (ω dt)²/4, at most 60 · 4.2e-4 · 0.25 / 4 = 0.0016
+    assert kinetic == pytest.approx(1.5 * 60 * thermal_energy, rel=0.048)
+    assert potential == pytest.approx(1.5 * 60 * thermal_energy, rel=0.048)
 
 
 def test_variance_of_stiff_springs_is_exact():
     """As stiff as O-H: where the step is felt in the velocities, positions have the variance k_B T / k all the same."""
     spring, mass = 1100.0, 1.0
     states = dynamics(
-        lambda x: spring * np.array(x), np.zeros((100, 3)), np.full(100, mass), 500.0, np.random.default_rng(3), 100
+        lambda x: spring * np.array(x), np.zeros((100, 3)), np.full(100, mass), 500.0, np.random.default_rng(3), 200
     )
     taken = np.stack([np.stack(state) for state in islice(states, 10, 80)])
     step = spring * ACCELERATION / mass * 0.5**2  # (ω dt)² = 0.115
     variance, speed = (taken[:, 0] ** 2).mean(), (taken[:, 1] ** 2).mean()
-    # 21,000 samples: relative error 0.0098 where they are independent, four times that
-    assert variance == pytest.approx(BOLTZMANN * 500.0 / spring, rel=0.04)
-    assert speed == pytest.approx(BOLTZMANN * 500.0 * ACCELERATION / mass * (1 - step / 4), rel=0.04)
+    # 21,000 samples, 1.31 times fewer for what they remember (above): relative error 0.0112, four times that
+    assert variance == pytest.approx(BOLTZMANN * 500.0 / spring, rel=0.045)
+    assert speed == pytest.approx(BOLTZMANN * 500.0 * ACCELERATION / mass * (1 - step / 4), rel=0.045)
 
 
 # ---- in RDKit's force fields
@@ -107,24 +108,31 @@ def test_gradient_is_that_of_the_energy(smiles, field):
 
 def test_water_has_the_temperature_and_the_width_of_its_bonds():
     _, forces, start = relaxed("O")
-    temperature = 350.0
-    states = dynamics(gradient_of(forces), start, WATER_MASSES, temperature, np.random.default_rng(4), 100)
+    thermal_energy = BOLTZMANN * 350.0
+    states = dynamics(gradient_of(forces), start, WATER_MASSES, 350.0, np.random.default_rng(4), 200)
     taken = list(islice(states, 10, 1510))
     kinetic = np.mean([kinetic_energy(state.velocities, WATER_MASSES) for state in taken])
-    # 13,500 coordinates: error 0.012. Two stretches (3,700/cm, (ω dt)²/4 = 0.03) and the bend (0.006) of nine degrees
-    # of freedom are colder by their step: 0.008 of the whole
-    assert kinetic == pytest.approx(1.5 * 3 * BOLTZMANN * temperature * 0.992, rel=0.05)
+    # 13,500 coordinates, 1.31 times fewer for what they remember (above): error 0.014, four times that. Two stretches
+    # (3,700/cm, (ω dt)²/4 = 0.03) and the bend (0.006) of nine degrees of freedom are colder by their step: 0.008
+    assert kinetic == pytest.approx(1.5 * 3 * thermal_energy * 0.992, rel=0.056)
     bonds = np.array([np.linalg.norm(s.positions[1:] - s.positions[0], axis=1) for s in taken])
 
-    def along(shift: float) -> float:
+    def along(length: float) -> float:
         x = start.copy()
-        x[1] += shift * (x[1] - x[0]) / np.linalg.norm(x[1] - x[0])
+        x[1] = x[0] + length * (x[1] - x[0]) / np.linalg.norm(x[1] - x[0])
         return forces.CalcEnergy(x.ravel().tolist())
 
-    spring = (along(1e-3) + along(-1e-3) - 2 * along(0.0)) / 1e-6
-    # 3,000 bonds: error 0.026, four times that; MMFF's bonds are not quite harmonic (cubic term: some 2 %)
-    assert bonds.var() == pytest.approx(BOLTZMANN * temperature / spring, rel=0.12)
-    assert bonds.mean() == pytest.approx(np.linalg.norm(start[1] - start[0]), abs=0.01)
+    # Boltzmann's distribution of one bond with the other at rest, by quadrature. Its width is that of k_B T / k but for
+    # the anharmonic bonds of MMFF (2 %); coupling to the other bond and to the angle is weaker than that
+    rest = np.linalg.norm(start[1] - start[0])
+    spring = (along(rest + 1e-3) + along(rest - 1e-3) - 2 * along(rest)) / 1e-6
+    lengths = np.linspace(rest - 0.3, rest + 0.4, 701)
+    weights = lengths**2 * np.exp(-np.array([along(length) for length in lengths]) / thermal_energy)
+    mean, square = (np.average(lengths**power, weights=weights) for power in (1, 2))
+    assert square - mean**2 == pytest.approx(thermal_energy / spring, rel=0.03)
+    # 3,000 bonds, 1.31 times fewer: error 0.030, four times that; of the mean 0.025 Å / √2,290 = 0.0005 Å, five times
+    assert bonds.var() == pytest.approx(square - mean**2, rel=0.12)
+    assert bonds.mean() == pytest.approx(mean, abs=0.0025)
 
 
 # ---- geometries
