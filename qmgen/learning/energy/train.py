@@ -64,8 +64,9 @@ def run(settings: TrainHamiltonianConfig, quiet: bool = False) -> dict[str, Any]
     runtime.prepare()
     level = level_of(Settings(settings.xc, settings.basis, settings.grid_level))
     init = load_model(settings.init) if settings.init else None
-    read = read_geometries(settings.molecules, settings.data, level, settings.limit, settings.seed, settings.conformers)
-    sets = Sets(*(list(map(int, part)) for part in _split(read, settings)))
+    files = None if settings.molecules is None else [Path(file) for file in settings.molecules]
+    read = read_geometries(files, settings.data, level, settings.limit, settings.seed, settings.conformers)
+    sets = _split(read, settings)
     elements = sorted({int(z) for one in read.geometries for z in one.numbers})
     network = init.network if init else network_of(settings.model, level.basis, elements, settings.published_form)
     claim(settings)
@@ -186,8 +187,11 @@ def _by_refine(values: Any) -> dict[str, float]:
     return {"refine_0": float(values[0]), f"refine_{REFINED}": float(values[1])}
 
 
-def _split(read: Read, settings: TrainHamiltonianConfig) -> tuple[Any, Any]:
-    return split(read.geometries, settings.validation_fraction, settings.held_out, settings.seed)
+def _split(read: Read, settings: TrainHamiltonianConfig) -> Sets:
+    """In a seeded order, so that the first few of either side are a sample of it."""
+    parts = split(read.geometries, settings.validation_fraction, settings.held_out, settings.seed)
+    draw = np.random.default_rng(settings.seed)
+    return Sets(*(draw.permutation(part).tolist() for part in parts))
 
 
 def _prepared(
