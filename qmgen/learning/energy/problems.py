@@ -17,7 +17,7 @@ from qmgen.dft.basis import Basis
 from qmgen.dft.functionals import Functional
 from qmgen.dft.integrals.shells import shell_orbitals
 from qmgen.dft.prepare import Shape, System, prepare, shape_of
-from qmgen.dft.scf import Problem, blockwise, linear_part
+from qmgen.dft.scf import GridFunctions, Problem, blockwise, linear_part
 from qmgen.dft.variational import orthogonaliser_of
 from qmgen.labeling.level import Level
 from qmgen.learning.hamiltonian.inputs import Inputs
@@ -77,9 +77,15 @@ def bare_inputs(system: System, shape: Shape, basis: Basis) -> Inputs:
     return Inputs(numbers, positions, atom, place, l, m, *[nothing] * 6)
 
 
-def completed(functional: Functional, problem: Problem, inputs: Inputs) -> Case:
-    """The case of a problem: one Fock build from ``problem.guess``. Pure."""
-    semilocal = blockwise(functional, problem)[0]
+def completed(
+    functional: Functional,
+    problem: Problem,
+    inputs: Inputs,
+    grid_functions: GridFunctions = blockwise,
+    on_sketch: bool = False,
+) -> Case:
+    """The case of a problem: one Fock build from ``problem.guess``, on the asked grid or on its sketch. Pure."""
+    semilocal = grid_functions(functional, problem)[int(on_sketch)]
     linear, _ = linear_part(problem, problem.guess)
     _, potential, _ = semilocal(problem.guess)
     full = inputs._replace(

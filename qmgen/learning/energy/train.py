@@ -67,8 +67,11 @@ def run(settings: TrainHamiltonianConfig, quiet: bool = False) -> dict[str, Any]
     files = None if settings.molecules is None else [Path(file) for file in settings.molecules]
     read = read_geometries(files, settings.data, level, settings.limit, settings.seed, settings.conformers)
     sets = _split(read, settings)
-    elements = sorted({int(z) for one in read.geometries for z in one.numbers})
-    network = init.network if init else network_of(settings.model, level.basis, elements, settings.published_form)
+    if init:
+        _check_init(init, level, read)
+        network = init.network
+    else:
+        network = network_of(settings.model, level.basis, elements_of(read), settings.published_form)
     claim(settings)
     identity = {**settings.training_fields(), "geometries": read.digest, "init": init.checksum if init else None}
     if (done := _finished(settings.out, identity)) is not None:
@@ -145,10 +148,12 @@ def _train(
     outcome = train(task, optimiser, rate, params, feed, plan, settings.out, identity, stop, progress)
     excess = MEV * task.excesses(outcome.parameters)
     about = {
-        "xc": settings.xc,
+        "xc": level.functional.name,
         "basis": level.basis.name,
         "basis_checksum": level.basis.checksum,
         "grid_level": level.grid_level,
+        "level_of_theory": {"xc": level.functional.name, "basis": level.basis.name, "grid_level": level.grid_level},
+        "elements": init.about["elements"] if init else elements_of(read),
         "refine": settings.refine,
         "loss": "labels" if labels is not None else "energy",
         "geometries": len(indices),
@@ -181,6 +186,19 @@ def _train(
         "versions": machine.versions(),
         "identity": identity,
     }
+
+
+def _check_init(init: StoredHamiltonian, level: Level, read: Read) -> None:
+    """Raises ``UsageError`` where the network to begin with is of another basis set, or lacks an element."""
+    if init.about["basis_checksum"] != level.basis.checksum:
+        raise UsageError(f"--init {init.path} is for {init.about['basis']} and not for {level.basis.name}: set --basis")
+    if unknown := sorted(set(elements_of(read)) - set(init.about["elements"])):
+        raise UsageError(f"--init {init.path} knows no element {unknown[0]}: leave such geometries out, or --init")
+
+
+def elements_of(read: Read) -> list[int]:
+    """The elements in a set of geometries, ascending."""
+    return sorted({int(z) for one in read.geometries for z in one.numbers})
 
 
 def _by_refine(values: Any) -> dict[str, float]:
