@@ -131,11 +131,12 @@ def table(result: dict[str, Any]) -> str:
         )
     saved = result["saved"]
     without = result["sides"]["network"]["without"]
+    cycles = f"{abs(saved['cycles']):.1%} {'fewer' if saved['cycles'] >= 0 else 'more'} cycles"
     lines += [
         "",
         f"The network's cycles include {result['extra_cycles']} for the Fock matrix that it sees."
         + (f" It had no density for {without} molecule(s), which began from atoms." if without else ""),
-        f"Against {saved['against']}: {saved['cycles']:.1%} fewer cycles; SCF with the network's time "
+        f"Against {saved['against']}: {cycles}; SCF with the network's time "
         f"{_times(saved['scf'])} as fast, labels in all {_times(saved['label'])}.",
     ]
     return "\n".join(lines)

@@ -86,7 +86,7 @@ class Record:
         rows = sum(result.rows for result in self.results)
         found: dict[str, Any] = {"mean_cycles": sum(r.cycles for r in self.results) / rows if rows else None}
         if self.learned is not None:
-            found["guess_seconds"] = sum(result.guess_seconds for result in self.results)
+            found["guess_seconds"] = round(sum(result.guess_seconds for result in self.results), 3)
             found["guess_fallbacks"] = sum(result.fallbacks for result in self.results)
         return found
 
