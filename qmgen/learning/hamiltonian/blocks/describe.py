@@ -68,11 +68,12 @@ def describe(shape: BlocksShape, inputs: Inputs) -> Description:
     there = inputs.numbers > 0
     off = inputs.positions[None, :, :] - inputs.positions[:, None, :]
     same = jnp.eye(len(inputs.numbers), dtype=bool)
-    distance = jnp.sqrt(jnp.where(same, 1.0, (off * off).sum(-1)))
-    direction = jnp.where(same[..., None], 0.0, off / distance[..., None])
+    alone = same | ~there[:, None] | ~there[None, :]  # padding has no place, and no direction
+    distance = jnp.sqrt(jnp.where(alone, 1.0, (off * off).sum(-1)))
+    direction = jnp.where(alone[..., None], 0.0, off / distance[..., None])
     centres = jnp.linspace(1.0, FARTHEST, RADIAL)
     width = centres[1] - centres[0]
-    radial = jnp.where(same[..., None], 0.0, jnp.exp(-(((distance[..., None] - centres) / width) ** 2)))
+    radial = jnp.where(alone[..., None], 0.0, jnp.exp(-(((distance[..., None] - centres) / width) ** 2)))
     fade = 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.minimum(distance / FARTHEST, 1.0)))
     envelope = jnp.where(same, 1.0, fade) * there[:, None] * there[None, :]
     parts = parts_of(shape, blocks)
