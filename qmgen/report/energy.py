@@ -10,10 +10,14 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from qmgen.errors import QmgenError
 from qmgen.report.scaling import OURS, PUBLISHED, TEST, read, save
 
 FILE_NAME: Final = "excess.png"
+#: meV: less is the rounding of an energy
+SMALLEST: Final = 1e-6
 
 
 def draw_run(run: Path) -> Path:
@@ -62,6 +66,26 @@ def draw_comparison(report: dict[str, Any], path: Path) -> Path:
     _finish(axes, "seconds in all")
     axes.set_title(f"{_level(report)}, {report['model']}, {report['date'][:10]}", fontsize=10)
     return save(figure, path)
+
+
+def draw_evaluation(report: Any, path: Path) -> Path:
+    """How the excess energies of an evaluation are spread: the share of geometries below each.
+
+    Raises ``UsageError`` where it cannot be written.
+    """
+    figure, axes = _figure()
+    names = [f"{side}, {k} rebuilds" for side in ("network", "no correction") for k in (0, 3)]
+    styles = [(OURS[0], "-"), (OURS[0], "--"), (PUBLISHED[0], "-"), (PUBLISHED[0], "--")]
+    share = (np.arange(len(report.excess)) + 1) / len(report.excess)
+    for column, (name, (colour, line)) in enumerate(zip(names, styles, strict=True)):
+        found = np.sort(np.maximum(report.excess[:, column], SMALLEST))
+        axes.step(found, share, where="post", color=colour, linestyle=line, label=name)
+    axes.set(xscale="log", xlabel="energy above the converged (meV)", ylabel="share of geometries below")
+    axes.grid(color="0.92")
+    axes.set_axisbelow(True)
+    axes.legend(fontsize=8, frameon=False)
+    axes.set_title(f"{_level(report.about)}, {report.molecules} geometries", fontsize=10)
+    return save(figure, path, "--figure")
 
 
 def _figure() -> tuple[Any, Any]:

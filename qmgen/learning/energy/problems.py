@@ -29,11 +29,13 @@ _STEP = 8
 
 
 class Case(NamedTuple):
-    """One geometry, or many with a leading axis; ``orthogonaliser`` (n, n) is S^(-1/2)."""
+    """One geometry, or many with a leading axis; ``orthogonaliser`` (n, n) is S^(-1/2), ``dipole`` (3, n, n) in Bohr,
+    where it is known."""
 
     problem: Problem
     orthogonaliser: Any
     inputs: Inputs
+    dipole: Any = None
 
 
 def shapes_of(molecules: Sequence[np.ndarray], level: Level) -> list[Shape]:
@@ -58,7 +60,8 @@ def case_of(system: System, shape: Shape, level: Level) -> Case:
     """Raises ``ValueError`` and the like for a geometry that has no integrals."""
     made = prepare(system, shape, level.basis, level.functional, level.grid_level)
     problem = jax.tree.map(jnp.asarray, made.problem)
-    return _completed(level.functional, problem, jax.tree.map(jnp.asarray, bare_inputs(system, shape, level.basis)))
+    bare = jax.tree.map(jnp.asarray, bare_inputs(system, shape, level.basis))
+    return _completed(level.functional, problem, bare)._replace(dipole=made.one_electron.dipole)
 
 
 def bare_inputs(system: System, shape: Shape, basis: Basis) -> Inputs:
