@@ -63,7 +63,7 @@ def test_overwrite_spares_a_training_that_runs(tmp_path: Path) -> None:
 
 def test_other_settings_are_shown(tmp_path: Path) -> None:
     trained(tmp_path)
-    with pytest.raises(UsageError, match="batch_size.*--overwrite"):
+    with pytest.raises(UsageError, match=r"batch_size.*--overwrite"):
         claim(settings(tmp_path, batch_size=4))
 
 
