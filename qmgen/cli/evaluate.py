@@ -58,6 +58,8 @@ def evaluate(
     from qmgen.learning.evaluate import run as work
     from qmgen.report import prediction
 
+    if settings.figure is not None:
+        prediction.check(settings.figure)
     predictor, report = work.run(settings, quiet)
     if isinstance(report, work.FileReport):
         if as_json:
@@ -66,6 +68,8 @@ def evaluate(
             say(prediction.rows_table(report, predictor.targets))
         for line in prediction.refusals(report):
             say(line)
+        if settings.out is not None and settings.out.endswith(".xyz") and (missing := sum(report.reasons.values())):
+            say(f"{missing} entries have no prediction, and no frame in {settings.out}: a .csv has a row for each")
         return 0
     if as_json:
         print_json(prediction.corpus_dict(report))

@@ -88,7 +88,7 @@ def schnet(
     time_limit: Annotated[float | None, typer.Option(help="Stop after this many seconds, with exit code 75.")] = None,
     target_error: Annotated[
         float | None,
-        typer.Option(help="MAE of the first target, as shown, to estimate the rows for. [default: 43.0, in meV]"),
+        typer.Option(help="MAE of the first target, as shown, to estimate the rows for. [default: 43 meV]"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,

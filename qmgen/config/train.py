@@ -57,7 +57,7 @@ class TrainSchnetConfig(CommandConfig):
 
     ``None`` is "by preset", as ``qmgen.learning.schnet.recipe`` says. Times in seconds; ``validate_every`` in steps.
     With ``init``, ``scratch`` trains each from scratch too, so that the gain is known. ``target_error``,
-    in the shown unit of the first target, is what the report estimates rows for: by default 1 kcal/mol in meV.
+    in the shown unit of the first target, is what the report estimates rows for: by default 43 meV, 1 kcal/mol.
     """
 
     path_fields: ClassVar[frozenset[str]] = frozenset({"data", "out", "init"})
@@ -91,7 +91,7 @@ class TrainSchnetConfig(CommandConfig):
     seed: Seed = 0
     init: Folder | None = None
     scratch: bool = True
-    target_error: Positive = 43.0
+    target_error: Positive | None = None
     steps: Count | None = None
     epochs: Count | None = None
     batch_size: Count | None = None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -13,6 +14,10 @@ from qmgen.learning.evaluate.corpus import CorpusReport
 from qmgen.learning.evaluate.run import FileReport
 from qmgen.learning.evaluate.write import columns, plain_row
 from qmgen.learning.targets import Target
+from qmgen.report.scaling import save
+
+#: what matplotlib can write that people open
+SUFFIXES: Final = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp")
 
 
 def corpus_dict(report: CorpusReport) -> dict[str, Any]:
@@ -102,11 +107,16 @@ def draw(report: CorpusReport, targets: Sequence[Target], path: Path) -> Path:
         found = report.errors[target.name]
         axes.set_title(f"{target.name}: MAE {found['mae']:.4g} {found['unit']}", fontsize=10)
         axes.set(xlabel=f"label ({target.unit})", ylabel=f"prediction ({target.unit})")
+    return save(figure, path, "--figure")
+
+
+def check(path: Path) -> None:
+    """Raises ``UsageError`` for a place where ``draw`` could not write, before there is anything to draw."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"cannot draw {path}: --figure takes {' '.join(SUFFIXES)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, metadata={"Software": "qmgen"} if path.suffix == ".png" else None)
+        if path.is_dir() or not os.access(path.parent, os.W_OK):
+            raise OSError("it is a directory" if path.is_dir() else f"{path.parent} is not writable")
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}; choose another --figure") from error
-    except ValueError as error:  # a suffix that matplotlib does not know
-        raise UsageError(f"cannot write {path}: {error}") from error
-    return path

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,15 +61,19 @@ def draw(result: dict[str, Any], path: Path) -> Path:
     return save(figure, path)
 
 
-def save(figure: Any, path: Path) -> Path:
-    """Write ``figure``. Raises ``UsageError`` when it cannot be written."""
+def save(figure: Any, path: Path, flag: str = "--out") -> Path:
+    """Write ``figure``, whole or not at all. Raises ``UsageError`` when it cannot be written."""
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, metadata={"Software": "qmgen"} if path.suffix == ".png" else None)
+        figure.savefig(temporary, metadata={"Software": "qmgen"} if path.suffix == ".png" else None)
+        os.replace(temporary, path)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}; choose another --out") from error
+        raise UsageError(f"cannot write {path}: {error.strerror or error}; choose another {flag}") from error
     except ValueError as error:  # a suffix that matplotlib does not know
         raise UsageError(f"cannot write {path}: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
     return path
 
 

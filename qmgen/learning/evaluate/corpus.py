@@ -53,13 +53,18 @@ def evaluate_corpus(
     """
     opened = open_rows(place, (), ())
     compared = tuple(t for t in predictor.targets if all(t.column in f.columns for f in opened.footers))
+    if not compared and rows is None:
+        raise UsageError(_nothing_to_compare(predictor, opened))
     source = replace(opened, targets=compared)
     notes: list[str] = []
     check_level(predictor.metadata.get("level_of_theory") or {}, source, other_level, notes)
     splits = _splits(source, split, notes)
-    if predictor.metadata.get("digest") == source.digest and "train" in splits:
-        notes.append(f"seen in training: the network learnt from {predictor.metadata.get('rows', 'some')} of the "
-                     "training rows of this corpus")  # fmt: skip
+    learnt = predictor.metadata.get("rows", "some")
+    if predictor.metadata.get("digest") != source.digest:
+        notes.append("another corpus than the network's, or it has grown since: whether these molecules were among the "
+                     f"{learnt} it learnt from is not known")  # fmt: skip
+    elif "train" in splits:
+        notes.append(f"seen in training: the network learnt from {learnt} of the training rows of this corpus")
     tallies = {target.name: Tally(target) for target in compared}
     kept: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {target.name: [] for target in compared}
     total = min(sum(map(source.count, splits)), limit or 2**62)
@@ -89,6 +94,15 @@ def evaluate_corpus(
         [t.name for t in predictor.targets if t not in compared], notes, unseen,
         {n: (np.concatenate([a for a, _ in p]), np.concatenate([b for _, b in p])) for n, p in kept.items() if p},
     )  # fmt: skip
+
+
+def _nothing_to_compare(predictor: Predictor, source: RowSource) -> str:
+    for target in predictor.targets:
+        lacking = [footer.name for footer in source.footers if target.column not in footer.columns]
+        if len(lacking) < len(source.footers):
+            return f"{source.place}/{lacking[0]} has no column {target.column}, and others have: give a whole corpus"
+    names = ", ".join(target.column for target in predictor.targets)
+    return f"{source.place} has no column {names} to compare with: give another --data, or --out to have predictions"
 
 
 def _add(

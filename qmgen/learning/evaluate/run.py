@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any, Final
 
 from qmgen.config.evaluate import EvaluateConfig
+from qmgen.errors import UsageError
 from qmgen.learning.data.packed import Packed
 from qmgen.learning.evaluate.corpus import CorpusReport, evaluate_corpus
 from qmgen.learning.evaluate.files import Prediction, corpus_rows, predict_molecules
@@ -41,6 +45,10 @@ class FileReport:
 def run(settings: EvaluateConfig, quiet: bool = False) -> tuple[Predictor, CorpusReport | FileReport]:
     """Do what ``qmgen evaluate`` was asked. Raises ``UsageError`` with one line for what cannot be read or written."""
     prepare(double=False)
+    if threading.current_thread() is threading.main_thread():  # so that what is half written is removed
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if settings.out and any(Path(settings.out).resolve() == Path(file).resolve() for file in settings.molecules):
+        raise UsageError(f"--out {settings.out} is one of the files to predict: choose another")
     predictor = open_predictor(settings.run, settings.batch_size or BATCH_SIZE)
     about = {"model": str(settings.run), **{k: predictor.metadata.get(k) for k in ("kind", "level_of_theory", "rows")}}
     tell = (lambda done, total=None: None) if quiet else teller()
@@ -55,8 +63,9 @@ def run(settings: EvaluateConfig, quiet: bool = False) -> tuple[Predictor, Corpu
             if writer is not None:
                 writer.write(corpus_rows(packed, values))
 
+        wanted = keep if writer is not None else None
         report = evaluate_corpus(
-            predictor, settings.data, settings.split, settings.other_level, settings.limit, keep, tell
+            predictor, settings.data, settings.split, settings.other_level, settings.limit, wanted, tell
         )
     return predictor, report
 

@@ -166,6 +166,7 @@ def _extended_xyz(row: Prediction) -> str:
     forces = row.values.get("forces")
     about = ["Properties=species:S:1:pos:R:3" + ("" if forces is None else ":forces:R:3")]
     about += [f"molecule_id={row.molecule_id}", f"conformer_id={row.conformer_id}"]
+    about += [f"{key}={json.dumps(text)}" for key, text in (("name", row.name), ("smile", row.smile)) if text]
     for name, value in row.values.items():
         if name != "forces":
             text = " ".join(f"{x:.10g}" for x in value)

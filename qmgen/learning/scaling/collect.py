@@ -30,6 +30,18 @@ def read_cells(folders: Iterable[Path]) -> list[dict[str, Any]]:
     return found
 
 
+def alike(asked: Sequence[dict[str, Any]], found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of ``found`` that may stand in one curve with ``asked``: of the same rows to choose from, the same network
+    and the same weights to begin with (but for trainings from scratch, which begin with none)."""
+    kinds = [_kind(cell) for cell in asked]
+    return [cell for cell in found if _kind(cell) in kinds]
+
+
+def _kind(cell: dict[str, Any]) -> list[Any]:
+    identity = cell.get("identity", {})
+    return [identity.get(name) for name in ("data", "preset", "shape", "init")]
+
+
 def points(cells: Sequence[dict[str, Any]], target: str) -> list[dict[str, Any]]:
     """One for each number of rows, rising: ``rows``, ``mean`` and ``spread`` of the validation MAE over seeds (the
     standard deviation of a sample; None with one seed), ``test_mean`` (None where it was not measured), ``seeds``."""

@@ -18,19 +18,25 @@ CONFIDENCE: Final = 0.95
 _MOST: Final = 30.0
 
 
-def rows_for(law: Fit, error: float, largest: int) -> dict[str, Any]:
+def rows_for(law: Fit, error: float, largest: int, smallest: int = 1) -> dict[str, Any]:
     """Training rows at which ``law`` comes down to ``error`` (in the law's unit): ``rows``, ``interval`` (95 %, by the
     delta method in log rows; None where the fit has no error), ``reached``, ``extrapolated`` (rows over the
-    ``largest`` trained), ``guess`` (over ten times that), ``note``. ``rows`` is None where the law never gets there."""
+    ``largest`` trained), ``guess`` (over ten times that), ``note``. ``rows`` is None where the law never gets there,
+    or is there before the ``smallest``."""
     made: dict[str, Any] = {"target_error": error, "rows": None, "interval": None, "extrapolated": None}
     made |= {"guess": True, "confidence": CONFIDENCE}
     if law.exponent <= 0:
         return {**made, "note": "the error does not fall with rows: no number of rows follows"}
     if error <= law.floor:
-        return {**made, "note": f"below the fitted floor of {law.floor:.3g}: more rows alone do not reach it"}
+        note = f"below the fitted floor of {law.floor:.3g}: more rows alone do not reach it"
+        if (least := _least_floor(law)) < error:
+            note = f"not told: the fitted floor of {law.floor:.3g} may be as low as {max(least, 0.0):.3g}"
+        return {**made, "note": note}
     log_rows = float((np.log(law.factor) - np.log(error - law.floor)) / law.exponent)
     if log_rows > _MOST * np.log(10):
         return {**made, "note": "more rows than could ever be made"}
+    if np.exp(log_rows) < smallest:
+        return {**made, "guess": False, "note": f"the smallest training, {smallest} rows, is better than that already"}
     times = float(np.exp(log_rows)) / largest
     made |= {"rows": float(np.exp(log_rows)), "extrapolated": times, "guess": times > REACH}
     if law.covariance is not None:
@@ -45,6 +51,15 @@ def rows_for(law: Fit, error: float, largest: int) -> dict[str, Any]:
     if law.covariance is None:
         notes.append("no interval: too few points to tell an error")
     return {**made, "note": "; ".join(notes)}
+
+
+def _least_floor(law: Fit) -> float:
+    """The lower end of the floor's interval."""
+    from scipy.stats import t
+
+    if law.covariance is None or len(law.covariance) < 3:
+        return law.floor
+    return law.floor - float(t.ppf(0.5 + CONFIDENCE / 2, law.freedom) * np.sqrt(law.covariance[2, 2]))
 
 
 def _interval(law: Fit, error: float, log_rows: float) -> list[float | None]:
@@ -66,8 +81,10 @@ def measured_rate(records: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None
     included; with the devices named. None where none has labelled anything."""
     rows, seconds, processes, names = 0, 0.0, 0, set()
     for record in records:
-        if record.get("rows") and record.get("seconds"):
-            rows, seconds, processes = rows + int(record["rows"]), seconds + float(record["seconds"]), processes + 1
+        # of its units: a process that was stopped counts rows of a unit that another made anew
+        made = sum(int(unit.get("rows", 0)) for unit in record["units"]) if record.get("units") else record.get("rows")
+        if made and record.get("seconds"):
+            rows, seconds, processes = rows + int(made), seconds + float(record["seconds"]), processes + 1
             names.add(_device(record))
     if not seconds:
         return None

@@ -15,9 +15,9 @@ from qmgen.corpus.runs import records
 from qmgen.errors import Interrupted
 from qmgen.learning.data.leakage import check_splits
 from qmgen.learning.data.source import open_rows
-from qmgen.learning.scaling.collect import read_cells
+from qmgen.learning.scaling.collect import alike, read_cells
 from qmgen.learning.scaling.estimate import measured_rate
-from qmgen.learning.scaling.plan import Cell, cells
+from qmgen.learning.scaling.plan import SCRATCH, Cell, cells
 from qmgen.learning.scaling.share import share
 from qmgen.learning.scaling.table import text
 from qmgen.learning.scaling.write import report, write
@@ -31,7 +31,8 @@ from qmgen.signals import StopWatch
 
 @dataclass(frozen=True)
 class Summary:
-    """What came of it: ``cells`` are the contents of ``result.json``, ``scratch`` those of counterparts of ``--init``,
+    """What came of it: ``cells`` are the contents of ``result.json`` of all trainings of this kind in the folder, those
+    of earlier commands too, ``scratch`` those of counterparts of ``--init``,
     ``elsewhere`` the trainings that other processes have in hand, ``report`` what ``scaling.json`` holds (None while
     any is unfinished)."""
 
@@ -75,10 +76,11 @@ def run(settings: TrainSchnetConfig, quiet: bool = False) -> Summary:
                 raise Interrupted(f"{stopped}, without --overwrite") from None
             raise
 
-    finished = read_cells(cell.folder for cell in planned if not cell.scratch)
-    scratch = read_cells(cell.folder for cell in planned if cell.scratch)
+    asked = read_cells(cell.folder for cell in planned)
+    finished = alike(asked, read_cells(sorted(settings.out.glob("rows-*/seed-*"))))
+    scratch = alike(asked, read_cells(sorted((settings.out / SCRATCH).glob("rows-*/seed-*"))))
     found = None
-    if not elsewhere and len(finished) + len(scratch) == len(planned):
+    if not elsewhere and len(asked) == len(planned):
         found = report(
             settings,
             finished,

@@ -16,12 +16,15 @@ from qmgen.learning.scaling.collect import points
 from qmgen.learning.scaling.estimate import generating, rows_for
 from qmgen.learning.scaling.fit import fit
 from qmgen.learning.scaling.transfer import transfer
+from qmgen.learning.targets import targets_of
 from qmgen.learning.training import checkpoint
 from qmgen.machine import machine, versions
 
 SCHEMA_VERSION: Final = 1
 NAME: Final = "scaling.json"
 TRANSFER_NAME: Final = "transfer.json"
+#: 1 kcal/mol in meV
+CHEMICAL_ACCURACY: Final = 43.0
 
 
 def report(
@@ -30,7 +33,7 @@ def report(
     scratch: Sequence[dict[str, Any]],
     corpus: dict[str, Any],
     rate: dict[str, Any] | None,
-    target_error: float,
+    target_error: float | None,
 ) -> dict[str, Any]:
     """The report on finished ``cells`` and, with --init, their counterparts from ``scratch``.
 
@@ -39,7 +42,7 @@ def report(
     """
     first = cells[0]
     targets = {
-        name: _target(name, of, cells, corpus, rate, target_error if name == next(iter(first["targets"])) else None)
+        name: _target(name, of, cells, corpus, rate, _wanted(settings, name, of, target_error))
         for name, of in first["targets"].items()
     }
     return {
@@ -58,6 +61,16 @@ def report(
         "machine": machine(),
         "versions": versions(),
     }
+
+
+def _wanted(settings: TrainSchnetConfig, name: str, of: dict[str, Any], target_error: float | None) -> float | None:
+    """The error to estimate rows for: that which was asked for, for the first target as it was typed; else 43 meV, and
+    nothing for what is not measured in meV."""
+    if name != targets_of(settings.target[:1])[0].name:
+        return None
+    if target_error is not None:
+        return target_error
+    return CHEMICAL_ACCURACY if of["unit"] == "meV" else None
 
 
 def write(found: dict[str, Any], out: Path) -> None:
@@ -85,14 +98,15 @@ def _target(
     law = fit(*zip(*seeds, strict=True)) if all(error > 0 for _, error in seeds) else None
     estimate = None
     if law is not None and target_error is not None:
-        estimate = rows_for(law, target_error, curve[-1]["rows"])
+        estimate = rows_for(law, target_error, curve[-1]["rows"], curve[0]["rows"])
         if estimate["rows"] is not None:
             estimate["generating"] = generating(estimate["rows"], corpus["train_share"], rate)
     return {
         "unit": of["unit"],
         "validation_rows": of["validation_rows"],
         "test_rows": of["test_rows"],
-        "trivial_mae": of.get("trivial_mae"),
+        # of the largest training: its mean is known best
+        "trivial_mae": max(cells, key=lambda cell: int(cell["rows"]))["targets"][name].get("trivial_mae"),
         "points": curve,
         "fit": law.to_json() if law else None,
         "fit_note": _note(len(curve), law is not None and law.floor > 0, law is not None),

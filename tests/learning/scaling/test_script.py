@@ -25,20 +25,28 @@ def stand_in(folder: Path, body: str) -> dict[str, str]:
 def test_the_recipe(tmp_path: Path) -> None:
     environment = stand_in(tmp_path, f'echo "$@" >> {tmp_path}/log')
     subprocess.run([SCRIPT, "--out", tmp_path / "o", "--preset", "small"], env=environment, check=True)
-    generate, enumerate_, extend, train = (tmp_path / "log").read_text().splitlines()
+    asked, generate, enumerate_, extend, train = (tmp_path / "log").read_text().splitlines()
+    assert asked == "train schnet --preset small --help"
     corpus, more = tmp_path / "o" / "corpus", tmp_path / "o" / "more.smi"
     recipe = f"generate {ROOT}/configs/schnet-corpus.toml"
     assert generate == f"{recipe} --out {corpus}"
     assert enumerate_ == f"enumerate --heavy-atoms 9 --rules gdb11 --sample 14000 --seed 1 --out {more}"
     assert extend == f"{recipe} --molecules {more} --extend --out {corpus}"
     assert train.startswith(f"train schnet --data {corpus} --target y --out {tmp_path}/o/run ")
-    assert train.endswith("--preset tiny --rows 100,300,1k,3k,10k,25k --seeds 3 --preset small")  # the last one counts
+    assert train.endswith("--preset tiny --rows 100,300,1k,3k,10k,24k --seeds 3 --preset small")  # the last one counts
 
 
 def test_what_was_stopped_ends_with_75_and_trains_nothing(tmp_path: Path) -> None:
-    environment = stand_in(tmp_path, f'echo "$1" >> {tmp_path}/log; exit 75')
+    environment = stand_in(tmp_path, f'echo "$1" >> {tmp_path}/log; [ "$1" = train ] || exit 75')
     assert subprocess.run([SCRIPT], env=environment, cwd=tmp_path).returncode == 75
-    assert (tmp_path / "log").read_text() == "generate\n"
+    assert (tmp_path / "log").read_text() == "train\ngenerate\n"
+
+
+def test_a_wrong_flag_is_said_before_anything_is_generated(tmp_path: Path) -> None:
+    environment = stand_in(tmp_path, f'echo "$@" >> {tmp_path}/log; exit 2')
+    done = subprocess.run([SCRIPT, "--rwos", "3", "--toy", "--out", "here"], env=environment, cwd=tmp_path)
+    assert done.returncode == 2
+    assert (tmp_path / "log").read_text() == "train schnet --rwos 3 --help\n"
 
 
 def test_the_corpus_of_the_recipe_is_one_that_generate_takes(tmp_path: Path) -> None:
