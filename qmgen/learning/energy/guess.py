@@ -34,7 +34,7 @@ class LearnedGuess:
     (functional, basis set)."""
 
     def __init__(self, stored: StoredHamiltonian) -> None:
-        about = stored.about
+        about, self.stored = stored.about, stored
         self.checksum = stored.checksum
         self.level = (str(about["xc"]), str(about["basis"]))
         self._basis = load_basis(self.level[1])
