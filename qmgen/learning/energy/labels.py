@@ -9,6 +9,7 @@ from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -61,7 +62,7 @@ def make_labels(
             rate = (len(labels) - before) / (now - begin)
             progress.say(f"labels: {len(labels)} of {len(indices)}, {rate:.2g}/s")
     _write(file, key, labels, lost)
-    return labels
+    return {index: labels[index] for index in indices if index in labels}  # the file may know others
 
 
 def _write(file: Path, key: str, labels: dict[int, Labels], lost: set[int]) -> None:
@@ -80,5 +81,5 @@ def _read(file: Path, key: str) -> tuple[dict[int, Labels], set[int]]:
             indices = [int(name[4:]) for name in archive.files if name.startswith("fock")]
             found = {k: Labels(float(archive[f"energy{k}"]), archive[f"fock{k}"]) for k in indices}
             return found, set(archive["lost"].tolist())
-    except (OSError, ValueError, KeyError):
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile):  # none, or damaged: made anew
         return {}, set()

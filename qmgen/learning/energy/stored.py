@@ -46,8 +46,7 @@ def load_model(path: Path) -> StoredHamiltonian:
     """
     file = path / NAME if path.is_dir() else path
     if not file.exists():
-        state = "its training is not finished" if path.is_dir() and (path / "config.toml").exists() else "nothing there"
-        raise UsageError(f"no trained network in {path} ({state}): give the --out of `qmgen train energy`")
+        raise UsageError(f"no trained network in {path} ({_state(path)}): give the --out of `qmgen train energy`")
     try:
         arrays, about = checkpoint.read(file)
         data = file.read_bytes()
@@ -71,3 +70,12 @@ def load_model(path: Path) -> StoredHamiltonian:
     except (checkpoint.Damaged, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{file} is of another version of qmgen ({error}): train it anew") from error
     return StoredHamiltonian(network, tree["params"], made, about, file, sha256(data).hexdigest())
+
+
+def _state(path: Path) -> str:
+    """Why there is no network at ``path``."""
+    if not path.is_dir() or not (path / "config.toml").exists():
+        return "nothing there"
+    if any(path.glob(f"rows-*/seed-*/{NAME}")):
+        return "it is a run of `qmgen train schnet`"
+    return "its training is not finished"

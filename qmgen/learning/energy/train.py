@@ -147,6 +147,8 @@ def _train(
     )
     outcome = train(task, optimiser, rate, params, feed, plan, settings.out, identity, stop, progress)
     excess = MEV * task.excesses(outcome.parameters)
+    if references.lower:  # both sides of the comparison above the same references
+        without = MEV * task.excesses(None).mean(axis=0)
     about = {
         "xc": level.functional.name,
         "basis": level.basis.name,

@@ -136,7 +136,7 @@ def network_of(preset: str, basis: Basis, elements: Sequence[int], published: bo
     if published:
         raise UsageError(f"--published-form is for the qpt networks, and {preset} is ours")
     if preset in BLOCKS:
-        s, p = shells_of(basis)
+        s, p = shells_of(basis, elements)
         return Blocks(preset, BLOCKS[preset].of(s, p, tuple(sorted(int(z) for z in elements))))
     raise UsageError(f"no network is called {preset!r}: choose from {', '.join(presets())}")
 
@@ -156,12 +156,12 @@ def network_from(about: dict[str, Any]) -> Network:
     return Blocks(about["preset"], BlocksShape(**{**shape, "elements": tuple(shape["elements"])}))
 
 
-def shells_of(basis: Basis) -> tuple[int, int]:
-    """The most s and p shells that an atom of the first two rows has in a basis set."""
+def shells_of(basis: Basis, elements: Sequence[int] = ()) -> tuple[int, int]:
+    """The most s and p shells that an atom of the first two rows has in a basis set, or one of ``elements``."""
     counts = [
         [sum(shell.momenta.count(l) for shell in basis.shells(number)) for l in (0, 1)]
         for number in sorted(basis.elements)
-        if number < _HEAVIER
+        if number < _HEAVIER or number in elements
     ]
     most = np.max(counts, axis=0)
     return int(most[0]), int(most[1])
