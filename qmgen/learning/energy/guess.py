@@ -18,10 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from qmgen.dft.basis import load_basis
-from qmgen.dft.batched.exchange_correlation import OrbitalRows, dense_semilocal
 from qmgen.dft.functionals import functional
 from qmgen.dft.prepare import Shape, System
-from qmgen.dft.scf import Problem, blockwise
+from qmgen.dft.scf import Problem
 from qmgen.dft.variational import density_of
 from qmgen.errors import UsageError
 from qmgen.learning.energy.problems import bare_inputs, completed
@@ -44,8 +43,7 @@ class LearnedGuess:
         network, statistics, known = stored.network, stored.statistics, functional(self.level[0])
 
         def density(params: Any, problem: Problem, inputs: Inputs) -> jax.Array:
-            rows = isinstance(problem.table, OrbitalRows)
-            case = completed(known, problem, inputs, dense_semilocal if rows else blockwise, problem.coarse is not None)
+            case = completed(known, problem, inputs, on_sketch=problem.coarse is not None)
             correction = network.correction(params, statistics, network.describe(case.inputs))
             return density_of(problem, case.orthogonaliser, case.inputs.initial + correction)
 

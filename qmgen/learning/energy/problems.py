@@ -14,10 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from qmgen.dft.basis import Basis
+from qmgen.dft.batched.exchange_correlation import OrbitalRows, dense_semilocal, orbital_rows
 from qmgen.dft.functionals import Functional
 from qmgen.dft.integrals.shells import shell_orbitals
 from qmgen.dft.prepare import Shape, System, prepare, shape_of
-from qmgen.dft.scf import GridFunctions, Problem, blockwise, linear_part
+from qmgen.dft.scf import GridFunctions, Problem, Semilocal, blockwise, linear_part
 from qmgen.dft.variational import orthogonaliser_of
 from qmgen.labeling.level import Level
 from qmgen.learning.hamiltonian.inputs import Inputs
@@ -60,8 +61,21 @@ def case_of(system: System, shape: Shape, level: Level) -> Case:
     """Raises ``ValueError`` and the like for a geometry that has no integrals."""
     made = prepare(system, shape, level.basis, level.functional, level.grid_level)
     problem = jax.tree.map(jnp.asarray, made.problem)
+    if jax.default_backend() != "cpu":
+        problem = with_rows(problem, system.numbers, level.basis)
     bare = jax.tree.map(jnp.asarray, bare_inputs(system, shape, level.basis))
     return _completed(level.functional, problem, bare)._replace(dipole=made.one_electron.dipole)
+
+
+def with_rows(problem: Problem, numbers: np.ndarray, basis: Basis) -> Problem:
+    """``problem`` with orbitals that an accelerator evaluates at once (``dft.batched``), not shell by shell."""
+    rows = orbital_rows(numbers, basis, np.shape(problem.overlap)[0])
+    return problem._replace(table=jax.tree.map(jnp.asarray, rows))  # type: ignore[arg-type]
+
+
+def by_table(functional: Functional, problem: Problem) -> tuple[Semilocal, Semilocal]:
+    """``scf.GridFunctions`` for either kind of table."""
+    return (dense_semilocal if isinstance(problem.table, OrbitalRows) else blockwise)(functional, problem)
 
 
 def bare_inputs(system: System, shape: Shape, basis: Basis) -> Inputs:
@@ -84,11 +98,11 @@ def completed(
     functional: Functional,
     problem: Problem,
     inputs: Inputs,
-    grid_functions: GridFunctions = blockwise,
+    grid_functions: GridFunctions | None = None,
     on_sketch: bool = False,
 ) -> Case:
     """The case of a problem: one Fock build from ``problem.guess``, on the asked grid or on its sketch. Pure."""
-    semilocal = grid_functions(functional, problem)[int(on_sketch)]
+    semilocal = (grid_functions or by_table)(functional, problem)[int(on_sketch)]
     linear, _ = linear_part(problem, problem.guess)
     _, potential, _ = semilocal(problem.guess)
     full = inputs._replace(

@@ -16,7 +16,7 @@ import numpy as np
 from qmgen.dft.scf import Options, solve
 from qmgen.dft.variational import field_of
 from qmgen.labeling.stream import SKETCH_GRADIENT
-from qmgen.learning.energy.problems import Case
+from qmgen.learning.energy.problems import Case, by_table
 from qmgen.learning.energy.store import Store
 
 #: Hartree: references are converged further than any excess is read
@@ -47,8 +47,8 @@ class References:
 
     def __post_init__(self) -> None:
         functional = self.store.level.functional
-        self._solve = jax.jit(lambda problem, options: solve(functional, problem, options))
-        self._field = jax.jit(lambda problem, density: field_of(functional, problem)(density)[1])
+        self._solve = jax.jit(lambda problem, options: solve(functional, problem, options, by_table))
+        self._field = jax.jit(lambda problem, density: field_of(functional, problem, by_table)(density)[1])
 
     def converge(self, case: Case, guess: Any = None, options: Options = CONVERGED) -> Converged | None:
         """The self-consistent field from ``guess`` (n, n), by default spherical atoms; None where there is none."""

@@ -21,7 +21,7 @@ from qmgen.constants import HARTREE_TO_EV
 from qmgen.dft.functionals import Functional
 from qmgen.dft.variational import Trial, energy_and_gradient, rebuild
 from qmgen.learning.energy.batches import EnergyBatch
-from qmgen.learning.energy.problems import Case
+from qmgen.learning.energy.problems import Case, by_table
 from qmgen.learning.energy.references import References
 from qmgen.learning.energy.store import Ready
 from qmgen.learning.hamiltonian.network import Network
@@ -79,7 +79,8 @@ class HamiltonianTask:
         def one(pair: tuple[Case, jax.Array]) -> tuple[jax.Array, jax.Array]:
             case, w = pair
             hamiltonian = case.inputs.initial + w
-            return energy_and_gradient(self.functional, case.problem, case.orthogonaliser, hamiltonian, self.aim.refine)
+            given = case.problem, case.orthogonaliser, hamiltonian, self.aim.refine
+            return energy_and_gradient(self.functional, *given, by_table)
 
         fixed = jax.lax.stop_gradient((batch.cases, correction))
         # on a CPU one after another, each in the cache
@@ -128,5 +129,5 @@ class HamiltonianTask:
 
 
 def _both(functional: Functional, case: Case, hamiltonian: jax.Array) -> tuple[Trial, Trial]:
-    chain = rebuild(functional, case.problem, case.orthogonaliser, hamiltonian, REFINED)
+    chain = rebuild(functional, case.problem, case.orthogonaliser, hamiltonian, REFINED, by_table)
     return jax.tree.map(lambda leaf: leaf[0], chain.before), chain.last

@@ -25,6 +25,7 @@ from qmgen.labeling.types import Settings
 from qmgen.learning.energy.batches import CaseFeed, Labels
 from qmgen.learning.energy.geometries import Read, read_geometries, split
 from qmgen.learning.energy.labels import make_labels
+from qmgen.learning.energy.problems import Case, by_table
 from qmgen.learning.energy.references import References
 from qmgen.learning.energy.store import Store
 from qmgen.learning.energy.stored import KIND, NAME, StoredHamiltonian, load_model, save_model
@@ -125,9 +126,12 @@ def _train(
         f"without a correction {without[0]:.4g} meV above the converged energy, {without[1]:.4g} when refined"
     )
     functional = level.functional
-    plain = jax.jit(
-        lambda case: rebuild(functional, case.problem, case.orthogonaliser, case.inputs.initial, aim.refine).last.energy
-    )
+
+    @jax.jit
+    def plain(case: Case) -> Any:
+        given = case.problem, case.orthogonaliser, case.inputs.initial, aim.refine
+        return rebuild(functional, *given, by_table).last.energy
+
     feed = CaseFeed(store, indices, settings.batch_size, settings.seed, plain, labels)
     params = jax.tree.map(jnp.array, init.params) if init else network.init(jax.random.key(settings.seed))
     peak = settings.learning_rate or network.learning_rate * (FINE_TUNING if init else 1.0)
