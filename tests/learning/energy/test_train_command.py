@@ -11,7 +11,8 @@ from few_molecules import system, write_xyz
 from qmgen.cli.main import main
 from qmgen.learning.training import checkpoint
 
-SHORT = "--model blocks-tiny --steps 2 --batch-size 4 --validation-fraction 0.25 --monitor 4".split()
+SHORT = ["--model", "blocks-tiny", "--steps", "2", "--batch-size", "4", "--monitor", "4"]
+SHORT += ["--validation-fraction", "0.25"]
 
 
 @pytest.fixture(scope="module")
