@@ -114,6 +114,19 @@ def test_gradient_through_rebuilds(name: str) -> None:
     assert abs(found - slope(name, hamiltonian, direction, 2)) < 1e-5 * np.linalg.norm(gradient)
 
 
+def test_gradient_through_steps_that_were_halved() -> None:
+    """From this start the second and third rebuild would overshoot, and half of each is taken."""
+    hamiltonian = initial("acetylene") + disturbed("acetylene", 3.0, 2)
+    chain = chain_at(3)(problem_of("acetylene"), root_of("acetylene"), hamiltonian)
+    assert np.asarray(chain.dampings).tolist() == [1.0, 0.5, 0.5]  # else it tests what the one before does
+    energy, gradient = gradient_at(3)(problem_of("acetylene"), root_of("acetylene"), hamiltonian)
+    assert abs(float(energy) - float(chain.last.energy)) < 1e-10 and np.all(np.isfinite(gradient))
+    direction = disturbed("acetylene", 1.0, 5)
+    found = float((np.asarray(gradient) * direction).sum())
+    # as above
+    assert abs(found - slope("acetylene", hamiltonian, direction, 3)) < 1e-5 * np.linalg.norm(gradient)
+
+
 def test_symmetric_molecules_have_no_force_out_of_their_symmetry() -> None:
     """At exactly degenerate levels the gradient must not depend on which orbitals eigh happens to choose: it has the
     symmetry of the molecule. Atoms 1 to 4 of methane are alike, so are their diagonal elements."""

@@ -74,6 +74,8 @@ class Mixture:
         return {"kind": "mixture"}
 
 
+#: those of one shape
+ALIKE = ("water", "ammonia", "fluoride")
 #: where the tests look at the mixture: far enough from nothing that every term of the loss counts
 SOMEWHERE = np.array([0.03, -0.05, 0.02])
 

@@ -105,9 +105,7 @@ def test_gradient_through_our_network_is_the_slope() -> None:
     loss = jax.jit(jax.value_and_grad(lambda p: task.loss(p, double)))
     _, gradient = loss(here)
     assert all(leaf.dtype == np.float64 for leaf in jax.tree.leaves(gradient))
-    found = sum(
-        float((g * d).sum()) for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True)
-    )
+    found = sum(jax.tree.leaves(jax.tree.map(lambda g, d: float((g * d).sum()), gradient, direction)))
 
     def central(h: float) -> float:
         ends = [float(loss(jax.tree.map(lambda p, d, s=s: p + s * h * d, here, direction))[0]) for s in (1, -1)]
@@ -159,9 +157,8 @@ def test_excess_energies_are_those_of_the_density_at_hand(watched: HamiltonianTa
     gained = found[:, 0] - none[:, 0]
     assert gained.mean() == pytest.approx(float(slope_of(0)(HERE, batch_of([0, 1, 2]))[0]), abs=1e-10)
     score = watched.validate(HERE)
-    assert score.errors == pytest.approx(
-        {"excess": MEV * found[:, 0].mean(), "excess_refined_3": MEV * found[:, 1].mean()}
-    )
+    plain, refined = MEV * found.mean(axis=0)
+    assert score.errors == pytest.approx({"excess": plain, "excess_refined_3": refined})
     assert score.total == score.errors["excess"]
     watched.aim = Aim(2)
     assert watched.validate(HERE).total == score.errors["excess_refined_3"]
