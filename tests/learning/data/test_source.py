@@ -86,7 +86,7 @@ def _first(value: float) -> Callable[[list[Any]], None]:
         ("dipole", _set([0.0]), "holds 1 numbers where 3 belong"),
         ("forces", _set([]), "holds 0 numbers where"),
         ("z", _first(0), "an atom of number 0"),
-        ("z", _first(101), "above 99"),
+        ("z", _first(100), "above 99"),
         ("converged", _set(False), "is false"),
     ],
 )
