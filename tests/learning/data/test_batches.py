@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,25 @@ def test_same_seed_same_batches_and_resume_from_anywhere(corpus: Path, window: i
         assert all(_same(a, b) for (a, _), (b, _) in zip(rest, whole[done + 1 :], strict=True))
     for other in (_made(corpus, window, seed=1)[0].epoch_batches(3), _made(corpus, window)[0].epoch_batches(4)):
         assert not all(_same(a, b) for (a, _), (b, _) in zip(whole, other, strict=True))
+
+
+@pytest.mark.parametrize("targets", [["y"], ["energy"]])
+def test_an_element_that_the_first_window_lacks(
+    tmp_path: Path, make: Callable[..., Path], spoil: Any, targets: list[str]
+) -> None:
+    """Fluorine is in one training molecule alone; whichever window that is in, an epoch goes to its end."""
+    make(tmp_path)
+
+    def fluorinate(values: list[Any]) -> None:
+        values[0] = [9, *values[0][1:]]
+
+    spoil(tmp_path, "data/train-00003-of-00005.parquet", "z", fluorinate)
+    source = open_rows(tmp_path, targets_of(targets))
+    for seed in range(3):
+        normalisation, batches = training_batches(source, None, BATCH, seed, 14)
+        seen = {int(z) for batch, _ in batches.epoch_batches(0) for z in np.unique(batch.numbers)}
+        assert 9 in seen
+        assert targets == ["y"] or (9 in normalisation.elements and 9 in normalisation.references["energy"])
 
 
 def test_memory_holds_one_window(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
