@@ -119,15 +119,18 @@ def _known(settings: Training, out: Path) -> dict[str, Any] | None:
 
 
 def _remove(out: Path) -> None:
-    """Remove the trainings in ``out``, each under its own lock, and the reports on them."""
-    for cell in sorted(path for path in (*out.glob("rows-*/seed-*"), *out.glob("scratch/rows-*/seed-*"))):
-        if not _CELL.fullmatch(cell.relative_to(out).as_posix()):
-            continue
-        try:
-            with Lock(cell / LOCK):
-                _unlink(cell, OF_TRAINING)
-        except Held as by:
-            raise UsageError(f"{by.who} is training in {cell}: stop it before --overwrite") from None
+    """Remove the trainings in ``out`` and the reports on them: all, or, where another process has one in hand, none."""
+    found = sorted((*out.glob("rows-*/seed-*"), *out.glob("scratch/rows-*/seed-*")))
+    cells = [cell for cell in found if _CELL.fullmatch(cell.relative_to(out).as_posix())]
+    with contextlib.ExitStack() as locks:
+        for cell in cells:
+            try:
+                locks.enter_context(Lock(cell / LOCK))
+            except Held as by:
+                raise UsageError(f"{by.who} is training in {cell}: stop it before --overwrite") from None
+        for cell in cells:
+            _unlink(cell, OF_TRAINING)
+    for cell in cells:
         for folder in (cell, cell.parent, cell.parent.parent):
             if folder != out:
                 with contextlib.suppress(OSError):  # it holds something that is not ours

@@ -61,7 +61,7 @@ def stepper(
         updates, inner = optimiser.update(gradients, state.optimiser, state.parameters)
         done = state.step + jnp.int32(1)
         # a finite loss may have a gradient that is not, and the weights would be lost all the same
-        sound = jnp.isfinite(value) & jnp.isfinite(optax.global_norm(gradients))
+        sound = jnp.isfinite(value) & jnp.isfinite(sum(jnp.sum(jnp.abs(leaf)) for leaf in jax.tree.leaves(gradients)))
         lost = (state.bad < 0) & ~sound
         after = State(
             optax.apply_updates(state.parameters, updates),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,25 @@ def test_same_seed_same_batches_and_resume_from_anywhere(corpus: Path, window: i
         assert not all(_same(a, b) for (a, _), (b, _) in zip(whole, other, strict=True))
 
 
+@pytest.mark.parametrize("targets", [["y"], ["energy"]])
+def test_an_element_that_the_first_window_lacks(
+    tmp_path: Path, make: Callable[..., Path], spoil: Any, targets: list[str]
+) -> None:
+    """Fluorine is in one training molecule alone; whichever window that is in, an epoch goes to its end."""
+    make(tmp_path)
+
+    def fluorinate(values: list[Any]) -> None:
+        values[0] = [9, *values[0][1:]]
+
+    spoil(tmp_path, "data/train-00003-of-00005.parquet", "z", fluorinate)
+    source = open_rows(tmp_path, targets_of(targets))
+    for seed in range(3):
+        normalisation, batches = training_batches(source, None, BATCH, seed, 14)
+        seen = {int(z) for batch, _ in batches.epoch_batches(0) for z in np.unique(batch.numbers)}
+        assert 9 in seen
+        assert targets == ["y"] or (9 in normalisation.elements and 9 in normalisation.references["energy"])
+
+
 def test_memory_holds_one_window(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
     held: list[weakref.ref[Packed]] = []
@@ -86,9 +106,9 @@ def test_memory_holds_one_window(corpus: Path, monkeypatch: pytest.MonkeyPatch) 
         held.append(weakref.ref(packed))
         return packed
 
-    monkeypatch.setattr(RowSource, "read", counted)
+    # references of atoms are fitted to the first window and to what later ones have of rare elements: two at a time
     batches, source = _made(corpus, 28)
-    read.clear()
+    monkeypatch.setattr(RowSource, "read", counted)
     list(batches.epoch_batches(0))
     assert max(read) == 28 and sum(read) == source.count("train")
     last = Position(0, len(batches.windows) - 1, 0)

@@ -13,7 +13,7 @@ import pytest
 
 from qmgen.corpus import load
 from qmgen.errors import QmgenError, UsageError
-from qmgen.learning.data.leakage import leakage
+from qmgen.learning.data.leakage import check_splits, leakage
 from qmgen.learning.data.source import open_rows
 from qmgen.learning.targets import targets_of
 
@@ -86,7 +86,7 @@ def _first(value: float) -> Callable[[list[Any]], None]:
         ("dipole", _set([0.0]), "holds 1 numbers where 3 belong"),
         ("forces", _set([]), "holds 0 numbers where"),
         ("z", _first(0), "an atom of number 0"),
-        ("z", _first(101), "above 100"),
+        ("z", _first(100), "above 99"),
         ("converged", _set(False), "is false"),
     ],
 )
@@ -122,6 +122,9 @@ def test_splits_share_no_molecule(corpus: Path, tmp_path: Path, make: Callable[.
     spoil(tmp_path, FILE, "molecule_id", _set(int(other.molecule_id[0])))
     found = leakage(open_rows(tmp_path, targets_of(["y"])))
     assert {leak.what for leak in found} == {"molecule_id", "smile"} and found[0].splits == ("train", "test")
+    check_splits(source)
+    with pytest.raises(UsageError, match="is in train and in test, so that errors would"):
+        check_splits(open_rows(tmp_path, targets_of(["y"])))
 
 
 def test_pieces_and_row_groups_change_nothing(

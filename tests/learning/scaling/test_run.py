@@ -51,6 +51,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, bool]]:
     )
     record = {"rows": 100, "seconds": 50.0, "workers": [{"devices": ["cpu"]}], "platform": "Linux"}
     monkeypatch.setattr(module, "open_rows", lambda place, targets: source)
+    monkeypatch.setattr(module, "check_splits", lambda source: None)
     monkeypatch.setattr(module, "load_model", lambda path: "a network")
     monkeypatch.setattr(module, "shape_of", lambda settings, targets, init: ("tiny", None))
     monkeypatch.setattr(module, "records", lambda store: [record])
@@ -85,6 +86,19 @@ def test_a_repeated_command_writes_the_report_again(tmp_path: Path, trained: lis
     (tmp_path / "scaling.json").unlink()
     module.run(settings(tmp_path), quiet=True)
     assert len(trained) == 4 and (tmp_path / "scaling.json").exists()
+
+
+def test_a_curve_grows(tmp_path: Path, trained: list[Any]) -> None:
+    """More rows asked for later join those that are there; trainings of other rows to choose from do not."""
+    module.run(settings(tmp_path, rows="100"), quiet=True)
+    module.run(settings(tmp_path, rows="400", seeds=1), quiet=True)
+    found = json.loads((tmp_path / "scaling.json").read_text())["targets"]["y"]
+    assert [(point["rows"], len(point["seeds"])) for point in found["points"]] == [(100, 2), (400, 1)]
+    other = tmp_path / "rows-100" / "seed-1" / "result.json"
+    other.write_text(json.dumps({**json.loads(other.read_text()), "identity": {"data": "another corpus"}}))
+    module.run(settings(tmp_path, rows="400", seeds=1), quiet=True)
+    found = json.loads((tmp_path / "scaling.json").read_text())["targets"]["y"]
+    assert [(point["rows"], len(point["seeds"])) for point in found["points"]] == [(100, 1), (400, 1)]
 
 
 def test_no_report_while_another_is_at_work(tmp_path: Path, trained: list[Any]) -> None:

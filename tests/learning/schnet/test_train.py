@@ -15,12 +15,15 @@ from typing import Any
 
 import jax
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from toy_corpus import write_corpus
 
 from qmgen.config.train import TrainSchnetConfig
 from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.learning.data.source import open_rows
+from qmgen.learning.schnet import recipe as recipe_module
 from qmgen.learning.schnet.stored import NAME, Stored, load_model
 from qmgen.learning.schnet.train import RESULT, train_cell
 from qmgen.learning.targets import targets_of
@@ -166,8 +169,30 @@ def test_stopped_by_the_time_limit_it_continues(toy: Path, tmp_path: Path, whole
     assert train(settings, tmp_path / "cell")["targets"] == result["targets"]
 
 
+def test_another_recipe_is_another_training(
+    toy: Path, whole: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A default that a later version changes must not be taken for what was trained."""
+    folder, _ = whole
+    monkeypatch.setitem(recipe_module.DEFAULTS, "tiny", replace(recipe_module.DEFAULTS["tiny"], warmup=3))
+    with pytest.raises(UsageError, match="warmup differ"):
+        train(settings_of(toy, folder), folder / "cell")
+
+
+def test_a_bad_test_row_is_found_before_the_first_step(toy: Path, tmp_path: Path) -> None:
+    shutil.copytree(toy, tmp_path / "toy")
+    # what is in the first rows of a file: no training reads it
+    file = next(f for f in sorted((tmp_path / "toy" / "data").glob("test-*")) if pq.read_metadata(f).num_rows)
+    table = pq.read_table(file)
+    values = [float("nan"), *table["y"].to_pylist()[1:]]
+    pq.write_table(table.set_column(table.schema.get_field_index("y"), table.schema.field("y"), pa.array(values)), file)
+    with pytest.raises(QmgenError, match="column y holds a number that is not finite"):
+        train(settings_of(tmp_path / "toy", tmp_path / "run"), tmp_path / "cell")
+    assert not (tmp_path / "cell" / journal.NAME).exists()
+
+
 def test_a_rate_that_is_far_too_high_is_one_line(toy: Path, tmp_path: Path) -> None:
-    with pytest.raises(QmgenError, match=r"the loss is not finite at step \d+: .*lower --learning-rate"):
+    with pytest.raises(QmgenError, match=r"the loss or its gradient is not finite at step \d+: .*--learning-rate"):
         train(settings_of(toy, tmp_path, learning_rate=1e30, schedule="constant", warmup=0), tmp_path / "cell")
     assert not (tmp_path / "cell" / NAME).exists() and not (tmp_path / "cell" / RESULT).exists()
 

@@ -88,3 +88,13 @@ def test_processes_that_start_at_once(tmp_path: Path) -> None:
         for one in crew:
             one.join()
         assert [one.exitcode for one in crew] == [0, 0, 0]
+
+
+def test_overwrite_removes_all_or_nothing(tmp_path: Path) -> None:
+    first = trained(tmp_path)
+    second = tmp_path / "rows-20" / "seed-0"
+    second.mkdir(parents=True)
+    (second / "result.json").write_text("{}")
+    with Lock(second / ".lock"), pytest.raises(UsageError, match="stop it before --overwrite"):
+        claim(settings(tmp_path, overwrite=True))
+    assert (first / "result.json").exists() and (second / "result.json").exists()
