@@ -74,13 +74,19 @@ def run(settings: TrainHamiltonianConfig, quiet: bool = False) -> dict[str, Any]
     else:
         network = network_of(settings.model, level.basis, elements_of(read), settings.published_form)
     claim(settings)
-    identity = {**settings.training_fields(), "geometries": read.digest, "init": init.checksum if init else None}
-    if (done := _finished(settings.out, identity)) is not None:
-        return done
+    identity = {
+        **settings.training_fields(),
+        "network": network.to_json(),
+        "learning_rate": _peak(settings, network),
+        "geometries": read.digest,
+        "init": init.checksum if init else None,
+    }
     progress: Progress = Quiet() if quiet else default_progress()
     systems = [System(one.numbers.astype(np.int64), one.positions) for one in read.geometries]
     store = Store(systems, level, network, settings.memory * _GIGABYTE)
     with alone(settings.out), StopWatch(settings.time_limit, unit="step", kept="checkpoints") as stop:
+        if (done := _finished(settings.out, identity)) is not None:  # perhaps by who held the folder until now
+            return done
         result = _train(settings, level, read, sets, store, network, init, identity, stop, progress)
         checkpoint.write(settings.out / RESULT, (json.dumps(result, indent=2) + "\n").encode())
         checkpoint.discard(settings.out)
@@ -134,7 +140,7 @@ def _train(
 
     feed = CaseFeed(store, indices, settings.batch_size, settings.seed, plain, labels)
     params = jax.tree.map(jnp.array, init.params) if init else network.init(jax.random.key(settings.seed))
-    peak = settings.learning_rate or network.learning_rate * (FINE_TUNING if init else 1.0)
+    peak = _peak(settings, network)
     warmup = min(100, settings.steps // 10) if settings.warmup is None else settings.warmup
     rate = schedule_of(settings.schedule, peak, warmup, settings.steps)
     optimiser = optax.chain(
@@ -192,6 +198,11 @@ def _train(
         "versions": machine.versions(),
         "identity": identity,
     }
+
+
+def _peak(settings: TrainHamiltonianConfig, network: Network) -> float:
+    """The highest learning rate."""
+    return settings.learning_rate or network.learning_rate * (FINE_TUNING if settings.init else 1.0)
 
 
 def _check_init(init: StoredHamiltonian, level: Level, read: Read) -> None:
