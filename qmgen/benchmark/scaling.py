@@ -146,7 +146,7 @@ def _job(scale: Scale, chosen: Subjects, folder: Path, stages: Stages) -> Job:
     config = GenerateConfig(
         molecules=chosen.source, out=folder / "corpus", grid_level=scale.grid_level, seed=scale.seed
     )
-    config, theory = canonical(config, stages)
+    config, theory, _ = canonical(config, stages)
     with open_source(config.molecules, None, stages) as source:
         job = job_of(config, theory, source, stages)
     (folder / "corpus").mkdir()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -50,6 +50,11 @@ def evaluate(
     if as_json and settings.out == "-":
         raise UsageError("--json and --out - both write to standard output: give --out a file")
 
+    from qmgen.learning.evaluate.kind import kind_of
+
+    if kind_of(settings.run) == "hamiltonian":
+        return _hamiltonian(settings, as_json, quiet)
+
     from qmgen.learning.evaluate import run as work
     from qmgen.report import prediction
 
@@ -74,4 +79,26 @@ def evaluate(
         say(note)
     if settings.figure is not None:
         say(f"figure in {prediction.draw(report, predictor.targets, settings.figure)}")
+    return 0
+
+
+def _hamiltonian(settings: Any, as_json: bool, quiet: bool) -> int:
+    """A network of ``qmgen train energy`` or ``labels``: against converged fields."""
+    from contextlib import nullcontext
+
+    from qmgen.learning.energy.evaluate import TARGETS, evaluate_hamiltonian, text
+    from qmgen.learning.evaluate.run import teller
+    from qmgen.learning.evaluate.write import Writer
+    from qmgen.report import energy, prediction
+
+    if settings.figure is not None:
+        prediction.check(settings.figure)
+    with Writer(settings.out, TARGETS, {"model": str(settings.run)}) if settings.out else nullcontext() as writer:
+        report = evaluate_hamiltonian(settings, writer.write if writer else None, None if quiet else teller())
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        say(text(report))
+    if settings.figure is not None:
+        say(f"figure in {energy.draw_evaluation(report, settings.figure)}")
     return 0

@@ -86,7 +86,12 @@ def generate(
     basis: Annotated[str | None, typer.Option(help="Basis set. [default: sto-3g]")] = None,
     grid_level: Annotated[int | None, typer.Option(help="Integration grid, 0 to 5. [default: 1]")] = None,
     precision: Annotated[str | None, typer.Option(help="Arithmetic. [default: float64]")] = None,
-    guess: Annotated[str | None, typer.Option(help="First guess: atoms or core. [default: atoms]")] = None,
+    guess: Annotated[
+        str | None,
+        typer.Option(
+            help="First guess: atoms, core, or a run of `qmgen train energy`. [default: atoms]", metavar="RUN"
+        ),
+    ] = None,
     conv_energy: Annotated[float | None, typer.Option(help="Largest energy change, Ha. [default: 1e-09]")] = None,
     conv_gradient: Annotated[float | None, typer.Option(help="Largest orbital gradient, Ha. [default: 1e-06]")] = None,
     max_cycles: Annotated[int | None, typer.Option(help="SCF cycles before a retry. [default: 50]")] = None,

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from qmgen.cli.talk import print_json, say
+from qmgen.cli.train_energy import energy, labels
 
 train = typer.Typer(
     add_completion=False,
@@ -124,3 +125,7 @@ def schnet(
         place = shlex.quote(str(settings.out))
         say(f"\ntry next\n  qmgen evaluate {place} --data {shlex.quote(str(settings.data))}")
     return 0
+
+
+train.command("energy")(energy)
+train.command("labels")(labels)

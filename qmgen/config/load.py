@@ -80,7 +80,12 @@ def read_file(model: type[CommandConfig], file: Path) -> dict[str, Any]:
     for key in values:
         if key not in model.model_fields:
             raise UsageError(f"{file}: there is no setting {key!r}{nearest(key, model.model_fields)}")
-    return {key: _beside(file, value) if key in model.path_fields else value for key, value in values.items()}
+    return {key: _beside(file, value) if _names_files(model, key, value) else value for key, value in values.items()}
+
+
+def _names_files(model: type[CommandConfig], key: str, value: Any) -> bool:
+    words = model.words.get(key, ())
+    return key in model.path_fields and not (isinstance(value, str) and value in words)
 
 
 def nearest(word: str, known: Collection[str]) -> str:

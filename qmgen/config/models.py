@@ -6,6 +6,7 @@ as text (environment variables) are converted before they get here, in ``load``.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -17,6 +18,8 @@ from qmgen.config.toml import document
 
 #: RDKit and NumPy take seeds up to here alike.
 LARGEST_SEED = 2**31 - 1
+#: first guesses of the self-consistent field that need no network
+PLAIN_GUESSES = ("atoms", "core")
 #: the column ``conformer_id`` holds no larger number
 LARGEST_CONFORMER = 2**31 - 1
 
@@ -37,6 +40,10 @@ def _as_place(value: Any) -> Any:
     return value if isinstance(value, str) and "://" in value else _as_path(value)
 
 
+def _as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
 Files = Annotated[list[str], BeforeValidator(_as_list)]
 Folder = Annotated[Path, BeforeValidator(_as_path)]
 #: a directory, or the URL of a prefix in an object store, which stays text
@@ -55,6 +62,8 @@ class CommandConfig(BaseModel):
 
     #: settings that name files; relative ones in a TOML file are relative to that file
     path_fields: ClassVar[frozenset[str]] = frozenset()
+    #: values of these that are words and no files
+    words: ClassVar[Mapping[str, frozenset[str]]] = {}
     #: settings of lower precedence that one of these sets aside
     replaces: ClassVar[Mapping[str, frozenset[str]]] = {}
     #: settings of one process, which do not stand in the configuration that is written beside the output
@@ -64,7 +73,7 @@ class CommandConfig(BaseModel):
 
     def resolved_toml(self, directory: Path | None = None) -> str:
         """Every setting as TOML. Paths are written relative to ``directory``, the place where the text will lie."""
-        return document(self.model_dump(exclude=set(self.of_process)), self.path_fields, directory)
+        return document(self.model_dump(exclude=set(self.of_process)), self.path_fields, directory, self.words)
 
 
 class TheoryConfig(CommandConfig):
@@ -116,12 +125,22 @@ class LabelConfig(LevelConfig):
     stereo: Literal["as-given", "enumerate"] = "as-given"
     max_stereo_isomers: Count = 32
     precision: Literal["float64"] = "float64"
-    guess: Literal["atoms", "core"] = "atoms"
+    #: a word of ``PLAIN_GUESSES``, or the path of a run of `qmgen train energy`
+    guess: Annotated[str, BeforeValidator(_as_text)] = "atoms"
     conv_energy: Positive = 1e-9
     conv_gradient: Positive = 1e-6
     max_cycles: Count = 50
     batch_size: Count | None = None
     embed_time_limit: Positive = 60.0
+
+    @field_validator("guess")
+    @classmethod
+    def _a_word_or_a_run(cls, value: str) -> str:
+        if value not in PLAIN_GUESSES and not Path(value).expanduser().exists():
+            near = difflib.get_close_matches(Path(value).name, PLAIN_GUESSES, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"should be atoms, core, or a run of `qmgen train energy` that exists{hint}")
+        return value
 
     @model_validator(mode="before")
     @classmethod
@@ -156,7 +175,8 @@ class LabelConfig(LevelConfig):
 class GenerateConfig(LabelConfig):
     """``qmgen generate``: molecules in, labelled corpus out. Energies in Hartree, times in seconds."""
 
-    path_fields: ClassVar[frozenset[str]] = frozenset({"molecules", "out"})
+    path_fields: ClassVar[frozenset[str]] = frozenset({"molecules", "out", "guess"})
+    words: ClassVar[Mapping[str, frozenset[str]]] = {"guess": frozenset(PLAIN_GUESSES)}
     #: settings that change no row and no file's name: where and how fast, how much of it, what the card says
     outside_rows: ClassVar[frozenset[str]] = frozenset(
         {"molecules", "out", "workers", "limit", "time_limit", "max_failures", "licence"}
@@ -229,6 +249,7 @@ class GenerateConfig(LabelConfig):
         """The settings that decide what is in the rows, for the config hash.
 
         The molecules themselves count too, by their content and not by their file's name: the caller adds their digest.
+        So does a network that guesses: the caller puts what it is in the place of its path.
         """
         settings = self.model_dump()
         return {

@@ -9,14 +9,20 @@ from pathlib import Path
 from typing import Any
 
 
-def document(values: Mapping[str, Any], path_fields: Collection[str] = (), directory: Path | None = None) -> str:
-    """One ``key = value`` line each, a comment where nothing is set. Paths are relative to ``directory``, if given."""
+def document(
+    values: Mapping[str, Any],
+    path_fields: Collection[str] = (),
+    directory: Path | None = None,
+    words: Mapping[str, Collection[str]] | None = None,
+) -> str:
+    """One ``key = value`` line each, a comment where nothing is set. Paths are relative to ``directory``, if given;
+    ``words`` of a setting are none."""
     lines = []
     for key, value in values.items():
         if value is None:
             lines.append(f"# {key} is not set")
             continue
-        if key in path_fields and directory is not None:
+        if key in path_fields and directory is not None and value not in (words or {}).get(key, ()):
             value = _relative(value, directory)
         lines.append(f"{key} = {literal(value)}")
     return "\n".join(lines) + "\n"

@@ -19,6 +19,8 @@ class TrainHamiltonianConfig(LevelConfig):
 
     path_fields: ClassVar[frozenset[str]] = frozenset({"molecules", "data", "out", "init"})
     of_process: ClassVar[frozenset[str]] = frozenset({"overwrite", "time_limit"})
+    #: settings without which a config.toml is of another command
+    of_command: ClassVar[frozenset[str]] = frozenset()
     #: settings that change no number of the training
     outside_training: ClassVar[frozenset[str]] = frozenset(
         {"molecules", "data", "out", "memory", "checkpoint_every", "overwrite", "time_limit"}
@@ -73,6 +75,8 @@ class TrainEnergyConfig(TrainHamiltonianConfig):
 class TrainLabelsConfig(TrainHamiltonianConfig):
     """``qmgen train labels``: the loss is the error of the Hamiltonian, and of the energy where ``energy_weight`` is
     not 0, against self-consistent fields, which are made first."""
+
+    of_command: ClassVar[frozenset[str]] = frozenset({"loss"})
 
     loss: Literal["l1", "mse"] = "l1"
     energy_weight: float = Field(default=0.0, ge=0, allow_inf_nan=False)

@@ -61,6 +61,7 @@ def _write(found: Inspected) -> dict[str, Any]:
     if plan is None:
         plan = _from_books(found)
     metadata = {key: value for key, value in found.books[0].metadata.items() if key not in _NOT_SHARED}
+    metadata |= _guess(found)
     try:
         return write_manifest(found.store, plan, metadata, licence=_licence(found), versions=_versions(found))
     except OSError as error:
@@ -93,6 +94,16 @@ def _licence(found: Inspected) -> str:
     raise QmgenError(
         f"nothing in {found.store.place} says under which licence it is: run the same `qmgen generate` again"
     )
+
+
+def _guess(found: Inspected) -> dict[str, Any]:
+    """What the run was called whose network guessed, where it is that of the recipe."""
+    wanted = found.books[0].metadata.get("recipe", {}).get("guess")
+    for source in (*reversed(found.records), found.manifest):
+        known = source.get("guess")
+        if isinstance(known, dict) and wanted == f"network:{known.get('sha256')}":
+            return {"guess": known}
+    return {}
 
 
 def _versions(found: Inspected) -> dict[str, str | None]:

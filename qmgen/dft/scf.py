@@ -178,7 +178,7 @@ def solve(
         def step(state: tuple[Path, Array, Array]) -> tuple[Path, Array, Array]:
             path = state[0]
             _, potential, _ = model(path.density)
-            linear, _ = _linear(problem, path.density)
+            linear, _ = linear_part(problem, path.density)
             out_of_cycles = path.cycles >= options.max_cycles - 1
             enough = done | out_of_cycles | (path.gradient <= target) | jnp.isnan(path.gradient)
             further = advance(path, linear + potential + correction)
@@ -196,7 +196,7 @@ def solve(
             target = jnp.where(state.visits == 0, FIRST_VISIT, jnp.maximum(GAIN * path.gradient, options.conv_gradient))
             path, coarse_potential = solve_model(path, correction, target, state.done)
         density = path.density
-        linear, energy = _linear(problem, density)
+        linear, energy = linear_part(problem, density)
         exchange_correlation, potential, electrons = semilocal(density)
         fock, energy = linear + potential, energy + exchange_correlation
         if problem.coarse is not None:
@@ -248,7 +248,7 @@ def solve(
     )
 
 
-def _linear(problem: Problem, density: Array) -> tuple[Array, Array]:
+def linear_part(problem: Problem, density: Array) -> tuple[Array, Array]:
     """What is linear in the density: core Hamiltonian, Coulomb and exact exchange (n, n), and their energy."""
     packed = pack_density(density)
     repulsion = two_electron(problem.supermatrix, packed)

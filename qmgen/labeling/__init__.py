@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qmgen.labeling.types import Label, Settings
+from qmgen.labeling.types import Guess, Label, Settings, Tally
 
 if TYPE_CHECKING:
     from qmgen.labeling.stream import label
 
-__all__ = ["Label", "Settings", "label"]
+__all__ = ["Guess", "Label", "Settings", "Tally", "label"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,10 +8,9 @@ from qmgen.dft.basis import Basis, load_basis
 from qmgen.dft.functionals import Functional, functional
 from qmgen.dft.grid import LEVELS
 from qmgen.errors import UsageError
-from qmgen.labeling.types import Settings
+from qmgen.labeling.types import PLAIN_GUESSES, Settings, is_network
 
 PRECISIONS = ("float64",)
-GUESSES = ("atoms", "core")
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,8 @@ def level_of(settings: Settings) -> Level:
     """Raises ``UsageError`` for a name that does not exist, with the nearest one that does."""
     if settings.precision not in PRECISIONS:
         raise UsageError(f"unknown precision '{settings.precision}'; known: {', '.join(PRECISIONS)}")
-    if settings.guess not in GUESSES:
-        raise UsageError(f"unknown guess '{settings.guess}'; known: {', '.join(GUESSES)}")
+    if settings.guess not in PLAIN_GUESSES and not is_network(settings.guess):
+        raise UsageError(f"unknown guess '{settings.guess}'; known: {', '.join(PLAIN_GUESSES)}")
     if settings.grid_level not in LEVELS:
         raise UsageError(f"grid level {settings.grid_level} does not exist; choose 0 to {max(LEVELS)}")
     return Level(functional(settings.xc), load_basis(settings.basis), settings.grid_level)

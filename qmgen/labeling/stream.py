@@ -22,12 +22,14 @@ from qmgen.dft.properties import (
     property_inputs,
 )
 from qmgen.dft.scf import Options, Problem, Solution
+from qmgen.errors import UsageError
 from qmgen.labeling.compiling import check_arithmetic, compiled, first_time
+from qmgen.labeling.first_guess import densities
 from qmgen.labeling.level import Level, level_of
 from qmgen.labeling.memory import bytes_needed, memory_limit
 from qmgen.labeling.screening import fail, reject
-from qmgen.labeling.together import ERRORS, solve_together
-from qmgen.labeling.types import Label, Settings
+from qmgen.labeling.together import solve_together
+from qmgen.labeling.types import ERRORS, LEARNED_CYCLES, Guess, Label, Settings, Tally, is_network
 from qmgen.molecules.types import Conformer, Failure, Reason
 
 #: cycles on the sketch are made in float32 unless a smaller orbital gradient (Hartree) is asked for
@@ -59,29 +61,55 @@ RETRIES = (
 
 @dataclass(frozen=True)
 class Attempt:
-    """The first attempt at a molecule; ``prepared`` is None where the batch was prepared together."""
+    """The first attempt at a molecule; ``prepared``, from which retries begin, is None where the batch was prepared
+    together; ``learned`` says whether it began with a learned density."""
 
     inputs: PropertyInputs
     solution: Solution
     prepared: Prepared | None = None
+    learned: bool = False
+
+    @property
+    def cycles(self) -> int:
+        """What it cost."""
+        return int(self.solution.cycles) + LEARNED_CYCLES * self.learned
+
+
+@dataclass(frozen=True)
+class Start:
+    """What first attempts begin with: ``guess``, where one was learned and has an answer, else the plain guess of the
+    settings."""
+
+    guess: Guess | None
+    tally: Tally
 
 
 def label(
-    conformers: Iterable[Conformer], settings: Settings, starting: Callable[[list[Conformer]], None] | None = None
+    conformers: Iterable[Conformer],
+    settings: Settings,
+    starting: Callable[[list[Conformer]], None] | None = None,
+    guess: Guess | None = None,
+    tally: Tally | None = None,
 ) -> Iterator[tuple[Conformer, Label] | Failure]:
     """Labels for a stream of conformers, each exactly once, in the order in which batches fill.
 
     A label depends on the settings and its own conformer alone. What cannot be labelled comes as a ``Failure``.
     ``starting`` hears of the conformers of each batch just before the device gets it: whatever ends this process
-    before their results have come, they are what it was busy with.
+    before their results have come, they are what it was busy with. ``guess`` has learned where the first attempts
+    should begin, and leads to the same labels in fewer cycles; retries, and what it cannot guess, begin from atoms, or
+    from the core where ``settings.guess`` says so. ``tally`` hears what it all took.
 
     Raises:
-        UsageError: a functional, basis set, grid level, precision or guess that does not exist.
+        UsageError: a functional, basis set, grid level, precision or guess that does not exist, or a network's name
+            without its ``guess``.
         RuntimeError: float64 is off, or the arithmetic of this XLA is wrong.
     """
     level = level_of(settings)
+    if is_network(settings.guess) and guess is None:
+        raise UsageError(f"guess '{settings.guess}' names a network, which was not given: use 'atoms'")
     check_arithmetic()
     starting = starting or _unheard
+    start = Start(guess, tally or Tally())
     buckets: dict[Shape, list[Conformer]] = {}
     for conformer in conformers:
         failure = reject(conformer, level)
@@ -97,10 +125,10 @@ def label(
         waiting.append(conformer)
         if len(waiting) == batch_size_of(shape, level, settings):
             starting(waiting)
-            yield from _label_batch(buckets.pop(shape), shape, level, settings)
+            yield from _label_batch(buckets.pop(shape), shape, level, settings, start)
     for shape in sorted(buckets):
         starting(buckets[shape])
-        yield from _label_batch(buckets[shape], shape, level, settings)
+        yield from _label_batch(buckets[shape], shape, level, settings, start)
 
 
 def _unheard(batch: list[Conformer]) -> None:
@@ -129,21 +157,24 @@ def _too_large(conformer: Conformer, shape: Shape, level: Level) -> Failure | No
 
 
 def _label_batch(
-    conformers: list[Conformer], shape: Shape, level: Level, settings: Settings
+    conformers: list[Conformer], shape: Shape, level: Level, settings: Settings, start: Start
 ) -> Iterator[tuple[Conformer, Label] | Failure]:
     systems = [System(np.asarray(one.numbers, dtype=np.int64), one.positions) for one in conformers]
-    first = _together if mapping() == "vmap" and settings.guess == "atoms" else _in_turn
-    attempts = first(systems, shape, level, settings)
+    first = _together if mapping() == "vmap" and settings.guess != "core" else _in_turn
+    attempts = first(systems, shape, level, settings, start)
     for conformer, system, attempt in zip(conformers, systems, attempts, strict=True):
         if isinstance(attempt, Exception):
             yield _failed(conformer, attempt)
             continue
+        if start.guess is not None:
+            start.tally.guessed += attempt.learned
+            start.tally.fallbacks += not attempt.learned
         try:
             solution, spent = _until_converged(attempt, system, shape, level, settings)
         except ERRORS as error:
             yield _failed(conformer, error)
             continue
-        cycles = int(attempt.solution.cycles) + spent
+        cycles = attempt.cycles + spent
         if not solution.converged:
             detail = (
                 f"{cycles} cycles in {1 + len(RETRIES)} attempts; orbital gradient {float(solution.gradient):.1e} Ha"
@@ -158,31 +189,55 @@ def _failed(conformer: Conformer, error: Exception) -> Failure:
     return fail(conformer, reason, f"{type(error).__name__}: {error}")
 
 
-def _in_turn(systems: list[System], shape: Shape, level: Level, settings: Settings) -> list[Attempt | Exception]:
+def _in_turn(
+    systems: list[System], shape: Shape, level: Level, settings: Settings, start: Start
+) -> list[Attempt | Exception]:
     """First attempts, prepared molecule by molecule."""
     attempts: dict[int, Attempt | Exception] = {}
     ready: dict[int, Prepared] = {}
     for place, system in enumerate(systems):
         try:
-            one = _prepare(system, shape, level, settings)
+            with start.tally.during("prepare"):
+                one = _prepare(system, shape, level, settings)
         except ERRORS as error:
             # a defect that one molecule brings to light must not cost its neighbours their labels
             attempts[place] = error
             continue
         ready[place] = _from_core(one) if settings.guess == "core" else one
+    with start.tally.during("prepare"):
+        jax.block_until_ready([one.problem for one in ready.values()])  # what comes after is to take its own time
     size = batch_size_of(shape, level, settings)
-    solutions = _solve(list(ready.values()), level, _options(settings), size) if ready else []
+    learned = {place: _learned(one, shape, start) for place, one in ready.items()}
+    begun = [learned[place] or one for place, one in ready.items()]
+    with start.tally.during("field"):
+        solutions = _solve(begun, level, _options(settings), size) if begun else []
     for (place, one), solution in zip(ready.items(), solutions, strict=True):
-        attempts[place] = Attempt(property_inputs(one), solution, one)
+        attempts[place] = Attempt(property_inputs(one), solution, one, learned[place] is not None)
     return [attempts[place] for place in range(len(systems))]
 
 
-def _together(systems: list[System], shape: Shape, level: Level, settings: Settings) -> list[Attempt | Exception]:
+def _learned(prepared: Prepared, shape: Shape, start: Start) -> Prepared | None:
+    """``prepared`` with the learned density, if there is one."""
+    if start.guess is None:
+        return None
+    with first_time(("guess", shape)):
+        # alone: beside another molecule its numbers might be rounded otherwise
+        (density,) = densities(start.guess, [prepared.problem], [prepared.numbers], start.tally)
+    return None if density is None else _with_guess(prepared, density)
+
+
+def _together(
+    systems: list[System], shape: Shape, level: Level, settings: Settings, start: Start
+) -> list[Attempt | Exception]:
     """First attempts, the whole batch at once."""
-    size = batch_size_of(shape, level, settings)
-    with first_time(("together", shape)):
-        found = solve_together(systems, shape, level, _options(settings), size, _sketch(settings))
-    return [one if isinstance(one, Exception) else Attempt(*one) for one in found]
+    size, tally = batch_size_of(shape, level, settings), start.tally
+    guessing = tally.seconds["guess"]
+    with tally.during("field"), first_time(("together", shape)):
+        found = solve_together(systems, shape, level, _options(settings), size, _sketch(settings), start.guess, tally)
+    tally.seconds["field"] -= tally.seconds["guess"] - guessing
+    return [
+        one if isinstance(one, Exception) else Attempt(inputs=one[0], solution=one[1], learned=one[2]) for one in found
+    ]
 
 
 def _options(settings: Settings) -> Options:
@@ -219,7 +274,7 @@ def _retry(prepared: Prepared, retry: Retry, shape: Shape, level: Level, setting
     occupied orbitals are not the lowest could pass for converged.
     """
     if retry.core:
-        other = _from_core if settings.guess == "atoms" else partial(_from_atoms, level=level)
+        other = partial(_from_atoms, level=level) if settings.guess == "core" else _from_core
         prepared = other(prepared)
     if not retry.sketch:
         prepared = replace(prepared, problem=prepared.problem._replace(coarse=None))

@@ -12,19 +12,27 @@ from qmgen.dft.integrals.shells import orbital_atoms
 from qmgen.dft.prepare import Shape, System
 from qmgen.dft.properties import PropertyInputs
 from qmgen.dft.scf import Options, Solution
+from qmgen.labeling.first_guess import beginning
 from qmgen.labeling.level import Level
-
-#: what one molecule may bring to light in the preparation of its batch
-ERRORS = (ValueError, ArithmeticError, IndexError, np.linalg.LinAlgError)
+from qmgen.labeling.types import ERRORS, Guess, Tally
 
 
 def solve_together(
-    systems: Sequence[System], shape: Shape, level: Level, options: Options, size: int, sketch: type[np.floating]
-) -> list[tuple[PropertyInputs, Solution] | Exception]:
-    """For each molecule what properties need and its solution, or why it has none.
+    systems: Sequence[System],
+    shape: Shape,
+    level: Level,
+    options: Options,
+    size: int,
+    sketch: type[np.floating],
+    guess: Guess | None = None,
+    tally: Tally | None = None,
+) -> list[tuple[PropertyInputs, Solution, bool] | Exception]:
+    """For each molecule what properties need, its solution, and whether that began with a density of ``guess``; or why
+    it has none.
 
     ``size`` is the number of places of the batch.
     """
+    tally = tally or Tally()
     errors: list[Exception | None] = [None] * len(systems)
     good = list(systems)
     try:
@@ -36,19 +44,25 @@ def solve_together(
         if not good:
             return [error for error in errors if error is not None]
         lists = _lists(good, shape, level, size)
+    begin, learned = None, [False] * len(good)
+    if guess is not None:
+        begin, learned = beginning(guess, [system.numbers for system in good], tally)
     try:
-        found = jax.tree.map(np.asarray, solve_systems(level.functional, lists, options, np.dtype(sketch).name))
+        result = solve_systems(level.functional, lists, options, np.dtype(sketch).name, begin)
+        found = jax.tree.map(np.asarray, result)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         if size == 1:
             return [MemoryError(str(error).splitlines()[0])]
         # what does not fit together may fit alone
-        return [one for system in systems for one in solve_together([system], shape, level, options, 1, sketch)]
+        alone = [solve_together([system], shape, level, options, 1, sketch, guess, tally) for system in systems]
+        return [one for (one,) in alone]
     solved = iter(
         (
             _inputs(system, shape, level, found.overlap[m], found.dipole[m]),
             jax.tree.map(lambda x, m=m: x[m], found.solution),
+            learned[m],
         )
         for m, system in enumerate(good)
     )

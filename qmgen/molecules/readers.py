@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +41,21 @@ def read_molecules(path: str | Path, smiles_column: str | None = None) -> Iterat
     if first is None:
         raise UsageError(f"{path} holds no molecules; give a file with at least one")
     return itertools.chain([first], entries)
+
+
+def read_files(paths: Iterable[str | Path]) -> Iterator[Molecule | Failure]:
+    """The entries of several files one after the other; ``molecule_id`` counts on. All are opened before the first
+    entry, so that a wrong name costs no work. Raises as ``read_molecules``."""
+    opened = [read_molecules(path) for path in paths]
+
+    def entries() -> Iterator[Molecule | Failure]:
+        place = 0
+        for file in opened:
+            for entry in file:
+                yield replace(entry, molecule_id=place)
+                place += 1
+
+    return entries()
 
 
 def _reader(path: Path, suffix: str, smiles_column: str | None) -> Iterator[Molecule | Failure]:

@@ -14,6 +14,7 @@ from qmgen.corpus.manifest import write_manifest
 from qmgen.corpus.plan import Plan, Unit
 from qmgen.corpus.store import Store
 from qmgen.machine import versions
+from qmgen.pipeline.learned import recorded
 from qmgen.pipeline.source import Origin, Work
 from qmgen.pipeline.unit import Job
 
@@ -37,6 +38,8 @@ class Aim:
     def manifest(self, store: Store) -> dict[str, Any]:
         """Write what describes the corpus as a whole; ``history`` says of generation 0 what this run may not know."""
         metadata = {**self.job.metadata, "recipe": dict(self.history.recipe)}
+        if (learned := recorded(self.history.recipe, self.config.guess)) is not None:
+            metadata["guess"] = learned.about()
         return write_manifest(store, self.history.plan, metadata, licence=self.config.licence, versions=versions())
 
     def describes(self, listing: Listing) -> bool:

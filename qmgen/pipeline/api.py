@@ -28,7 +28,7 @@ from qmgen.labeling.types import Settings
 from qmgen.molecules.entries import from_molecule
 from qmgen.molecules.procedure import Procedure
 from qmgen.molecules.types import Molecule
-from qmgen.pipeline.job import procedure_of, settings_of
+from qmgen.pipeline.job import procedure_of, settings_of, with_guess
 from qmgen.pipeline.rows import CONSTANTS, failure_row
 from qmgen.pipeline.source import Entry, open_source
 from qmgen.pipeline.stages import Stages
@@ -79,7 +79,8 @@ def label(
     ``pathlib.Path`` or as the name of a file that exists. ``conformers`` are 1 and ``seed`` is 0 where not given (1000
     and 43 with ``embed="qm1b"``). ``settings`` are the fields of ``labeling.types.Settings`` (``xc``, ``basis``,
     ``grid_level``, ``conv_energy`` ...), energies in Hartree, and of ``molecules.procedure.Procedure`` (``embed``,
-    ``relax``, ``prune_rms``, ``energy_window``, ``stereo`` ...), in kcal/mol and Angstrom. What gets no label is a row
+    ``relax``, ``prune_rms``, ``energy_window``, ``stereo`` ...), in kcal/mol and Angstrom; ``guess`` may be the path
+    of a run of `qmgen train energy`. What gets no label is a row
     in ``failures``. Switches on float64 in this process. Raises ``UsageError`` on an unknown setting, functional or
     basis, and on a value outside the bounds of ``qmgen generate``.
     """
@@ -97,8 +98,8 @@ def label(
             smiles_column=smiles_column,
         ),
     )
-    chosen = settings_of(config)
-    theory = stages.load("theory")(chosen)
+    theory, learned = with_guess(config, stages)
+    chosen = settings_of(config, learned)
     entries = _entries(molecules, smiles_column, stages)
     unique: list[Entry] = list(stages.load("merge")(iter(entries)))
     stages.load("prepare")()
@@ -114,6 +115,7 @@ def label(
         metadata=metadata,
         stages=stages,
         procedure=procedure_of(config),
+        learned=learned,
     )
     found = label_entries(job, unique)
     return Labels(

@@ -72,13 +72,13 @@ class Estimate:
 def estimate(config: GenerateConfig, stages: Stages | None = None) -> Estimate:
     """Plan the run and label a few molecules of it twice, in one worker; nothing is written. Raises as ``generate``."""
     stages = stages or Stages()
-    config, theory = canonical(config, stages)
+    config, theory, learned = canonical(config, stages)
     store = store_of(config.out)
     if config.extend:
         refuse_other_enumeration(config, store)
     with ExitStack() as stack:
         source = stack.enter_context(source_of(config, stages, keep=False))
-        aim = aim_at(config, job_of(config, theory, source, stages), source, store, stack)
+        aim = aim_at(config, job_of(config, theory, source, stages, learned), source, store, stack)
         sample = source.sample(aim.plan, SAMPLE)
     listing = Listing({}) if config.overwrite else Listing.of(store)
     left = [

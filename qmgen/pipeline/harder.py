@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from qmgen.config.retry import MOST_CYCLES
+from qmgen.labeling.types import PLAIN_GUESSES
 from qmgen.molecules.types import Reason
 
 _TIME: Final = frozenset({Reason.EMBEDDING_TIMEOUT, Reason.EMBEDDING_CRASHED})
@@ -29,6 +30,8 @@ _MORE_TIME: Final = 10
 def harder(before: Mapping[str, Any], reasons: Collection[str], given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings for failures of these ``reasons``, harder than those of ``before``; what is ``given`` goes first."""
     settings = {name: before[name] for name in SETTINGS}
+    if before["guess"] not in PLAIN_GUESSES:  # a network's had its chance, and may be gone
+        settings["guess"] = PLAIN_GUESSES[0]
     if _CYCLES.intersection(reasons):
         settings["max_cycles"] = max(min(before["max_cycles"] * _MORE_CYCLES, MOST_CYCLES), before["max_cycles"])
         settings["guess"] = "core" if before["guess"] == "atoms" else "atoms"

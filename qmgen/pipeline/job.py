@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qmgen.corpus.identity import config_hash
 from qmgen.corpus.splits import Splitter
 from qmgen.corpus.store import store_of
 from qmgen.corpus.store.local import TEMPORARY
-from qmgen.labeling.types import Settings
+from qmgen.labeling.types import PLAIN_GUESSES, Settings
 from qmgen.molecules.procedure import Procedure
+from qmgen.pipeline.learned import Learned, learned_of
 from qmgen.pipeline.rows import CONSTANTS
 from qmgen.pipeline.source import Origin
 from qmgen.pipeline.stages import Stages
@@ -22,14 +24,14 @@ if TYPE_CHECKING:
 PARTIALS = f"{TEMPORARY}/partial"
 
 
-def settings_of(config: LabelConfig) -> Settings:
-    """The part of the configuration that labelling sees."""
+def settings_of(config: LabelConfig, learned: Learned | None = None) -> Settings:
+    """The part of the configuration that labelling sees; ``learned`` is what its ``guess`` names, if no plain one."""
     return Settings(
         xc=config.xc,
         basis=config.basis,
         grid_level=config.grid_level,
         precision=config.precision,
-        guess=config.guess,
+        guess=config.guess if learned is None else learned.guess,
         conv_energy=config.conv_energy,
         conv_gradient=config.conv_gradient,
         max_cycles=config.max_cycles,
@@ -50,27 +52,44 @@ def procedure_of(config: LabelConfig) -> Procedure:
     )
 
 
-def canonical(config: GenerateConfig, stages: Stages) -> tuple[GenerateConfig, dict[str, Any]]:
-    """The configuration with functional and basis under their own names, and the level of theory.
+def canonical(
+    config: GenerateConfig, stages: Stages, learned: Learned | None = None
+) -> tuple[GenerateConfig, dict[str, Any], Learned | None]:
+    """The configuration with functional and basis under their own names, the level of theory, and the network that
+    guesses, if one does (``learned``, where that is known).
 
     An alias is the same level, and must not look like another corpus. Raises ``UsageError`` on an unknown name.
     """
-    theory = stages.load("theory")(settings_of(config))
-    return config.model_copy(update={name: theory[name] for name in ("xc", "basis")}), theory
+    theory, learned = with_guess(config, stages, learned)
+    return config.model_copy(update={name: theory[name] for name in ("xc", "basis")}), theory, learned
 
 
-def recipe_of(config: GenerateConfig, source: Origin) -> dict[str, Any]:
-    """All that the configuration hash covers: the settings that change rows, and what the source is."""
-    return {**config.row_fields(), "source": source.identity}
+def with_guess(
+    config: LabelConfig, stages: Stages, learned: Learned | None = None
+) -> tuple[dict[str, Any], Learned | None]:
+    """The level of theory, and what ``config.guess`` names. Raises ``UsageError`` on an unknown name."""
+    theory_of = stages.load("theory")
+    if learned is None and config.guess not in PLAIN_GUESSES:
+        plain = theory_of(replace(settings_of(config), guess=PLAIN_GUESSES[0]))
+        names = {name: plain[name] for name in ("xc", "basis")}
+        learned = learned_of(config.guess, replace(settings_of(config), **names), stages)
+    return theory_of(settings_of(config, learned)), learned
 
 
-def job_of(config: GenerateConfig, theory: dict[str, Any], source: Origin, stages: Stages) -> Job:
-    """What every unit shares; ``config`` and ``theory`` from ``canonical``."""
-    recipe = recipe_of(config, source)
+def recipe_of(config: GenerateConfig, source: Origin, learned: Learned | None = None) -> dict[str, Any]:
+    """All that the configuration hash covers: the settings that change rows, and what source and network are."""
+    return {**config.row_fields(), "guess": settings_of(config, learned).guess, "source": source.identity}
+
+
+def job_of(
+    config: GenerateConfig, theory: dict[str, Any], source: Origin, stages: Stages, learned: Learned | None = None
+) -> Job:
+    """What every unit shares; ``config``, ``theory`` and ``learned`` from ``canonical``."""
+    recipe = recipe_of(config, source, learned)
     local = store_of(config.out).local
     return Job(
         place=config.out,
-        settings=settings_of(config),
+        settings=settings_of(config, learned),
         conformers=config.conformers,
         seed=config.seed,
         embed_time_limit=config.embed_time_limit,
@@ -84,4 +103,5 @@ def job_of(config: GenerateConfig, theory: dict[str, Any], source: Origin, stage
         stages=stages,
         procedure=procedure_of(config),
         partials=None if local is None else local / PARTIALS,
+        learned=learned,
     )

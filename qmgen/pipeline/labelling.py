@@ -11,9 +11,11 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from qmgen.corpus.splits import SPLITS
+from qmgen.labeling.types import Tally
 from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned, Reason
 from qmgen.pipeline.already import Already
 from qmgen.pipeline.deaths import Key
+from qmgen.pipeline.learned import opened
 from qmgen.pipeline.rows import not_finite, row, symbols
 from qmgen.pipeline.source import Entry
 
@@ -45,13 +47,15 @@ class Listener:
 @dataclass
 class Labelled:
     """Rows by split, and failures, as they come; how many conformers were pruned, by molecule; the molecules that
-    need no embedding any more; and the number of rows that an earlier attempt had made."""
+    need no embedding any more; the number of rows that an earlier attempt had made; and what a network that guesses
+    took in this one."""
 
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {split: [] for split in SPLITS})
     failures: list[Failure] = field(default_factory=list)
     pruned_of: dict[int, int] = field(default_factory=dict)
     complete: set[int] = field(default_factory=set)
     resumed: int = 0
+    tally: Tally = field(default_factory=Tally)
 
     @property
     def pruned(self) -> int:
@@ -200,7 +204,10 @@ class _Attempt:
 
     def _label(self, geometries: Iterator[Conformer]) -> None:
         found, job = self.found, self.job
-        for result in job.stages.load("label")(geometries, job.settings, self._starting):
+        more: dict[str, Any] = {}
+        if job.learned is not None:
+            more = {"guess": opened(job.learned, job.settings, job.stages), "tally": found.tally}
+        for result in job.stages.load("label")(geometries, job.settings, self._starting, **more):
             failure = result if isinstance(result, Failure) else not_finite(*result)
             if failure is not None:
                 key = (failure.molecule_id, failure.conformer_id)

@@ -14,6 +14,7 @@ from typing import Any, Final
 from qmgen.corpus.plan import Plan
 from qmgen.corpus.runs import RUNNING, RunFile
 from qmgen.machine import versions
+from qmgen.pipeline.learned import Learned
 from qmgen.pipeline.unit import UnitResult
 
 #: seconds between two writings, on a disk and on an object store
@@ -48,6 +49,7 @@ class Record:
     workers: list[dict[str, Any]] = field(default_factory=list)
     deaths: list[dict[str, Any]] = field(default_factory=list)
     repaired: list[str] = field(default_factory=list)
+    learned: Learned | None = None
     first_row: float | None = None
     rows: int = 0
     failures: int = 0
@@ -78,6 +80,16 @@ class Record:
                 print(f"qmgen: no record of this run was written: {error.strerror or error}", file=sys.stderr)
             self._refused = True
 
+    def saved(self) -> dict[str, Any]:
+        """``mean_cycles`` of a row of the finished units (None before there is one); and where a network guesses, the
+        ``guess_seconds`` that it took of the workers, and ``guess_fallbacks``: molecules that began without it."""
+        rows = sum(result.rows for result in self.results)
+        found: dict[str, Any] = {"mean_cycles": sum(r.cycles for r in self.results) / rows if rows else None}
+        if self.learned is not None:
+            found["guess_seconds"] = round(sum(result.guess_seconds for result in self.results), 3)
+            found["guess_fallbacks"] = sum(result.fallbacks for result in self.results)
+        return found
+
     def _as_json(self, state: str) -> dict[str, Any]:
         return {
             "state": state,
@@ -103,6 +115,8 @@ class Record:
             "units_to_do": self.to_do,
             "rows": self.rows,
             "failures": self.failures,
+            **({"guess": self.learned.about()} if self.learned is not None else {}),
+            **self.saved(),
             "workers": self.workers,
             "deaths": self.deaths,
             "repaired": self.repaired,

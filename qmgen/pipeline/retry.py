@@ -34,6 +34,7 @@ from qmgen.pipeline.enumeration.parts import unit_of
 from qmgen.pipeline.extend import refuse_unfinished
 from qmgen.pipeline.harder import RETRYABLE, SETTINGS, harder
 from qmgen.pipeline.job import canonical, job_of
+from qmgen.pipeline.learned import recorded
 from qmgen.pipeline.progress import Progress, Quiet, default_progress
 from qmgen.pipeline.ranks import Rank
 from qmgen.pipeline.record import Clock
@@ -99,9 +100,11 @@ def retry(
             return Retried(store.place, number, tried, settings, 0, _standing(store))
         found = stored_config(store)
         update = {"workers": config.workers, "time_limit": config.time_limit, "max_failures": config.max_failures}
-        found, theory = canonical(found.model_copy(update=update), stages)
+        # what the corpus was begun from, wherever that is now: a retry needs it no more
+        learned = recorded(history.current, found.guess)
+        found, theory, learned = canonical(found.model_copy(update=update), stages, learned)
         source = _source(found, store, stages, watch, stack)
-        recipe = job_of(found, theory, source, stages).metadata["recipe"]
+        recipe = job_of(found, theory, source, stages, learned).metadata["recipe"]
         if config_hash(recipe) != config_hash(history.current):
             raise UsageError(
                 f"config.toml of {store.place}, or a file of molecules that it names, is not what the corpus was made "

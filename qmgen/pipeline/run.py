@@ -56,7 +56,7 @@ def generate(
     stages = stages or Stages()
     clock = Clock()
     rank = rank_of(config.rank, config.world_size, os.environ)
-    config, theory = canonical(config, stages)  # refuses unknown names before anything else
+    config, theory, learned = canonical(config, stages)  # refuses unknown names before anything else
     store = store_of(config.out)
     refuse_if_running(store, rank)
     if config.extend:
@@ -68,7 +68,7 @@ def generate(
 
         def aim() -> Aim:
             source = stack.enter_context(source_of(config, stages, keep=True, quiet=quiet, watch=watch))
-            return aim_at(config, job_of(config, theory, source, stages), source, store, stack)
+            return aim_at(config, job_of(config, theory, source, stages, learned), source, store, stack)
 
         # what is enumerated goes into the directory, which must be ours first; else all is refused before that
         early = aim() if not is_listed(config) else None
@@ -210,6 +210,7 @@ class _Run:
             max_failures=self.aim.config.max_failures,
             pruned=counts["pruned"],
             repaired=len(record.repaired),
+            **record.saved(),
         )
 
     def _manifest(self) -> dict[str, Any]:
@@ -242,6 +243,7 @@ class _Run:
             licence=self.aim.config.licence,
             to_do=to_do,
             repaired=repaired,
+            learned=self.aim.job.learned,
         )
 
 

@@ -19,7 +19,10 @@ class Stages:
     takes the next. ``parse(molecule_id, smiles, name)`` returns one. ``check(entry, settings)`` hands it back, or a
     Failure if the level of theory cannot label it. ``conformers(molecules, count, seed, time_limit, procedure=...)``
     yields Conformer, Failure or Pruned, ``label(conformers, settings, starting)`` (Conformer, Label) or Failure, in any
-    order; it calls ``starting(batch)`` with the conformers of each batch before it works on them.
+    order; it calls ``starting(batch)`` with the conformers of each batch before it works on them. Where a network is
+    the first guess it is given ``guess=`` and ``tally=`` too: ``guess(path)`` opens one (``labeling.Guess``, with its
+    ``checksum`` and its ``level``, the names of functional and basis), ``about_guess(path)`` says what it is: a mapping
+    with ``checksum``, ``xc`` and ``basis``.
     ``prepare()`` sets the switches of the process; ``theory(settings)`` describes the level of theory and refuses
     an unknown one.
     """
@@ -30,6 +33,8 @@ class Stages:
     check: str = "qmgen.pipeline.level:check"
     conformers: str = "qmgen.molecules.embedding_pool:conformers"
     label: str = "qmgen.labeling:label"
+    guess: str = "qmgen.learning.energy.guess:open_guess"
+    about_guess: str = "qmgen.pipeline.learned:about"
     prepare: str = "qmgen.runtime:prepare"
     theory: str = "qmgen.pipeline.level:level_of_theory"
 

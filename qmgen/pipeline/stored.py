@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qmgen.config.load import check
-from qmgen.config.models import GenerateConfig
+from qmgen.config.models import PLAIN_GUESSES, GenerateConfig
 from qmgen.corpus.shard import digest
 from qmgen.corpus.store import Store
 from qmgen.corpus.store.place import place_of
@@ -30,7 +30,13 @@ def stored_config(store: Store) -> GenerateConfig:
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {store.place}/{CONFIG} ({error}): run the corpus' own command again") from None
     molecules = [_beside(store.local, path) for path in values.get("molecules", [])]
-    return check(GenerateConfig, {**values, "molecules": molecules, "out": place_of(store)})
+    found = {**values, "molecules": molecules, "out": place_of(store)}
+    guess = found.get("guess")
+    if not isinstance(guess, str) or guess in PLAIN_GUESSES:
+        return check(GenerateConfig, found)
+    # a network is not looked for: it may be gone, and who goes on with the corpus need not have it
+    plain = check(GenerateConfig, {**found, "guess": PLAIN_GUESSES[0]})
+    return plain.model_copy(update={"guess": _beside(store.local, guess)})
 
 
 def sources_of(config: GenerateConfig, store: Store) -> list[Path]:

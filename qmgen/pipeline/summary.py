@@ -11,7 +11,9 @@ class Summary:
     """Counts of the whole corpus if it is ``complete`` or there is but one rank, else of this rank's units (``rows``,
     ``molecules`` with a row, ``failures`` by reason, ``merged`` duplicates, ``pruned`` conformers); ``entries`` of the
     source (of a whole enumeration, in the same units as the rows), ``files``, ``bytes``, ``units`` and ``units_done``
-    of all ranks; and of this run alone: the ``run_`` fields, ``repaired`` damages, the times in seconds, and
+    of all ranks; and of this run alone: the ``run_`` fields, ``repaired`` damages, ``mean_cycles`` of a row,
+    ``guess_seconds`` of workers' time that a learned guess took (its compilation included; None without one) and the
+    ``guess_fallbacks`` of molecules that began without it, the times in seconds, and
     ``conformers_per_second`` from its start to its end, compilation included."""
 
     directory: str
@@ -39,6 +41,9 @@ class Summary:
     complete: bool = True
     units_done: int = 0
     repaired: int = 0
+    mean_cycles: float | None = None
+    guess_seconds: float | None = None
+    guess_fallbacks: int | None = None
 
     @property
     def failed(self) -> int:
@@ -67,6 +72,8 @@ class Summary:
             compiled = f", compiling {self.compile_seconds:.1f} s in all" if self.compile_seconds else ""
             rate = f"{self.conformers_per_second:.2f} conformers/s with {self.workers} worker(s)"
             lines.append(f"  this run    {self.run_rows} rows in {self.seconds:.1f} s, {rate}{first}{compiled}")
+            if self.mean_cycles is not None:
+                lines.append(f"  SCF         {self.mean_cycles:.1f} cycles a row{self._guessing()}")
         else:
             lines.append("  this run    nothing was left to do")
         if self.repaired:
@@ -76,6 +83,13 @@ class Summary:
                 f"  corpus      {self.units_done} of {self.units} work units done; qmgen status {self.directory}"
             )
         return "\n".join(lines)
+
+    def _guessing(self) -> str:
+        if self.guess_seconds is None:
+            return ""
+        share = self.guess_seconds / (self.seconds * self.workers)
+        without = f", {self.guess_fallbacks} begun without it" if self.guess_fallbacks else ""
+        return f"; the learned guess took {self.guess_seconds:.1f} s of the workers' time ({share:.1%}){without}"
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from qmgen.labeling.types import Settings
 from qmgen.molecules.procedure import PLAIN, Procedure
 from qmgen.pipeline.deaths import Key
 from qmgen.pipeline.labelling import Listener, label_entries
+from qmgen.pipeline.learned import Learned
 from qmgen.pipeline.partial import Keeper
 from qmgen.pipeline.rows import failure_row
 from qmgen.pipeline.source import Work
@@ -28,7 +29,7 @@ from qmgen.pipeline.stages import Stages
 @dataclass(frozen=True)
 class Job:
     """What every unit of a run shares. ``metadata`` goes into every file; times in seconds; ``partials`` is the folder
-    where unfinished units keep their work (None: nowhere)."""
+    where unfinished units keep their work (None: nowhere); ``learned`` is the network that guesses, if one does."""
 
     place: Place
     settings: Settings
@@ -40,12 +41,14 @@ class Job:
     stages: Stages = field(default_factory=Stages)
     procedure: Procedure = PLAIN
     partials: Path | None = None
+    learned: Learned | None = None
 
 
 @dataclass(frozen=True)
 class UnitResult:
     """What became of a unit: ``entries`` = ``molecules`` with a row + those with none + ``merged``; ``pruned`` counts
-    conformers that were made and left out, ``resumed`` those rows that an earlier attempt had made."""
+    conformers that were made and left out, ``resumed`` those rows that an earlier attempt had made. ``cycles`` of all
+    rows; ``guess_seconds`` that a network took, and ``fallbacks``: how many it had no density for."""
 
     index: int
     entries: int
@@ -57,6 +60,9 @@ class UnitResult:
     records: list[FileRecord]
     pruned: int = 0
     resumed: int = 0
+    cycles: int = 0
+    guess_seconds: float = 0.0
+    fallbacks: int = 0
 
 
 def do_unit(
@@ -99,4 +105,7 @@ def do_unit(
         records=records,
         pruned=labelled.pruned,
         resumed=labelled.resumed,
+        cycles=sum(r["cycles"] for rows in labelled.rows.values() for r in rows),
+        guess_seconds=labelled.tally.seconds["guess"],
+        fallbacks=labelled.tally.fallbacks,
     )

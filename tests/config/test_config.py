@@ -66,7 +66,10 @@ def test_the_environment_is_text_and_becomes_what_the_setting_needs() -> None:
         ("seed = -1", "seed = -1 in {file}"),
         ("conv_energy = 0.0", "conv_energy = 0.0 in {file}: should be greater than 0"),
         ("conv_energy = nan", "conv_energy = nan in {file}"),
-        ('guess = "magic"', "guess = 'magic' in {file}: should be 'atoms' or 'core'"),
+        (
+            'guess = "magic"',
+            "/magic' in {file}: should be atoms, core, or a run of `qmgen train energy` that exists",
+        ),
         ("validation_fraction = 0.5\ntest_fraction = 0.5", "must be below 1"),
         ("x == 1", "{file} is not valid TOML"),
     ],

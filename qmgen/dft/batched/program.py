@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,17 +30,26 @@ class Result(NamedTuple):
     dipole: Array
 
 
-def solve_systems(functional: Functional, lists: Lists, options: Options, sketch_dtype: str = "float32") -> Result:
+def solve_systems(
+    functional: Functional,
+    lists: Lists,
+    options: Options,
+    sketch_dtype: str = "float32",
+    begin: Callable[[Problem], Any] | None = None,
+) -> Result:
     """Integrals, grids and self-consistent field of a batch.
 
     Two programs: the lengths of the lists differ a little from batch to batch, and what depends on them is compiled
-    anew for each rung of their ladder; the field depends on the shape alone.
+    anew for each rung of their ladder; the field depends on the shape alone. Between the two, ``begin`` makes of the
+    ``Problem`` of the batch the densities (B, n, n) to start from; else they are those of the lists.
 
     Raises:
         RuntimeError: float64 is off.
     """
     require_float64()
     one, problems = _prepare(functional, lists, sketch_dtype)
+    if begin is not None:
+        problems = problems._replace(guess=jnp.asarray(begin(problems), problems.guess.dtype))
     return Result(_field(functional, problems, options), one.overlap, one.dipole)
 
 

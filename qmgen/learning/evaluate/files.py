@@ -57,21 +57,6 @@ def predict_molecules(
     return _predictions(predictor, conformers(entries, 1, seed, in_process=in_process))
 
 
-def read_files(paths: Iterable[str]) -> Iterator[Molecule | Failure]:
-    """The entries of several files one after the other; ``molecule_id`` counts on. All are opened before the first
-    entry, so that a wrong name costs no work. Raises as ``read_molecules``."""
-    opened = [read_molecules(path) for path in paths]
-
-    def entries() -> Iterator[Molecule | Failure]:
-        place = 0
-        for file in opened:
-            for entry in file:
-                yield replace(entry, molecule_id=place)
-                place += 1
-
-    return entries()
-
-
 def _predictions(predictor: Predictor, made: Iterator[Conformer | Failure | Pruned]) -> Iterator[Prediction]:
     known = set(predictor.normalisation.elements)
     while window := list(islice(made, _WINDOW)):

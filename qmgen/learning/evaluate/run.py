@@ -18,9 +18,10 @@ from qmgen.config.evaluate import EvaluateConfig
 from qmgen.errors import UsageError
 from qmgen.learning.data.packed import Packed
 from qmgen.learning.evaluate.corpus import CorpusReport, evaluate_corpus
-from qmgen.learning.evaluate.files import Prediction, corpus_rows, predict_molecules, read_files
+from qmgen.learning.evaluate.files import Prediction, corpus_rows, predict_molecules
 from qmgen.learning.evaluate.predictor import BATCH_SIZE, Predictor, open_predictor
 from qmgen.learning.evaluate.write import Writer
+from qmgen.molecules.readers import read_files
 from qmgen.runtime import prepare
 
 #: rows shown to a person who asked for no file

@@ -107,10 +107,15 @@ def _known(settings: Training, out: Path) -> dict[str, Any] | None:
         raise UsageError(f"{out} is a corpus, and no place for trainings: choose another --out")
     if CONFIG not in found:
         raise UsageError(f"{out} is not empty, and not of `qmgen train` ({found[0]}): choose another --out")
+    other = UsageError(f"{out} holds something that this `qmgen train` did not write: choose another --out")
     try:
-        return dict(read_file(type(settings), out / CONFIG))
+        known = dict(read_file(type(settings), out / CONFIG))
     except UsageError:
-        raise UsageError(f"{out} holds something that this `qmgen train` did not write: choose another --out") from None
+        raise other from None
+    # the settings of `train energy` are all settings of `train labels` too
+    if isinstance(settings, TrainHamiltonianConfig) and not settings.of_command <= known.keys():
+        raise other
+    return known
 
 
 def _remove(out: Path) -> None:

@@ -22,7 +22,6 @@ import jax.numpy as jnp
 import optax
 
 from qmgen.errors import Interrupted, QmgenError, UsageError
-from qmgen.learning.batch import Batch
 from qmgen.learning.training import checkpoint, journal
 from qmgen.learning.training.progress import Progress
 from qmgen.learning.training.state import Params, State, emptied, first, stepper
@@ -45,8 +44,8 @@ class Score:
 class Task(Protocol):
     """What is learnt."""
 
-    def loss(self, parameters: Params, batch: Batch) -> Any:
-        """() the loss of a batch: a pure function, to be compiled."""
+    def loss(self, parameters: Params, batch: Any) -> Any:
+        """() the loss of a batch, a pytree with ``weights`` of its molecules: a pure function, to be compiled."""
         ...
 
     def validate(self, parameters: Params) -> Score:
@@ -57,7 +56,7 @@ class Task(Protocol):
 class Feed(Protocol):
     """Where batches come from."""
 
-    def batches(self, place: dict[str, Any] | None) -> Generator[tuple[Batch, dict[str, Any], int]]:
+    def batches(self, place: dict[str, Any] | None) -> Generator[tuple[Any, dict[str, Any], int]]:
         """Without an end: each batch with the place after it (plain values) and its number of real rows. ``place``
         is where to begin, None for the beginning."""
         ...

@@ -1,0 +1,187 @@
+"""The energy as a function of a Hamiltonian matrix, and its gradient: what a network can be trained by without labels.
+
+    H  ->  lowest orbitals of H  ->  idempotent density D  ->  E[D],  an upper bound of the converged energy
+
+(variational principle; E. Mathiasen et al., arXiv 2402.04030, take it as a loss). Each of ``refine`` rebuilds then goes
+on from the Fock matrix of the density at hand, by a damped step that does not raise the energy:
+
+    H' = H + lambda (F[D] - H),    lambda = the first of 1, 1/2, 1/4, 1/8 with E' <= E; 0 where there is none
+
+Gradients, all exact for the lambdas that were taken:
+
+    dE/dD = F                              no second pass through the functional
+    dE/dH = 2 (M + M^T),  M = C_o [ (C_o^T F C_v)_ia / (e_i - e_a) ] C_v^T
+                                           occupied-virtual pairs alone: degenerate levels on either side do no harm
+    through a rebuild                      the second derivative of E is symmetric: a derivative of F along a direction
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from qmgen.dft.functionals import Functional
+from qmgen.dft.scf import PADDING_LEVEL, GridFunctions, Problem, Semilocal, blockwise, linear_part
+
+Array = jax.Array
+
+#: attempts at a rebuild, each with half the step of the one before
+HALVINGS: Final = 4
+#: occupied and virtual levels nearer than this (Hartree) count as this far apart in the gradient: where they cross the
+#: energy has a kink, and no gradient
+SMALLEST_GAP: Final = 1e-5
+
+
+class Trial(NamedTuple):
+    """A Hamiltonian and what follows from it; n orbitals, Hartree.
+
+    Attributes:
+        hamiltonian: (n, n).
+        orbitals, levels: (n, n) columns, (n,); padding last.
+        density: (n, n), idempotent: D S D = 2 D.
+        energy: () total energy.
+        fock: (n, n) dE/dD, the Fock matrix of ``density``.
+    """
+
+    hamiltonian: Array
+    orbitals: Array
+    levels: Array
+    density: Array
+    energy: Array
+    fock: Array
+
+
+class Rebuilds(NamedTuple):
+    """A chain of rebuilds: where it ends, the trials before with a leading axis (refine, ...), the damping (refine,) of
+    the step after each of them."""
+
+    last: Trial
+    before: Trial
+    dampings: Array
+
+
+def orthogonaliser_of(overlap: Array, n_real: Array) -> Array:
+    """S^(-1/2) (n, n), the identity on padding."""
+    padding = jnp.arange(overlap.shape[0]) >= n_real
+    values, vectors = jnp.linalg.eigh(overlap + jnp.diag(padding.astype(overlap.dtype)))
+    return (vectors / jnp.sqrt(values)) @ vectors.T
+
+
+def diagonalise(problem: Problem, orthogonaliser: Array, hamiltonian: Array) -> tuple[Array, Array]:
+    """Levels (n,) and orbitals (n, n) of a Hamiltonian; those of padding come last."""
+    padding = jnp.arange(hamiltonian.shape[0]) >= problem.n_real
+    shelf = jnp.diag(jnp.where(padding, PADDING_LEVEL, 0.0))
+    levels, vectors = jnp.linalg.eigh(orthogonaliser @ (hamiltonian + shelf) @ orthogonaliser)
+    return levels, orthogonaliser @ vectors
+
+
+def density_of(problem: Problem, orthogonaliser: Array, hamiltonian: Array) -> Array:
+    """The idempotent density (n, n) of the lowest orbitals of ``hamiltonian`` (n, n), padding zero."""
+    _, orbitals = diagonalise(problem, orthogonaliser, hamiltonian)
+    return _filled(problem, orbitals)
+
+
+def rebuild(
+    functional: Functional,
+    problem: Problem,
+    orthogonaliser: Array,
+    hamiltonian: Array,
+    refine: int,
+    grid_functions: GridFunctions = blockwise,
+) -> Rebuilds:
+    """The energy of ``hamiltonian`` (n, n) and of ``refine`` damped rebuilds after it. Pure; maps over a leading axis.
+
+    ``problem.coarse`` and ``problem.guess`` are not used.
+    """
+    field = field_of(functional, problem, grid_functions)
+
+    def trial(matrix: Array) -> Trial:
+        levels, orbitals = diagonalise(problem, orthogonaliser, matrix)
+        density = _filled(problem, orbitals)
+        energy, fock = field(density)
+        return Trial(matrix, orbitals, levels, density, energy, fock)
+
+    def step(last: Trial) -> tuple[Trial, Array]:
+        def attempt(state: tuple[Trial, Array, Array, Array]) -> tuple[Trial, Array, Array, Array]:
+            _, damping, count, _ = state
+            damping = jnp.where(count == 0, 1.0, 0.5 * damping)
+            found = trial(last.hamiltonian + damping * (last.fock - last.hamiltonian))
+            return found, damping, count + 1, found.energy <= last.energy
+
+        def unfinished(state: tuple[Trial, Array, Array, Array]) -> Array:
+            return ~state[3] & (state[2] < HALVINGS)
+
+        begin = last, jnp.ones((), last.energy.dtype), jnp.asarray(0), jnp.asarray(False)
+        found, damping, _, good = jax.lax.while_loop(unfinished, attempt, begin)
+        kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), found, last)
+        return kept, jnp.where(good, damping, 0.0)
+
+    first = trial(hamiltonian)
+    if refine == 0:  # a loop of no steps would be compiled all the same, and take three quarters of the time
+        return Rebuilds(first, jax.tree.map(lambda x: jnp.zeros((0, *x.shape), x.dtype), first), jnp.zeros(0))
+    # a scan, or each rebuild would be compiled for itself
+    last, (before, dampings) = jax.lax.scan(lambda t, _: _with(t, *step(t)), first, None, length=refine)
+    return Rebuilds(last, before, dampings)
+
+
+def _with(before: Trial, after: Trial, damping: Array) -> tuple[Trial, tuple[Trial, Array]]:
+    return after, (before, damping)
+
+
+def energy_and_gradient(
+    functional: Functional,
+    problem: Problem,
+    orthogonaliser: Array,
+    hamiltonian: Array,
+    refine: int = 0,
+    grid_functions: GridFunctions = blockwise,
+) -> tuple[Array, Array]:
+    """The energy () after ``refine`` rebuilds, and its derivative (n, n) with respect to ``hamiltonian``: symmetric,
+    zero on padding. Pure; maps over a leading axis."""
+    chain = rebuild(functional, problem, orthogonaliser, hamiltonian, refine, grid_functions)
+    field = field_of(functional, problem, grid_functions)
+
+    def back(by_hamiltonian: Array, step: tuple[Trial, Array]) -> tuple[Array, None]:
+        trial, damping = step  # H' = (1 - damping) H + damping F[D(H)]
+        _, by_density = jax.jvp(lambda d: field(d)[1], (trial.density,), (damping * by_hamiltonian,))
+        return (1.0 - damping) * by_hamiltonian + _through_orbitals(problem, trial, by_density), None
+
+    end = _through_orbitals(problem, chain.last, chain.last.fock)
+    if refine == 0:
+        return chain.last.energy, end
+    by_hamiltonian, _ = jax.lax.scan(back, end, (chain.before, chain.dampings), reverse=True)
+    return chain.last.energy, by_hamiltonian
+
+
+def _filled(problem: Problem, orbitals: Array) -> Array:
+    occupied = orbitals * (jnp.arange(orbitals.shape[0]) < problem.n_occupied)
+    return 2.0 * occupied @ occupied.T
+
+
+def field_of(
+    functional: Functional, problem: Problem, grid_functions: GridFunctions = blockwise
+) -> Callable[[Array], tuple[Array, Array]]:
+    """density -> total energy (), Fock matrix (n, n)."""
+    semilocal: Semilocal = grid_functions(functional, problem._replace(coarse=None))[0]
+
+    def field(density: Array) -> tuple[Array, Array]:
+        fock, energy = linear_part(problem, density)
+        exchange_correlation, potential, _ = semilocal(density)
+        return energy + exchange_correlation, fock + potential
+
+    return field
+
+
+def _through_orbitals(problem: Problem, trial: Trial, by_density: Any) -> Array:
+    """dE/dH from dE/dD (n, n)."""
+    n = trial.levels.shape[0]
+    occupied = jnp.arange(n) < problem.n_occupied
+    real = jnp.arange(n) < problem.n_real
+    gap = jnp.maximum(trial.levels[None, :] - trial.levels[:, None], SMALLEST_GAP)
+    pairs = occupied[:, None] & (~occupied & real)[None, :]
+    rotated = trial.orbitals.T @ by_density @ trial.orbitals
+    half = trial.orbitals @ jnp.where(pairs, -rotated / gap, 0.0) @ trial.orbitals.T
+    return 2.0 * (half + half.T)

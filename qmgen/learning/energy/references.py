@@ -1,0 +1,88 @@
+"""Converged energies of the geometries that a training is watched by.
+
+Where a network finds a self-consistent field of lower energy than ours did, that one becomes the reference and is
+counted: an excess is never measured against a higher solution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import jax
+import numpy as np
+
+from qmgen.dft.scf import Options, solve
+from qmgen.dft.variational import field_of
+from qmgen.labeling.stream import SKETCH_GRADIENT
+from qmgen.learning.energy.problems import Case, by_table
+from qmgen.learning.energy.store import Store
+
+#: Hartree: references are converged further than any excess is read
+CONVERGED: Final = Options(conv_energy=1e-10, conv_gradient=1e-7, max_cycles=100)
+#: an energy lower than its reference by more than this (Hartree) is that of another solution
+LOWER: Final = 1e-8
+
+
+@dataclass(frozen=True)
+class Converged:
+    """A self-consistent field: energy in Hartree, density and Fock matrix (n, n), levels (n,), cycles."""
+
+    energy: float
+    density: np.ndarray
+    levels: np.ndarray
+    cycles: int
+
+
+@dataclass
+class References:
+    """Of geometries by index: ``energies`` in Hartree. ``missing`` did not converge; of ``lower`` the network found the
+    solution of lower energy."""
+
+    store: Store
+    energies: dict[int, float] = field(default_factory=dict)
+    missing: set[int] = field(default_factory=set)
+    lower: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        functional = self.store.level.functional
+        self._solve = jax.jit(lambda problem, options: solve(functional, problem, options, by_table))
+        self._field = jax.jit(lambda problem, density: field_of(functional, problem, by_table)(density)[1])
+
+    def converge(self, case: Case, guess: Any = None, options: Options = CONVERGED) -> Converged | None:
+        """The self-consistent field from ``guess`` (n, n), by default spherical atoms; None where there is none."""
+        problem = case.problem if guess is None else case.problem._replace(guess=guess)
+        if options.conv_gradient < SKETCH_GRADIENT:  # further than a sketch in float32 allows
+            problem = problem._replace(coarse=None)
+        found = jax.tree.map(np.asarray, self._solve(problem, options))
+        if not found.converged:
+            return None
+        return Converged(float(found.energy), found.density, found.orbital_energies, int(found.cycles))
+
+    def fock(self, case: Case, density: np.ndarray) -> np.ndarray:
+        """(n, n) the Fock matrix of a density."""
+        return np.asarray(self._field(case.problem, density))
+
+    def make(self, indices: Iterable[int]) -> None:
+        """References for ``indices`` that have none yet."""
+        for index in indices:
+            if index in self.energies or index in self.missing:
+                continue
+            ready = self.store.get(index)
+            found = None if ready is None else self.converge(ready.case)
+            if found is None:
+                self.missing.add(index)
+            else:
+                self.energies[index] = found.energy
+
+    def excess(self, index: int, energy: float, density: np.ndarray) -> float:
+        """``energy`` of an idempotent ``density`` above the reference, in Hartree: the reference is converged anew from
+        the density where it is not the lowest."""
+        if energy < self.energies[index] - LOWER:
+            ready = self.store.get(index)
+            found = None if ready is None else self.converge(ready.case, density)
+            better = energy if found is None else min(found.energy, energy)
+            self.energies[index] = better
+            self.lower.add(index)
+        return energy - self.energies[index]

@@ -1,0 +1,24 @@
+"""Which kind of network a run holds, before anything of it is read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final
+
+from qmgen.learning.training.checkpoint import KEY
+
+_NAME: Final = "model.safetensors"
+
+
+def kind_of(run: Path | str) -> str:
+    """What the model file of a run, or the file itself, says it is; empty where there is none or it says nothing."""
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(run)
+    file = path / _NAME if path.is_dir() else path
+    try:
+        with safe_open(file, framework="numpy") as stream:
+            return str(json.loads((stream.metadata() or {}).get(KEY, "{}")).get("kind", ""))
+    except (OSError, SafetensorError, ValueError, AttributeError):
+        return ""

@@ -1,0 +1,131 @@
+"""The network whose densities begin the SCF (``--guess RUN``): what it is, without jax, and the thing itself.
+
+What counts is the SHA-256 of its file. It stands in the rows' recipe and metadata; where the run lies and what it is
+called stands in config.toml, in the manifest and in ``runs/``, and may change.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from qmgen.corpus.shard import digest
+from qmgen.errors import QmgenError, UsageError, first_line
+from qmgen.labeling.types import PLAIN_GUESSES, is_network, network_guess
+
+if TYPE_CHECKING:
+    from qmgen.labeling.types import Guess, Settings
+    from qmgen.pipeline.stages import Stages
+
+#: the file of a run, and the key of our metadata in it
+_MODEL: Final = "model.safetensors"
+_KEY: Final = "qmgen"
+#: trained networks that predict labels and no density
+_NO_DENSITY: Final = ("schnet",)
+_HOW: Final = "give what `qmgen train energy --out` was given"
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A trained network: the ``path`` of its run, what that is called (``run``), and the SHA-256 of its file."""
+
+    path: str
+    run: str
+    checksum: str
+
+    @property
+    def guess(self) -> str:
+        """What ``Settings.guess`` says of it."""
+        return network_guess(self.checksum)
+
+    def about(self) -> dict[str, str]:
+        """Plain values for the books of a corpus."""
+        return {"run": self.run, "sha256": self.checksum}
+
+
+def about(path: str) -> dict[str, Any]:
+    """``checksum``, ``xc`` and ``basis`` of the network at ``path``: a run, or its file; no array is read.
+
+    Raises ``UsageError`` with one line where there is none, or it says nothing of its level.
+    """
+    file = Path(path) / _MODEL if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise UsageError(f"guess = {path!r}: no training in it is finished yet, or it is none; {_HOW}")
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="numpy") as stream:
+            found = json.loads((stream.metadata() or {}).get(_KEY, "{}"))
+        level = found.get("level_of_theory") or {}
+        known = {"checksum": digest(file), "xc": level["xc"], "basis": level["basis"]}
+    except OSError as error:
+        raise UsageError(f"guess = {path!r}: {error.strerror or error}") from error
+    except (SafetensorError, ValueError, AttributeError, KeyError, TypeError) as error:
+        what = "damaged" if isinstance(error, SafetensorError) else "no network of qmgen's"
+        raise UsageError(f"guess = {path!r}: {file.name} is {what} ({first_line(error)}); {_HOW}") from error
+    if found.get("kind") in _NO_DENSITY:
+        raise UsageError(f"guess = {path!r}: a {found['kind']} predicts labels, and no density; {_HOW}")
+    return known
+
+
+def learned_of(guess: str, settings: Settings, stages: Stages) -> Learned | None:
+    """What the setting ``guess`` names, where it is no plain word; ``settings`` say at which level it is to serve.
+
+    Raises ``UsageError`` with one line where it is no such network, or was trained at another level.
+    """
+    if guess in PLAIN_GUESSES:
+        return None
+    path = os.path.abspath(Path(guess).expanduser())
+    found = stages.load("about_guess")(path)
+    _refuse_other_level(guess, (found["xc"], found["basis"]), settings)
+    return Learned(path, _run(path), found["checksum"])
+
+
+def recorded(recipe: Mapping[str, Any], path: str) -> Learned | None:
+    """What a corpus of this ``recipe`` was begun from, whether or not it is still at ``path``."""
+    guess = str(recipe.get("guess", ""))
+    if not is_network(guess):
+        return None
+    path = os.path.abspath(path)
+    return Learned(path, _run(path), guess.partition(":")[2])
+
+
+def _run(path: str) -> str:
+    """What the run at ``path``, its folder or its file, is called."""
+    folder, name = os.path.split(path)
+    return os.path.basename(folder) if name == _MODEL else name
+
+
+#: what this process has opened, by path and checksum
+_OPEN: dict[tuple[str, str], Guess] = {}
+
+
+def opened(learned: Learned, settings: Settings, stages: Stages) -> Guess:
+    """The network itself, opened once in a process.
+
+    Raises ``QmgenError`` where its file is not what it was when the run began; else as the station ``guess`` does.
+    """
+    key = learned.path, learned.checksum
+    if key not in _OPEN:
+        found = stages.load("guess")(learned.path)
+        if found.checksum != learned.checksum:
+            raise QmgenError(
+                f"the network in {learned.path} was changed since this run began: run the same command again"
+            )
+        _refuse_other_level(learned.path, tuple(found.level), settings)
+        _OPEN[key] = found
+    return _OPEN[key]
+
+
+def _refuse_other_level(name: str, level: tuple[str, ...], settings: Settings) -> None:
+    """By the names that ``settings``, from a configuration whose aliases are resolved, have."""
+    wanted = settings.xc, settings.basis
+    if tuple(level[:2]) != wanted:
+        raise UsageError(
+            f"guess = {name!r} was trained at {'/'.join(level[:2])}, and this is {'/'.join(wanted)}: "
+            f"set --xc {level[0]} --basis {level[1]}, or train one at this level"
+        )
