@@ -59,6 +59,8 @@ def evaluate(
     from qmgen.report import prediction
 
     if settings.figure is not None:
+        if settings.molecules:
+            raise UsageError("--figure needs labels to compare with: give --data DIR instead of --molecules")
         prediction.check(settings.figure)
     predictor, report = work.run(settings, quiet)
     if isinstance(report, work.FileReport):

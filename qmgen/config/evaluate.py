@@ -29,7 +29,7 @@ class EvaluateConfig(CommandConfig):
     def _one_source(self) -> EvaluateConfig:
         if (self.data is None) == (not self.molecules):
             raise ValueError("give either --data DIR, a corpus, or --molecules FILE")
-        only = [name for name in ("split", "figure", "other_level") if self.molecules and getattr(self, name)]
+        only = [name for name in ("split", "other_level") if self.molecules and getattr(self, name)]
         if only:
             flag = only[0].replace("_", "-")
             raise ValueError(f"--{flag} needs labels to compare with: give --data DIR instead of --molecules")
