@@ -124,7 +124,7 @@ GOOD = ("--molecules", "good.smi")
         ((*GOOD, "--xc", "b3lpy"), "did you mean 'b3lyp'"),
         ((*GOOD, "--basis", "sto-3"), "did you mean 'sto-3g'"),
         ((*GOOD, "--grid-level", "6"), "less than or equal to 5"),
-        ((*GOOD, "--guess", "magic"), "should be 'atoms' or 'core'"),
+        ((*GOOD, "--guess", "magic"), "should be atoms, core, or a run of"),
         ((*GOOD, "--out", "corpus"), "corpus holds another corpus"),
         (("bad.toml",), "there is no setting 'confomers'; did you mean 'conformers'"),
     ],
