@@ -30,7 +30,9 @@ def evaluate(
     out: Annotated[
         str | None, typer.Option(help="Predictions: .csv .parquet .json .xyz; - is CSV on standard output.")
     ] = None,
-    figure: Annotated[Path | None, typer.Option(help="Figure of predictions against labels, .png.")] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Figure: predictions against labels, or, of Hamiltonians, excess energies.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many rows.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Molecules at once. [default: 64]")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the geometries of SMILES. [default: 0]")] = None,

@@ -16,7 +16,7 @@ import numpy as np
 
 from qmgen import runtime
 from qmgen.config.evaluate import EvaluateConfig
-from qmgen.constants import HARTREE_TO_EV
+from qmgen.constants import AU_TO_DEBYE, HARTREE_TO_EV
 from qmgen.dft.prepare import System
 from qmgen.dft.variational import Trial
 from qmgen.errors import UsageError
@@ -35,7 +35,6 @@ from qmgen.learning.targets import targets_of
 LIMIT: Final = 200
 #: columns of a file of predictions
 TARGETS: Final = targets_of(["energy", "homo", "lumo", "y", "dipole"])
-DEBYE: Final = 2.541746473
 MICRO: Final = 1e6
 #: of one side: its key, unit, and what it is, in the order of the table
 MEASURES: Final = (
@@ -177,7 +176,7 @@ def _errors(ready: Ready, trial: Trial, best: Converged, fock: np.ndarray, refer
         "occupied": MICRO * float(off[:occupied].mean()),
         "levels": MICRO * float(off.mean()),
         "gap": MEV * abs(gap),
-        "dipole": DEBYE * float(np.linalg.norm(moved)),
+        "dipole": AU_TO_DEBYE * float(np.linalg.norm(moved)),
     }
 
 
@@ -197,7 +196,7 @@ def _row(geometry: Geometry, found: tuple[Ready, Trial] | None, reason: str) -> 
             "homo": levels[occupied - 1 : occupied],
             "lumo": levels[occupied : occupied + 1],
             "y": np.array([_gap(levels, occupied)]),
-            "dipole": DEBYE * (geometry.numbers.astype(float) @ geometry.positions - electrons),
+            "dipole": AU_TO_DEBYE * (geometry.numbers.astype(float) @ geometry.positions - electrons),
         }
     return Prediction(
         geometry.source, 0, geometry.name, geometry.smiles, values, reason, geometry.numbers, geometry.positions

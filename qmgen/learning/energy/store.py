@@ -12,11 +12,9 @@ import numpy as np
 
 from qmgen.dft.prepare import Shape, System
 from qmgen.labeling.level import Level
+from qmgen.labeling.types import ERRORS
 from qmgen.learning.energy.problems import Case, case_of, shapes_of
 from qmgen.learning.hamiltonian.network import Network
-
-#: what one geometry may bring to light in its preparation
-ERRORS = (ValueError, ArithmeticError, IndexError, np.linalg.LinAlgError)
 
 
 @dataclass(frozen=True)

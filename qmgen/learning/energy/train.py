@@ -32,13 +32,12 @@ from qmgen.learning.energy.stored import KIND, NAME, StoredHamiltonian, load_mod
 from qmgen.learning.energy.task import MEV, REFINED, Aim, HamiltonianTask
 from qmgen.learning.hamiltonian.network import Network, network_of
 from qmgen.learning.training import checkpoint
-from qmgen.learning.training.folder import alone, claim
+from qmgen.learning.training.folder import RESULT, alone, claim, finished
 from qmgen.learning.training.loop import Plan, train
 from qmgen.learning.training.progress import Progress, Quiet, default_progress
 from qmgen.learning.training.schedule import schedule_of
 from qmgen.signals import StopWatch
 
-RESULT: Final = "result.json"
 #: geometries that statistics are taken from, at most
 DESCRIBED: Final = 512
 #: validations in a training
@@ -76,7 +75,8 @@ def run(settings: TrainHamiltonianConfig, quiet: bool = False) -> dict[str, Any]
     claim(settings)
     identity = {
         **settings.training_fields(),
-        "network": network.to_json(),
+        # as a checkpoint gives it back: lists, no tuples
+        "network": json.loads(json.dumps(network.to_json())),
         "learning_rate": _peak(settings, network),
         "geometries": read.digest,
         "init": init.checksum if init else None,
@@ -85,7 +85,7 @@ def run(settings: TrainHamiltonianConfig, quiet: bool = False) -> dict[str, Any]
     systems = [System(one.numbers.astype(np.int64), one.positions) for one in read.geometries]
     store = Store(systems, level, network, settings.memory * _GIGABYTE)
     with alone(settings.out), StopWatch(settings.time_limit, unit="step", kept="checkpoints") as stop:
-        if (done := _finished(settings.out, identity)) is not None:  # perhaps by who held the folder until now
+        if (done := finished(settings.out, identity, "--overwrite trains anew")) is not None:  # by who held the folder
             return done
         result = _train(settings, level, read, sets, store, network, init, identity, stop, progress)
         checkpoint.write(settings.out / RESULT, (json.dumps(result, indent=2) + "\n").encode())
@@ -251,21 +251,3 @@ def _prepared(
             last = now
             progress.say(f"{label}: {done + 1} of {len(indices)}, {(done + 1) / (now - begin):.2g}/s")
     return found
-
-
-def _finished(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """The result in ``folder``, None where there is none yet. Raises ``UsageError`` where it is of another training."""
-    try:
-        result: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        kept = result["identity"]
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError):
-        raise UsageError(f"{folder / RESULT} is damaged: --overwrite trains anew") from None
-    if kept != json.loads(json.dumps(identity)):
-        odd = sorted(key for key in kept.keys() | identity.keys() if kept.get(key) != identity.get(key))
-        raise UsageError(
-            f"{folder} holds the result of another training ({', '.join(odd)} differ): choose another --out, or "
-            "--overwrite to start anew"
-        )
-    return result

@@ -27,11 +27,11 @@ from qmgen.learning.schnet.task import SchnetTask
 from qmgen.learning.targets import Target, targets_of
 from qmgen.learning.training import checkpoint
 from qmgen.learning.training.feed import RowFeed
+from qmgen.learning.training.folder import RESULT, finished
 from qmgen.learning.training.loop import Plan, train
 from qmgen.learning.training.progress import Progress
 from qmgen.signals import StopWatch
 
-RESULT: Final = "result.json"
 #: which validation rows, where there are more than are used: the same for all trainings
 VALIDATION_SEED: Final = 0
 
@@ -69,7 +69,7 @@ def train_cell(
         "data": source.digest,
         "init": init.checksum if init else None,
     }
-    if (done := finished(folder, identity)) is not None:
+    if (done := finished(folder, identity, f"remove {folder} to train it anew")) is not None:
         return done
     runtime.prepare(double=settings.precision == "float64")
     indices = select(source.count("train"), rows, seed)
@@ -160,24 +160,6 @@ def shape_of(settings: TrainSchnetConfig, targets: tuple[Target, ...], init: Sto
             "--preset out"
         )
     return preset, shape
-
-
-def finished(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """The result in ``folder``, None where there is none yet. Raises ``UsageError`` where it is of another training."""
-    try:
-        result: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        kept = result["identity"]
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError):
-        raise UsageError(f"{folder / RESULT} is damaged: remove {folder} to train it anew") from None
-    if kept != json.loads(json.dumps(identity)):
-        odd = sorted(key for key in kept.keys() | identity.keys() if kept.get(key) != identity.get(key))
-        raise UsageError(
-            f"{folder} holds the result of another training ({', '.join(odd)} differ): choose another --out, or "
-            "--overwrite to start anew"
-        )
-    return result
 
 
 def _first(shape: SchNetShape, seed: int, init: Stored | None, dtype: np.dtype) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import time
@@ -22,13 +23,14 @@ Training = TrainSchnetConfig | TrainHamiltonianConfig
 
 CONFIG: Final = "config.toml"
 LOCK: Final = ".lock"
+RESULT: Final = "result.json"
 #: what a training leaves in its folder, and a report in that of the run: nothing else is ever removed
 OF_TRAINING: Final = (
     checkpoint.NAME,
     checkpoint.PREVIOUS,
     journal.NAME,
     "model.safetensors",
-    "result.json",
+    RESULT,
     "labels.npz",
     "excess.png",
 )
@@ -96,6 +98,27 @@ def claim(settings: Training) -> None:
         except QmgenError as error:
             line = str(error).removesuffix("; the same command continues")
             raise UsageError(f"{line}: choose another --out") from error
+
+
+def finished(folder: Path, identity: dict[str, Any], anew: str) -> dict[str, Any] | None:
+    """The result of the training in ``folder``, None where there is none yet; ``anew`` says how to do it again.
+
+    Raises ``UsageError`` where it is damaged, or of another training than ``identity``.
+    """
+    try:
+        result: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        kept = result["identity"]
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        raise UsageError(f"{folder / RESULT} is damaged: {anew}") from None
+    if kept != json.loads(json.dumps(identity)):
+        odd = sorted(key for key in kept.keys() | identity.keys() if kept.get(key) != identity.get(key))
+        raise UsageError(
+            f"{folder} holds the result of another training ({', '.join(odd)} differ): choose another --out, or "
+            "--overwrite to start anew"
+        )
+    return result
 
 
 def _known(settings: Training, out: Path) -> dict[str, Any] | None:
