@@ -11,8 +11,9 @@ gradient smaller by two to three orders of magnitude (a quasi-Newton method whos
 Fixed point, energy and all that is reported are those of the asked grid. Without a coarse grid every cycle is a visit.
 V_coarse is evaluated in the precision of the coarse grid's weights: its rounding, too, is corrected by Delta.
 
-It stops at a visit, when for one and the same density both |E - E of the visit before| < conv_energy and the
-orbital gradient < conv_gradient. The orbital gradient is the norm of dE/d(rotation) = 2 F_ai over all occupied i and
+It stops at a visit, when for one and the same density both |E - E of the cycle before| < conv_energy and the
+orbital gradient < conv_gradient. The energy of the cycle before, which was made on the coarse grid, follows from the
+Fock matrices of both, (F + F')(D - D') / 2, which is exact to third order in the step. The orbital gradient is the norm of dE/d(rotation) = 2 F_ai over all occupied i and
 virtual a, which is the Frobenius norm of X^T (FDS - SDF) X divided by sqrt(2); PySCF uses the same.
 Failure is a value: ``converged`` is False.
 """
@@ -43,9 +44,11 @@ DIIS_SPACE = 12
 #: orbital energy of padding, above any real virtual level of a valence basis (Hartree)
 PADDING_LEVEL = 1e3
 #: the model is solved to this orbital gradient before the first visit: further would be lost on the grid's error
-FIRST_VISIT = 3e-2
+FIRST_VISIT = 1e-1
 #: and then to this fraction of the gradient found at the visit before, which is what a visit gains
 GAIN = 3e-3
+#: but no further than this fraction of ``conv_gradient``: what the visit adds must leave it below
+LEAST = 0.5
 
 
 class Problem(NamedTuple):
@@ -86,18 +89,21 @@ class Options(NamedTuple):
 
 
 class Path(NamedTuple):
-    """Where DIIS stands: the next density, the Fock matrix that gave it, the history, cycles so far, and the last
-    orbital gradient."""
+    """Where DIIS stands: the next density, the Fock matrix that gave it, the history, cycles so far; of the cycle before
+    its density, Fock matrix (``fock``, not extrapolated) and orbital gradient."""
 
     density: Array
     used: Array
     diis: DiisState
     cycles: Array
+    before: Array
+    fock: Array
     gradient: Array
 
 
 class State(NamedTuple):
-    """The path, the correction Delta (n, n), and what the last visit to the asked grid found."""
+    """The path, the correction Delta (n, n), and what the last visit to the asked grid found; ``previous_energy`` is that
+    of the cycle before it."""
 
     path: Path
     correction: Array
@@ -113,8 +119,8 @@ class State(NamedTuple):
 class Solution(NamedTuple):
     """Results in atomic units; orbital energies of padding are ``PADDING_LEVEL``.
 
-    ``density`` is the one whose energy is given; ``electrons`` its integral over the grid; ``cycles`` counts
-    steps of DIIS with either grid, ``visits`` those with the asked one.
+    ``density`` is the one whose energy is given, ``previous_energy`` that of the cycle before; ``electrons`` its
+    integral over the grid; ``cycles`` counts steps of DIIS with either grid, ``visits`` those with the asked one.
     """
 
     energy: Array
@@ -150,6 +156,9 @@ def solve(
         fds = fock @ density @ problem.overlap
         return orthogonaliser @ (fds - fds.T) @ orthogonaliser
 
+    def size_of(error: Array) -> Array:
+        return jnp.sqrt((error * error).sum() / 2.0)
+
     def advance(path: Path, fock: Array) -> Path:
         """One DIIS step from ``path.density``, whose Fock matrix is ``fock``."""
         density = path.density
@@ -162,11 +171,10 @@ def solve(
         shifted = used + options.level_shift * (problem.overlap - 0.5 * occupied_part)
         _, orbitals = jnp.linalg.eigh(orthogonaliser @ (shifted + shelf) @ orthogonaliser)
         occupied = orthogonaliser @ (orbitals * (jnp.arange(n) < problem.n_occupied))
-        gradient = jnp.sqrt((error * error).sum() / 2.0)
-        return Path(2.0 * occupied @ occupied.T, used, diis, path.cycles + 1, gradient)
+        return Path(2.0 * occupied @ occupied.T, used, diis, path.cycles + 1, density, fock, size_of(error))
 
     def solve_model(path: Path, correction: Array, target: Array, done: Array) -> tuple[Path, Array]:
-        """DIIS on the model until its gradient is below ``target``, and V_coarse of the density it ends at.
+        """DIIS on the model until the gradient of the density it stands at is below ``target``, and V_coarse there.
 
         The potential is evaluated in one place, so that it is compiled once: the step at which the loop is left only
         evaluates it. ``done``, which one of several molecules under ``vmap`` may be, leaves at once.
@@ -179,21 +187,22 @@ def solve(
             path = state[0]
             _, potential, _ = model(path.density)
             linear, _ = linear_part(problem, path.density)
+            fock = linear + potential + correction
+            gradient = size_of(error_of(fock, path.density))
             out_of_cycles = path.cycles >= options.max_cycles - 1
-            enough = done | out_of_cycles | (path.gradient <= target) | jnp.isnan(path.gradient)
-            further = advance(path, linear + potential + correction)
+            enough = done | out_of_cycles | (gradient <= target) | jnp.isnan(gradient)
+            further = advance(path, fock)
             path = jax.tree.map(lambda old, new: jnp.where(enough, old, new), path, further)
             return path, potential, enough
 
-        # whatever the gradient was, the density is a new one: at least one step
-        path = path._replace(gradient=jnp.asarray(jnp.inf, dtype))
         path, potential, _ = jax.lax.while_loop(unfinished, step, (path, nothing, jnp.asarray(False)))
         return path, potential
 
     def visit(state: State) -> State:
         path, correction = state.path, state.correction
         if problem.coarse is not None:
-            target = jnp.where(state.visits == 0, FIRST_VISIT, jnp.maximum(GAIN * path.gradient, options.conv_gradient))
+            least = LEAST * options.conv_gradient
+            target = jnp.where(state.visits == 0, FIRST_VISIT, jnp.maximum(GAIN * path.gradient, least))
             path, coarse_potential = solve_model(path, correction, target, state.done)
         density = path.density
         linear, energy = linear_part(problem, density)
@@ -202,23 +211,25 @@ def solve(
         if problem.coarse is not None:
             correction = potential - coarse_potential
             path = path._replace(diis=shift(path.diis, correction - state.correction, error_of))
+        change = 0.5 * ((fock + path.fock) * (density - path.before)).sum()
+        # the first density of all has nothing before it to be compared with
+        change = jnp.where(path.cycles > 0, change, jnp.inf)
         path = advance(path, fock)
-        change = jnp.abs(energy - state.energy)
         return State(
             path=path,
             correction=correction,
             evaluated=density,
             fock=fock,
             energy=energy,
-            previous_energy=state.energy,
+            previous_energy=energy - change,
             electrons=electrons,
             visits=state.visits + 1,
-            done=(change < options.conv_energy) & (path.gradient < options.conv_gradient),
+            done=(jnp.abs(change) < options.conv_energy) & (path.gradient < options.conv_gradient),
         )
 
     zero, big = jnp.zeros((), dtype), jnp.asarray(jnp.inf, dtype)
     start = State(
-        path=Path(problem.guess, nothing, init_diis(DIIS_SPACE, n, dtype), jnp.asarray(0), big),
+        path=Path(problem.guess, nothing, init_diis(DIIS_SPACE, n, dtype), jnp.asarray(0), nothing, nothing, big),
         correction=nothing,
         evaluated=problem.guess,
         fock=nothing,

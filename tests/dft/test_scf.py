@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -192,13 +194,24 @@ def test_one_cycle_is_one_visit() -> None:
     assert solution.cycles == 1 and solution.visits == 1 and not solution.converged
 
 
+def test_the_energy_of_the_cycle_before_is_known() -> None:
+    system, level = make_system(*MOLECULES["water"]), Level("hf", "sto-3g", 0)
+    steps = [run(system, level, Options(max_cycles=count))[0] for count in (2, 3, 4)]
+    for one, following in pairwise(steps):
+        assert one.cycles + 1 == following.cycles
+        # Hartree-Fock's energy is quadratic in the density, so that the mean Fock matrix gives it exactly
+        assert abs(following.previous_energy - one.energy) < 1e-11 < abs(following.energy - one.energy)
+
+
 def test_both_thresholds_count() -> None:
     system, level = make_system(*MOLECULES["water"]), Level("b3lyp5", "sto-3g", 0)
-    default, _ = run(system, level)
-    loose, _ = run(system, level, Options(conv_energy=1e9, conv_gradient=1e9))
+    default, prepared = run(system, level)
+    anything = Options(conv_energy=1e9, conv_gradient=1e9)
+    converged = prepared.problem._replace(guess=default.density)
+    (loose,) = solve_batch(functional("b3lyp5"), mapping(), [converged], anything)
     by_gradient, _ = run(system, level, Options(conv_energy=1e9, conv_gradient=1e-3))
     by_energy, _ = run(system, level, Options(conv_energy=1e-3, conv_gradient=1e9))
-    assert loose.visits == 2  # the first density has no energy before it to be compared with
+    assert loose.visits == 2  # the first density of all has none before it to be compared with
     assert 1 < by_gradient.cycles < default.cycles and by_gradient.gradient < 1e-3
     assert 1 < by_energy.cycles < default.cycles
     assert abs(by_energy.energy - by_energy.previous_energy) < 1e-3
