@@ -89,7 +89,7 @@ def compare(rows: list[int], grid_level: int) -> tuple[list[str], list[int]]:
     return bad, [one.cycles for one in found.values() if isinstance(one, Label)]
 
 
-@pytest.mark.parametrize("grid_level", [0, 1])
+@pytest.mark.parametrize("grid_level", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_sample_of_the_list(grid_level: int) -> None:
     bad, cycles = compare(sample(grid_level), grid_level)
     assert not bad, "\n".join(bad)

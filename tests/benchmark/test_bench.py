@@ -72,6 +72,7 @@ def test_a_whole_benchmark(config, stages, tmp_path, capsys):
     assert result["date"][:10] in markdown(result).splitlines()[0]
 
 
+@pytest.mark.slow
 def test_levels_follow_one_another_and_a_disagreement_shows(config, stages):
     result = run(config(["O", "wrong"], repeats=1, grid_levels=[1, 0]), stages=stages, progress=False)
     assert [level["settings"]["grid_level"] for level in result["levels"]] == [1, 0]

@@ -55,6 +55,7 @@ def test_molecules_of_a_row_have_one_size_and_rows_grow() -> None:
     assert FULL.rows % FULL.chunk == 0 and TOY.rows % TOY.chunk == 0
 
 
+@pytest.mark.slow
 def test_the_script_runs_to_its_end(tmp_path: Path, bare_environment: dict[str, str]) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "scripts" / "bench_growth", "--toy", "--repeats", "2"]

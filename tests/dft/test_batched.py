@@ -93,6 +93,7 @@ def test_neighbours_change_nothing(together: Result) -> None:
     assert np.abs(alone.solution.orbital_energies[0] - together.solution.orbital_energies[1]).max() < 1e-8
 
 
+@pytest.mark.slow
 def test_two_electron_part(one_by_one: tuple[list[Prepared], Solution]) -> None:
     lists = batch_lists(systems(), SHAPE, BASIS, XC, 0, 3, CHUNK)
 

@@ -24,7 +24,8 @@ from tests.labeling.test_batches import ETHANE, METHANOL, METHYLAMINE, conformer
 label_module = sys.modules["qmgen.labeling.stream"]
 BATCH = [conformer(METHANOL, 0), conformer(METHYLAMINE, 1), conformer(ETHANE, 2)]
 SETTINGS = Settings(grid_level=0, batch_size=3)
-PATHS = ("map", "vmap")
+#: the path of accelerators compiles for a minute and more: one test of it is always run (``test_one_program``)
+PATHS = ("map", pytest.param("vmap", marks=pytest.mark.slow))
 
 
 def labelled(

@@ -89,6 +89,7 @@ def test_neighbours_and_places_change_no_bit() -> None:
         assert isinstance(found, Label) and same_bits(found, alone)
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_together_is_labelled_alone(
     in_turn: dict[int, Label | Failure], monkeypatch: pytest.MonkeyPatch
 ) -> None:

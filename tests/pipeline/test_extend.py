@@ -302,6 +302,7 @@ def test_real_conformers_do_not_depend_on_how_many_there_are(relax: str) -> None
                 assert one is not None and other is not None and (one == other).all()
 
 
+@pytest.mark.slow
 def test_real_molecules_give_the_very_rows_of_one_run(make: Make, tmp_path: Path, lines: Lines) -> None:
     """Water, methane and ethane, labelled: bit by bit, since a row knows nothing of its neighbours in a batch."""
     (tmp_path / "a.smi").write_text("O water\nC methane\nnot_smiles\n")

@@ -85,6 +85,7 @@ def test_other_padding_is_the_same_density(guess: LearnedGuess) -> None:
     assert np.abs(wide[:n, :n] - small[:n, :n]).max() < 1e-6
 
 
+@pytest.mark.slow
 def test_problems_of_the_batched_path(guess: LearnedGuess) -> None:
     """Their orbitals are ``OrbitalRows``, their supermatrix one panel."""
     one = system("water")

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -27,6 +29,7 @@ def test_alanine_dipeptide_in_pieces(tmp_path: Path) -> None:
     assert found["steps"] == 6 and found["excess_meV"]["refine_0"] < found["excess_meV_without_correction"]["refine_0"]
 
 
+@pytest.mark.slow
 def test_comparison_with_labels(tmp_path: Path) -> None:
     done = script("compare_label_free", "--toy", "--out", tmp_path / "c")
     assert done.returncode == 0, done.stderr
