@@ -44,7 +44,7 @@ DIIS_SPACE = 12
 #: orbital energy of padding, above any real virtual level of a valence basis (Hartree)
 PADDING_LEVEL = 1e3
 #: the model is solved to this orbital gradient before the first visit: further would be lost on the grid's error
-FIRST_VISIT = 1e-1
+FIRST_VISIT = 3e-2
 #: and then to this fraction of the gradient found at the visit before, which is what a visit gains
 GAIN = 3e-3
 #: but no further than this fraction of ``conv_gradient``: what the visit adds must leave it below
