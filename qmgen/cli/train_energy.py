@@ -36,6 +36,11 @@ HeldOut = Annotated[
 Fraction = Annotated[float | None, typer.Option(help="Share held out. [default: 0.1]")]
 Monitor = Annotated[int | None, typer.Option(help="Of these, so many get converged references. [default: 32]")]
 Init = Annotated[str | None, typer.Option(help="Begin with this trained network: an --out of these commands.")]
+Augment = Annotated[
+    int | None, typer.Option(help="So many more geometries, moved along the forces of --init. [default: 0]")
+]
+AugmentSteps = Annotated[int | None, typer.Option(help="Steps of Langevin dynamics of each of these. [default: 5]")]
+Temperature = Annotated[float | None, typer.Option(help="And their temperature in K. [default: 400]")]
 Steps = Annotated[int | None, typer.Option(help="Length in batches. [default: 4000]")]
 BatchSize = Annotated[int | None, typer.Option(help="Molecules in a batch. [default: 8]")]
 LearningRate = Annotated[
@@ -78,6 +83,9 @@ def energy(
     validation_fraction: Fraction = None,
     monitor: Monitor = None,
     init: Init = None,
+    augment: Augment = None,
+    augment_steps: AugmentSteps = None,
+    temperature: Temperature = None,
     steps: Steps = None,
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,

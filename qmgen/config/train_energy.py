@@ -69,7 +69,21 @@ class TrainHamiltonianConfig(LevelConfig):
 
 
 class TrainEnergyConfig(TrainHamiltonianConfig):
-    """``qmgen train energy``: the loss is the total energy of the density that follows from the prediction."""
+    """``qmgen train energy``: the loss is the total energy of the density that follows from the prediction.
+
+    ``augment`` further geometries are those of the training set, moved along the forces of the network ``init`` by
+    ``augment_steps`` of Langevin dynamics at ``temperature`` (K).
+    """
+
+    augment: int = Field(default=0, ge=0)
+    augment_steps: Count = 5
+    temperature: Annotated[float, Field(gt=0, le=5000)] = 400.0
+
+    @model_validator(mode="after")
+    def _moved_by_a_network(self) -> TrainEnergyConfig:
+        if self.augment and self.init is None:
+            raise ValueError("--augment moves geometries along the forces of a trained network: name it with --init")
+        return self
 
 
 class TrainLabelsConfig(TrainHamiltonianConfig):

@@ -13,8 +13,9 @@ V_coarse is evaluated in the precision of the coarse grid's weights: its roundin
 
 It stops at a visit, when for one and the same density both |E - E of the cycle before| < conv_energy and the
 orbital gradient < conv_gradient. The energy of the cycle before, which was made on the coarse grid, follows from the
-Fock matrices of both, (F + F')(D - D') / 2, which is exact to third order in the step. The orbital gradient is the norm of dE/d(rotation) = 2 F_ai over all occupied i and
-virtual a, which is the Frobenius norm of X^T (FDS - SDF) X divided by sqrt(2); PySCF uses the same.
+Fock matrices of both, (F + F')(D - D') / 2, which is exact to third order in the step. The orbital gradient is the norm
+of dE/d(rotation) = 2 F_ai over all occupied i and virtual a, which is the Frobenius norm of X^T (FDS - SDF) X divided
+by sqrt(2); PySCF uses the same.
 Failure is a value: ``converged`` is False.
 """
 
@@ -89,8 +90,8 @@ class Options(NamedTuple):
 
 
 class Path(NamedTuple):
-    """Where DIIS stands: the next density, the Fock matrix that gave it, the history, cycles so far; of the cycle before
-    its density, Fock matrix (``fock``, not extrapolated) and orbital gradient."""
+    """Where DIIS stands: the next density, the Fock matrix that gave it, the history, cycles so far; and of the cycle
+    before the density, the Fock matrix (``fock``, not extrapolated) and the orbital gradient."""
 
     density: Array
     used: Array
@@ -102,8 +103,8 @@ class Path(NamedTuple):
 
 
 class State(NamedTuple):
-    """The path, the correction Delta (n, n), and what the last visit to the asked grid found; ``previous_energy`` is that
-    of the cycle before it."""
+    """The path, the correction Delta (n, n), and what the last visit to the asked grid found; ``previous_energy`` is
+    that of the cycle before it."""
 
     path: Path
     correction: Array

@@ -22,10 +22,11 @@ def text(result: dict[str, Any]) -> str:
     table = "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in [head, *rows])
     labelled = f", labels {result['seconds_labelling']:.0f} s" if result["loss"] == "labels" else ""
     lower = f"; {result['lower_solutions']} references were lowered" if result["lower_solutions"] else ""
+    moved = f", {result['augmented']} of them moved by forces," if result.get("augmented") else ""
     skipped = sum(result["skipped"].values())
     return (
         f"excess energy in meV over {result['monitored']} converged references (held out){lower}\n{table}\n"
         f"{result['model']}, {result['parameters']:,} parameters, {result['steps']} steps on {result['geometries']} "
-        f"geometries ({skipped} skipped) in {result['seconds']:.0f} s{labelled}, "
+        f"geometries{moved} ({skipped} skipped) in {result['seconds']:.0f} s{labelled}, "
         f"preparing {result['seconds_preparing']:.0f} s"
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,16 +18,19 @@ import numpy as np
 import optax
 
 from qmgen import machine, runtime
-from qmgen.config.train_energy import TrainHamiltonianConfig, TrainLabelsConfig
+from qmgen.config.train_energy import TrainEnergyConfig, TrainHamiltonianConfig, TrainLabelsConfig
 from qmgen.dft.prepare import System
 from qmgen.dft.variational import rebuild
 from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.labeling.level import Level, level_of
 from qmgen.labeling.types import Settings
+from qmgen.learning.energy.augment import NAME as NAME_OF_MOVED
+from qmgen.learning.energy.augment import Augmented, augment
+from qmgen.learning.energy.augment import Plan as Walks
 from qmgen.learning.energy.batches import CaseFeed, Labels
 from qmgen.learning.energy.geometries import Read, read_geometries, split
 from qmgen.learning.energy.labels import make_labels
-from qmgen.learning.energy.problems import Case, by_table
+from qmgen.learning.energy.problems import Case, by_table, shapes_of
 from qmgen.learning.energy.references import References
 from qmgen.learning.energy.store import Store
 from qmgen.learning.energy.stored import KIND, NAME, StoredHamiltonian, load_model, save_model
@@ -82,15 +87,38 @@ def run(settings: TrainHamiltonianConfig, quiet: bool = False) -> dict[str, Any]
         "init": init.checksum if init else None,
     }
     progress: Progress = Quiet() if quiet else default_progress()
-    systems = [System(one.numbers.astype(np.int64), one.positions) for one in read.geometries]
-    store = Store(systems, level, network, settings.memory * _GIGABYTE)
     with alone(settings.out), StopWatch(settings.time_limit, unit="step", kept="checkpoints") as stop:
         if (done := finished(settings.out, identity, "--overwrite trains anew")) is not None:  # by who held the folder
             return done
+        moved = _augmented(settings, level, read, sets, init, stop, progress)
+        every = [*read.geometries, *moved.geometries]
+        systems = [System(one.numbers.astype(np.int64), one.positions) for one in every]
+        store = Store(systems, level, network, settings.memory * _GIGABYTE)
+        sets.train.extend(range(len(read.geometries), len(every)))
         result = _train(settings, level, read, sets, store, network, init, identity, stop, progress)
+        result |= {"augmented": len(moved.geometries), "augmented_dropped": dict(moved.dropped)}
         checkpoint.write(settings.out / RESULT, (json.dumps(result, indent=2) + "\n").encode())
         checkpoint.discard(settings.out)
     return result
+
+
+def _augmented(
+    settings: TrainHamiltonianConfig,
+    level: Level,
+    read: Read,
+    sets: Sets,
+    init: StoredHamiltonian | None,
+    stop: StopWatch,
+    progress: Progress,
+) -> Augmented:
+    """Geometries of the training set moved by the network to begin with, where that is asked for."""
+    if not isinstance(settings, TrainEnergyConfig) or not settings.augment or init is None:
+        return Augmented([], Counter())
+    shapes = shapes_of([one.numbers for one in read.geometries], level)
+    beginnings = [(read.geometries[index], shapes[index]) for index in sets.train]
+    plan = Walks(settings.augment, settings.augment_steps, settings.temperature, settings.seed)
+    digest = sha256(json.dumps([read.digest, sets.train]).encode()).hexdigest()
+    return augment(init, level, beginnings, plan, settings.out / NAME_OF_MOVED, digest, stop, progress)
 
 
 def _train(

@@ -32,6 +32,7 @@ OF_TRAINING: Final = (
     "model.safetensors",
     RESULT,
     "labels.npz",
+    "augmented.npz",
     "excess.png",
 )
 OF_REPORT: Final = ("scaling.json", "scaling.png", "transfer.json", "transfer.png")

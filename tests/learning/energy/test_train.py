@@ -204,6 +204,18 @@ def test_it_begins_where_another_ended(water: Path, tmp_path: Path, whole: tuple
     assert not (tmp_path / "no").exists()
 
 
+def test_geometries_moved_by_a_network_are_learnt_from_too(
+    water: Path, tmp_path: Path, whole: tuple[Path, dict[str, Any]]
+) -> None:
+    settings = settings_of(water, tmp_path, init=str(whole[0]), steps=1, augment=3, augment_steps=1)
+    result = run(settings, quiet=True)
+    assert (result["geometries"], result["held_out"], result["augmented"]) == (18 + 3, 6, 3)
+    assert not result["augmented_dropped"]
+    with np.load(tmp_path / "augmented.npz") as archive:
+        assert archive["walker2"].shape == (3, 3)
+    assert run(settings, quiet=True) == result
+
+
 def test_different_molecules_are_learnt_together_and_bad_ones_counted(tmp_path: Path) -> None:
     """Whole molecules may be held out; a radical and a charged one are skipped."""
     path = write_xyz(tmp_path / "mixed.xyz", [system(name, seed) for seed in range(4) for name in ALIKE])
