@@ -1,13 +1,17 @@
 """Converged energies of the geometries that a training is watched by.
 
 Where a network finds a self-consistent field of lower energy than ours did, that one becomes the reference and is
-counted: an excess is never measured against a higher solution.
+counted: an excess is never measured against a higher solution. Kept beside a training while it lasts, so that one that
+is continued knows what the one before the stop knew.
 """
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import jax
@@ -18,11 +22,15 @@ from qmgen.dft.variational import field_of
 from qmgen.labeling.stream import SKETCH_GRADIENT
 from qmgen.learning.energy.problems import Case, by_table
 from qmgen.learning.energy.store import Store
+from qmgen.learning.training import checkpoint
 
+NAME: Final = "references.json"
 #: Hartree: references are converged further than any excess is read
 CONVERGED: Final = Options(conv_energy=1e-10, conv_gradient=1e-7, max_cycles=100)
 #: an energy lower than its reference by more than this (Hartree) is that of another solution
 LOWER: Final = 1e-8
+#: seconds between writes while references are made
+_EVERY: Final = 30.0
 
 
 @dataclass(frozen=True)
@@ -38,17 +46,40 @@ class Converged:
 @dataclass
 class References:
     """Of geometries by index: ``energies`` in Hartree. ``missing`` did not converge; of ``lower`` the network found the
-    solution of lower energy."""
+    solution of lower energy. ``file``, where one is given, keeps them; those in it are taken if they are of ``key``."""
 
     store: Store
     energies: dict[int, float] = field(default_factory=dict)
     missing: set[int] = field(default_factory=set)
     lower: set[int] = field(default_factory=set)
+    file: Path | None = None
+    key: str = ""
 
     def __post_init__(self) -> None:
         functional = self.store.level.functional
         self._solve = jax.jit(lambda problem, options: solve(functional, problem, options, by_table))
         self._field = jax.jit(lambda problem, density: field_of(functional, problem, by_table)(density)[1])
+        self._kept = time.monotonic()
+        if self.file is not None:
+            self._take(self.file)
+
+    def _take(self, file: Path) -> None:
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+            if found["key"] == self.key:
+                energies = {int(index): float(energy) for index, energy in found["energies"].items()}
+                self.missing, self.lower = set(found["missing"]), set(found["lower"])
+                self.energies = energies
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or damaged: made anew
+            return
+
+    def keep(self) -> None:
+        """Write them to ``file``, if there is one. Raises ``QmgenError`` where that cannot be done."""
+        if self.file is None:
+            return
+        about = {"key": self.key, "energies": self.energies, "missing": sorted(self.missing)}
+        checkpoint.write(self.file, json.dumps({**about, "lower": sorted(self.lower)}).encode())
+        self._kept = time.monotonic()
 
     def converge(self, case: Case, guess: Any = None, options: Options = CONVERGED) -> Converged | None:
         """The self-consistent field from ``guess`` (n, n), by default spherical atoms; None where there is none."""
@@ -75,6 +106,8 @@ class References:
                 self.missing.add(index)
             else:
                 self.energies[index] = found.energy
+            if time.monotonic() - self._kept > _EVERY:
+                self.keep()
 
     def excess(self, index: int, energy: float, density: np.ndarray) -> float:
         """``energy`` of an idempotent ``density`` above the reference, in Hartree: the reference is converged anew from
@@ -85,4 +118,5 @@ class References:
             better = energy if found is None else min(found.energy, energy)
             self.energies[index] = better
             self.lower.add(index)
+            self.keep()
         return energy - self.energies[index]

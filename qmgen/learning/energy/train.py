@@ -31,6 +31,7 @@ from qmgen.learning.energy.batches import CaseFeed, Labels
 from qmgen.learning.energy.geometries import Read, read_geometries, split
 from qmgen.learning.energy.labels import make_labels
 from qmgen.learning.energy.problems import Case, by_table, shapes_of
+from qmgen.learning.energy.references import NAME as KEPT
 from qmgen.learning.energy.references import References
 from qmgen.learning.energy.store import Store
 from qmgen.learning.energy.stored import KIND, NAME, StoredHamiltonian, load_model, save_model
@@ -99,6 +100,7 @@ def run(settings: TrainHamiltonianConfig, quiet: bool = False) -> dict[str, Any]
         result |= {"augmented": len(moved.geometries), "augmented_dropped": dict(moved.dropped)}
         checkpoint.write(settings.out / RESULT, (json.dumps(result, indent=2) + "\n").encode())
         checkpoint.discard(settings.out)
+        (settings.out / KEPT).unlink(missing_ok=True)
     return result
 
 
@@ -138,9 +140,13 @@ def _train(
     if not described:
         raise QmgenError(f"no geometry could be prepared: {next(iter(store.failed.values()), 'none was given')}")
     statistics = init.statistics if init else network.statistics(described)
-    references = References(store)
+    of_references = {name: identity[name] for name in ("geometries", "xc", "basis", "grid_level")}
+    references = References(store, file=settings.out / KEPT, key=json.dumps(of_references))
     monitored = sets.validation[: settings.monitor]
-    _prepared(store, monitored, "references", stop, progress, references)
+    try:
+        _prepared(store, monitored, "references", stop, progress, references)
+    finally:
+        references.keep()
     monitored = [index for index in monitored if index in references.energies]
     if not monitored:
         raise QmgenError("no geometry held out has a converged reference: give others, or another --seed")

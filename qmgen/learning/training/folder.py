@@ -33,6 +33,7 @@ OF_TRAINING: Final = (
     RESULT,
     "labels.npz",
     "augmented.npz",
+    "references.json",
     "excess.png",
 )
 OF_REPORT: Final = ("scaling.json", "scaling.png", "transfer.json", "transfer.png")

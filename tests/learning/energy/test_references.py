@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import pytest
 from few_molecules import LEVEL, store_of
 
 from qmgen.dft.scf import Options, solve
-from qmgen.learning.energy.references import References
+from qmgen.learning.energy.references import NAME, References
 from qmgen.learning.energy.store import Ready
 
 STORE = store_of(["water", "ammonia", "fluoride"])
@@ -100,3 +101,26 @@ def test_where_the_lower_one_does_not_converge_its_energy_is_the_bound(
     energy = made.energies[0] + 0.03
     assert references.excess(0, energy, np.zeros((8, 8))) == 0.0
     assert references.energies == {0: energy} and references.lower == {0}
+
+
+def test_they_are_kept_to_the_last_digit_and_those_of_others_are_not_taken(made: References, tmp_path: Path) -> None:
+    first = References(STORE, dict(made.energies), {7}, file=tmp_path / NAME, key="water")
+    found = made.converge(ready(0).case)
+    assert found is not None
+    first.energies[0] += 0.1
+    first.excess(0, made.energies[0] + 0.02, found.density)  # written as soon as one is lowered
+    again = References(STORE, file=tmp_path / NAME, key="water")
+    assert (again.energies, again.missing, again.lower) == (first.energies, {7}, {0})
+    assert not References(STORE, file=tmp_path / NAME, key="ammonia").energies
+    (tmp_path / NAME).write_text('{"key": "water", "energies": [')
+    assert not References(STORE, file=tmp_path / NAME, key="water").energies
+
+
+def test_what_is_kept_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = References(STORE, file=tmp_path / NAME)
+    first.make([0])
+    first.keep()
+    second = References(STORE, file=tmp_path / NAME)
+    monkeypatch.setattr(second, "converge", None)
+    second.make([0])
+    assert second.energies == first.energies
