@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,6 @@ import numpy as np
 import optax
 
 from qmgen import machine, runtime
-from qmgen.config.train_energy import TrainHamiltonianConfig, TrainLabelsConfig
 from qmgen.dft.prepare import System
 from qmgen.dft.variational import rebuild
 from qmgen.errors import Interrupted, QmgenError, UsageError
@@ -38,6 +37,9 @@ from qmgen.learning.training.progress import Progress, Quiet, default_progress
 from qmgen.learning.training.schedule import schedule_of
 from qmgen.signals import StopWatch
 
+if TYPE_CHECKING:  # a borrowed machine has no pydantic
+    from qmgen.config.train_energy import TrainHamiltonianConfig, TrainLabelsConfig
+
 #: geometries that statistics are taken from, at most
 DESCRIBED: Final = 512
 #: validations in a training
@@ -55,8 +57,18 @@ class Sets:
     validation: list[int]
 
 
-def run(settings: TrainHamiltonianConfig, quiet: bool = False) -> dict[str, Any]:
+def run(
+    settings: TrainHamiltonianConfig,
+    quiet: bool = False,
+    claim_folder: bool = True,
+    told: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
     """Train, or continue; what ``result.json`` holds.
+
+    ``told`` gets what is known before the first step, so that a piece that is stopped has it too: ``geometries``,
+    ``monitored``, ``seconds_preparing`` and ``excess_meV_without_correction``; it is not called where the training is
+    finished already. Without ``claim_folder`` no config.toml is kept: ``settings`` may then be anything with the
+    fields of ``TrainHamiltonianConfig`` (checkpoints still refuse another training's).
 
     Raises ``Interrupted`` when stopped (the same command goes on), ``UsageError`` for settings and files that do not
     do, ``QmgenError`` where the loss is lost.
@@ -72,7 +84,10 @@ def run(settings: TrainHamiltonianConfig, quiet: bool = False) -> dict[str, Any]
         network = init.network
     else:
         network = network_of(settings.model, level.basis, elements_of(read), settings.published_form)
-    claim(settings)
+    if claim_folder:
+        claim(settings)
+    else:
+        settings.out.mkdir(parents=True, exist_ok=True)
     identity = {
         **settings.training_fields(),
         # as a checkpoint gives it back: lists, no tuples
@@ -87,7 +102,7 @@ def run(settings: TrainHamiltonianConfig, quiet: bool = False) -> dict[str, Any]
     with alone(settings.out), StopWatch(settings.time_limit, unit="step", kept="checkpoints") as stop:
         if (done := finished(settings.out, identity, "--overwrite trains anew")) is not None:  # by who held the folder
             return done
-        result = _train(settings, level, read, sets, store, network, init, identity, stop, progress)
+        result = _train(settings, level, read, sets, store, network, init, identity, stop, progress, told)
         checkpoint.write(settings.out / RESULT, (json.dumps(result, indent=2) + "\n").encode())
         checkpoint.discard(settings.out)
     return result
@@ -104,6 +119,7 @@ def _train(
     identity: dict[str, Any],
     stop: StopWatch,
     progress: Progress,
+    told: Callable[[dict[str, Any]], None] | None,
 ) -> dict[str, Any]:
     begin = time.monotonic()
     described = _prepared(store, sets.train[:DESCRIBED], "preparing geometries", stop, progress)
@@ -119,8 +135,9 @@ def _train(
     prepared = time.monotonic()
     labels: dict[int, Labels] | None = None
     aim, indices = Aim(settings.refine), sets.train
-    if isinstance(settings, TrainLabelsConfig):
-        aim = Aim(settings.refine, settings.energy_weight, 1.0, settings.loss == "mse")
+    if "loss" in settings.of_command:
+        wanted = cast("TrainLabelsConfig", settings)
+        aim = Aim(wanted.refine, wanted.energy_weight, 1.0, wanted.loss == "mse")
         labels = make_labels(references, sets.train, settings.out / "labels.npz", identity, stop, progress)
         indices = sorted(labels)
     labelled = time.monotonic()
@@ -131,6 +148,15 @@ def _train(
         f"{len(indices)} geometries to learn from, {len(sets.validation)} held out, {len(monitored)} of them watched; "
         f"without a correction {without[0]:.4g} meV above the converged energy, {without[1]:.4g} when refined"
     )
+    if told is not None:
+        told(
+            {
+                "geometries": len(indices),
+                "monitored": len(monitored),
+                "seconds_preparing": round(prepared - begin, 2),
+                "excess_meV_without_correction": _by_refine(without),
+            }
+        )
     functional = level.functional
 
     @jax.jit
