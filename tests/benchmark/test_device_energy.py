@@ -59,7 +59,7 @@ def test_the_first_trajectory_is_made_anew() -> None:
     shipped = energy_set.conformers(toy=False)[: len(made)]
     for one, other in zip(made, shipped, strict=True):
         assert np.array_equal(one.numbers, other.numbers)
-    # another processor's last bits grow over a picosecond: to far less than another seed differs by, 0.5 Bohr and more
+    # another processor's last bits grow over a picosecond: to far less than the 6 to 15 Bohr of other seeds
     assert np.abs(made[0].positions - shipped[0].positions).max() < 0.1
 
 
