@@ -58,7 +58,7 @@ def write_thermal(
                         continue
                     for conformer, temperature in zip(made.conformers, made.temperatures, strict=True):
                         recipe = f"temperature_K={temperature:.2f} force_field={made.field} seed={seed}"
-                        stream.write(_frame(conformer, recipe))
+                        stream.write(frame(conformer, recipe))
                     geometries += len(made.conformers)
                     molecules += 1
                     discarded += made.discarded
@@ -75,7 +75,8 @@ def write_thermal(
     return Written(geometries, molecules, discarded, refused)
 
 
-def _frame(conformer: Conformer, recipe: str) -> str:
+def frame(conformer: Conformer, recipe: str) -> str:
+    """A frame of an ``.xyz`` file, positions in Angstrom; the comment ends with ``recipe``."""
     # a quote would end the name, and the reader takes "charge=" for a charge wherever it stands
     name = " ".join((conformer.name or conformer.smiles).split()).replace('"', "'")
     name = name.replace("=", "-") if "charge" in name.lower() else name

@@ -27,16 +27,16 @@ SCRIPT = ROOT / "scripts" / "bench_device"
 #: read by every interpreter at its start: importing either is an error, in all processes that the script starts
 BLOCK = """
 import sys
-sys.modules["rdkit"] = sys.modules["pyscf"] = None
+sys.modules["rdkit"] = sys.modules["pyscf"] = sys.modules["pydantic"] = None
 """
 
 
 def bench(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """The script, where neither RDKit nor PySCF can be imported."""
+    """The script, where RDKit, PySCF and pydantic cannot be imported, as on a borrowed machine."""
     (tmp_path / "blocked").mkdir(exist_ok=True)
     (tmp_path / "blocked" / "sitecustomize.py").write_text(BLOCK)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "blocked")}
-    for name in ("rdkit", "pyscf"):
+    for name in ("rdkit", "pyscf", "pydantic"):
         tried = subprocess.run(
             [sys.executable, "-c", f"import {name}"], env=environment, capture_output=True, check=False
         )
@@ -76,6 +76,13 @@ def test_a_toy_goes_to_its_end_without_rdkit_and_pyscf(tmp_path: Path) -> None:
     assert all(found["stages"][name]["floor"] > 0 for name in ("integrals", "supermatrix", "grid", "field"))
     reckoned = found["memory"]["batch 2"]["reckoned"]
     assert reckoned["sum"] == sum(part for name, part in reckoned.items() if name != "sum")
+    energy = found["energy"]
+    assert energy["preparing"]["geometries_per_second"] > 0
+    assert energy["stopped"]["step"] == 0 and not energy["stopped"]["finished"]  # and goes on
+    assert energy["training"]["step"] == 6 and energy["training"]["finished"]
+    assert energy["training"]["seconds_per_step"] > 0
+    after, before = (energy["training"][name] for name in ("excess_meV", "excess_meV_without_correction"))
+    assert all(after[name] < before[name] for name in ("refine_0", "refine_3"))
     waits = found["first_label"]["first label"]
     assert waits["empty_cache"]["seconds"] > 0 and waits["filled_cache"]["seconds"] > 0
     assert "| throughput | level 0 |" in done.stdout
@@ -100,6 +107,7 @@ def test_only_what_was_asked_for_and_only_while_there_is_time(tmp_path: Path) ->
         (["--toy", "--geometries", "x.npz"], "leave out --geometries"),
         (["--toy", "--only", "tests"], "nothing is left to measure"),
         (["--out", str(ROOT)], "is not a file"),
+        (["--keep", str(SCRIPT)], "is not a directory"),
         (["--fast"], "unrecognized arguments: --fast"),
     ],
 )

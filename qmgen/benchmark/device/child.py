@@ -29,6 +29,7 @@ MEASUREMENTS: Final = {
     "memory": "memory:measure",
     "batch_sizes": "throughput:measure_batch_sizes",
     "stages": "stages:measure",
+    "energy": "energy:measure",
 }
 
 
@@ -72,6 +73,7 @@ def main() -> int:
                 tell=lambda what: print(f"  {what}", file=sys.stderr, flush=True),
                 throughput=given["throughput"],
                 scratch=Path(scratch),
+                keep=Path(given["keep"]) if given.get("keep") else None,
             )
             getattr(import_module(f"qmgen.benchmark.device.{module}"), function)(task)
     except Exception as error:  # one figure less, and the others go on

@@ -33,6 +33,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     )
     made.add_argument("--skip-tests", action="store_true", help="leave out the tests of this tree")
     made.add_argument("--geometries", type=Path, metavar="FILE.npz", help="instead of those that ship")
+    made.add_argument("--keep", type=Path, metavar="DIR", help="the training of 'energy' goes on from there next time")
     made.add_argument("--out", type=Path, metavar="FILE", help="all figures as JSON")
     return made
 
@@ -50,7 +51,10 @@ def options_of(given: argparse.Namespace) -> Options:
         geometries.load(path)
     if given.out is not None and (given.out.is_dir() or (given.out.exists() and not given.out.is_file())):
         raise UsageError(f"--out {given.out} is not a file")
-    chosen = Options(given.toy, given.minutes, tuple(given.only), ("tests",) if given.skip_tests else (), path)
+    if given.keep is not None and given.keep.exists() and not given.keep.is_dir():
+        raise UsageError(f"--keep {given.keep} is not a directory")
+    left_out = ("tests",) if given.skip_tests else ()
+    chosen = Options(given.toy, given.minutes, tuple(given.only), left_out, path, given.keep)
     if not chosen.wanted():
         raise UsageError("nothing is left to measure: --toy and --skip-tests leave out 'tests'")
     return chosen

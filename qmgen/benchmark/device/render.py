@@ -44,6 +44,22 @@ def words(entry: dict[str, Any]) -> str:
     if "empty_cache" in entry:
         empty, filled = entry["empty_cache"]["seconds"], entry["filled_cache"]["seconds"]
         return f"{empty} s with an empty cache, {filled} s with a filled one"
+    if "geometries_per_second" in entry:
+        return f"{entry['geometries_per_second']:.3g} geometries/s, compiled in {entry['compile_seconds']:.1f} s"
+    if "reached" in entry:
+        return energy_words(entry)
     if "passed" in entry:
         return f"{entry['passed']} passed, {entry['failed']} failed, {entry['skipped_tests']} skipped"
     return ", ".join(f"{name} {value}" for name, value in entry.items() if name != "seconds")
+
+
+def energy_words(entry: dict[str, Any]) -> str:
+    """What a training by the energy has come to."""
+    errors, plain = entry["excess_meV"], entry["excess_meV_without_correction"]
+    step = entry["seconds_per_step"]
+    speed = "no step timed" if step is None else f"{1e3 * step:.3g} ms a step of {entry['batch_size']}"
+    parts = [f"step {entry['step']} of {entry['steps']}, {speed}, compiled in {entry['compile_seconds'] or 0:.1f} s"]
+    for name in errors or {}:
+        beside = f" (without a network {plain[name]:.3g})" if plain else ""
+        parts.append(f"{errors[name]:.3g} meV{beside} at {name.replace('_', ' ')}")
+    return "; ".join([*parts, f"{entry['target_meV']} meV: {entry['reached']}"])

@@ -33,13 +33,15 @@ _ROOT: Final = Path(__file__).resolve().parents[3]
 
 @dataclass(frozen=True)
 class Options:
-    """``only`` and ``skip`` hold names of ``MEASUREMENTS``; ``geometries`` is a file that was read without an error."""
+    """``only`` and ``skip`` hold names of ``MEASUREMENTS``; ``geometries`` is a file that was read without an error,
+    ``keep`` a folder for what a later session goes on with."""
 
     toy: bool
     minutes: float
     only: tuple[str, ...]
     skip: tuple[str, ...]
     geometries: Path
+    keep: Path | None = None
 
     def wanted(self) -> list[str]:
         """Names in order. The tests are no part of a toy."""
@@ -60,6 +62,7 @@ def run(options: Options, tell: Callable[[str], None]) -> dict[str, Any]:
         return 60 * options.minutes - (perf_counter() - begin)
 
     task: dict[str, Any] = {"toy": options.toy, "geometries": str(options.geometries), "throughput": {}}
+    task["keep"] = str(options.keep.resolve()) if options.keep else None
     start = measure("device", task, max(left(), LEAST), tell)
     if "device" not in start["entries"]:
         raise QmgenError(f"no device: {start['entries'].get('whole', {}).get('error', 'JAX did not start')}")

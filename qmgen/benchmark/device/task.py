@@ -31,6 +31,7 @@ class Task:
         tell: takes a line of progress.
         throughput: conformers a second by grid level, as far as they were measured before.
         scratch: an empty folder.
+        keep: a folder in which a later session goes on; None: nothing is kept.
     """
 
     toy: bool
@@ -41,6 +42,7 @@ class Task:
     tell: Callable[[str], None]
     throughput: dict[str, float]
     scratch: Path
+    keep: Path | None = None
     _longest: float = field(default=0.0, init=False)
 
     def left(self) -> float:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from zipfile import BadZipFile
 
 import jax
@@ -32,12 +32,15 @@ from qmgen.dft.variational import density_of, field_of
 from qmgen.errors import Interrupted
 from qmgen.labeling.level import Level
 from qmgen.labeling.types import ERRORS
-from qmgen.learning.energy.geometries import Geometry
-from qmgen.learning.energy.problems import Case, by_table, case_of
+from qmgen.learning.energy.geometries import Geometry, Read
+from qmgen.learning.energy.problems import Case, by_table, case_of, shapes_of
 from qmgen.learning.energy.stored import StoredHamiltonian
 from qmgen.learning.training import checkpoint
 from qmgen.learning.training.progress import Progress
 from qmgen.signals import StopWatch
+
+if TYPE_CHECKING:
+    from qmgen.config.train_energy import TrainEnergyConfig, TrainHamiltonianConfig
 
 NAME: Final = "augmented.npz"
 #: Boltzmann's constant in Hartree/K (CODATA 2018)
@@ -117,6 +120,27 @@ def augment(
         else:
             made.append(replace(beginnings[walker % len(beginnings)][0], positions=end))
     return Augmented(made, dropped)
+
+
+def moved_for(
+    settings: TrainHamiltonianConfig,
+    level: Level,
+    read: Read,
+    train: Sequence[int],
+    model: StoredHamiltonian | None,
+    stop: StopWatch,
+    progress: Progress,
+) -> Augmented:
+    """What ``settings`` ask for, of the geometries ``train`` of ``read``: nothing where they know no ``augment``. Raises
+    as ``augment`` does."""
+    if model is None or not getattr(settings, "augment", 0):
+        return Augmented([], Counter())
+    asked = cast("TrainEnergyConfig", settings)
+    shapes = shapes_of([one.numbers for one in read.geometries], level)
+    beginnings = [(read.geometries[index], shapes[index]) for index in train]
+    plan = Plan(asked.augment, asked.augment_steps, asked.temperature, asked.seed)
+    digest = sha256(json.dumps([read.digest, list(train)]).encode()).hexdigest()
+    return augment(model, level, beginnings, plan, settings.out / NAME, digest, stop, progress)
 
 
 class _Walk:

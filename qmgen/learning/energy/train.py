@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import jax
 import jax.numpy as jnp
@@ -18,19 +16,16 @@ import numpy as np
 import optax
 
 from qmgen import machine, runtime
-from qmgen.config.train_energy import TrainEnergyConfig, TrainHamiltonianConfig, TrainLabelsConfig
 from qmgen.dft.prepare import System
 from qmgen.dft.variational import rebuild
 from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.labeling.level import Level, level_of
 from qmgen.labeling.types import Settings
-from qmgen.learning.energy.augment import NAME as NAME_OF_MOVED
-from qmgen.learning.energy.augment import Augmented, augment
-from qmgen.learning.energy.augment import Plan as Walks
+from qmgen.learning.energy.augment import moved_for
 from qmgen.learning.energy.batches import CaseFeed, Labels
 from qmgen.learning.energy.geometries import Read, read_geometries, split
 from qmgen.learning.energy.labels import make_labels
-from qmgen.learning.energy.problems import Case, by_table, shapes_of
+from qmgen.learning.energy.problems import Case, by_table
 from qmgen.learning.energy.references import NAME as KEPT
 from qmgen.learning.energy.references import References
 from qmgen.learning.energy.store import Store
@@ -43,6 +38,9 @@ from qmgen.learning.training.loop import Plan, train
 from qmgen.learning.training.progress import Progress, Quiet, default_progress
 from qmgen.learning.training.schedule import schedule_of
 from qmgen.signals import StopWatch
+
+if TYPE_CHECKING:  # a borrowed machine has no pydantic
+    from qmgen.config.train_energy import TrainHamiltonianConfig, TrainLabelsConfig
 
 #: geometries that statistics are taken from, at most
 DESCRIBED: Final = 512
@@ -61,8 +59,18 @@ class Sets:
     validation: list[int]
 
 
-def run(settings: TrainHamiltonianConfig, quiet: bool = False) -> dict[str, Any]:
+def run(
+    settings: TrainHamiltonianConfig,
+    quiet: bool = False,
+    claim_folder: bool = True,
+    told: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
     """Train, or continue; what ``result.json`` holds.
+
+    ``told`` gets what is known before the first step, so that a piece that is stopped has it too: ``geometries``,
+    ``monitored``, ``seconds_preparing`` and ``excess_meV_without_correction``; it is not called where the training is
+    finished already. Without ``claim_folder`` no config.toml is kept: ``settings`` may then be anything with the
+    fields of ``TrainHamiltonianConfig`` (checkpoints still refuse another training's).
 
     Raises ``Interrupted`` when stopped (the same command goes on), ``UsageError`` for settings and files that do not
     do, ``QmgenError`` where the loss is lost.
@@ -78,7 +86,10 @@ def run(settings: TrainHamiltonianConfig, quiet: bool = False) -> dict[str, Any]
         network = init.network
     else:
         network = network_of(settings.model, level.basis, elements_of(read), settings.published_form)
-    claim(settings)
+    if claim_folder:
+        claim(settings)
+    else:
+        settings.out.mkdir(parents=True, exist_ok=True)
     identity = {
         **settings.training_fields(),
         # as a checkpoint gives it back: lists, no tuples
@@ -91,36 +102,17 @@ def run(settings: TrainHamiltonianConfig, quiet: bool = False) -> dict[str, Any]
     with alone(settings.out), StopWatch(settings.time_limit, unit="step", kept="checkpoints") as stop:
         if (done := finished(settings.out, identity, "--overwrite trains anew")) is not None:  # by who held the folder
             return done
-        moved = _augmented(settings, level, read, sets, init, stop, progress)
+        moved = moved_for(settings, level, read, sets.train, init, stop, progress)
         every = [*read.geometries, *moved.geometries]
         systems = [System(one.numbers.astype(np.int64), one.positions) for one in every]
         store = Store(systems, level, network, settings.memory * _GIGABYTE)
         sets.train.extend(range(len(read.geometries), len(every)))
-        result = _train(settings, level, read, sets, store, network, init, identity, stop, progress)
+        result = _train(settings, level, read, sets, store, network, init, identity, stop, progress, told)
         result |= {"augmented": len(moved.geometries), "augmented_dropped": dict(moved.dropped)}
         checkpoint.write(settings.out / RESULT, (json.dumps(result, indent=2) + "\n").encode())
         checkpoint.discard(settings.out)
         (settings.out / KEPT).unlink(missing_ok=True)
     return result
-
-
-def _augmented(
-    settings: TrainHamiltonianConfig,
-    level: Level,
-    read: Read,
-    sets: Sets,
-    init: StoredHamiltonian | None,
-    stop: StopWatch,
-    progress: Progress,
-) -> Augmented:
-    """Geometries of the training set moved by the network to begin with, where that is asked for."""
-    if not isinstance(settings, TrainEnergyConfig) or not settings.augment or init is None:
-        return Augmented([], Counter())
-    shapes = shapes_of([one.numbers for one in read.geometries], level)
-    beginnings = [(read.geometries[index], shapes[index]) for index in sets.train]
-    plan = Walks(settings.augment, settings.augment_steps, settings.temperature, settings.seed)
-    digest = sha256(json.dumps([read.digest, sets.train]).encode()).hexdigest()
-    return augment(init, level, beginnings, plan, settings.out / NAME_OF_MOVED, digest, stop, progress)
 
 
 def _train(
@@ -134,6 +126,7 @@ def _train(
     identity: dict[str, Any],
     stop: StopWatch,
     progress: Progress,
+    told: Callable[[dict[str, Any]], None] | None,
 ) -> dict[str, Any]:
     begin = time.monotonic()
     described = _prepared(store, sets.train[:DESCRIBED], "preparing geometries", stop, progress)
@@ -153,8 +146,9 @@ def _train(
     prepared = time.monotonic()
     labels: dict[int, Labels] | None = None
     aim, indices = Aim(settings.refine), sets.train
-    if isinstance(settings, TrainLabelsConfig):
-        aim = Aim(settings.refine, settings.energy_weight, 1.0, settings.loss == "mse")
+    if "loss" in settings.of_command:
+        wanted = cast("TrainLabelsConfig", settings)
+        aim = Aim(wanted.refine, wanted.energy_weight, 1.0, wanted.loss == "mse")
         labels = make_labels(references, sets.train, settings.out / "labels.npz", identity, stop, progress)
         indices = sorted(labels)
     labelled = time.monotonic()
@@ -165,6 +159,15 @@ def _train(
         f"{len(indices)} geometries to learn from, {len(sets.validation)} held out, {len(monitored)} of them watched; "
         f"without a correction {without[0]:.4g} meV above the converged energy, {without[1]:.4g} when refined"
     )
+    if told is not None:
+        told(
+            {
+                "geometries": len(indices),
+                "monitored": len(monitored),
+                "seconds_preparing": round(prepared - begin, 2),
+                "excess_meV_without_correction": _by_refine(without),
+            }
+        )
     functional = level.functional
 
     @jax.jit

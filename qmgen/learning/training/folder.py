@@ -9,17 +9,18 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from qmgen.config.load import check, read_file
-from qmgen.config.train import TrainSchnetConfig
-from qmgen.config.train_energy import TrainHamiltonianConfig
 from qmgen.corpus.identity import difference
 from qmgen.corpus.locks import Held, Lock
 from qmgen.errors import QmgenError, UsageError
 from qmgen.learning.training import checkpoint, journal
 
-Training = TrainSchnetConfig | TrainHamiltonianConfig
+if TYPE_CHECKING:
+    from qmgen.config.train import TrainSchnetConfig
+    from qmgen.config.train_energy import TrainHamiltonianConfig
+
+    Training = TrainSchnetConfig | TrainHamiltonianConfig
 
 CONFIG: Final = "config.toml"
 LOCK: Final = ".lock"
@@ -78,6 +79,8 @@ def claim(settings: Training) -> None:
     with ``overwrite`` a training that another process has in hand; where it cannot be written. Processes that start at
     once wait for one another.
     """
+    from qmgen.config.load import check  # pydantic: not where a folder is only read
+
     out = settings.out
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: choose another --out")
@@ -125,6 +128,9 @@ def finished(folder: Path, identity: dict[str, Any], anew: str) -> dict[str, Any
 
 def _known(settings: Training, out: Path) -> dict[str, Any] | None:
     """The settings of the run that is in ``out``; None for an empty folder. Raises ``UsageError`` for anything else."""
+    from qmgen.config.load import read_file
+    from qmgen.config.train_energy import TrainHamiltonianConfig
+
     found = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
     if not found:
         return None
