@@ -131,8 +131,10 @@ def moved_for(
     stop: StopWatch,
     progress: Progress,
 ) -> Augmented:
-    """What ``settings`` ask for, of the geometries ``train`` of ``read``: nothing where they know no ``augment``. Raises
-    as ``augment`` does."""
+    """What ``settings`` ask for, of the geometries ``train`` of ``read``: nothing where they know no ``augment``.
+
+    Raises as ``augment`` does.
+    """
     if model is None or not getattr(settings, "augment", 0):
         return Augmented([], Counter())
     asked = cast("TrainEnergyConfig", settings)
