@@ -51,6 +51,9 @@ class EnergySettings:
     published_form: bool = False
     refine: int = 0
     init: None = None
+    augment: int = 0
+    augment_steps: int = 5
+    temperature: float = 400.0
     steps: int = 4000
     batch_size: int = 8
     learning_rate: float | None = None
