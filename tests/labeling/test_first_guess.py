@@ -156,10 +156,10 @@ def test_a_bad_guess_gives_the_same_labels(path: str, plain: dict, make: Callabl
 def test_what_the_network_sees_costs_a_cycle(path: str, plain: dict) -> None:
     """The guess of atoms as if it were learned: the very labels of atoms, and the cycle more."""
     found = labelled(guess=StandIn(lambda problem, atoms: np.asarray(problem.guess)))
+    # the way of accelerators rounds otherwise, which may cost a cycle where a gradient is next to its threshold
+    expected = plain if path == "map" else labelled()
     for molecule, one in found.items():
-        if path == "map":
-            assert same_bits(replace(one, cycles=one.cycles - LEARNED_CYCLES), plain[molecule])
-        assert one.cycles == plain[molecule].cycles + LEARNED_CYCLES
+        assert same_bits(replace(one, cycles=one.cycles - LEARNED_CYCLES), expected[molecule])
 
 
 def raises(problem: Problem, atoms: np.ndarray) -> np.ndarray:
