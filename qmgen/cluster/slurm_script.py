@@ -56,10 +56,12 @@ warned() {{
     pass_on USR1
     [ -z "$deadline" ] || return
     (
-        trap 'kill "$nap"; exit' TERM
-        sleep {patience} &
+        nap='' over='' # the run may end, and TERM come, before there is a nap to end
+        trap 'over=1; [ -z "$nap" ] || kill "$nap"' TERM
+        sleep {patience} >/dev/null &
         nap=$!
-        wait "$nap" && requeue
+        [ -z "$over" ] || kill "$nap"
+        wait "$nap" && [ -z "$over" ] && requeue
     ) &
     deadline=$!
 }}

@@ -178,6 +178,19 @@ def test_a_run_that_dies_of_the_signal_is_stopped_not_failed(tmp_path: Path) -> 
     assert script.end(process)[0] == 75
 
 
+def test_a_run_that_ends_at_once_leaves_no_watch_behind(tmp_path: Path) -> None:
+    """The watch over the time limit may be told to end before it knows what it waits with."""
+    script = Script(tmp_path)
+    script.path.write_text(script.path.read_text().replace("nap=$!", "sleep 1 >/dev/null; nap=$!"))
+    run = "#!/bin/bash\ntrap 'sleep 0.3; exit 75' USR1\ntouch {}/started\nwhile :; do sleep 0.05; done\n"
+    (tmp_path / "bin" / "a python").write_text(run.format(tmp_path))
+    process = script.start()
+    script.wait_for("started")
+    process.send_signal(signal.SIGUSR1)
+    assert script.end(process)[0] == 75  # no sleeper holds the output open until the test's patience ends
+    assert len(script.requeues()) == 1
+
+
 @pytest.mark.parametrize("text", [array_script, merge_script])
 def test_every_option_reaches_the_script_and_bash_reads_it(text: Any, tmp_path: Path) -> None:
     job = Job(tmp_path / "a b.toml", "s3://bucket/a corpus?endpoint_override=x", 3, ("--xc", "a b"), tmp_path)
