@@ -10,6 +10,7 @@ import typer
 
 from qmgen.cli.talk import print_json, say
 from qmgen.cli.train_energy import energy, labels
+from qmgen.cli.train_lm import lm
 
 train = typer.Typer(
     add_completion=False,
@@ -129,3 +130,4 @@ def schnet(
 
 train.command("energy")(energy)
 train.command("labels")(labels)
+train.command("lm")(lm)

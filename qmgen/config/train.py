@@ -26,7 +26,7 @@ def _words(value: Any) -> Any:
     return [word.strip() for text in texts for word in text.split(",") if word.strip()]
 
 
-def _text(value: Any) -> Any:
+def text_of(value: Any) -> Any:
     """``rows = 1000`` and ``rows = ["1k", "10k"]`` of a TOML file as the text they are on the command line."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
@@ -86,7 +86,7 @@ class TrainSchnetConfig(CommandConfig):
     data: Place
     target: Words = Field(default=["y"])
     preset: Annotated[str, Field(min_length=1)] | None = None
-    rows: Annotated[str, BeforeValidator(_text)] = "all"
+    rows: Annotated[str, BeforeValidator(text_of)] = "all"
     seeds: Count = 1
     seed: Seed = 0
     init: Folder | None = None

@@ -19,8 +19,9 @@ from qmgen.learning.training import checkpoint, journal
 if TYPE_CHECKING:
     from qmgen.config.train import TrainSchnetConfig
     from qmgen.config.train_energy import TrainHamiltonianConfig
+    from qmgen.config.train_lm import TrainLmConfig
 
-    Training = TrainSchnetConfig | TrainHamiltonianConfig
+    Training = TrainSchnetConfig | TrainHamiltonianConfig | TrainLmConfig
 
 CONFIG: Final = "config.toml"
 LOCK: Final = ".lock"

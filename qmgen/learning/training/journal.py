@@ -17,7 +17,7 @@ from qmgen.learning.training import checkpoint
 
 NAME: Final = "metrics.jsonl"
 #: what differs between two runs of the same training
-CLOCKS: Final = frozenset({"seconds", "rows_per_second"})
+CLOCKS: Final = frozenset({"seconds", "rows_per_second", "tokens_per_second"})
 
 
 class Journal:

@@ -24,7 +24,7 @@ import optax
 from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.learning.training import checkpoint, journal
 from qmgen.learning.training.progress import Progress
-from qmgen.learning.training.state import Params, State, emptied, first, stepper
+from qmgen.learning.training.state import Params, State, Step, emptied, first, stepper
 from qmgen.signals import StopWatch
 
 #: steps that may be waiting on the device: it never idles, and a wish to stop is heard soon
@@ -65,7 +65,7 @@ class Feed(Protocol):
 @dataclass(frozen=True)
 class Plan:
     """How long and how often: in steps, but ``checkpoint_seconds``. ``patience`` validations without a better one end
-    the training (None: never). ``rows`` make an epoch."""
+    the training (None: never). ``rows`` make an epoch, of what ``unit`` says."""
 
     label: str
     steps: int
@@ -74,6 +74,7 @@ class Plan:
     validate_every: int
     patience: int | None
     checkpoint_seconds: float
+    unit: str = "row"
 
 
 @dataclass(frozen=True)
@@ -113,17 +114,20 @@ def train(
     identity: Mapping[str, Any],
     stop: StopWatch,
     progress: Progress,
+    step: Step | None = None,
+    watch: Callable[[Params, int], dict[str, Any]] | None = None,
 ) -> Outcome:
     """Train to the end of ``plan``, from the last checkpoint in ``folder`` where there is one.
 
     ``rate`` is the learning rate after so many steps, for the journal; ``identity`` tells trainings apart that must not
-    continue each other.
+    continue each other. ``step`` is made of the loss and ``optimiser`` where none is given; ``watch`` says what else a
+    line of the journal holds after so many steps.
 
     Raises ``Interrupted`` (after a checkpoint) when ``stop`` says so, ``UsageError`` where the checkpoint is of another
     training, ``QmgenError`` where the loss is no longer finite or the checkpoints are damaged.
     """
     state, best, books = _begin(parameters, optimiser, folder, identity, progress)
-    step = stepper(task.loss, optimiser)
+    step = step or stepper(task.loss, optimiser)
     seconds_before, begin = books.seconds, time.monotonic()
     saved = logged = begin
     logged_rows = books.rows_seen
@@ -140,7 +144,7 @@ def train(
         checkpoint.keep(folder, {"state": state, "best": best}, {**vars(books), "identity": dict(identity)})
         saved = time.monotonic()
 
-    progress.start(plan.label, plan.steps, books.step)
+    progress.start(plan.label, plan.steps, books.step, plan.unit)
     try:
         with journal.Journal(folder / journal.NAME, books.step) as lines, closing(feed.batches(books.place)) as source:
             while not over():
@@ -162,11 +166,12 @@ def train(
                         {
                             "step": books.step,
                             "epoch": round(books.rows_seen / plan.rows, 4),
-                            "rows_seen": books.rows_seen,
+                            f"{plan.unit}s_seen": books.rows_seen,
                             "seconds": round(seconds_before + now - begin, 3),
                             "loss": loss_now,
                             "learning_rate": float(rate(books.step)),
-                            "rows_per_second": round(speed, 2),
+                            f"{plan.unit}s_per_second": round(speed, 2),
+                            **(watch(state.parameters, books.step) if watch else {}),
                         }
                     )
                     progress.advance(books.step, loss_now, speed)
@@ -220,7 +225,14 @@ def _begin(
             f"{folder} holds the checkpoint of another training ({', '.join(odd)} differ): choose another --out, or "
             "--overwrite to start anew"
         )
+    tree = jax.tree.map(_beside, {"state": state, "best": best}, tree)
     return tree["state"], tree["best"], _Books(**about)
+
+
+def _beside(like: Any, leaf: Any) -> Any:
+    """``leaf`` on the devices of ``like``, where that is on several."""
+    sharding = getattr(like, "sharding", None)
+    return leaf if sharding is None or len(sharding.device_set) == 1 else jax.device_put(leaf, sharding)
 
 
 def _finite(state: State) -> None:

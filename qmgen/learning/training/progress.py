@@ -10,9 +10,9 @@ LINE_EVERY = 30.0  # seconds
 
 
 class Progress(Protocol):
-    """What a training tells as it goes. ``rate`` is rows per second; ``errors`` a text such as ``y 85.2 meV``."""
+    """What a training tells as it goes. ``rate`` is rows (or what ``unit`` says) per second; ``errors`` a text such as ``y 85.2 meV``."""
 
-    def start(self, label: str, steps: int, done: int) -> None: ...
+    def start(self, label: str, steps: int, done: int, unit: str = "row") -> None: ...
 
     def advance(self, step: int, loss: float, rate: float) -> None: ...
 
@@ -26,7 +26,7 @@ class Progress(Protocol):
 class Quiet:
     """Says nothing but what went wrong."""
 
-    def start(self, label: str, steps: int, done: int) -> None:
+    def start(self, label: str, steps: int, done: int, unit: str = "row") -> None:
         pass
 
     def advance(self, step: int, loss: float, rate: float) -> None:
@@ -45,14 +45,14 @@ class Quiet:
 class Bar:
     """A tqdm bar with rate and time left, where standard error is a terminal."""
 
-    def start(self, label: str, steps: int, done: int) -> None:
+    def start(self, label: str, steps: int, done: int, unit: str = "row") -> None:
         from tqdm import tqdm
 
         self._bar = tqdm(total=steps, initial=done, unit="step", desc=label, smoothing=0.1, dynamic_ncols=True)
-        self._errors = ""
+        self._errors, self._unit = "", unit
 
     def advance(self, step: int, loss: float, rate: float) -> None:
-        self._bar.set_postfix_str(f"{self._errors}loss {loss:.4f}, {rate:.0f} rows/s", refresh=False)
+        self._bar.set_postfix_str(f"{self._errors}loss {loss:.4f}, {rate:.0f} {self._unit}s/s", refresh=False)
         self._bar.update(step - self._bar.n)
 
     def validated(self, step: int, errors: str, best: bool) -> None:
@@ -73,9 +73,9 @@ class Lines:
         self._stream = stream or sys.stderr
         self._every = every
 
-    def start(self, label: str, steps: int, done: int) -> None:
+    def start(self, label: str, steps: int, done: int, unit: str = "row") -> None:
         self._label, self._steps, self._first = label, steps, done
-        self._errors = ""
+        self._errors, self._unit = "", unit
         self._begin = time.monotonic()
         self._last = float("-inf")
 
@@ -86,7 +86,7 @@ class Lines:
         self._last = now
         left = (self._steps - step) * (now - self._begin) / max(step - self._first, 1)
         self.say(
-            f"{self._label}: step {step} of {self._steps}, {self._errors}loss {loss:.4f}, {rate:.0f} rows/s, "
+            f"{self._label}: step {step} of {self._steps}, {self._errors}loss {loss:.4f}, {rate:.0f} {self._unit}s/s, "
             f"{left / 60:.0f} min left"
         )
 

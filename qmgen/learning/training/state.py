@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from qmgen.learning.batch import Batch
 from qmgen.learning.training.portions import by_portions, portion_of
 
 Params = Any
@@ -35,6 +34,10 @@ class State:
     bad: Any
 
 
+#: ``step(state, batch) -> (state, loss)``
+Step = Callable[[State, Any], tuple[State, Any]]
+
+
 def first(parameters: Params, optimiser: optax.GradientTransformation) -> State:
     """The state before the first step."""
     dtype = jax.tree.leaves(parameters)[0].dtype
@@ -48,23 +51,29 @@ def first(parameters: Params, optimiser: optax.GradientTransformation) -> State:
 
 
 def stepper(
-    loss: Callable[[Params, Batch], Any],
+    loss: Callable[[Params, Any], Any],
     optimiser: optax.GradientTransformation,
-) -> Callable[[State, Batch], tuple[State, Any]]:
+    apply: Callable[[Params, Params], Params] = optax.apply_updates,
+    portions: bool = True,
+) -> Step:
     """``step(state, batch) -> (state, loss)``: compiled once per shape of the batch, the old state's memory re-used.
 
-    ``loss`` is a mean over the molecules of a batch by their weights, so that the gradient may be taken in portions.
+    ``loss`` is a mean over the molecules of a batch by their weights, so that the gradient may be taken in portions
+    (``portions``). ``apply`` makes the next parameters of the old ones and the optimiser's updates.
     """
 
-    def step(state: State, batch: Batch) -> tuple[State, Any]:
-        value, gradients = by_portions(loss, portion_of(len(batch.weights)))(state.parameters, batch)
+    def step(state: State, batch: Any) -> tuple[State, Any]:
+        if portions:
+            value, gradients = by_portions(loss, portion_of(len(batch.weights)))(state.parameters, batch)
+        else:
+            value, gradients = jax.value_and_grad(loss)(state.parameters, batch)
         updates, inner = optimiser.update(gradients, state.optimiser, state.parameters)
         done = state.step + jnp.int32(1)
         # a finite loss may have a gradient that is not, and the weights would be lost all the same
         sound = jnp.isfinite(value) & jnp.isfinite(sum(jnp.sum(jnp.abs(leaf)) for leaf in jax.tree.leaves(gradients)))
         lost = (state.bad < 0) & ~sound
         after = State(
-            optax.apply_updates(state.parameters, updates),
+            apply(state.parameters, updates),
             inner,
             done,
             state.loss_sum + value.astype(state.loss_sum.dtype),

@@ -1,0 +1,98 @@
+"""A tensor in eight bits: x ≈ values · 2^(−bias), the bias from the largest absolute value.
+
+    bias = clip(⌊log₂(largest / amax)⌋ − margin, −31, 31)        values = cast(clip(x · 2^bias, −largest, largest))
+
+All of it is exact: the floor compares exponents and mantissas (log₂ in float32 errs at powers of two), 2^bias is built
+from its bits, and the cast is one rounding to nearest, ties to even. Inputs of another type are taken in float32 first.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from qmgen.learning.fp8.formats import Format
+
+Array = jax.Array
+
+#: the biases there are: the IPU has six bits for them
+LIMIT: Final = 31
+
+
+class Scaled8(NamedTuple):
+    """``values`` of an 8-bit type, ``bias`` int32 of shape () or, of stacked tensors, one for each."""
+
+    values: Any
+    bias: Any
+
+
+def amax(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
+    """The largest absolute value, float32; NaN where there is one. No other rounding than that to float32."""
+    wide = jnp.abs(x).astype(jnp.float32)
+
+    def plain(wide: Array) -> Array:
+        return jnp.max(wide, axis=axis, keepdims=keepdims, initial=0.0)
+
+    def with_subnormals(wide: Array) -> Array:
+        # XLA's programs for CPUs take subnormal numbers for zero; their bits, as integers, have the same order
+        found = plain(wide)
+        return jax.lax.cond(jnp.all(found > 0), lambda _: found, by_bits, wide)
+
+    def by_bits(wide: Array) -> Array:
+        largest = jnp.max(bits(wide), axis=axis, keepdims=keepdims, initial=0)
+        return jax.lax.bitcast_convert_type(largest, jnp.float32)
+
+    return jax.lax.platform_dependent(wide, cpu=with_subnormals, default=plain)
+
+
+def bits(x: Array) -> Array:
+    """The bits of |x|, int32."""
+    return jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.int32) & 0x7FFFFFFF
+
+
+def bias_of(largest_value: Array, format: Format, margin: int = 0) -> Array:
+    """The bias, int32, for tensors whose amax is ``largest_value`` (any shape, float32).
+
+    0 for amax = 0, where every bias is as good; 31 for subnormal ones, −31 for infinity and NaN.
+    """
+    pattern = jax.lax.bitcast_convert_type(largest_value.astype(jnp.float32), jnp.int32)
+    exponent, mantissa = format.bits()
+    floor = exponent - ((pattern >> 23) - 127) - (mantissa < (pattern & 0x7FFFFF)).astype(jnp.int32)
+    return jnp.where(pattern == 0, 0, jnp.clip(floor - margin, -LIMIT, LIMIT))
+
+
+def power_of_two(exponent: Array) -> Array:
+    """2^exponent, float32 and exact, for integers in [−126, 127]."""
+    pattern = (jnp.asarray(exponent, jnp.int32) + jnp.int32(127)) << 23
+    return jax.lax.bitcast_convert_type(pattern, jnp.float32)
+
+
+def cast(x: Array, bias: Array, format: Format) -> Array:
+    """x · 2^bias in ``format``: finite values too large become the largest; what is not finite stays so (NaN where the
+    format has no infinity). ``bias`` broadcasts against ``x``."""
+    scaled = x.astype(jnp.float32) * power_of_two(bias)
+    bounded = jnp.clip(scaled, -format.largest, format.largest)
+    return jnp.where(jnp.isfinite(x), bounded, scaled).astype(format.dtype)
+
+
+def quantise(x: Array, format: Format, margin: int = 0) -> Scaled8:
+    """``x`` in ``format``, with the bias of the tensor at hand."""
+    bias = bias_of(amax(x), format, margin)
+    return Scaled8(cast(x, bias, format), bias)
+
+
+def dequantise(tensor: Scaled8) -> Array:
+    """float32 again. The bias broadcasts against the leading axes."""
+    bias = jnp.asarray(tensor.bias)
+    scale = power_of_two(-bias).reshape(bias.shape + (1,) * (tensor.values.ndim - bias.ndim))
+    return tensor.values.astype(jnp.float32) * scale
+
+
+def losses(x: Array, bias: Array, format: Format, values: Array) -> tuple[Array, Array]:
+    """The shares of elements that underflow (become 0, and were not) and that overflow (were clipped), float32."""
+    size = jnp.float32(max(x.size, 1))
+    lost = (values.astype(jnp.float32) == 0) & (bits(x) != 0)
+    clipped = jnp.abs(x.astype(jnp.float32) * power_of_two(bias)) > format.largest
+    return jnp.sum(lost.astype(jnp.float32)) / size, jnp.sum(clipped.astype(jnp.float32)) / size

@@ -1,0 +1,38 @@
+"""The n-gram model of as many tokens as a training sees, on the texts that it holds out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qmgen.learning.lm.comparison import ORDER
+from qmgen.learning.lm.ngram import NGram
+from qmgen.learning.lm.texts import read_texts
+from qmgen.learning.lm.train import first_of
+from qmgen.learning.training import checkpoint
+
+#: of ``qmgen train lm``: share held out, and most molecules of it that are used
+FRACTION, LIMIT = 0.03, 10000
+
+
+def ngram_baseline(data: Path, tokens: int, kept: Path, order: int = ORDER) -> dict[str, Any]:
+    """Loss in nats per token of an n-gram model of ``tokens`` random tokens of ``data``, kept in the file ``kept``.
+
+    Raises ``UsageError`` as ``read_texts``.
+    """
+    texts = read_texts([data], FRACTION)
+    key = {"digest": texts.digest, "wanted": tokens, "order": order}
+    if kept.exists() and (found := json.loads(kept.read_text())).items() >= key.items():
+        return dict(found)
+    lengths = texts.train.lengths() - 1
+    chosen = np.random.default_rng((0, 0)).permutation(len(lengths))  # as the feed's first epoch of seed 0
+    chosen = chosen[: int(np.searchsorted(np.cumsum(lengths[chosen]), tokens)) + 1]
+    model = NGram((texts.train[int(k)] for k in chosen), order, len(texts.vocabulary))
+    held_out = first_of(texts.validation, LIMIT)
+    loss = model.loss(held_out[k] for k in range(len(held_out)))
+    found = {**key, "tokens": int(lengths[chosen].sum()), "molecules": len(chosen), "loss": loss}
+    checkpoint.write(kept, (json.dumps(found, indent=2) + "\n").encode())
+    return found

@@ -1,0 +1,177 @@
+"""Which trainings compare the recipes, from scratch, and what they say together.
+
+name                        what                                       length
+gpt/f32/seed-0              each precision × each seed                 all of it
+gpt/tiny/cscale/bias-4      FP8-CSCALE at one bias, seed 0             a quarter
+gpt/tiny/short/f32          what these are compared with               a quarter
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, Final
+
+from qmgen.learning.training.folder import RESULT
+
+ARCHS: Final = ("gpt", "llama")
+#: in this order: what decides first
+PRECISIONS: Final = (("f32", "fp8-amax"), ("fp8-delayed", "fp8-block"))
+BIASES: Final = (-8, -4, 0, 2, 4, 6, 8, 10, 12, 16)
+#: of the full length, for the sweep
+PART: Final = 4
+#: score that bounds the window of FP8-CSCALE, of the unscaled model's (arXiv 2309.17224)
+WINDOW: Final = 0.995
+#: order of the n-gram model that a network must beat, and by how much of its loss
+ORDER: Final = 5
+BETTER: Final = 0.05
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training: its folder below the comparison's, and its flags of ``qmgen train lm``."""
+
+    name: str
+    flags: tuple[str, ...]
+
+
+def jobs(tokens: int, seeds: int, presets: Sequence[str], biases: Sequence[int] = BIASES) -> list[Job]:
+    """All trainings, the most telling first; ``presets`` from small to large, the last of which has the seeds."""
+    main, found = presets[-1], []
+    for number, precisions in enumerate(PRECISIONS):
+        for seed in range(seeds):
+            if number and seed == 1:  # the sweep before the second seed of the other recipes
+                found += _sweep(tokens // PART, presets, biases)
+            for precision in precisions:
+                for arch in ARCHS:
+                    name = f"{arch}/{precision}/seed-{seed}"
+                    found.append(Job(name, _flags(arch, main, precision, tokens, seed)))
+    known = {job.name for job in found}
+    return found + [job for job in _sweep(tokens // PART, presets, biases) if job.name not in known]
+
+
+def _sweep(tokens: int, presets: Sequence[str], biases: Sequence[int]) -> list[Job]:
+    found = []
+    for preset in presets:
+        for arch in ARCHS:
+            found.append(Job(f"{arch}/{preset}/short/f32", _flags(arch, preset, "f32", tokens, 0)))
+            for bias in biases:
+                flags = _flags(arch, preset, "fp8-cscale", tokens, 0)
+                found.append(Job(f"{arch}/{preset}/cscale/bias-{bias}", (*flags, "--scale-bias", str(bias))))
+    return found
+
+
+def _flags(arch: str, preset: str, precision: str, tokens: int, seed: int) -> tuple[str, ...]:
+    # the type between linear layers is f32 everywhere, so that the recipes alone differ
+    return (
+        "--arch", arch, "--preset", preset, "--precision", precision, "--activations", "float32",
+        "--tokens", str(tokens), "--seed", str(seed),
+    )  # fmt: skip
+
+
+def collected(out: Path, planned: Sequence[Job], ngram: dict[str, Any]) -> dict[str, Any]:
+    """What the finished trainings say: a table by arch and precision, the sweep, and whether f32 beats ``ngram``."""
+    results: dict[str, dict[str, Any]] = {}
+    for job in planned:
+        file = out / job.name / RESULT
+        if file.exists():
+            results[job.name] = json.loads(file.read_text(encoding="utf-8"))
+    table = [row for arch in ARCHS for row in _rows(arch, results, ngram)]
+    return {
+        "trainings": len(planned),
+        "finished": len(results),
+        "ngram": ngram,
+        "table": table,
+        "sweep": _windows(results),
+    }
+
+
+def _rows(arch: str, results: dict[str, dict[str, Any]], ngram: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = []
+    names = [name for pair in PRECISIONS for name in pair]
+    for precision in names:
+        losses = {
+            int(name.rpartition("-")[2]): result["validation_loss"]
+            for name, result in results.items()
+            if name.startswith(f"{arch}/{precision}/seed-")
+        }
+        if not losses:
+            continue
+        base = {seed: results.get(f"{arch}/f32/seed-{seed}", {}).get("validation_loss") for seed in losses}
+        relative = [loss / base[seed] - 1 for seed, loss in losses.items() if base[seed]]
+        any_result = results[f"{arch}/{precision}/seed-{min(losses)}"]
+        rows.append(
+            {
+                "arch": arch,
+                "precision": precision,
+                "parameters": any_result["parameters"],
+                "tokens": any_result["tokens_seen"],
+                "seeds": sorted(losses),
+                "losses": [losses[seed] for seed in sorted(losses)],
+                "loss": mean(losses.values()),
+                "spread": stdev(losses.values()) if len(losses) > 1 else None,
+                "relative_to_f32": mean(relative) if relative else None,
+                "relative_to_f32_each": relative,
+                "below_ngram": 1 - max(losses.values()) / ngram["loss"],
+                "seconds": mean(results[f"{arch}/{precision}/seed-{seed}"]["seconds"] for seed in losses),
+            }
+        )
+    return rows
+
+
+def _windows(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    found = []
+    for name, result in results.items():
+        if not name.endswith("/short/f32"):
+            continue
+        arch, preset = name.split("/")[:2]
+        begin = f"{arch}/{preset}/cscale/bias-"
+        points = sorted(
+            (int(other.removeprefix(begin)), one["validation_loss"], one["validation_accuracy"])
+            for other, one in results.items()
+            if other.startswith(begin)
+        )
+        best = result["validation_accuracy"]
+        inside = [bias for bias, _, accuracy in points if accuracy >= WINDOW * best]
+        found.append(
+            {
+                "arch": arch,
+                "preset": preset,
+                "parameters": result["parameters"],
+                "f32_loss": result["validation_loss"],
+                "f32_accuracy": best,
+                "biases": [bias for bias, _, _ in points],
+                "losses": [loss for _, loss, _ in points],
+                "scores": [accuracy / best for _, _, accuracy in points],
+                "window": [min(inside), max(inside)] if inside else None,
+            }
+        )
+    return found
+
+
+def text(report: dict[str, Any]) -> str:
+    """The tables for people."""
+    ngram = report["ngram"]
+    lines = [
+        f"{report['finished']} of {report['trainings']} trainings finished; {ngram['order']}-gram model of the same "
+        f"{ngram['tokens']:,} tokens: {ngram['loss']:.4f} nats",
+        "",
+        f"{'model':<8}{'precision':<14}{'seeds':>6}{'loss, nats':>20}{'against f32':>13}{'below n-gram':>14}",
+    ]
+    for row in report["table"]:
+        spread = f" ± {row['spread']:.4f}" if row["spread"] is not None else ""
+        against = "" if row["relative_to_f32"] is None else f"{100 * row['relative_to_f32']:+.2f} %"
+        loss = f"{row['loss']:.4f}{spread}"
+        lines.append(
+            f"{row['arch']:<8}{row['precision']:<14}{len(row['seeds']):>6}{loss:>20}{against:>13}"
+            f"{100 * row['below_ngram']:>12.1f} %"
+        )
+    if report["sweep"]:
+        lines += ["", "FP8-CSCALE, share of f32's next-token accuracy by bias, a quarter of the length"]
+    for one in report["sweep"]:
+        scores = "  ".join(f"{bias}: {score:.3f}" for bias, score in zip(one["biases"], one["scores"]))
+        lines.append(f"{one['arch']} {one['preset']} ({one['parameters']:,}): {scores}; window {one['window']}")
+    return "\n".join(lines)

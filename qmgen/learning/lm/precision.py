@@ -1,0 +1,75 @@
+"""From the words of the settings to how a model computes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import jax
+import jax.numpy as jnp
+
+from qmgen.learning.fp8 import NONE, Recipe, on_ipu
+from qmgen.learning.lm.model import Arithmetic
+from qmgen.learning.lm.shape import LmShape
+
+if TYPE_CHECKING:  # a borrowed machine has no pydantic
+    from qmgen.config.train_lm import TrainLmConfig
+
+#: activations of the precisions without FP8
+PLAIN: Final = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
+#: layers up to which the scan over blocks is written out on a CPU
+UNROLLED: Final = 12
+
+
+def arithmetic_of(settings: TrainLmConfig, shape: LmShape) -> Arithmetic:
+    """How a training computes, on JAX's default device."""
+    dtype = jnp.dtype(activations_of(settings))
+    on_cpu = jax.default_backend() == "cpu"
+    return Arithmetic(recipe_of(settings), dtype, settings.remat, on_cpu and shape.layers <= UNROLLED)
+
+
+def activations_of(settings: TrainLmConfig) -> str:
+    """The type between the linear layers: as set, by precision, and of FP8 bfloat16 but on a CPU, where it is slow."""
+    if settings.activations:
+        return settings.activations
+    return PLAIN.get(settings.precision, "float32" if jax.default_backend() == "cpu" else "bfloat16")
+
+
+def recipe_of(settings: TrainLmConfig) -> Recipe:
+    """The recipe of the linear layers."""
+    if settings.precision in PLAIN:
+        return NONE
+    kind = settings.precision.removeprefix("fp8-")
+    recipe = Recipe(kind, margin=settings.margin, bias=settings.scale_bias, history=settings.history)
+    return on_ipu(recipe) if settings.formats == "ipu" else recipe
+
+
+def recipe_to_json(recipe: Recipe) -> dict[str, Any]:
+    """Plain values, for a file."""
+    return {
+        "kind": recipe.kind,
+        "formats": "ipu" if recipe.forward.name.endswith("fnuz") else "ocp",
+        "margin": recipe.margin,
+        "bias": recipe.bias,
+        "history": recipe.history,
+        "block": recipe.block,
+    }
+
+
+def recipe_from_json(found: dict[str, Any]) -> Recipe:
+    """The inverse. Raises ``KeyError``, ``TypeError`` or ``ValueError`` for anything else."""
+    values = dict(found)
+    formats = values.pop("formats")
+    recipe = replace(NONE, **values)
+    return on_ipu(recipe) if formats == "ipu" else recipe
+
+
+def emulated() -> bool:
+    """Whether FP8 products are emulated here: the numbers are FP8's, the speed is not."""
+    if jax.default_backend() != "gpu":
+        return True
+    capability = getattr(jax.devices()[0], "compute_capability", "0")
+    try:
+        return float(capability) < 8.9
+    except ValueError:
+        return False

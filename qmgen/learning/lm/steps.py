@@ -1,0 +1,33 @@
+"""A step that looks at its scales now and then: telling what underflows costs as much as a cast on a CPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optax
+
+from qmgen.learning.lm.optimiser import applied, kept
+from qmgen.learning.lm.task import LmTask
+from qmgen.learning.training import state as training
+from qmgen.learning.training.state import State, Step
+
+
+def stepper(task: LmTask, optimiser: optax.GradientTransformation, watch_every: int) -> Step:
+    """``step(state, batch) -> (state, loss)`` whose probes are renewed in the first step, in each ``watch_every``-th,
+    and in every one where the recipe needs them."""
+    watching = training.stepper(task.loss, optimiser, applied, portions=False)
+    kind = task.arithmetic.recipe.kind
+    if kind in ("none", "delayed"):
+        return watching
+    plain = training.stepper(task.loss_unwatched, optimiser, kept, portions=False)
+    done: int | None = None
+
+    def step(state: State, batch: Any) -> tuple[State, Any]:
+        nonlocal done
+        if done is None:
+            done = int(state.step)  # a training that is continued is anywhere
+        done += 1
+        watches = done == 1 or done % watch_every == 0
+        return (watching if watches else plain)(state, batch)
+
+    return step

@@ -1,0 +1,103 @@
+"""Trained language models as files: weights, vocabulary, and how they compute."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+
+from qmgen.errors import UsageError
+from qmgen.learning.fp8 import NONE, Recipe, Weight8
+from qmgen.learning.lm.model import Arithmetic, init, probes_of
+from qmgen.learning.lm.precision import recipe_from_json, recipe_to_json
+from qmgen.learning.lm.shape import LmShape
+from qmgen.learning.lm.tokens import Vocabulary
+from qmgen.learning.training import checkpoint
+
+NAME: Final = "model.safetensors"
+KIND: Final = "lm"
+
+
+@dataclass(frozen=True)
+class StoredLm:
+    """A language model. ``params`` are {"weights", "probes"}, the weights of linear layers ``Weight8`` where
+    ``quantised``; ``about`` are plain values: arch, preset, precision, activations, data, digest, seed."""
+
+    params: Any
+    shape: LmShape
+    vocabulary: Vocabulary
+    recipe: Recipe
+    about: dict[str, Any]
+    quantised: bool = False
+    path: Path | None = None
+    checksum: str = ""
+
+    def arithmetic(self) -> Arithmetic:
+        """How it computes when it is used."""
+        on_cpu = jax.default_backend() == "cpu"
+        return Arithmetic(self.recipe, jnp.dtype(self.about["activations"]), unroll=on_cpu and self.shape.layers <= 12)
+
+
+def save_model(path: Path, model: StoredLm) -> None:
+    """Write it, whole or not at all. Raises ``QmgenError`` where that cannot be done."""
+    metadata = {
+        **model.about,
+        "kind": KIND,
+        "shape": asdict(model.shape),
+        "vocabulary": list(model.vocabulary.tokens),
+        "recipe": recipe_to_json(model.recipe),
+        "quantised": model.quantised,
+    }
+    checkpoint.save(path, model.params, metadata)
+
+
+def load_model(path: Path) -> StoredLm:
+    """The model at ``path``: a ``model.safetensors``, or the folder of a ``qmgen train lm`` or ``qmgen quantize``.
+
+    Raises ``UsageError`` with one line where there is none, it is damaged, or is something else.
+    """
+    file = path / NAME if path.is_dir() else path
+    if not file.exists():
+        state = "its training is not finished" if (path / checkpoint.NAME).exists() else "nothing there"
+        raise UsageError(f"no language model in {path} ({state}): give the --out of `qmgen train lm`")
+    try:
+        arrays, about = checkpoint.read(file)
+        digest = sha256(file.read_bytes()).hexdigest()
+    except checkpoint.Damaged as error:
+        raise UsageError(f"{error}: give a model.safetensors that `qmgen train lm` wrote") from error
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}") from error
+    if about.get("kind") != KIND:
+        raise UsageError(f"{file} is no language model (it is a {about.get('kind') or 'checkpoint of a training'})")
+    try:
+        shape = LmShape(**about.pop("shape"))
+        recipe = recipe_from_json(about.pop("recipe"))
+        vocabulary = Vocabulary(tuple(about.pop("vocabulary")))
+        quantised = bool(about.pop("quantised"))
+        tree = checkpoint.unflatten(arrays, _like(shape, recipe, quantised), str(file))
+    except (checkpoint.Damaged, KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{file} is of another version of qmgen ({error}): train it anew") from error
+    return StoredLm(tree, shape, vocabulary, recipe, about, quantised, file, digest)
+
+
+def _like(shape: LmShape, recipe: Recipe, quantised: bool) -> Any:
+    """The structure, shapes and types of the parameters."""
+    weights = jax.eval_shape(lambda: init(jax.random.key(0), shape))
+    if quantised:
+        for name, (inputs, outputs) in shape.linears().items():
+            values = jax.ShapeDtypeStruct((shape.layers, inputs, outputs), recipe.forward.dtype)
+            bias = jax.ShapeDtypeStruct((shape.layers,), jnp.int32)
+            weights["blocks"][name] = {**weights["blocks"][name], "weight": Weight8(values, bias)}
+    return {"weights": weights, "probes": jax.eval_shape(lambda: probes_of(shape, recipe))}
+
+
+def plain(model: StoredLm) -> StoredLm:
+    """The same weights without FP8: what a quantised model is compared with. It must not be quantised itself."""
+    return StoredLm(
+        {"weights": model.params["weights"], "probes": probes_of(model.shape, NONE)},
+        model.shape, model.vocabulary, NONE, model.about, False, model.path, model.checksum,
+    )  # fmt: skip

@@ -1,0 +1,64 @@
+"""A language model as something to be trained: mean −ln p of the next token, in nats.
+
+Parameters are {"weights": the model's, "probes": what its products told last}: ``training.state`` puts the gradient of
+the latter in its place, so that scales and their histories are part of every checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from qmgen.learning.lm.model import Arithmetic, forward
+from qmgen.learning.lm.packing import TokenBatch
+from qmgen.learning.lm.shape import LmShape
+from qmgen.learning.training.loop import Score
+
+Array = jax.Array
+Params = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LmTask:
+    """What ``training.loop`` trains; ``validation`` gives the batches of the held-out texts, anew each time."""
+
+    shape: LmShape
+    arithmetic: Arithmetic
+    validation: Callable[[], Iterable[TokenBatch]]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_sums", jax.jit(self.sums))
+
+    def logits(self, parameters: Params, batch: TokenBatch) -> Array:
+        """(B, T, V) float32."""
+        given = batch.tokens, batch.positions, batch.segments
+        return forward(parameters["weights"], self.shape, self.arithmetic, *given, parameters["probes"])
+
+    def loss(self, parameters: Params, batch: TokenBatch) -> Array:
+        """() float32, the mean over targets."""
+        total, _, number = self.sums(parameters, batch)
+        return total / jnp.maximum(number, 1.0)
+
+    def loss_unwatched(self, parameters: Params, batch: TokenBatch) -> Array:
+        """The same without probes."""
+        return self.loss({**parameters, "probes": None}, batch)
+
+    def sums(self, parameters: Params, batch: TokenBatch) -> tuple[Array, Array, Array]:
+        """Σ −ln p, how many targets are the likeliest token, how many targets there are."""
+        logits = self.logits(parameters, batch)
+        costs = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
+        right = (jnp.argmax(logits, -1) == batch.targets).astype(jnp.float32)
+        return jnp.sum(costs * batch.weights), jnp.sum(right * batch.weights), jnp.sum(batch.weights)
+
+    def validate(self, parameters: Params) -> Score:
+        """Loss in nats and next-token accuracy on the held-out texts."""
+        # added in float64 on the host
+        sums = [self._sums(parameters, batch) for batch in self.validation()]  # type: ignore[attr-defined]
+        total, right, number = (float(sum(float(part) for part in parts)) for parts in zip(*sums))
+        loss, accuracy = total / number, right / number
+        return Score({"loss": loss, "accuracy": accuracy}, f"validation {loss:.4f} nats", loss)

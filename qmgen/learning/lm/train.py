@@ -1,0 +1,216 @@
+"""``qmgen train lm``: from settings to a trained language model and what is known of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qmgen import machine, runtime
+from qmgen.errors import UsageError
+from qmgen.learning.lm.feed import TokenFeed, in_order
+from qmgen.learning.lm.model import init, probes_of
+from qmgen.learning.lm.optimiser import adamw
+from qmgen.learning.lm.packing import rows_of
+from qmgen.learning.lm.plan import check_memory
+from qmgen.learning.lm.precision import activations_of, arithmetic_of, emulated, recipe_of, recipe_to_json
+from qmgen.learning.lm.presets import shape_of
+from qmgen.learning.lm.scales import watched
+from qmgen.learning.lm.shape import LmShape
+from qmgen.learning.lm.sharding import batch_put, mesh_of, placed
+from qmgen.learning.lm.steps import stepper
+from qmgen.learning.lm.stored import KIND, NAME, StoredLm, load_model, save_model
+from qmgen.learning.lm.task import LmTask
+from qmgen.learning.lm.texts import Sequences, Texts, read_texts
+from qmgen.learning.training import checkpoint
+from qmgen.learning.training.folder import RESULT, alone, claim, finished
+from qmgen.learning.training.loop import Plan, train
+from qmgen.learning.training.progress import Progress, Quiet, default_progress
+from qmgen.learning.training.schedule import schedule_of
+from qmgen.signals import StopWatch
+
+if TYPE_CHECKING:  # a borrowed machine has no pydantic
+    from qmgen.config.train_lm import TrainLmConfig
+
+#: validations in a training
+VALIDATIONS: Final = 10
+#: of the peak rate, for a model that begins with trained weights
+FINE_TUNING: Final = 0.3
+#: highest learning rates: published ones of models of that size (GPT-3, Llama 2), ours for the small ones
+RATES: Final = {
+    "mini": 6e-3, "tiny": 4e-3, "gpt-111m": 6e-4, "gpt-590m": 2.5e-4, "gpt-1.3b": 2e-4, "gpt-6.7b": 1.2e-4, "gpt-13b": 1e-4,
+    "llama2-7b": 3e-4, "llama2-13b": 3e-4, "llama2-70b": 1.5e-4,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Length:
+    """Steps and warm-up, and targets in an epoch."""
+
+    steps: int
+    warmup: int
+    epoch: int
+
+
+def run(settings: TrainLmConfig, quiet: bool = False) -> dict[str, Any]:
+    """Train, or continue; what ``result.json`` holds.
+
+    Raises ``Interrupted`` when stopped (the same command goes on), ``UsageError`` for settings and files that do not
+    do and for models that do not fit the memory, ``QmgenError`` where the loss is lost.
+    """
+    assert settings.data and settings.out is not None
+    runtime.prepare(double=False)
+    begin_with = load_model(settings.init) if settings.init else None
+    if begin_with is not None and begin_with.quantised:
+        raise UsageError(f"--init {settings.init} is quantised: begin with the run that it was made of")
+    known = begin_with.vocabulary if begin_with else None
+    files = [Path(file) for file in settings.data]
+    texts = read_texts(files, settings.validation_fraction, known, settings.limit, settings.seed)
+    preset, shape = shape_of(settings, texts.vocabulary, longest(texts), begin_with)
+    mesh = mesh_of(settings.data_parallel, settings.tensor_parallel, shape, settings.batch_size)
+    check_memory(settings, preset, shape, mesh)
+    length = _length(settings, texts, shape)
+    claim(settings)
+    identity = {
+        **settings.training_fields(),
+        "shape": asdict(shape),
+        "activations": activations_of(settings),
+        "vocabulary": list(texts.vocabulary.tokens),
+        "steps": length.steps,
+        "learning_rate": peak_of(settings, preset),
+        "digest": texts.digest,
+        "init": begin_with.checksum if begin_with else None,
+    }
+    progress: Progress = Quiet() if quiet else default_progress()
+    with alone(settings.out), StopWatch(settings.time_limit, unit="step", kept="checkpoints") as stop:
+        if (done := finished(settings.out, identity, "--overwrite trains anew")) is not None:
+            return done
+        progress.say(
+            f"{shape.total():,} parameters, {len(texts.train)} molecules to learn from, {len(texts.validation)} held "
+            f"out, {len(texts.vocabulary)} tokens, {settings.precision}{_note(settings)}"
+        )
+        result = _train(settings, preset, shape, texts, length, mesh, begin_with, identity, stop, progress)
+        checkpoint.write(settings.out / RESULT, (json.dumps(result, indent=2) + "\n").encode())
+        checkpoint.discard(settings.out)
+    return result
+
+
+def _train(
+    settings: TrainLmConfig,
+    preset: str,
+    shape: LmShape,
+    texts: Texts,
+    length: _Length,
+    mesh: Any,
+    begin_with: StoredLm | None,
+    identity: dict[str, Any],
+    stop: StopWatch,
+    progress: Progress,
+) -> dict[str, Any]:
+    assert settings.out is not None
+    arithmetic = arithmetic_of(settings, shape)
+    put = batch_put(mesh)
+    size, context = settings.batch_size, shape.context
+    held_out = first_of(texts.validation, settings.validation_limit)
+    task = LmTask(shape, arithmetic, lambda: map(put, in_order(held_out, size, context)))
+    rate = schedule_of(settings.schedule, peak_of(settings, preset), length.warmup, length.steps)
+    optimiser = adamw(rate, settings.weight_decay, settings.clip)
+    weights = begin_with.params["weights"] if begin_with else init(jax.random.key(settings.seed), shape)
+    params = {"weights": jax.tree.map(jnp.array, weights), "probes": probes_of(shape, arithmetic.recipe)}
+    plan = Plan(
+        f"{shape.arch} {preset} {settings.precision}",
+        length.steps,
+        length.epoch,
+        settings.log_every,
+        settings.validate_every or max(length.steps // VALIDATIONS, 1),
+        settings.patience,
+        settings.checkpoint_every,
+        "token",
+    )
+    feed = TokenFeed(texts.train, size, context, settings.seed, put)
+    watch = None if arithmetic.recipe.kind == "none" else watched(settings.watch_every)
+    step = stepper(task, optimiser, settings.watch_every)
+    begin = placed(params, mesh, settings.fully_sharded)
+    outcome = train(task, optimiser, rate, begin, feed, plan, settings.out, identity, stop, progress, step, watch)
+    about = {
+        "arch": shape.arch,
+        "preset": preset,
+        "precision": settings.precision,
+        "activations": activations_of(settings),
+        "seed": settings.seed,
+        "validation_fraction": settings.validation_fraction,
+        "limit": settings.limit,
+        "digest": texts.digest,
+        "longest": longest(texts),
+        "qmgen": machine.versions()["qmgen"],
+    }
+    on_host = jax.tree.map(np.asarray, outcome.parameters)
+    save_model(settings.out / NAME, StoredLm(on_host, shape, texts.vocabulary, arithmetic.recipe, about))
+    return {
+        "kind": KIND,
+        **about,
+        "recipe": recipe_to_json(arithmetic.recipe),
+        "emulated": arithmetic.recipe.kind != "none" and emulated(),
+        "shape": asdict(shape),
+        "parameters": shape.total(),
+        "molecules": len(texts.train),
+        "held_out": len(held_out),
+        "duplicates": texts.duplicates,
+        "vocabulary": len(texts.vocabulary),
+        "steps": outcome.steps,
+        "best_step": outcome.best_step,
+        "tokens_seen": outcome.rows_seen,
+        "epochs": round(outcome.rows_seen / length.epoch, 4),
+        "seconds": round(outcome.seconds, 2),
+        "validation_loss": outcome.errors["loss"],
+        "validation_accuracy": outcome.errors["accuracy"],
+        "devices": 1 if mesh is None else mesh.size,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {**machine.machine(), "device": jax.devices()[0].device_kind},
+        "versions": machine.versions(),
+        "identity": identity,
+    }
+
+
+def peak_of(settings: TrainLmConfig, preset: str) -> float:
+    """The highest learning rate."""
+    return settings.learning_rate or RATES[preset] * (FINE_TUNING if settings.init else 1.0)
+
+
+def longest(texts: Texts) -> int:
+    """Tokens of the longest molecule, begin and end counted."""
+    return int(max(texts.train.lengths().max(), texts.validation.lengths().max()))
+
+
+def first_of(sequences: Sequences, number: int) -> Sequences:
+    """At most ``number`` of them, evenly spread: files are in the order of the enumeration."""
+    if len(sequences) <= number:
+        return sequences
+    chosen = np.linspace(0, len(sequences) - 1, number).astype(int)
+    texts = [sequences[int(k)] for k in chosen]
+    return Sequences(np.concatenate(texts), np.cumsum([len(text) for text in texts], dtype=np.int64))
+
+
+def _length(settings: TrainLmConfig, texts: Texts, shape: LmShape) -> _Length:
+    from qmgen.config.train import rows_of as numbers
+
+    lengths = texts.train.lengths()
+    epoch = int((lengths - 1).sum())
+    rows = len(rows_of(lengths, np.arange(len(lengths)), shape.context))
+    per_step = epoch / rows * settings.batch_size
+    wanted = numbers(settings.tokens)
+    assert wanted is not None
+    steps = settings.steps or max(round(wanted[0] / per_step), 1)
+    warmup = min(100, steps // 10) if settings.warmup is None else settings.warmup
+    return _Length(steps, warmup, epoch)
+
+
+def _note(settings: TrainLmConfig) -> str:
+    recipe = recipe_of(settings)
+    return " (emulated: this device has no FP8 units)" if recipe.kind != "none" and emulated() else ""
