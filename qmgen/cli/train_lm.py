@@ -52,7 +52,7 @@ def lm(
     weight_decay: Annotated[float | None, typer.Option(help="Of AdamW. [default: 0.1]")] = None,
     clip: Annotated[float | None, typer.Option(help="Largest norm of the gradients. [default: 1.0]")] = None,
     validate_every: Annotated[
-        int | None, typer.Option(help="Steps between validations. [default: a tenth of the length]")
+        int | None, typer.Option(help="Steps between validations. [default: a fifth of the length]")
     ] = None,
     validation_limit: Annotated[int | None, typer.Option(help="Most molecules in one. [default: 10000]")] = None,
     patience: Annotated[

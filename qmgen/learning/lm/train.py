@@ -39,7 +39,7 @@ if TYPE_CHECKING:  # a borrowed machine has no pydantic
     from qmgen.config.train_lm import TrainLmConfig
 
 #: validations in a training
-VALIDATIONS: Final = 10
+VALIDATIONS: Final = 5
 #: of the peak rate, for a model that begins with trained weights
 FINE_TUNING: Final = 0.3
 #: highest learning rates: published ones of models of that size (GPT-3, Llama 2), ours for the small ones
