@@ -35,13 +35,19 @@ def evaluate(
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many rows.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Molecules at once. [default: 64]")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the geometries of SMILES. [default: 0]")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the geometries of SMILES, or of a draw. [default: 0]")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(help="Of a language model: so many texts are drawn. [default: 1000]")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> int:
     """Predict with a trained network: errors on a corpus, or values for molecules.
 
-    Geometries in files are used as given, SMILES are embedded.
+    Geometries in files are used as given, SMILES are embedded. A language model is compared with itself in 16 bit and
+    in FP8, on the molecules its training held out, or on those of --molecules that it would have.
     """
     given = dict(locals())
     from qmgen.config import resolve
@@ -54,7 +60,11 @@ def evaluate(
 
     from qmgen.learning.evaluate.kind import kind_of
 
-    if kind_of(settings.run) == "hamiltonian":
+    kind = kind_of(settings.run)
+    if kind == "lm":
+        return _language_model(settings, as_json, quiet)
+    settings.of_molecules()
+    if kind == "hamiltonian":
         return _hamiltonian(settings, as_json, quiet)
 
     from qmgen.learning.evaluate import run as work
@@ -83,6 +93,26 @@ def evaluate(
         say(note)
     if settings.figure is not None:
         say(f"figure in {prediction.draw(report, predictor.targets, settings.figure)}")
+    return 0
+
+
+def _language_model(settings: Any, as_json: bool, quiet: bool) -> int:
+    """A network of ``qmgen train lm`` or ``quantize``: FP8 against 16 bit."""
+    from qmgen.errors import UsageError
+
+    for name in ("data", "out", "figure", "other_level"):
+        if getattr(settings, name):
+            flag = name.replace("_", "-")
+            raise UsageError(f"--{flag} is for networks that predict; a language model takes --molecules FILE.smi")
+
+    from qmgen.learning.lm.evaluate import evaluate as work
+    from qmgen.learning.lm.evaluate import text
+
+    report = work(settings, (lambda line: None) if quiet else (lambda line: say(f"qmgen: {line}")))
+    if as_json:
+        print_json(report)
+    else:
+        say(text(report))
     return 0
 
 

@@ -20,7 +20,9 @@ from qmgen.cli.enumerate import enumerate_molecules
 from qmgen.cli.evaluate import evaluate
 from qmgen.cli.generate import generate
 from qmgen.cli.merge import merge
+from qmgen.cli.quantize import quantize
 from qmgen.cli.retry import retry
+from qmgen.cli.sample import sample
 from qmgen.cli.status import status
 from qmgen.cli.submit import submit
 from qmgen.cli.talk import say
@@ -49,6 +51,8 @@ app.command()(bench)
 app.command()(doctor)
 app.add_typer(train, name="train")
 app.command()(evaluate)
+app.command()(quantize)
+app.command()(sample)
 
 
 def _print_version(asked: bool) -> None:

@@ -49,8 +49,8 @@ class By:
 def linear(x: Array, w: Array | Weight8, recipe: Recipe = NONE, probe: Array | None = None) -> Array:
     """x (..., K) times w (K, N), as ``recipe`` says, in the type of ``x``.
 
-    A float32 ``w`` is the master weight: with ``none`` it is taken in the type of ``x``. Of a ``Weight8`` no gradient is
-    taken, and activations are scaled as the recipe says, ``delayed`` from the tensor at hand.
+    A float32 ``w`` is the master weight: with ``none`` it is taken in the type of ``x``. Of a ``Weight8`` no gradient
+    is taken, and activations are scaled as the recipe says, ``delayed`` from the tensor at hand.
 
     Raises ``ValueError`` for a ``Weight8`` without a recipe of one scale per tensor.
     """

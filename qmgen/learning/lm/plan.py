@@ -8,8 +8,8 @@ linear weights that a step multiplies with (f32 none, 16 bit 2, FP8 1 byte), and
     with ``remat``         only a block's input, and all of the above for one block at a time
     per token              logits and their gradients, float32
 
-Serving keeps the weights (16 bit; of linear layers in FP8 one byte) and keys and values of all tokens (16 bit). What XLA
-needs to work in comes on top: a tenth of a device is left free for it.
+Serving keeps the weights (16 bit; of linear layers in FP8 one byte) and keys and values of all tokens (16 bit). What
+XLA needs to work in comes on top: a tenth of a device is left free for it.
 """
 
 from __future__ import annotations

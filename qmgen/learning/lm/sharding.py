@@ -4,8 +4,8 @@
 >>> params = placed(params, mesh)              # XLA puts in what devices must tell one another
 
 Weights that begin a branch are cut by their outputs, those that end one by their inputs (Shoeybi et al.,
-arXiv 1909.08053), so that a branch takes one sum over devices. A tensor's amax is taken over all devices, hence the same
-scales and, but for the order of sums, the same numbers on any number of them.
+arXiv 1909.08053), so that a branch takes one sum over devices. A tensor's amax is taken over all devices, hence the
+same scales and, but for the order of sums, the same numbers on any number of them.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from qmgen.learning.lm.precision import recipe_from_json, recipe_to_json
 from qmgen.learning.lm.shape import LmShape
 from qmgen.learning.lm.tokens import Vocabulary
 from qmgen.learning.training import checkpoint
+from qmgen.learning.training.folder import CONFIG
 
 NAME: Final = "model.safetensors"
 KIND: Final = "lm"
@@ -82,6 +83,19 @@ def load_model(path: Path) -> StoredLm:
     except (checkpoint.Damaged, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{file} is of another version of qmgen ({error}): train it anew") from error
     return StoredLm(tree, shape, vocabulary, recipe, about, quantised, file, digest)
+
+
+def own_files(run: Path) -> list[Path]:
+    """The files of the training, where its config.toml names them and all are there."""
+    from qmgen.config.load import read_file
+    from qmgen.config.train_lm import TrainLmConfig
+
+    config = (run if run.is_dir() else run.parent) / CONFIG
+    if not config.exists():
+        return []
+    found = read_file(TrainLmConfig, config).get("data") or []
+    files = [Path(file) for file in ([found] if isinstance(found, str) else found)]
+    return files if all(file.exists() for file in files) else []
 
 
 def _like(shape: LmShape, recipe: Recipe, quantised: bool) -> Any:

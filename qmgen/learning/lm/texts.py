@@ -111,7 +111,7 @@ def read_texts(
         if not texts:
             raise UsageError(f"of {len(lines)} SMILES none is for {side}: give more, or another --validation-fraction")
     digest = sha256("\n".join(lines).encode()).hexdigest()
-    return Texts(_encoded(sides["train"], known), _encoded(sides["validation"], known), known, duplicates, digest)
+    return Texts(encoded(sides["train"], known), encoded(sides["validation"], known), known, duplicates, digest)
 
 
 def our_vocabulary(files: Sequence[Path]) -> int:
@@ -120,7 +120,8 @@ def our_vocabulary(files: Sequence[Path]) -> int:
     return len(vocabulary_of(read_lines(files)[0])) if files else USUAL
 
 
-def _encoded(texts: Sequence[str], vocabulary: Vocabulary) -> Sequences:
+def encoded(texts: Sequence[str], vocabulary: Vocabulary) -> Sequences:
+    """``texts`` as numbers. Raises ``UsageError`` where ``vocabulary`` lacks a token."""
     try:
         numbers = [vocabulary.encode(text) for text in texts]
     except UnknownToken as error:

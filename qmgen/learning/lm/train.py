@@ -44,7 +44,8 @@ VALIDATIONS: Final = 5
 FINE_TUNING: Final = 0.3
 #: highest learning rates: published ones of models of that size (GPT-3, Llama 2), ours for the small ones
 RATES: Final = {
-    "mini": 6e-3, "tiny": 4e-3, "gpt-111m": 6e-4, "gpt-590m": 2.5e-4, "gpt-1.3b": 2e-4, "gpt-6.7b": 1.2e-4, "gpt-13b": 1e-4,
+    "mini": 6e-3, "tiny": 4e-3,
+    "gpt-111m": 6e-4, "gpt-590m": 2.5e-4, "gpt-1.3b": 2e-4, "gpt-6.7b": 1.2e-4, "gpt-13b": 1e-4,
     "llama2-7b": 3e-4, "llama2-13b": 3e-4, "llama2-70b": 1.5e-4,
 }  # fmt: skip
 

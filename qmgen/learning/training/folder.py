@@ -83,6 +83,7 @@ def claim(settings: Training) -> None:
     from qmgen.config.load import check  # pydantic: not where a folder is only read
 
     out = settings.out
+    assert out is not None
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: choose another --out")
     with alone(out):

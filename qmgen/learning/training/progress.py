@@ -10,7 +10,8 @@ LINE_EVERY = 30.0  # seconds
 
 
 class Progress(Protocol):
-    """What a training tells as it goes. ``rate`` is rows (or what ``unit`` says) per second; ``errors`` a text such as ``y 85.2 meV``."""
+    """What a training tells as it goes. ``rate`` is rows (or what ``unit`` says) per second; ``errors`` a text such as
+    ``y 85.2 meV``."""
 
     def start(self, label: str, steps: int, done: int, unit: str = "row") -> None: ...
 

@@ -1,0 +1,132 @@
+"""``qmgen sample``: texts drawn from a model, and what becomes of them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qmgen import runtime
+from qmgen.errors import UsageError
+from qmgen.learning.lm.decode import Draw, sample
+from qmgen.learning.lm.stored import StoredLm, load_model, own_files
+from qmgen.learning.lm.texts import read_lines
+from qmgen.learning.lm.tokens import END_ID
+from qmgen.molecules.proposals import OK, Filter, canonical, canonical_set
+
+if TYPE_CHECKING:  # a borrowed machine has no pydantic
+    from qmgen.config.train_lm import SampleConfig
+
+#: a text may be so much longer than the longest that the model has seen
+ROOM: Final = 8
+_EVERY: Final = 10.0
+
+#: done, of how many
+Tell = Callable[[int, int], None]
+
+
+@dataclass
+class Tally:
+    """Counts of what was drawn: ``valid`` are molecules, ``unique`` of these differ, ``novel`` of these the training
+    had not; ``kept`` were written, ``removed`` by which rule. ``novel`` is None where nobody knows."""
+
+    drawn: int = 0
+    unfinished: int = 0
+    valid: int = 0
+    unique: int = 0
+    novel: int | None = None
+    kept: int = 0
+    seconds: float = 0.0
+    removed: Counter[str] = field(default_factory=Counter)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, with the fractions people compare."""
+        return {
+            "drawn": self.drawn,
+            "unfinished": self.unfinished,
+            "valid": self.valid,
+            "unique": self.unique,
+            "novel": self.novel,
+            "kept": self.kept,
+            "removed": dict(self.removed),
+            "valid_fraction": self.valid / max(self.drawn, 1),
+            "unique_fraction": self.unique / max(self.valid, 1),
+            "novel_fraction": None if self.novel is None else self.novel / max(self.unique, 1),
+            "seconds": round(self.seconds, 2),
+        }
+
+
+def drawn(model: StoredLm, number: int, draw: Draw, seed: int, batch_size: int) -> Iterator[list[str | None]]:
+    """``number`` texts in batches; None for one that did not end."""
+    length = min(int(model.about["longest"]) + ROOM, model.shape.context)
+    arithmetic, weights = model.arithmetic(), jax.tree.map(jnp.asarray, model.params["weights"])
+    for begin in range(0, number, batch_size):
+        numbers = jnp.arange(begin, begin + batch_size, dtype=jnp.uint32)  # one shape; the last few may be for nothing
+        rows = np.asarray(sample(weights, model.shape, arithmetic, draw, length, jnp.uint32(seed), numbers))
+        rows = rows[: number - begin]
+        yield [model.vocabulary.decode(row.tolist()) if END_ID in row else None for row in rows]
+
+
+def run(settings: SampleConfig, write: Callable[[str], None], tell: Tell) -> Tally:
+    """Draw; ``write`` gets each molecule that is kept.
+
+    Raises ``UsageError`` where there is no model, no such rule set, or a file of the training cannot be read.
+    """
+    runtime.prepare(double=False)
+    model = load_model(settings.run)
+    chosen = Filter(settings.rules)
+    known = _known(settings)
+    if settings.novel and known is None:
+        raise UsageError(
+            f"--novel needs the molecules of the training, which {settings.run} does not name: give --data"
+        )
+    tally, seen, begin = Tally(novel=None if known is None else 0), set[str](), time.monotonic()
+    draw = Draw(settings.temperature, settings.top_k or 0, settings.top_p)
+    last = begin
+    for texts in drawn(model, settings.number, draw, settings.seed, settings.batch_size):
+        fresh: list[str] = []
+        for text in texts:
+            tally.drawn += 1
+            tally.unfinished += text is None
+            if settings.keep_all:
+                write(text or "")
+            form = canonical(text) if text else None
+            if form is None:
+                continue
+            tally.valid += 1
+            if form in seen:
+                continue
+            seen.add(form)
+            tally.unique += 1
+            new = known is None or form not in known
+            if known is not None and tally.novel is not None:
+                tally.novel += new
+            if new or not settings.novel:
+                fresh.append(form)
+        for form, verdict in zip(fresh, chosen.verdicts(fresh)):
+            if verdict != OK:
+                tally.removed[verdict] += 1
+                continue
+            tally.kept += 1
+            if not settings.keep_all:
+                write(form)
+        if (now := time.monotonic()) - last > _EVERY:
+            last = now
+            tell(tally.drawn, settings.number)
+    tally.seconds = time.monotonic() - begin
+    return tally
+
+
+def _known(settings: SampleConfig) -> set[str] | None:
+    """The molecules of the training: of ``data``, or of the files that the run's config names, if they are there."""
+    files = [Path(file) for file in settings.data] or own_files(settings.run)
+    if not files:
+        return None
+    return canonical_set(read_lines(files)[0])
