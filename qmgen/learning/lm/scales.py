@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 
 from qmgen.learning.fp8.probe import BIAS, OVERFLOW, TENSORS, UNDERFLOW
+from qmgen.learning.lm.packing import TokenBatch
+from qmgen.learning.lm.task import LmTask
 
 Params = dict[str, Any]
 
@@ -34,10 +37,23 @@ def described(probes: Params) -> dict[str, Any]:
     return {"scales": scales, **shares}
 
 
+def watches(step: int, every: int) -> bool:
+    """Whether the scales of a step (from 1) are looked at: of the first, and of each ``every``-th."""
+    return step == 1 or step % every == 0
+
+
 def watched(every: int) -> Callable[[Params, int], dict[str, Any]]:
-    """For ``training.loop``: scales in the lines after steps that were watched."""
+    """For ``training.loop``: the scales of the steps that were watched."""
 
     def watch(parameters: Params, step: int) -> dict[str, Any]:
-        return described(parameters["probes"]) if step % every == 0 else {}
+        return described(parameters["probes"]) if watches(step, every) else {}
 
     return watch
+
+
+def in_use(task: LmTask, parameters: Params, batch: TokenBatch) -> dict[str, Any]:
+    """The scales of activations and weights when the model is used on ``batch``, from one backward pass of a watched
+    product: by layer and tensor, as ``described``; there are no gradients to scale."""
+    probes = jax.grad(lambda probes: task.loss({**parameters, "probes": probes}, batch))(parameters["probes"])
+    scales = described(probes)["scales"]
+    return {name: biases for name, biases in scales.items() if not name.endswith(".g")}

@@ -7,6 +7,7 @@ from typing import Any
 import optax
 
 from qmgen.learning.lm.optimiser import applied, kept
+from qmgen.learning.lm.scales import watches
 from qmgen.learning.lm.task import LmTask
 from qmgen.learning.training import state as training
 from qmgen.learning.training.state import State, Step
@@ -27,7 +28,6 @@ def stepper(task: LmTask, optimiser: optax.GradientTransformation, watch_every: 
         if done is None:
             done = int(state.step)  # a training that is continued is anywhere
         done += 1
-        watches = done == 1 or done % watch_every == 0
-        return (watching if watches else plain)(state, batch)
+        return (watching if watches(done, watch_every) else plain)(state, batch)
 
     return step

@@ -21,7 +21,7 @@ from qmgen.learning.lm.packing import rows_of
 from qmgen.learning.lm.plan import check_memory
 from qmgen.learning.lm.precision import activations_of, arithmetic_of, emulated, recipe_of, recipe_to_json
 from qmgen.learning.lm.presets import shape_of
-from qmgen.learning.lm.scales import watched
+from qmgen.learning.lm.scales import in_use, watched
 from qmgen.learning.lm.shape import LmShape
 from qmgen.learning.lm.sharding import batch_put, mesh_of, placed
 from qmgen.learning.lm.steps import stepper
@@ -152,6 +152,7 @@ def _train(
         "qmgen": machine.versions()["qmgen"],
     }
     on_host = jax.tree.map(np.asarray, outcome.parameters)
+    used = None if watch is None else in_use(task, outcome.parameters, next(iter(task.validation())))
     save_model(settings.out / NAME, StoredLm(on_host, shape, texts.vocabulary, arithmetic.recipe, about))
     return {
         "kind": KIND,
@@ -171,6 +172,7 @@ def _train(
         "seconds": round(outcome.seconds, 2),
         "validation_loss": outcome.errors["loss"],
         "validation_accuracy": outcome.errors["accuracy"],
+        "scales_in_use": used,
         "devices": 1 if mesh is None else mesh.size,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {**machine.machine(), "device": jax.devices()[0].device_kind},

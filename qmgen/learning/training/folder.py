@@ -37,6 +37,9 @@ OF_TRAINING: Final = (
     "augmented.npz",
     "references.json",
     "excess.png",
+    "loss.png",
+    "scales.png",
+    "scale-map.png",
 )
 OF_REPORT: Final = ("scaling.json", "scaling.png", "transfer.json", "transfer.png")
 _CELL: Final = re.compile(r"(scratch/)?rows-\d+/seed-\d+")

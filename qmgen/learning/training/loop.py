@@ -120,8 +120,8 @@ def train(
     """Train to the end of ``plan``, from the last checkpoint in ``folder`` where there is one.
 
     ``rate`` is the learning rate after so many steps, for the journal; ``identity`` tells trainings apart that must not
-    continue each other. ``step`` is made of the loss and ``optimiser`` where none is given; ``watch`` says what else a
-    line of the journal holds after so many steps.
+    continue each other. ``step`` is made of the loss and ``optimiser`` where none is given; ``watch`` says what a
+    further line of the journal holds after so many steps, if there is one.
 
     Raises ``Interrupted`` (after a checkpoint) when ``stop`` says so, ``UsageError`` where the checkpoint is of another
     training, ``QmgenError`` where the loss is no longer finite or the checkpoints are damaged.
@@ -171,10 +171,11 @@ def train(
                             "loss": loss_now,
                             "learning_rate": float(rate(books.step)),
                             f"{plan.unit}s_per_second": round(speed, 2),
-                            **(watch(state.parameters, books.step) if watch else {}),
                         }
                     )
                     progress.advance(books.step, loss_now, speed)
+                if watch is not None and (seen := watch(state.parameters, books.step)):
+                    lines.append({"step": books.step, **seen})
                 if books.step % plan.validate_every == 0 or books.step == plan.steps:
                     _finite(state)
                     score = task.validate(state.parameters)

@@ -1,0 +1,8 @@
+"""The formulas in NumPy lie in ``numpy_reference``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
