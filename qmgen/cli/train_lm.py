@@ -35,6 +35,10 @@ def lm(
     margin: Annotated[int | None, typer.Option(help="Bits left free in gradients. [default: 3]")] = None,
     history: Annotated[int | None, typer.Option(help="Steps that fp8-delayed looks back. [default: 16]")] = None,
     formats: Annotated[str | None, typer.Option(help="ocp (largest E4M3 448) or ipu (240). [default: ocp]")] = None,
+    loss_scale: Annotated[
+        float | None,
+        typer.Option(help="Factor of all gradients on their way back. [default: 32768 for f16 and fp8-cscale, else 1]"),
+    ] = None,
     activations: Annotated[
         str | None,
         typer.Option(

@@ -39,6 +39,7 @@ class TrainLmConfig(CommandConfig):
     margin: Annotated[int, Field(ge=0, le=31)] = 3
     history: Count = 16
     formats: Literal["ocp", "ipu"] = "ocp"
+    loss_scale: Positive | None = None
     activations: Literal["float32", "bfloat16", "float16"] | None = None
     context: Count | None = None
     init: Folder | None = None

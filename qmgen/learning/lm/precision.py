@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # a borrowed machine has no pydantic
 
 #: activations of the precisions without FP8
 PLAIN: Final = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
+#: of the loss, where gradients have no scale of their own; a mean over some thousand tokens keeps clear of the largest
+LOSS_SCALE: Final = 2.0**15
 #: layers up to which the scan over blocks is written out on a CPU
 UNROLLED: Final = 12
 
@@ -33,6 +35,12 @@ def activations_of(settings: TrainLmConfig) -> str:
     if settings.activations:
         return settings.activations
     return PLAIN.get(settings.precision, "float32" if jax.default_backend() == "cpu" else "bfloat16")
+
+
+def loss_scale_of(settings: TrainLmConfig) -> float:
+    """By how much gradients are larger within the model: where their scale is not their own they would be lost."""
+    scaled = settings.precision in ("f16", "fp8-cscale")
+    return settings.loss_scale or (LOSS_SCALE if scaled else 1.0)
 
 
 def recipe_of(settings: TrainLmConfig) -> Recipe:

@@ -19,7 +19,14 @@ from qmgen.learning.lm.model import init, probes_of
 from qmgen.learning.lm.optimiser import adamw
 from qmgen.learning.lm.packing import rows_of
 from qmgen.learning.lm.plan import check_memory
-from qmgen.learning.lm.precision import activations_of, arithmetic_of, emulated, recipe_of, recipe_to_json
+from qmgen.learning.lm.precision import (
+    activations_of,
+    arithmetic_of,
+    emulated,
+    loss_scale_of,
+    recipe_of,
+    recipe_to_json,
+)
 from qmgen.learning.lm.presets import shape_of
 from qmgen.learning.lm.scales import in_use, watched
 from qmgen.learning.lm.shape import LmShape
@@ -92,10 +99,11 @@ def run(settings: TrainLmConfig, quiet: bool = False) -> dict[str, Any]:
     with alone(settings.out), StopWatch(settings.time_limit, unit="step", kept="checkpoints") as stop:
         if (done := finished(settings.out, identity, "--overwrite trains anew")) is not None:
             return done
-        progress.say(
-            f"{shape.total():,} parameters, {len(texts.train)} molecules to learn from, {len(texts.validation)} held "
-            f"out, {len(texts.vocabulary)} tokens, {settings.precision}{_note(settings)}"
-        )
+        if not quiet:
+            progress.say(
+                f"{shape.total():,} parameters, {len(texts.train)} molecules to learn from, {len(texts.validation)} held "
+                f"out, {len(texts.vocabulary)} tokens, {settings.precision}{_note(settings)}"
+            )
         result = _train(settings, preset, shape, texts, length, mesh, begin_with, identity, stop, progress)
         checkpoint.write(settings.out / RESULT, (json.dumps(result, indent=2) + "\n").encode())
         checkpoint.discard(settings.out)
@@ -119,7 +127,8 @@ def _train(
     put = batch_put(mesh)
     size, context = settings.batch_size, shape.context
     held_out = first_of(texts.validation, settings.validation_limit)
-    task = LmTask(shape, arithmetic, lambda: map(put, in_order(held_out, size, context)))
+    held_out_batches = lambda: map(put, in_order(held_out, size, context))
+    task = LmTask(shape, arithmetic, held_out_batches, loss_scale_of(settings))
     rate = schedule_of(settings.schedule, peak_of(settings, preset), length.warmup, length.steps)
     optimiser = adamw(rate, settings.weight_decay, settings.clip)
     weights = begin_with.params["weights"] if begin_with else init(jax.random.key(settings.seed), shape)
