@@ -80,7 +80,7 @@ def schnet(
         typer.Option(help="Stop after so many validations without a better one. [default: never]"),
     ] = None,
     log_every: Annotated[int | None, typer.Option(help="Steps between lines of metrics.jsonl. [default: 50]")] = None,
-    precision: Annotated[str | None, typer.Option(help="float32 or float64. [default: float32]")] = None,
+    precision: Annotated[str | None, typer.Option(help="float32, float64 or fp8-amax. [default: float32]")] = None,
     checkpoint_every: Annotated[float | None, typer.Option(help="Seconds between checkpoints. [default: 60.0]")] = None,
     out: Annotated[Path | None, typer.Option(help="Directory of the trainings.", metavar="RUN")] = None,
     overwrite: Annotated[

@@ -50,6 +50,7 @@ Schedule = Annotated[str | None, typer.Option(help="Learning rate over time: cos
 Warmup = Annotated[int | None, typer.Option(help="Steps of warm-up. [default: a tenth, at most 100]")]
 Decay = Annotated[float | None, typer.Option(help="Weight decay of AdamW. [default: 0.0001]")]
 Clip = Annotated[float | None, typer.Option(help="Largest norm of the gradients. [default: 1.0]")]
+Precision = Annotated[str | None, typer.Option(help="Of the network: float32 or fp8-amax. [default: float32]")]
 ValidateEvery = Annotated[int | None, typer.Option(help="Steps between validations. [default: a 40th of the length]")]
 Patience = Annotated[
     int | None, typer.Option(help="Stop after so many validations without a better one. [default: never]")
@@ -93,6 +94,7 @@ def energy(
     warmup: Warmup = None,
     weight_decay: Decay = None,
     clip: Clip = None,
+    precision: Precision = None,
     validate_every: ValidateEvery = None,
     patience: Patience = None,
     log_every: LogEvery = None,
@@ -141,6 +143,7 @@ def labels(
     warmup: Warmup = None,
     weight_decay: Decay = None,
     clip: Clip = None,
+    precision: Precision = None,
     validate_every: ValidateEvery = None,
     patience: Patience = None,
     log_every: LogEvery = None,

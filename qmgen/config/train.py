@@ -105,7 +105,7 @@ class TrainSchnetConfig(CommandConfig):
     validation_rows: Count = 10000
     patience: Count | None = None
     log_every: Count = 50
-    precision: Literal["float32", "float64"] = "float32"
+    precision: Literal["float32", "float64", "fp8-amax"] = "float32"
     checkpoint_every: Positive = 60.0
     out: Folder
     overwrite: bool = False

@@ -45,6 +45,7 @@ class TrainHamiltonianConfig(LevelConfig):
     warmup: int | None = Field(default=None, ge=0)
     weight_decay: float = Field(default=1e-4, ge=0, allow_inf_nan=False)
     clip: Positive = 1.0
+    precision: Literal["float32", "fp8-amax"] = "float32"
     validate_every: Count | None = None
     patience: Count | None = None
     log_every: Count = 20
@@ -63,9 +64,12 @@ class TrainHamiltonianConfig(LevelConfig):
 
     def training_fields(self) -> dict[str, Any]:
         """The settings that change the numbers of a training, as plain values."""
-        return {
+        fields = {
             name: value for name, value in self.model_dump(mode="json").items() if name not in self.outside_training
         }
+        if fields["precision"] == "float32":  # it came later: trainings from before are still recognised
+            del fields["precision"]
+        return fields
 
 
 class TrainEnergyConfig(TrainHamiltonianConfig):

@@ -61,6 +61,7 @@ class EnergySettings:
     warmup: int | None = None
     weight_decay: float = 1e-4
     clip: float = 1.0
+    precision: str = "float32"
     validate_every: int | None = None
     patience: int | None = None
     log_every: int = 20
@@ -75,7 +76,10 @@ class EnergySettings:
 
     def training_fields(self) -> dict[str, Any]:
         """The settings that change the numbers of a training, as plain values."""
-        return {name: value for name, value in asdict(self).items() if name not in self._outside}
+        fields = {name: value for name, value in asdict(self).items() if name not in self._outside}
+        if fields["precision"] == "float32":  # as the configuration has it
+            del fields["precision"]
+        return fields
 
 
 def conformers(toy: bool) -> list[Conformer]:

@@ -24,6 +24,7 @@ from qmgen.learning.energy.batches import EnergyBatch
 from qmgen.learning.energy.problems import Case, by_table
 from qmgen.learning.energy.references import References
 from qmgen.learning.energy.store import Ready
+from qmgen.learning.fp8 import NONE, Recipe, by_recipe
 from qmgen.learning.hamiltonian.network import Network
 from qmgen.learning.training.loop import Score
 
@@ -55,14 +56,16 @@ class HamiltonianTask:
         aim: Aim,
         references: References,
         monitored: Sequence[int],
+        recipe: Recipe = NONE,
     ) -> None:
         self.network, self.statistics, self.functional, self.aim = network, statistics, functional, aim
-        self.references, self.monitored = references, list(monitored)
+        self.references, self.monitored, self.recipe = references, list(monitored), recipe
         self._correct = jax.jit(lambda parameters, seen: network.correction(parameters, statistics, seen))
         self._rebuild = jax.jit(_both, static_argnums=0)
 
     def loss(self, parameters: Params, batch: EnergyBatch) -> Any:
-        """() float64 loss of a batch."""
+        """() float64 loss of a batch. By a recipe of FP8 each molecule's activations have scales of their own."""
+        parameters = by_recipe(parameters, self.recipe)
         correction = jax.vmap(lambda seen: self.network.correction(parameters, self.statistics, seen))(batch.seen)
         correction = correction.astype(batch.baseline.dtype)
         weights = batch.weights.astype(batch.baseline.dtype)

@@ -31,6 +31,7 @@ from qmgen.learning.energy.references import References
 from qmgen.learning.energy.store import Store
 from qmgen.learning.energy.stored import KIND, NAME, StoredHamiltonian, load_model, save_model
 from qmgen.learning.energy.task import MEV, REFINED, Aim, HamiltonianTask
+from qmgen.learning.fp8 import AMAX, NONE
 from qmgen.learning.hamiltonian.network import Network, network_of
 from qmgen.learning.training import checkpoint
 from qmgen.learning.training.folder import RESULT, alone, claim, finished
@@ -153,7 +154,8 @@ def _train(
         indices = sorted(labels)
     labelled = time.monotonic()
 
-    task = HamiltonianTask(network, statistics, level.functional, aim, references, monitored)
+    recipe = AMAX if settings.precision == "fp8-amax" else NONE
+    task = HamiltonianTask(network, statistics, level.functional, aim, references, monitored, recipe)
     without = MEV * task.excesses(None).mean(axis=0)
     progress.say(
         f"{len(indices)} geometries to learn from, {len(sets.validation)} held out, {len(monitored)} of them watched; "

@@ -82,9 +82,21 @@ def weight8(w: Array, recipe: Recipe) -> Weight8:
     return Weight8(scale.cast(w, bias[..., None, None], recipe.forward), bias)
 
 
+def by_recipe(params: Any, recipe: Recipe) -> Any:
+    """``params`` with every matrix called ``weight`` as a ``By``; as they are for ``none``."""
+    if recipe.kind == "none":
+        return params
+
+    def one(path: Any, leaf: Any) -> Any:
+        name = getattr(path[-1], "key", None) if path else None
+        return By(leaf, recipe) if name == "weight" and leaf.ndim == 2 else leaf
+
+    return jax.tree_util.tree_map_with_path(one, params)
+
+
 def matmul(x: Array, w: Array | By) -> Array:
     """x (..., K) times w (K, N): a plain array as NumPy does, a ``By`` as its recipe says."""
     return linear(x, w.weight, w.recipe) if isinstance(w, By) else x @ w
 
 
-__all__ = ["By", "Weight8", "linear", "matmul", "weight8"]
+__all__ = ["By", "Weight8", "by_recipe", "linear", "matmul", "weight8"]

@@ -101,8 +101,8 @@ def run(settings: TrainLmConfig, quiet: bool = False) -> dict[str, Any]:
             return done
         if not quiet:
             progress.say(
-                f"{shape.total():,} parameters, {len(texts.train)} molecules to learn from, {len(texts.validation)} held "
-                f"out, {len(texts.vocabulary)} tokens, {settings.precision}{_note(settings)}"
+                f"{shape.total():,} parameters, {len(texts.train)} molecules to learn from, {len(texts.validation)} "
+                f"held out, {len(texts.vocabulary)} tokens, {settings.precision}{_note(settings)}"
             )
         result = _train(settings, preset, shape, texts, length, mesh, begin_with, identity, stop, progress)
         checkpoint.write(settings.out / RESULT, (json.dumps(result, indent=2) + "\n").encode())

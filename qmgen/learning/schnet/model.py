@@ -18,6 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from qmgen.learning.fp8 import matmul
 from qmgen.learning.schnet.pairs import distances, gather, pair_table
 from qmgen.learning.schnet.parameters import Params
 from qmgen.learning.schnet.shape import SchNetShape
@@ -64,5 +65,5 @@ def _interaction(params: Params, atoms: jax.Array, described: jax.Array, envelop
 
 
 def _linear(params: dict[str, jax.Array], x: jax.Array) -> jax.Array:
-    y = x @ params["weight"]
+    y = matmul(x, params["weight"])
     return y + params["bias"] if "bias" in params else y

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qmgen.learning.batch import Batch
+from qmgen.learning.fp8 import NONE, Recipe, by_recipe
 from qmgen.learning.schnet.predict import predict
 from qmgen.learning.schnet.recipe import distance
 from qmgen.learning.schnet.shape import SchNetShape
@@ -43,8 +44,8 @@ class Errors:
 class SchnetTask:
     """What ``training.loop`` trains; ``validation`` gives the batches to choose the best weights by, anew each time.
 
-    ``dtype`` is that of the arithmetic. A scaled or shorter one (FP8) would be chosen here and nowhere else: it changes
-    how ``forward`` multiplies, not what is learnt.
+    ``dtype`` is that of the arithmetic. In steps of the training linear layers multiply by ``recipe``; errors are those
+    of the weights in ``dtype``, as they will be used.
     """
 
     shape: SchNetShape
@@ -53,6 +54,7 @@ class SchnetTask:
     loss_kind: str
     dtype: Any
     validation: Callable[[], Iterable[tuple[Batch, Any]]]
+    recipe: Recipe = NONE
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_forward", jax.jit(self.forward))
@@ -65,7 +67,7 @@ class SchnetTask:
 
     def loss(self, parameters: Params, batch: Batch) -> Any:
         """() the loss of a batch."""
-        found = self.forward(parameters, batch.numbers, batch.positions)
+        found = self.forward(by_recipe(parameters, self.recipe), batch.numbers, batch.positions)
         cost = distance(self.loss_kind)
         weights = jnp.asarray(batch.weights, self.dtype)
         atoms = jnp.asarray(batch.numbers > 0, self.dtype)

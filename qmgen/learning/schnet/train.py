@@ -14,6 +14,7 @@ import numpy as np
 from qmgen import machine, runtime
 from qmgen.config.train import TrainSchnetConfig
 from qmgen.errors import UsageError
+from qmgen.learning import fp8
 from qmgen.learning.data.batches import Batches
 from qmgen.learning.data.prepare import of_any_element, training_batches
 from qmgen.learning.data.selection import select
@@ -24,7 +25,7 @@ from qmgen.learning.schnet.recipe import DEFAULTS, batch_size, recipe
 from qmgen.learning.schnet.shape import PRESETS, SchNetShape
 from qmgen.learning.schnet.stored import KIND, NAME, Stored, save_model, summary
 from qmgen.learning.schnet.task import SchnetTask
-from qmgen.learning.targets import Target, targets_of
+from qmgen.learning.targets import Kind, Target, targets_of
 from qmgen.learning.training import checkpoint
 from qmgen.learning.training.feed import RowFeed
 from qmgen.learning.training.folder import RESULT, finished
@@ -55,6 +56,8 @@ def train_cell(
     not there, or ``init`` has another shape; ``QmgenError`` as ``training.loop.train``.
     """
     targets = targets_of(settings.target)
+    if settings.precision == "fp8-amax" and any(target.kind is Kind.FORCES for target in targets):
+        raise UsageError("forces are derivatives of the network, which its FP8 products have not: use float32")
     preset, shape = shape_of(settings, targets, init)
     size = batch_size(settings, preset, rows)
     made = recipe(settings, preset, rows, -(-rows // size), init is not None)
@@ -87,8 +90,9 @@ def train_cell(
         for _ in held_out.in_order() if held_out else ():
             pass
 
-    dtype = np.dtype(settings.precision)
-    task = SchnetTask(shape, targets, known, settings.loss, dtype, validation.in_order)
+    products = fp8.AMAX if settings.precision == "fp8-amax" else fp8.NONE
+    dtype = np.dtype("float32" if settings.precision == "fp8-amax" else settings.precision)
+    task = SchnetTask(shape, targets, known, settings.loss, dtype, validation.in_order, products)
     plan = Plan(
         f"{rows} rows, seed {seed}",
         made.steps,

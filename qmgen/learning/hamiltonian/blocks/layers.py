@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from qmgen.learning.fp8 import matmul
+
 Array = jax.Array
 Params = dict[str, Any]
 
@@ -20,7 +22,7 @@ def dense(key: Array, inputs: int, outputs: int, scale: float = 1.0) -> Params:
 
 def apply(params: Params, x: Array) -> Array:
     """x (..., inputs) -> (..., outputs)."""
-    return x @ params["weight"] + params["bias"]
+    return matmul(x, params["weight"]) + params["bias"]
 
 
 def two_layers(key: Array, inputs: int, hidden: int, outputs: int, scale: float = 1.0) -> Params:
@@ -60,7 +62,7 @@ def message(
     turned = jnp.einsum("bxk,abx->abk", v, direction)
     received = received + jnp.einsum("abk,abx->axk", across * turned, direction)
     v = v + received / 4.0
-    left, right = v @ params["mix_left"]["weight"], v @ params["mix_right"]["weight"]
+    left, right = matmul(v, params["mix_left"]["weight"]), matmul(v, params["mix_right"]["weight"])
     length = jnp.sqrt((left * left).sum(1) + 1e-4)
     product = (left * right).sum(1)
     out = run_two(params["update"], jnp.concatenate([normed(x), length, product], axis=-1))

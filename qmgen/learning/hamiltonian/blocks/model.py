@@ -17,6 +17,7 @@ from typing import Any, Final
 import jax
 import jax.numpy as jnp
 
+from qmgen.learning.fp8 import matmul
 from qmgen.learning.hamiltonian.blocks.describe import MATRICES, RADIAL, Description
 from qmgen.learning.hamiltonian.blocks.layers import (
     dense,
@@ -79,7 +80,7 @@ def correction(params: Params, shape: BlocksShape, seen: Description) -> Array:
     wide = (*seen.envelope.shape, shape.width)
     both = [jnp.broadcast_to(element[:, None], wide), jnp.broadcast_to(element[None, :], wide)]
     pairs = run_two(params["pairs"], jnp.concatenate([seen.invariants, seen.radial, *both], -1))
-    v = seen.vectors @ params["vectors"]["weight"]
+    v = matmul(seen.vectors, params["vectors"]["weight"])
     # an atom sends itself nothing; padding neither sends nor is heard
     envelope = seen.envelope * (1.0 - jnp.eye(len(atoms), dtype=seen.envelope.dtype))
     for layer in params["layers"]:
@@ -100,7 +101,7 @@ def _blocks(params: Params, shape: BlocksShape, seen: Description, x: Array, v: 
     on = run_two(params["on"], jnp.concatenate([x, pairs[atoms, atoms]], -1))
     same = jnp.eye(len(x), dtype=bool)
     out = jnp.where(same[..., None], on[:, None, :], off)
-    left, right = v @ params["left"]["weight"], v @ params["right"]["weight"]
+    left, right = matmul(v, params["left"]["weight"]), matmul(v, params["right"]["weight"])
     return _of_matrices(shape, seen.matrices, out) + joined(shape, _built(shape, out, seen.direction, left, right))
 
 

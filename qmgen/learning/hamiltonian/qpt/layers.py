@@ -14,6 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from qmgen.learning.fp8 import matmul
+
 Array = jax.Array
 Params = dict[str, Any]
 
@@ -35,7 +37,7 @@ def norm_init(width: int) -> Params:
 
 def linear(params: Params, x: Array) -> Array:
     """x @ weight + bias."""
-    return x @ params["weight"] + params["bias"]
+    return matmul(x, params["weight"]) + params["bias"]
 
 
 def norm(params: Params, x: Array) -> Array:

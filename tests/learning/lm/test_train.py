@@ -1,0 +1,193 @@
+"""Trainings from settings to results: they learn, continue with the same numbers, and run on two devices."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small_models import settings_of
+
+from qmgen.cli.main import main
+from qmgen.errors import UsageError
+from qmgen.learning.lm.stored import NAME, load_model
+from qmgen.learning.lm.train import run
+from qmgen.learning.training import journal
+
+
+def lines(out: Path) -> list[dict[str, Any]]:
+    return journal.timeless(journal.read(out / journal.NAME))
+
+
+def weights(out: Path) -> list[np.ndarray]:
+    import jax
+
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(load_model(out).params)]
+
+
+def words(settings: Any) -> list[str]:
+    """The command line of these settings."""
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.model_dump(exclude_unset=True).items()
+             if name not in ("data", "out")]  # fmt: skip
+    return ["train", "lm", "--data", settings.data[0], "--out", str(settings.out), *flags, "-q"]
+
+
+def test_it_learns(trained: dict[str, Path]) -> None:
+    for name, out in trained.items():
+        result = json.loads((out / "result.json").read_text())
+        # guessing among the tokens costs their logarithm
+        assert result["validation_loss"] < 0.7 * np.log(result["vocabulary"]), name
+        assert result["parameters"] == load_model(out).shape.total()
+        assert result["emulated"] == (name == "llama")
+        watched = [line for line in lines(out) if "scales" in line]
+        assert bool(watched) == (name == "llama")
+    assert watched[0]["step"] == 1 and watched[1]["step"] == 4
+    assert set(watched[0]["scales"]) == {f"{layer}.{t}" for layer in load_model(out).shape.linears() for t in "xwg"}
+    assert set(result["scales_in_use"]) == {f"{layer}.{t}" for layer in load_model(out).shape.linears() for t in "xw"}
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_not(smiles: Path, tmp_path: Path) -> None:
+    results = [run(settings_of(smiles, tmp_path / str(k), seed=seed), quiet=True) for k, seed in enumerate((1, 1, 2))]
+    assert results[0]["validation_loss"] == results[1]["validation_loss"] != results[2]["validation_loss"]
+    for one, two in zip(weights(tmp_path / "0"), weights(tmp_path / "1")):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("precision", ["f32", "fp8-delayed"])
+def test_killed_and_continued_it_has_the_losses_of_an_undisturbed_one(
+    precision: str, smiles: Path, tmp_path: Path, bare_environment: dict[str, str]
+) -> None:
+    """kill -9 once it has made a checkpoint; then the same command. Histories of scales are part of it."""
+    given = {"precision": precision, "steps": 40, "checkpoint_every": 0.01, "arch": "llama"}
+    whole, killed = settings_of(smiles, tmp_path / "whole", **given), settings_of(smiles, tmp_path / "killed", **given)
+    run(whole, quiet=True)
+    process = subprocess.Popen([sys.executable, "-m", "qmgen", *words(killed)], env=bare_environment)
+    for _ in range(2400):
+        if len(journal.read(killed.out / journal.NAME)) >= 3 or process.poll() is not None:
+            break
+        time.sleep(0.05)
+    assert process.poll() is None  # or nothing was tested
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed.out / "result.json").exists()
+    run(killed, quiet=True)
+    assert lines(whole.out) == lines(killed.out)
+    for one, two in zip(weights(whole.out), weights(killed.out)):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_a_time_limit_stops_it_and_the_same_command_goes_on(smiles: Path, tmp_path: Path) -> None:
+    settings = settings_of(smiles, tmp_path / "run", steps=30, precision="fp8-amax")
+    assert main([*words(settings), "--time-limit", "0.001"]) == 75
+    assert main(words(settings)) == 0
+    again = time.monotonic()
+    assert main(words(settings)) == 0  # and does nothing more
+    assert time.monotonic() - again < 30
+    assert lines(settings.out)[-1]["step"] == 30
+
+
+def test_fine_tuning_begins_with_a_run(trained: dict[str, Path], smiles: Path, tmp_path: Path) -> None:
+    before = json.loads((trained["gpt"] / "result.json").read_text())["validation_loss"]
+    result = run(settings_of(smiles, tmp_path / "more", init=trained["gpt"], steps=2, precision="fp8-amax"), quiet=True)
+    assert result["validation_loss"] < before + 0.1  # two steps in FP8 do not undo it
+    with pytest.raises(UsageError, match="leave --arch out"):
+        run(settings_of(smiles, tmp_path / "other", init=trained["gpt"], arch="llama"), quiet=True)
+    strange = tmp_path / "strange.smi"
+    strange.write_text("\n".join(f"{'C' * n}[Si](C)C" for n in range(1, 40)))
+    with pytest.raises(UsageError, match=r"the vocabulary lacks: '\[Si\]'"):
+        run(settings_of(strange, tmp_path / "silicon", init=trained["gpt"]), quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--precision", "fp8"], "fp8-amax"),
+        (["--preset", "gpt"], "no preset is called"),
+        (["--tokens", "many"], "tokens"),
+        (["--tensor-parallel", "2"], "as many devices"),
+        (["--data-parallel", "3"], "needs as many devices"),
+        (["--context", "8"], "--context"),
+        (["--device-memory", "0.001"], "needs"),
+        (["--data", "nowhere.smi"], "no such file"),
+        (["--init", "nowhere"], "no language model"),
+        (["--scale-bias", "40"], "scale-bias"),
+    ],
+)
+def test_mistakes_are_said_in_a_line_before_any_work(
+    flags: list[str], said: str, smiles: Path, tmp_path: Path, capsys: Any
+) -> None:
+    base = words(settings_of(smiles, tmp_path / "run"))
+    given = {word.split("=")[0] for word in flags}
+    kept = [word for word in base if word.split("=")[0] not in given]
+    if "--data" in given:
+        kept = [word for k, word in enumerate(kept) if word != str(smiles)]
+    assert main([*kept, *flags]) == 2
+    told = capsys.readouterr().err.strip()
+    assert said in told and len(told.splitlines()) == 1, told
+    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
+def test_another_training_is_not_mixed_in(trained: dict[str, Path], smiles: Path, capsys: Any) -> None:
+    assert main([*words(settings_of(smiles, trained["gpt"], arch="gpt", steps=60, seed=5))]) == 2
+    assert "holds trainings of other settings" in capsys.readouterr().err
+    assert load_model(trained["gpt"]).about["seed"] == 0
+
+
+TWO_DEVICES = """
+import json, sys
+from pathlib import Path
+sys.path[:0] = [sys.argv[1]]
+from small_models import settings_of
+from qmgen.learning.lm.train import run
+smiles, out = map(Path, sys.argv[2:4])
+found = {}
+for arch, precision in (("gpt", "fp8-amax"), ("llama", "fp8-amax"), ("llama", "f32"), ("gpt", "fp8-delayed")):
+    base = {"arch": arch, "precision": precision, "steps": 8}
+    ways = {"one": {"data_parallel": 1}, "data": {"data_parallel": 2}}
+    if precision == "fp8-amax" or precision == "f32":
+        ways["sharded"] = {"data_parallel": 2, "fully_sharded": True}
+    if arch == "gpt":  # this llama has one head of keys and values
+        ways["tensor"] = {"data_parallel": 1, "tensor_parallel": 2}
+    for way, more in ways.items():
+        folder = out / arch / precision / way
+        result = run(settings_of(smiles, folder, **base, **more), quiet=True)
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        losses = [line["loss"] for line in lines if "loss" in line] + [result["validation_loss"]]
+        biases = [line["scales"] for line in lines if "scales" in line]
+        found[f"{arch} {precision} {way}"] = {"devices": result["devices"], "losses": losses, "biases": biases}
+print(json.dumps(found))
+"""
+
+
+def test_two_devices_give_the_losses_of_one(smiles: Path, tmp_path: Path, bare_environment: dict[str, str]) -> None:
+    """Data parallel, with weights cut up, and tensor parallel; scales are of the whole tensor on any number of them."""
+    environment = {**bare_environment, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    command = [sys.executable, "-c", TWO_DEVICES, str(Path(__file__).parent), str(smiles), str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    for name, other in found.items():
+        one = found[f"{name.rpartition(' ')[0]} one"]
+        assert other["devices"] == (1 if name.endswith("one") else 2)
+        # float32 sums in another order, through eight steps; a bias of FP8 that flips at its edge moves a loss by more
+        np.testing.assert_allclose(other["losses"], one["losses"], rtol=2e-4, err_msg=name)
+        if one["biases"]:
+            assert other["biases"][0] == one["biases"][0], name
+
+
+def test_a_signal_is_heard(smiles: Path, tmp_path: Path, bare_environment: dict[str, str]) -> None:
+    settings = settings_of(smiles, tmp_path / "run", steps=100000)
+    process = subprocess.Popen([sys.executable, "-m", "qmgen", *words(settings)], env=bare_environment)
+    for _ in range(2400):
+        if len(journal.read(settings.out / journal.NAME)) >= 1 or process.poll() is not None:
+            break
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(timeout=120) == 75
+    assert (settings.out / "checkpoint.safetensors").exists() and not (settings.out / NAME).exists()
