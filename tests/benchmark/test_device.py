@@ -83,6 +83,11 @@ def test_a_toy_goes_to_its_end_without_rdkit_and_pyscf(tmp_path: Path) -> None:
     assert energy["training"]["seconds_per_step"] > 0
     after, before = (energy["training"][name] for name in ("excess_meV", "excess_meV_without_correction"))
     assert all(after[name] < before[name] for name in ("refine_0", "refine_3"))
+    for name in ("layer of toy, 64×32×48", "step of toy, 2×32 tokens"):
+        entry = found["fp8"][name]
+        assert entry["ratio"] == entry["bf16_seconds"] / entry["fp8-amax_seconds"] > 0
+        assert sum(entry["fp8-amax_products"].values()) >= 3  # forward and two backward
+        assert entry["emulated"] or entry["fp8_product"]
     waits = found["first_label"]["first label"]
     assert waits["empty_cache"]["seconds"] > 0 and waits["filled_cache"]["seconds"] > 0
     assert "| throughput | level 0 |" in done.stdout

@@ -29,6 +29,7 @@ MEASUREMENTS: Final = {
     "memory": "memory:measure",
     "batch_sizes": "throughput:measure_batch_sizes",
     "stages": "stages:measure",
+    "fp8": "fp8:measure",
     "energy": "energy:measure",
 }
 

@@ -46,11 +46,24 @@ def words(entry: dict[str, Any]) -> str:
         return f"{empty} s with an empty cache, {filled} s with a filled one"
     if "geometries_per_second" in entry:
         return f"{entry['geometries_per_second']:.3g} geometries/s, compiled in {entry['compile_seconds']:.1f} s"
+    if "fp8_product" in entry:
+        return fp8_words(entry)
     if "reached" in entry:
         return energy_words(entry)
     if "passed" in entry:
         return f"{entry['passed']} passed, {entry['failed']} failed, {entry['skipped_tests']} skipped"
     return ", ".join(f"{name} {value}" for name, value in entry.items() if name != "seconds")
+
+
+def fp8_words(entry: dict[str, Any]) -> str:
+    """FP8 beside bfloat16."""
+    times = ", ".join(
+        f"{name} {1e3 * entry[f'{name}_seconds']:.3g} ms ({1e3 * entry[f'{name}_lowest']:.3g}–"
+        f"{1e3 * entry[f'{name}_highest']:.3g}, {entry[f'{name}_tflops']:.3g} TFLOP/s)"
+        for name in ("bf16", "fp8-amax")
+    )
+    note = "emulated" if entry["emulated"] else "with FP8 products" if entry["fp8_product"] else "without FP8 products"
+    return f"{times}, ratio {entry['ratio']:.2f}, {note}"
 
 
 def energy_words(entry: dict[str, Any]) -> str:

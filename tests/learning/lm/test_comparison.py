@@ -1,0 +1,89 @@
+"""The script that compares the recipes: to its end at toy size, stopped and continued, and what it makes of results."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qmgen.learning.lm import comparison
+
+ROOT = Path(__file__).resolve().parents[3]
+SCRIPT = ROOT / "scripts" / "compare_fp8"
+
+
+def test_the_jobs_are_those_of_the_issue() -> None:
+    jobs = comparison.jobs(3_000_000, 3, ["mini", "tiny"])
+    assert len({job.name for job in jobs}) == len(jobs)
+    names = [job.name for job in jobs]
+    for arch in ("gpt", "llama"):
+        for precision in ("f32", "fp8-amax", "fp8-delayed", "fp8-block"):
+            assert {f"{arch}/{precision}/seed-{seed}" for seed in range(3)} <= set(names)
+        for preset in ("mini", "tiny"):
+            assert f"{arch}/{preset}/short/f32" in names
+            assert {f"{arch}/{preset}/cscale/bias-{bias}" for bias in comparison.BIASES} <= set(names)
+    by_name = {job.name: " ".join(job.flags) for job in jobs}
+    assert "--tokens 3000000 --seed 2" in by_name["gpt/fp8-amax/seed-2"]
+    assert "--tokens 750000 --seed 0 --scale-bias -2" in by_name["llama/mini/cscale/bias--2"]
+    assert len(comparison.jobs(3_000_000, 1, ["tiny"], (0,))) == 8 + 2 * 2
+
+
+def put(out: Path, name: str, loss: float, accuracy: float = 0.6) -> None:
+    folder = out / name
+    folder.mkdir(parents=True)
+    result = {
+        "validation_loss": loss,
+        "validation_accuracy": accuracy,
+        "parameters": 10,
+        "tokens_seen": 5,
+        "seconds": 1.0,
+    }
+    (folder / "result.json").write_text(json.dumps(result))
+
+
+def test_differences_are_taken_seed_by_seed(tmp_path: Path) -> None:
+    jobs = comparison.jobs(100, 2, ["tiny"], (0, 2, 4, 6))
+    for seed, base in enumerate((1.0, 2.0)):
+        put(tmp_path, f"gpt/f32/seed-{seed}", base)
+        put(tmp_path, f"gpt/fp8-amax/seed-{seed}", base * (1.004 - 0.002 * seed))
+    put(tmp_path, "gpt/tiny/short/f32", 1.5, 0.5)
+    for bias, accuracy in ((0, 0.3), (2, 0.4976), (4, 0.501), (6, 0.49)):
+        put(tmp_path, f"gpt/tiny/cscale/bias-{bias}", 1.6, accuracy)
+    report = comparison.collected(tmp_path, jobs, {"loss": 4.0, "order": 5, "tokens": 100})
+    assert report["finished"] == 9
+    rows = {row["precision"]: row for row in report["table"]}
+    assert rows["fp8-amax"]["relative_to_f32"] == pytest.approx(0.003)
+    assert rows["f32"]["below_ngram"] == pytest.approx(0.5)  # the worst seed's
+    (window,) = report["sweep"]
+    assert window["window"] == [2, 4]  # at least 99.5 % of f32's accuracy
+    assert "+0.30 %" in comparison.text(report)
+
+
+def script(*words: str, **more: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, str(SCRIPT), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            text=True, **more)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_toy_goes_to_its_end_even_when_it_is_stopped(tmp_path: Path, bare_environment: dict[str, str]) -> None:
+    words = ["--toy", "--out", str(tmp_path / "fp8"), "--jobs", "2"]
+    first = script(*words, env=bare_environment)
+    deadline = time.monotonic() + 300
+    while not list((tmp_path / "fp8").glob("*/*/*/metrics.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.kill(first.pid, signal.SIGTERM)
+    first.communicate(timeout=300)
+    assert first.returncode == 75
+    told, said = script(*words, env=bare_environment).communicate(timeout=1800)
+    report = json.loads((tmp_path / "fp8" / "compare.json").read_text())
+    assert report["finished"] == report["trainings"], said
+    assert {row["precision"] for row in report["table"]} == {"f32", "fp8-amax", "fp8-delayed", "fp8-block"}
+    assert "against f32" in told
+    assert all((tmp_path / "fp8" / name).exists() for name in ("losses.png", "cscale.png", "ngram.json"))
