@@ -126,7 +126,8 @@ def _plan(settings: Any, as_json: bool) -> int:
     from qmgen.learning.lm.texts import our_vocabulary
 
     shape = published(settings.preset, settings.arch)
-    found = plan.plan(settings, shape, settings.preset, our_vocabulary([Path(file) for file in settings.data or []]))
+    there = [file for file in map(Path, settings.data or []) if file.exists()]  # a plan may come before the molecules
+    found = plan.plan(settings, shape, settings.preset, our_vocabulary(there))
     if as_json:
         print_json(found)
     else:

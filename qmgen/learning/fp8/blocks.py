@@ -49,12 +49,13 @@ def squares(w: Array, block: int, format: Format) -> tuple[Array, Array]:
     return rounded.reshape(wide.shape)[: w.shape[0], : w.shape[1]], jnp.squeeze(bias, (1, 3))
 
 
-def _row(x: Array, rounded: Array, biases: Array, probe: Array | None) -> Any:
-    """A row of the probe: the lowest bias, which is that of the tensor's amax. Nothing overflows."""
+def _row(x: Array, rounded: Array, format: Format, margin: int, probe: Array | None) -> Any:
+    """A row of the probe: the lowest bias of all blocks, which is that of the tensor's amax. Nothing overflows."""
     if probe is None:
         return None
     lost = jnp.sum(((rounded == 0) & (scale.bits(x) != 0)).astype(jnp.float32)) / jnp.float32(max(x.size, 1))
-    return jnp.min(biases), scale.amax(x), lost, jnp.zeros(())
+    largest = scale.amax(x)
+    return scale.bias_of(largest, format, margin), largest, lost, jnp.zeros((), jnp.float32)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -64,9 +65,9 @@ def block_dot(recipe: Recipe, x: Array, w: Array, probe: Array | None) -> Array:
 
 
 def _forward(recipe: Recipe, x: Array, w: Array, probe: Array | None) -> tuple[Array, Any]:
-    x8, of_x = runs(x, -1, recipe.block, recipe.forward)
-    w8, of_w = squares(w, recipe.block, recipe.forward)
-    rows = _row(x, x8, of_x, probe), _row(w, w8, of_w, probe)
+    x8, _ = runs(x, -1, recipe.block, recipe.forward)
+    w8, _ = squares(w, recipe.block, recipe.forward)
+    rows = _row(x, x8, recipe.forward, 0, probe), _row(w, w8, recipe.forward, 0, probe)
     like = jnp.zeros((0,), x.dtype), jnp.zeros((0,), w.dtype)
     y = jax.lax.dot_general(x8, w8, (((x.ndim - 1,), (0,)), ((), ()))).astype(x.dtype)
     return y, (x8, w8, rows, probe, like)
@@ -74,14 +75,14 @@ def _forward(recipe: Recipe, x: Array, w: Array, probe: Array | None) -> tuple[A
 
 def _backward(recipe: Recipe, kept: Any, g: Array) -> tuple[Array, Array, Array | None]:
     x8, w8, (of_x, of_w), probe, like = kept
-    g8, of_g = runs(g, -1, recipe.block, recipe.backward, recipe.margin)
+    g8, _ = runs(g, -1, recipe.block, recipe.backward, recipe.margin)
     dx = jax.lax.dot_general(g8, w8, (((g.ndim - 1,), (1,)), ((), ()))).astype(like[0].dtype)
     # dw sums over the tokens: runs of tokens, for both
     tokens = x8.reshape(-1, x8.shape[-1]), g.reshape(-1, g.shape[-1])
     x_runs, _ = runs(tokens[0], 0, recipe.block, recipe.forward)
     g_runs, _ = runs(tokens[1], 0, recipe.block, recipe.backward, recipe.margin)
     dw = jax.lax.dot_general(x_runs, g_runs, (((0,), (0,)), ((), ()))).astype(like[1].dtype)
-    row = _row(g, g8, of_g, probe)
+    row = _row(g, g8, recipe.backward, recipe.margin, probe)
     return dx, dw, None if probe is None else renewed(probe, [of_x, of_w, row])
 
 
