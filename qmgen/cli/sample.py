@@ -18,7 +18,7 @@ def sample(
     temperature: Annotated[float | None, typer.Option(help="Below 1 the likely likelier. [default: 1.0]")] = None,
     top_k: Annotated[int | None, typer.Option(help="Only the k likeliest tokens. [default: all]")] = None,
     top_p: Annotated[
-        float | None, typer.Option(help="Only the likeliest with so much probability. [default: 1.0]")
+        float | None, typer.Option(help="Only the likeliest that hold so much of it. [default: 0.95]")
     ] = None,
     rules: Annotated[
         str | None, typer.Option(help="Filter of the enumerator: none, gdb11, or a TOML file. [default: none]")

@@ -119,7 +119,7 @@ class SampleConfig(CommandConfig):
     number: Count = 1000
     temperature: Positive = 1.0
     top_k: Count | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
     seed: Seed = 0
     batch_size: Count = 256
     data: Files = Field(default_factory=list)
