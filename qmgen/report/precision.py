@@ -9,7 +9,7 @@ from qmgen.report.scales import lines_of
 from qmgen.report.scaling import save
 
 COLOURS: Final = {
-    "f32": "#000000", "fp8-amax": "#0072B2", "fp8-delayed": "#E69F00", "fp8-block": "#009E73",
+    "f32": "#000000", "bf16": "#CC79A7", "fp8-amax": "#0072B2", "fp8-delayed": "#E69F00", "fp8-block": "#009E73",
 }  # fmt: skip
 MARKERS: Final = {"gpt": "o", "llama": "s"}
 

@@ -19,7 +19,7 @@ from qmgen.learning.training.folder import RESULT
 
 ARCHS: Final = ("gpt", "llama")
 #: in this order: what decides first
-PRECISIONS: Final = (("f32", "fp8-amax"), ("fp8-delayed", "fp8-block"))
+PRECISIONS: Final = (("f32", "fp8-amax"), ("fp8-delayed", "fp8-block", "bf16"))
 BIASES: Final = (-2, 0, 2, 4, 6, 8)
 #: of the full length, for the sweep
 PART: Final = 4
@@ -65,9 +65,10 @@ def _sweep(tokens: int, presets: Sequence[str], biases: Sequence[int]) -> list[J
 
 
 def _flags(arch: str, preset: str, precision: str, tokens: int, seed: int) -> tuple[str, ...]:
-    # the type between linear layers is f32 everywhere, so that the recipes alone differ
+    # the type between linear layers is f32 but for bf16, so that the recipes alone differ
+    between = "bfloat16" if precision == "bf16" else "float32"
     return (
-        "--arch", arch, "--preset", preset, "--precision", precision, "--activations", "float32",
+        "--arch", arch, "--preset", preset, "--precision", precision, "--activations", between,
         "--tokens", str(tokens), "--seed", str(seed),
     )  # fmt: skip
 

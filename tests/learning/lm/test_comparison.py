@@ -24,7 +24,7 @@ def test_the_jobs_are_those_of_the_issue() -> None:
     assert len({job.name for job in jobs}) == len(jobs)
     names = [job.name for job in jobs]
     for arch in ("gpt", "llama"):
-        for precision in ("f32", "fp8-amax", "fp8-delayed", "fp8-block"):
+        for precision in ("f32", "bf16", "fp8-amax", "fp8-delayed", "fp8-block"):
             assert {f"{arch}/{precision}/seed-{seed}" for seed in range(3)} <= set(names)
         for preset in ("mini", "tiny"):
             assert f"{arch}/{preset}/short/f32" in names
@@ -32,7 +32,7 @@ def test_the_jobs_are_those_of_the_issue() -> None:
     by_name = {job.name: " ".join(job.flags) for job in jobs}
     assert "--tokens 3000000 --seed 2" in by_name["gpt/fp8-amax/seed-2"]
     assert "--tokens 750000 --seed 0 --scale-bias -2" in by_name["llama/mini/cscale/bias--2"]
-    assert len(comparison.jobs(3_000_000, 1, ["tiny"], (0,))) == 8 + 2 * 2
+    assert len(comparison.jobs(3_000_000, 1, ["tiny"], (0,))) == 10 + 2 * 2
 
 
 def put(out: Path, name: str, loss: float, accuracy: float = 0.6) -> None:
@@ -84,6 +84,8 @@ def test_a_toy_goes_to_its_end_even_when_it_is_stopped(tmp_path: Path, bare_envi
     told, said = script(*words, env=bare_environment).communicate(timeout=1800)
     report = json.loads((tmp_path / "fp8" / "compare.json").read_text())
     assert report["finished"] == report["trainings"], said
-    assert {row["precision"] for row in report["table"]} == {"f32", "fp8-amax", "fp8-delayed", "fp8-block"}
+    assert {row["precision"] for row in report["table"]} == {
+        "f32", "bf16", "fp8-amax", "fp8-delayed", "fp8-block",
+    }  # fmt: skip
     assert "against f32" in told
     assert all((tmp_path / "fp8" / name).exists() for name in ("losses.png", "cscale.png", "ngram.json"))

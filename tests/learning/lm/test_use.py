@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -134,21 +136,25 @@ def test_molecules_come_out_each_once_and_valid(trained: dict[str, Path], tmp_pa
     assert len(capsys.readouterr().out.splitlines()) == 200
 
 
-def test_what_is_drawn_can_be_labelled(trained: dict[str, Path], tmp_path: Path, monkeypatch: Any) -> None:
+def test_what_is_drawn_can_be_labelled(
+    trained: dict[str, Path], tmp_path: Path, bare_environment: dict[str, str]
+) -> None:
     """Straight into the generator, which reads them from standard input."""
-    import io
+    import qmgen
 
     found: list[str] = []
     settings = check(SampleConfig, {"run": trained["gpt"], "number": 100, "temperature": 0.5})
     run(settings, found.append, lambda done, total: None)
     small = [line for line in found if len(line) < 6][:2]
-    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(small) + "\n"))
     words = ["generate", "--molecules", "-", "--grid-level", "0", "--workers", "1", "--out", str(tmp_path / "corpus")]
-    assert main(words) == 0
-    import qmgen
-
-    table = qmgen.load(tmp_path / "corpus", split="all")
-    assert set(table["smile"].to_pylist()) <= set(small)
+    command = [sys.executable, "-m", "qmgen", *words]
+    subprocess.run(command, env=bare_environment, input="\n".join(small) + "\n", text=True, check=True)
+    labelled = [
+        smiles
+        for split in ("train", "validation", "test")
+        for smiles in qmgen.load(tmp_path / "corpus", split=split)["smile"].to_pylist()
+    ]
+    assert sorted(labelled) == sorted(small) and small
 
 
 @pytest.mark.parametrize(
