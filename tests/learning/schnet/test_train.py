@@ -290,3 +290,14 @@ def test_a_network_is_found_in_a_run_and_what_is_none_is_one_line(
         with pytest.raises(UsageError, match=said) as raised:
             load_model(tmp_path / place)
         assert "\n" not in str(raised.value)
+
+
+def test_it_learns_in_fp8(toy: Path, tmp_path: Path) -> None:
+    settings = settings_of(toy, tmp_path, steps=200, learning_rate=5e-3, precision="fp8-amax")
+    found = train(settings, tmp_path / "cell")["targets"]["y"]
+    assert found["validation_mae"] < 0.6 * found["trivial_mae"]
+
+
+def test_forces_are_refused_in_fp8(toy: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="use float32"):
+        train(settings_of(toy, tmp_path, target=["energy", "forces"], precision="fp8-amax"), tmp_path / "cell")
