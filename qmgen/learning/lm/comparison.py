@@ -18,8 +18,8 @@ from typing import Any, Final
 from qmgen.learning.training.folder import RESULT
 
 ARCHS: Final = ("gpt", "llama")
-#: in this order: what decides first
-PRECISIONS: Final = (("f32", "fp8-amax"), ("fp8-delayed", "fp8-block", "bf16"))
+#: what decides, other recipes, and 16 bit
+PRECISIONS: Final = (("f32", "fp8-amax"), ("fp8-delayed", "fp8-block"), ("bf16",))
 BIASES: Final = (-2, 0, 2, 4, 6, 8)
 #: of the full length, for the sweep
 PART: Final = 4
@@ -40,17 +40,24 @@ class Job:
 
 def jobs(tokens: int, seeds: int, presets: Sequence[str], biases: Sequence[int] = BIASES) -> list[Job]:
     """All trainings, the most telling first; ``presets`` from small to large, the last of which has the seeds."""
-    main, found = presets[-1], []
-    for number, precisions in enumerate(PRECISIONS):
-        for seed in range(seeds):
-            if number and seed == 1:  # the sweep before the second seed of the other recipes
-                found += _sweep(tokens // PART, presets, biases)
-            for precision in precisions:
-                for arch in ARCHS:
-                    name = f"{arch}/{precision}/seed-{seed}"
-                    found.append(Job(name, _flags(arch, main, precision, tokens, seed)))
-    known = {job.name for job in found}
-    return found + [job for job in _sweep(tokens // PART, presets, biases) if job.name not in known]
+    main, (decisive, others, sixteen) = presets[-1], PRECISIONS
+
+    def of(precisions: Sequence[str], chosen: Sequence[int]) -> list[Job]:
+        return [
+            Job(f"{arch}/{precision}/seed-{seed}", _flags(arch, main, precision, tokens, seed))
+            for seed in chosen
+            for precision in precisions
+            for arch in ARCHS
+        ]
+
+    first, more = range(min(seeds, 1)), range(1, seeds)
+    return [
+        *of(decisive, range(seeds)),
+        *of(others, first),
+        *_sweep(tokens // PART, presets, biases),
+        *of(sixteen, first),
+        *of((*others, *sixteen), more),
+    ]
 
 
 def _sweep(tokens: int, presets: Sequence[str], biases: Sequence[int]) -> list[Job]:
@@ -92,7 +99,7 @@ def collected(out: Path, planned: Sequence[Job], ngram: dict[str, Any]) -> dict[
 
 def _rows(arch: str, results: dict[str, dict[str, Any]], ngram: dict[str, Any]) -> list[dict[str, Any]]:
     rows = []
-    names = [name for pair in PRECISIONS for name in pair]
+    names = [name for group in PRECISIONS for name in group]
     for precision in names:
         losses = {
             int(name.rpartition("-")[2]): result["validation_loss"]
