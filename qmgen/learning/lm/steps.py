@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import optax
 
 from qmgen.learning.lm.optimiser import applied, kept
@@ -19,7 +20,7 @@ def stepper(task: LmTask, optimiser: optax.GradientTransformation, watch_every: 
     watching = training.stepper(task.loss, optimiser, applied, portions=False)
     kind = task.arithmetic.recipe.kind
     if kind in ("none", "delayed"):
-        return watching
+        return _one_at_a_time(watching)
     plain = training.stepper(task.loss_unwatched, optimiser, kept, portions=False)
     done: int | None = None
 
@@ -30,4 +31,17 @@ def stepper(task: LmTask, optimiser: optax.GradientTransformation, watch_every: 
         done += 1
         return (watching if watches(done, watch_every) else plain)(state, batch)
 
-    return step
+    return _one_at_a_time(step)
+
+
+def _one_at_a_time(step: Step) -> Step:
+    """``step``; on several devices of one CPU it waits for its end: their sums over devices need a thread each, and
+    those of steps begun ahead would take the threads that the first ones wait for."""
+    if jax.default_backend() != "cpu" or jax.device_count() == 1:
+        return step
+
+    def waits(state: State, batch: Any) -> tuple[State, Any]:
+        found: tuple[State, Any] = jax.block_until_ready(step(state, batch))
+        return found
+
+    return waits

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from qmgen.errors import UsageError
 from qmgen.learning.fp8 import NONE, Recipe, Weight8
 from qmgen.learning.lm.model import Arithmetic, init, probes_of
-from qmgen.learning.lm.precision import recipe_from_json, recipe_to_json
+from qmgen.learning.lm.precision import recipe_from_json, recipe_to_json, unrolled
 from qmgen.learning.lm.shape import LmShape
 from qmgen.learning.lm.tokens import Vocabulary
 from qmgen.learning.training import checkpoint
@@ -39,8 +39,7 @@ class StoredLm:
 
     def arithmetic(self) -> Arithmetic:
         """How it computes when it is used."""
-        on_cpu = jax.default_backend() == "cpu"
-        return Arithmetic(self.recipe, jnp.dtype(self.about["activations"]), unroll=on_cpu and self.shape.layers <= 12)
+        return Arithmetic(self.recipe, jnp.dtype(self.about["activations"]), unroll=unrolled(self.shape))
 
 
 def save_model(path: Path, model: StoredLm) -> None:

@@ -73,8 +73,9 @@ class LmTask:
 
     def validate(self, parameters: Params) -> Score:
         """Loss in nats and next-token accuracy on the held-out texts."""
-        # added in float64 on the host
-        sums = [self._sums(parameters, batch) for batch in self.validation()]  # type: ignore[attr-defined]
-        total, right, number = (float(sum(float(part) for part in parts)) for parts in zip(*sums))
+        total = right = number = 0.0  # in float64, on the host
+        for batch in self.validation():
+            sums = self._sums(parameters, batch)  # type: ignore[attr-defined]
+            total, right, number = (old + float(new) for old, new in zip((total, right, number), sums))
         loss, accuracy = total / number, right / number
         return Score({"loss": loss, "accuracy": accuracy}, f"validation {loss:.4f} nats", loss)

@@ -17,6 +17,7 @@ def test_outputs_are_near_those_of_float32(molecules: Any) -> None:
     numbers, positions = molecules([9, 14, 5])
     shape = PRESETS["tiny"]
     params = init(jax.random.key(0), shape)
+    params["lin2"]["weight"] = jax.random.normal(jax.random.key(1), params["lin2"]["weight"].shape)  # which begins as 0
     exact, scaled = (
         np.asarray(jax.jit(atomwise, static_argnums=1)(given, shape, numbers, positions))
         for given in (params, by_recipe(params, AMAX))
