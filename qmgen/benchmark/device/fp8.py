@@ -125,7 +125,7 @@ def _layer(sizes: tuple[int, int, int], recipe: Recipe) -> tuple[Callable[[], An
         return y, back(g)
 
     compiled = jax.jit(three).lower(x, w, g).compile()
-    return lambda: compiled(x, w, g), compiled.as_text()
+    return lambda: compiled(x, w, g), compiled.as_text() or ""
 
 
 def _step(shape: LmShape, rows: int, remat: bool, recipe: Recipe) -> tuple[Callable[[], Any], str]:
@@ -147,4 +147,4 @@ def _step(shape: LmShape, rows: int, remat: bool, recipe: Recipe) -> tuple[Calla
         held[0], loss = compiled(held[0], batch)
         return loss
 
-    return run, compiled.as_text()
+    return run, compiled.as_text() or ""
