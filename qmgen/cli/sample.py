@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,31 +57,36 @@ def sample(
     from qmgen.learning.lm import sampling
 
     tell: Any = (lambda done, total: None) if quiet else _teller()
-    lines: list[str] = []
-    write = (lambda line: print(line, flush=False)) if to_stdout else lines.append
-    tally = sampling.run(settings, write, tell)
-    if not to_stdout:
-        _write(Path(settings.out), lines)
+    if to_stdout:
+        tally = sampling.run(settings, print, tell)
+    else:
+        with _whole(Path(settings.out)) as write:
+            tally = sampling.run(settings, write, tell)
     counts = tally.to_dict()
     if as_json:
         print_json(counts)
     elif not quiet:
         say(_text(counts))
         if not to_stdout:
-            say(f"qmgen: {len(lines)} lines in {settings.out}")
+            say(f"qmgen: written to {settings.out}")
     return 0
 
 
-def _write(path: Path, lines: list[str]) -> None:
-    """The file, whole or not at all."""
+@contextmanager
+def _whole(path: Path) -> Iterator[Callable[[str], None]]:
+    """What writes a line of ``path``, which is there when all are written, or not at all. Raises ``UsageError``."""
     from qmgen.errors import UsageError
 
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        with temporary.open("w", encoding="utf-8") as stream:
+            yield lambda line: print(line, file=stream)
         os.replace(temporary, path)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _text(counts: dict[str, Any]) -> str:

@@ -67,7 +67,7 @@ def lm(
     remat: Annotated[
         bool | None, typer.Option("--remat", help="Compute activations again instead of keeping them.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, order, and what is held out. [default: 0]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order, and which --limit takes. [default: 0]")] = None,
     data_parallel: Annotated[int | None, typer.Option(help="Devices that share the rows. [default: all]")] = None,
     tensor_parallel: Annotated[int | None, typer.Option(help="Devices that share each layer. [default: 1]")] = None,
     fully_sharded: Annotated[

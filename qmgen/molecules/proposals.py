@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from typing import Final
 
 from qmgen.molecules.entries import LONGEST_SMILES, quiet_chem
@@ -24,8 +23,8 @@ def canonical(text: str) -> str | None:
 
 
 def canonical_set(texts: Sequence[str]) -> set[str]:
-    """The canonical SMILES of ``texts``; as they are, where the first few are canonical already."""
-    if all(canonical(text) == text for text in islice(texts, _LOOKED_AT)):
+    """The canonical SMILES of ``texts``; as they are, where some spread over all of them are canonical already."""
+    if all(canonical(text) == text for text in texts[:: max(len(texts) // _LOOKED_AT, 1)]):
         return set(texts)
     return {found for found in map(canonical, texts) if found is not None}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
@@ -84,7 +85,7 @@ def _windows(out: Path, report: dict[str, Any]) -> Path:
     figure = Figure(figsize=(6.8, 4.4), dpi=150, layout="constrained")
     axes = figure.subplots()
     colours = ("#56B4E9", "#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7")
-    for one, colour in zip(sorted(report["sweep"], key=lambda one: (one["arch"], one["parameters"])), colours):
+    for one, colour in zip(sorted(report["sweep"], key=lambda one: (one["arch"], one["parameters"])), cycle(colours)):
         if one["biases"]:
             label = f"{one['arch']}, {one['parameters'] / 1e6:.2g} M parameters"
             shares = [100 * score for score in one["scores"]]

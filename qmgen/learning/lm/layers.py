@@ -13,7 +13,7 @@ from qmgen.learning.fp8 import Recipe, linear
 Array = jax.Array
 Params = dict[str, Any]
 
-#: attention of a block: normalised input, queries, keys, values -> what the heads found
+#: attention of a block: queries, keys, values -> what the heads found
 Attend = Callable[[Array, Array, Array], Array]
 
 

@@ -69,4 +69,4 @@ class NGram:
 def _discount(level: dict[Context, dict[int, int]]) -> float:
     once = sum(count == 1 for after in level.values() for count in after.values())
     twice = sum(count == 2 for after in level.values() for count in after.values())
-    return once / (once + 2 * twice) if once + twice else 0.5
+    return once / (once + 2 * twice) if once else 0.5  # without a discount what was not seen would be impossible

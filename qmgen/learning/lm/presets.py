@@ -45,6 +45,12 @@ def shape_of(
     shape = begin_with.shape
     if settings.arch not in (None, shape.arch):
         raise UsageError(f"--init {begin_with.path} is a {shape.arch}: leave --arch out")
+    if "preset" in settings.model_fields_set and settings.preset != begin_with.about["preset"]:
+        raise UsageError(f"--init {begin_with.path} is a {begin_with.about['preset']}: leave --preset out")
+    if shape.arch == "gpt" and longest > shape.context:
+        raise UsageError(
+            f"a molecule has {longest} tokens, and --init {begin_with.path} {shape.context} positions: leave it out"
+        )
     if shape.arch == "gpt" and settings.context not in (None, shape.context):
         raise UsageError(f"--init {begin_with.path} has {shape.context} positions: leave --context out")
     return begin_with.about["preset"], shape if shape.arch == "gpt" else replace(shape, context=context)

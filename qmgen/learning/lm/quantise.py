@@ -40,7 +40,7 @@ def quantised(model: StoredLm, recipe: Recipe) -> StoredLm:
 def run(settings: QuantizeConfig) -> dict[str, Any]:
     """Write the quantised model of ``settings.run``; what was done, as plain values.
 
-    Raises ``UsageError`` where there is no model, it is quantised already, or the folder holds something.
+    Raises ``UsageError`` where there is no model, it is quantised already, or the model's file is there.
     """
     model = load_model(settings.run)
     if model.quantised:
@@ -75,5 +75,5 @@ def run(settings: QuantizeConfig) -> dict[str, Any]:
 
 def default_out(run: Path, recipe: str) -> Path:
     """``RUN-fp8-amax`` beside the run."""
-    folder = run.parent if run.suffix == ".safetensors" else run
+    folder = (run.parent if run.suffix == ".safetensors" else run).resolve()
     return folder.with_name(f"{folder.name}-fp8-{recipe}")

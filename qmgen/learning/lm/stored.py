@@ -89,7 +89,10 @@ def own_files(run: Path) -> list[Path]:
     from qmgen.config.load import read_file
     from qmgen.config.train_lm import TrainLmConfig
 
-    config = (run if run.is_dir() else run.parent) / CONFIG
+    folder = run if run.is_dir() else run.parent
+    if not (folder / CONFIG).exists() and (file := folder / NAME).exists():  # a quantised one says what it was made of
+        folder = (folder / str(checkpoint.read(file)[1].get("made_of", NAME))).parent
+    config = folder / CONFIG
     if not config.exists():
         return []
     found = read_file(TrainLmConfig, config).get("data") or []

@@ -1,7 +1,7 @@
 """A language model as something to be trained: mean −ln p of the next token, in nats.
 
-Parameters are {"weights": the model's, "probes": what its products told last}: ``training.state`` puts the gradient of
-the latter in its place, so that scales and their histories are part of every checkpoint.
+Parameters are {"weights": the model's, "probes": what its products told last}: ``optimiser.applied`` puts the gradient
+of the latter in its place, so that scales and their histories are part of every checkpoint.
 """
 
 from __future__ import annotations

@@ -161,7 +161,10 @@ def _train(
         "qmgen": machine.versions()["qmgen"],
     }
     on_host = jax.tree.map(np.asarray, outcome.parameters)
-    used = None if watch is None else in_use(task, outcome.parameters, next(iter(task.validation())))
+    used = None
+    if watch is not None:  # of molecules of all lengths, as in the training
+        some = next(TokenFeed(held_out, size, context, settings.seed, put).batches(None))[0]
+        used = in_use(task, outcome.parameters, some)
     save_model(settings.out / NAME, StoredLm(on_host, shape, texts.vocabulary, arithmetic.recipe, about))
     return {
         "kind": KIND,

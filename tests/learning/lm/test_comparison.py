@@ -63,7 +63,10 @@ def test_differences_are_taken_seed_by_seed(tmp_path: Path) -> None:
     assert rows["f32"]["below_ngram"] == pytest.approx(0.5)  # the worst seed's
     (window,) = report["sweep"]
     assert window["window"] == [2, 4]  # at least 99.5 % of f32's accuracy
-    assert "+0.30 %" in comparison.text(report)
+    assert "+0.30 %" in comparison.text(report) and "does not count" not in comparison.text(report)
+    worse = comparison.collected(tmp_path, jobs, {"loss": 2.05, "order": 5, "tokens": 100})  # 2.0 is 2.4 % below
+    assert report["counts"] and not worse["counts"]
+    assert "does not count" in comparison.text(worse)
 
 
 def script(*words: str, **more: Any) -> subprocess.Popen[str]:

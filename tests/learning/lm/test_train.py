@@ -88,9 +88,9 @@ def test_a_time_limit_stops_it_and_the_same_command_goes_on(smiles: Path, tmp_pa
     settings = settings_of(smiles, tmp_path / "run", steps=30, precision="fp8-amax")
     assert main([*words(settings), "--time-limit", "0.001"]) == 75
     assert main(words(settings)) == 0
-    again = time.monotonic()
+    before = (settings.out / NAME).stat().st_mtime_ns
     assert main(words(settings)) == 0  # and does nothing more
-    assert time.monotonic() - again < 30
+    assert (settings.out / NAME).stat().st_mtime_ns == before
     assert lines(settings.out)[-1]["step"] == 30
 
 
@@ -132,7 +132,7 @@ def test_mistakes_are_said_in_a_line_before_any_work(
     assert main([*kept, *flags]) == 2
     told = capsys.readouterr().err.strip()
     assert said in told and len(told.splitlines()) == 1, told
-    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_another_training_is_not_mixed_in(trained: dict[str, Path], smiles: Path, capsys: Any) -> None:

@@ -174,11 +174,16 @@ def test_mistakes_of_sample(flags: list[str], said: str, trained: dict[str, Path
 
 
 def test_novelty_needs_to_know_the_training(trained: dict[str, Path], tmp_path: Path, capsys: Any) -> None:
+    """The run of a quantised model is found, where it is still there; a model file alone knows nothing."""
     assert quantize(trained["gpt"], tmp_path / "small") == 0
+    assert main(["sample", str(tmp_path / "small"), "-n", "8", "--novel"]) == 0
+    alone = tmp_path / "alone" / "model.safetensors"
+    alone.parent.mkdir()
+    alone.write_bytes((trained["gpt"] / "model.safetensors").read_bytes())
     capsys.readouterr()
-    assert main(["sample", str(tmp_path / "small"), "-n", "8", "--novel"]) == 2
+    assert main(["sample", str(alone), "-n", "8", "--novel"]) == 2
     assert "give --data" in capsys.readouterr().err
-    assert main(["sample", str(tmp_path / "small"), "-n", "8", "--novel", "--data", str(_file(trained["gpt"]))]) == 0
+    assert main(["sample", str(alone), "-n", "8", "--novel", "--data", str(_file(trained["gpt"]))]) == 0
 
 
 def test_figures_are_drawn(trained: dict[str, Path]) -> None:
