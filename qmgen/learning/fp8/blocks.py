@@ -29,24 +29,23 @@ def _padded(x: Array, axis: int, block: int) -> Array:
     return jnp.pad(x, widths) if short else x
 
 
-def runs(x: Array, axis: int, block: int, format: Format, margin: int = 0) -> tuple[Array, Array]:
-    """``x`` rounded with a bias for each ``block`` elements along ``axis``: float32 of its shape; and the biases."""
+def runs(x: Array, axis: int, block: int, format: Format, margin: int = 0) -> Array:
+    """``x`` rounded with a bias for each ``block`` elements along ``axis``: float32 of its shape."""
     axis %= x.ndim
     wide = _padded(x, axis, block)
     split = wide.reshape(*x.shape[:axis], wide.shape[axis] // block, block, *x.shape[axis + 1 :])
     bias = scale.bias_of(scale.amax(split, axis + 1, keepdims=True), format, margin)
     rounded = scale.cast(split, bias, format).astype(jnp.float32) * scale.power_of_two(-bias)
-    kept = jax.lax.slice_in_dim(rounded.reshape(wide.shape), 0, x.shape[axis], axis=axis)
-    return kept, jnp.squeeze(bias, axis + 1)
+    return jax.lax.slice_in_dim(rounded.reshape(wide.shape), 0, x.shape[axis], axis=axis)
 
 
-def squares(w: Array, block: int, format: Format) -> tuple[Array, Array]:
-    """``w`` (K, N) rounded with a bias for each ``block`` × ``block``: float32 (K, N); and the biases."""
+def squares(w: Array, block: int, format: Format) -> Array:
+    """``w`` (K, N) rounded with a bias for each ``block`` × ``block``: float32 (K, N)."""
     wide = _padded(_padded(w, 0, block), 1, block)
     split = wide.reshape(wide.shape[0] // block, block, wide.shape[1] // block, block)
     bias = scale.bias_of(scale.amax(split, (1, 3), keepdims=True), format)
     rounded = scale.cast(split, bias, format).astype(jnp.float32) * scale.power_of_two(-bias)
-    return rounded.reshape(wide.shape)[: w.shape[0], : w.shape[1]], jnp.squeeze(bias, (1, 3))
+    return rounded.reshape(wide.shape)[: w.shape[0], : w.shape[1]]
 
 
 def _row(x: Array, rounded: Array, format: Format, margin: int, probe: Array | None) -> Any:
@@ -65,8 +64,8 @@ def block_dot(recipe: Recipe, x: Array, w: Array, probe: Array | None) -> Array:
 
 
 def _forward(recipe: Recipe, x: Array, w: Array, probe: Array | None) -> tuple[Array, Any]:
-    x8, _ = runs(x, -1, recipe.block, recipe.forward)
-    w8, _ = squares(w, recipe.block, recipe.forward)
+    x8 = runs(x, -1, recipe.block, recipe.forward)
+    w8 = squares(w, recipe.block, recipe.forward)
     rows = _row(x, x8, recipe.forward, 0, probe), _row(w, w8, recipe.forward, 0, probe)
     like = jnp.zeros((0,), x.dtype), jnp.zeros((0,), w.dtype)
     y = jax.lax.dot_general(x8, w8, (((x.ndim - 1,), (0,)), ((), ()))).astype(x.dtype)
@@ -75,12 +74,12 @@ def _forward(recipe: Recipe, x: Array, w: Array, probe: Array | None) -> tuple[A
 
 def _backward(recipe: Recipe, kept: Any, g: Array) -> tuple[Array, Array, Array | None]:
     x8, w8, (of_x, of_w), probe, like = kept
-    g8, _ = runs(g, -1, recipe.block, recipe.backward, recipe.margin)
+    g8 = runs(g, -1, recipe.block, recipe.backward, recipe.margin)
     dx = jax.lax.dot_general(g8, w8, (((g.ndim - 1,), (1,)), ((), ()))).astype(like[0].dtype)
     # dw sums over the tokens: runs of tokens, for both
     tokens = x8.reshape(-1, x8.shape[-1]), g.reshape(-1, g.shape[-1])
-    x_runs, _ = runs(tokens[0], 0, recipe.block, recipe.forward)
-    g_runs, _ = runs(tokens[1], 0, recipe.block, recipe.backward, recipe.margin)
+    x_runs = runs(tokens[0], 0, recipe.block, recipe.forward)
+    g_runs = runs(tokens[1], 0, recipe.block, recipe.backward, recipe.margin)
     dw = jax.lax.dot_general(x_runs, g_runs, (((0,), (0,)), ((), ()))).astype(like[1].dtype)
     row = _row(g, g8, recipe.backward, recipe.margin, probe)
     return dx, dw, None if probe is None else renewed(probe, [of_x, of_w, row])

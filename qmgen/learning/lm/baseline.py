@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from qmgen.config.train_lm import TrainLmConfig
 from qmgen.learning.lm.comparison import ORDER
 from qmgen.learning.lm.ngram import NGram
 from qmgen.learning.lm.texts import read_texts
 from qmgen.learning.lm.train import first_of
 from qmgen.learning.training import checkpoint
-
-#: of ``qmgen train lm``: share held out, and most molecules of it that are used
-FRACTION, LIMIT = 0.03, 10000
 
 
 def ngram_baseline(data: Path, tokens: int, kept: Path, order: int = ORDER) -> dict[str, Any]:
@@ -23,7 +21,8 @@ def ngram_baseline(data: Path, tokens: int, kept: Path, order: int = ORDER) -> d
 
     Raises ``UsageError`` as ``read_texts``.
     """
-    texts = read_texts([data], FRACTION)
+    defaults = TrainLmConfig(plan=True)  # share held out, and most molecules of it that are used: as the trainings'
+    texts = read_texts([data], defaults.validation_fraction)
     key = {"digest": texts.digest, "wanted": tokens, "order": order}
     if kept.exists() and (found := json.loads(kept.read_text())).items() >= key.items():
         return dict(found)
@@ -31,7 +30,7 @@ def ngram_baseline(data: Path, tokens: int, kept: Path, order: int = ORDER) -> d
     chosen = np.random.default_rng((0, 0)).permutation(len(lengths))  # as the feed's first epoch of seed 0
     chosen = chosen[: int(np.searchsorted(np.cumsum(lengths[chosen]), tokens)) + 1]
     model = NGram((texts.train[int(k)] for k in chosen), order, len(texts.vocabulary))
-    held_out = first_of(texts.validation, LIMIT)
+    held_out = first_of(texts.validation, defaults.validation_limit)
     loss = model.loss(held_out[k] for k in range(len(held_out)))
     found = {**key, "tokens": int(lengths[chosen].sum()), "molecules": len(chosen), "loss": loss}
     checkpoint.write(kept, (json.dumps(found, indent=2) + "\n").encode())

@@ -126,7 +126,7 @@ def _parent(model: StoredLm) -> StoredLm | None:
 
 
 def _texts(settings: EvaluateConfig, model: StoredLm) -> Sequences:
-    files = [Path(file) for file in settings.molecules] or own_files(settings.run)
+    files = [Path(file) for file in settings.molecules] or own_files(model)
     if not files:
         raise UsageError(f"{settings.run} does not name its molecules, or they are gone: give --molecules FILE.smi")
     lines, _ = read_lines(files)

@@ -82,7 +82,7 @@ def run(settings: SampleConfig, write: Callable[[str], None], tell: Tell) -> Tal
     runtime.prepare(double=False)
     model = load_model(settings.run)
     chosen = Filter(settings.rules)
-    known = _known(settings)
+    known = _known(settings, model)
     if settings.novel and known is None:
         raise UsageError(
             f"--novel needs the molecules of the training, which {settings.run} does not name: give --data"
@@ -124,9 +124,9 @@ def run(settings: SampleConfig, write: Callable[[str], None], tell: Tell) -> Tal
     return tally
 
 
-def _known(settings: SampleConfig) -> set[str] | None:
+def _known(settings: SampleConfig, model: StoredLm) -> set[str] | None:
     """The molecules of the training: of ``data``, or of the files that the run's config names, if they are there."""
-    files = [Path(file) for file in settings.data] or own_files(settings.run)
+    files = [Path(file) for file in settings.data] or own_files(model)
     if not files:
         return None
     return canonical_set(read_lines(files)[0])

@@ -84,14 +84,16 @@ def load_model(path: Path) -> StoredLm:
     return StoredLm(tree, shape, vocabulary, recipe, about, quantised, file, digest)
 
 
-def own_files(run: Path) -> list[Path]:
-    """The files of the training, where its config.toml names them and all are there."""
+def own_files(model: StoredLm) -> list[Path]:
+    """The files of the training of a stored model, where the config.toml beside it, or of what it was made of, names
+    them and all are there."""
     from qmgen.config.load import read_file
     from qmgen.config.train_lm import TrainLmConfig
 
-    folder = run if run.is_dir() else run.parent
-    if not (folder / CONFIG).exists() and (file := folder / NAME).exists():  # a quantised one says what it was made of
-        folder = (folder / str(checkpoint.read(file)[1].get("made_of", NAME))).parent
+    assert model.path is not None
+    folder = model.path.parent
+    if not (folder / CONFIG).exists():
+        folder = (folder / str(model.about.get("made_of", NAME))).parent
     config = folder / CONFIG
     if not config.exists():
         return []
