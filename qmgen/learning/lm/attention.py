@@ -6,17 +6,23 @@ import jax
 import jax.numpy as jnp
 
 Array = jax.Array
+Turns = tuple[Array, Array]
 
 
-def rotary(x: Array, positions: Array, theta: float) -> Array:
-    """x (B, T, H, F) with each pair of features (k, k + F/2) turned by positions (B, T) · theta^(−2k/F).
+def turns(positions: Array, width: int, theta: float) -> Turns:
+    """Cosine and sine (B, T, 1, F/2) of the angles positions (B, T) · theta^(−2k/F) of a head of F = ``width``."""
+    half = width // 2
+    rates = jnp.float32(theta) ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    angles = positions[..., None].astype(jnp.float32) * rates
+    return jnp.cos(angles)[:, :, None, :], jnp.sin(angles)[:, :, None, :]
+
+
+def rotary(x: Array, turn: Turns) -> Array:
+    """x (B, T, H, F) with each pair of features (k, k + F/2) turned.
 
     Su et al., arXiv 2104.09864, with the pairing of Llama's published weights in Hugging Face's form.
     """
-    half = x.shape[-1] // 2
-    rates = jnp.float32(theta) ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    angles = positions[..., None].astype(jnp.float32) * rates
-    cos, sin = jnp.cos(angles)[:, :, None, :], jnp.sin(angles)[:, :, None, :]
+    cos, sin = turn
     left, right = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     return jnp.concatenate([left * cos - right * sin, right * cos + left * sin], axis=-1).astype(x.dtype)
 

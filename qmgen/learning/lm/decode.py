@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from qmgen.learning.lm import gpt, llama
-from qmgen.learning.lm.attention import attend
+from qmgen.learning.lm.attention import attend, turns
 from qmgen.learning.lm.model import Arithmetic, embed, logits_of
 from qmgen.learning.lm.shape import LmShape
 from qmgen.learning.lm.tokens import BEGIN_ID, END_ID, PAD_ID
@@ -51,6 +51,7 @@ def advance(
     """tokens (B,) at ``place`` -> logits of the next (B, V), and the cache with them."""
     size, length = tokens.shape[0], cache.keys.shape[2]
     positions = jnp.broadcast_to(place, (size, 1))
+    turn = turns(positions, shape.head_width, shape.theta)
     mask = (jnp.arange(length) <= place)[None, None, None, :]
 
     def run(x: Array, layer: Any) -> tuple[Array, Any]:
@@ -65,7 +66,7 @@ def advance(
         if shape.arch == "gpt":
             x = gpt.block(params, shape, x, look, arithmetic.recipe)
         else:
-            x = llama.block(params, shape, x, positions, look, arithmetic.recipe)
+            x = llama.block(params, shape, x, turn, look, arithmetic.recipe)
         return x, (found["k"], found["v"])
 
     x = embed(weights, shape, tokens[:, None], positions, arithmetic.dtype)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from qmgen.learning.fp8 import Recipe
-from qmgen.learning.lm.layers import Attend, apply, heads, joined, layer_norm
+from qmgen.learning.lm.layers import Attend, apply, flat, gelu, heads, joined, layer_norm
 from qmgen.learning.lm.shape import LmShape
 
 Array = jax.Array
@@ -19,10 +19,11 @@ def block(
     params: Params, shape: LmShape, x: Array, attend: Attend, recipe: Recipe, probes: Params | None = None
 ) -> Array:
     """x (B, T, D) -> (B, T, D)."""
-    seen = layer_norm(params["norm1"], x, shape.eps)
+    lead = x.shape[:-1]
+    seen = flat(layer_norm(params["norm1"], x, shape.eps))
     q, k, v = jnp.split(apply(params, "qkv", seen, recipe, probes), 3, axis=-1)
-    found = attend(heads(q, shape.heads), heads(k, shape.heads), heads(v, shape.heads))
-    x = x + apply(params, "out", joined(found), recipe, probes)
-    seen = layer_norm(params["norm2"], x, shape.eps)
-    inner = jax.nn.gelu(apply(params, "up", seen, recipe, probes), approximate=True)
-    return x + apply(params, "down", inner, recipe, probes)
+    found = attend(*(heads(part, lead, shape.heads) for part in (q, k, v)))
+    x = x + apply(params, "out", joined(found), recipe, probes).reshape(x.shape)
+    seen = flat(layer_norm(params["norm2"], x, shape.eps))
+    inner = gelu(apply(params, "up", seen, recipe, probes))
+    return x + apply(params, "down", inner, recipe, probes).reshape(x.shape)

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 
 from qmgen.learning.fp8 import NONE, Recipe, probe
 from qmgen.learning.lm import gpt, llama
-from qmgen.learning.lm.attention import attend, mask_of
-from qmgen.learning.lm.layers import layer_norm, rms_norm
+from qmgen.learning.lm.attention import attend, mask_of, turns
+from qmgen.learning.lm.layers import layer_norm, recomputed, rms_norm
 from qmgen.learning.lm.shape import LmShape
 
 Array = jax.Array
@@ -98,14 +98,15 @@ def forward(
     Tokens see those of their own segment; ``positions`` count within it.
     """
     mask = mask_of(segments)
+    turn = turns(positions, shape.head_width, shape.theta)
+    look = recomputed(lambda q, k, v: attend(q, k, v, mask))
 
     def run(x: Array, layer: Any) -> tuple[Array, None]:
         weights, of_layer = layer
         given = weights, shape, x
-        look = lambda q, k, v: attend(q, k, v, mask)
         if shape.arch == "gpt":
             return gpt.block(*given, look, arithmetic.recipe, of_layer), None
-        return llama.block(*given, positions, look, arithmetic.recipe, of_layer), None
+        return llama.block(*given, turn, look, arithmetic.recipe, of_layer), None
 
     if arithmetic.remat:
         run = jax.checkpoint(run)

@@ -15,10 +15,10 @@ import numpy as np
 from qmgen import machine, runtime
 from qmgen.errors import UsageError
 from qmgen.learning.lm.feed import TokenFeed, in_order
+from qmgen.learning.lm.memory import check_memory
 from qmgen.learning.lm.model import init, probes_of
 from qmgen.learning.lm.optimiser import adamw
 from qmgen.learning.lm.packing import rows_of
-from qmgen.learning.lm.plan import check_memory
 from qmgen.learning.lm.precision import (
     activations_of,
     arithmetic_of,
@@ -81,7 +81,7 @@ def run(settings: TrainLmConfig, quiet: bool = False) -> dict[str, Any]:
     files = [Path(file) for file in settings.data]
     texts = read_texts(files, settings.validation_fraction, known, settings.limit, settings.seed)
     preset, shape = shape_of(settings, texts.vocabulary, longest(texts), begin_with)
-    mesh = mesh_of(settings.data_parallel, settings.tensor_parallel, shape, settings.batch_size)
+    mesh = mesh_of(settings.data_parallel, settings.tensor_parallel, shape, settings.batch_size, settings.fully_sharded)
     check_memory(settings, preset, shape, mesh)
     length = _length(settings, texts, shape)
     claim(settings)

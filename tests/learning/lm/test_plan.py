@@ -1,4 +1,4 @@
-"""Parameters as published, and memory by hand."""
+"""Parameters as published, and what ``--plan`` prints."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from qmgen.cli.main import main
 from qmgen.config import check
 from qmgen.config.train_lm import TrainLmConfig
 from qmgen.errors import UsageError
-from qmgen.learning.lm import plan
 from qmgen.learning.lm.model import init
 from qmgen.learning.lm.presets import published
-from qmgen.learning.lm.shape import PRESETS, SMALL, LmShape
+from qmgen.learning.lm.shape import SMALL, LmShape
 
 #: arXiv 2304.03208 (Cerebras-GPT), 2307.09288 (Llama 2), with their vocabularies and 2048 positions; in millions
 PUBLISHED = {
@@ -38,45 +37,6 @@ def test_the_count_is_that_of_the_arrays(shape: LmShape) -> None:
     assert sum(leaf.size for leaf in jax.tree.leaves(init(jax.random.key(0), small))) == small.total()
 
 
-def test_memory_of_llama_2_70b_by_hand() -> None:
-    shape = PRESETS["llama2-70b"]
-    d, inner, kv, layers, vocabulary = 8192, 28672, 8 * 128, 80, 32000
-    linear = layers * (2 * d * d + 2 * d * kv + 3 * d * inner)  # q and out, k and v, gate, up and down
-    total = linear + 2 * vocabulary * d + (2 * layers + 1) * d
-    assert total == 68_976_648_192
-    rows, tokens = 4, 4 * 2048
-    found = plan.training_memory(shape, "fp8", rows)
-    assert found["weights"] == found["gradients"] == 4 * total
-    assert found["optimiser"] == 8 * total
-    assert found["copies"] == linear  # a byte each
-    # a token in a block: inputs of q-k-v, out, gate-up and down, a byte each; two norms, q, k, v, shares, gate and up
-    block = (3 * d + inner) + 2 * (2 * d + (d + 2 * kv) + 64 * 2048 + 2 * inner)
-    assert found["activations"] == layers * tokens * block
-    assert found["logits"] == 8 * tokens * vocabulary
-    again = plan.training_memory(shape, "fp8", rows, remat=True)
-    assert again["activations"] == tokens * (layers * 2 * d + block)
-    plain = plan.training_memory(shape, "f32", rows)
-    assert plain["copies"] == 0
-    assert plain["activations"] == 4 * layers * tokens * ((3 * d + inner) + 2 * d + d + 2 * kv + 64 * 2048 + 2 * inner)
-    serving = plan.serving_memory(shape, "fp8", 1)
-    assert serving["weights"] == linear + 2 * (total - linear)
-    assert serving["keys and values"] == 2 * 2 * layers * kv * 2048
-    assert plan.serving_memory(shape, "bf16", 1)["weights"] == 2 * total
-
-
-def test_devices_hold_what_the_plan_says() -> None:
-    shape = PRESETS["llama2-70b"]
-    needed = plan.devices_needed(shape, "fp8", 32, True, 80e9)
-    assert needed is not None
-    assert needed.bytes_each <= 0.9 * 80e9
-    # 16 bytes of all parameters do not fit on fewer
-    assert needed.total >= 16 * shape.total() / (0.9 * 80e9)
-    whole = sum(plan.training_memory(shape, "fp8", 32, True).values())
-    assert plan.each_device(shape, "fp8", 32, True, 1, 1, False) == pytest.approx(whole)
-    assert plan.devices_needed(shape, "f32", 1, True, 1e9) is None
-    assert plan.devices_needed(SMALL["tiny"]["gpt"].of(23, 64), "f32", 32, False, 80e9).total == 1  # type: ignore[union-attr]
-
-
 def test_a_preset_too_large_is_said_before_any_work(tmp_path: Path, capsys: Any) -> None:
     file = tmp_path / "a.smi"
     file.write_text("\n".join("C" * n for n in range(1, 90)))
@@ -96,7 +56,13 @@ def test_plan_is_printed_without_data(capsys: Any) -> None:
     assert main(["train", "lm", "--plan", "--preset", "gpt-111m", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["parameters"] == 111_050_496
+    assert set(found["training"]) == {"f32", "bf16", "fp8"}
     assert found["training"]["fp8"]["total_bytes"] == sum(found["training"]["fp8"]["bytes"].values())
+
+
+def test_a_precision_of_another_size_has_its_column(capsys: Any) -> None:
+    assert main(["train", "lm", "--plan", "--preset", "gpt-111m", "--precision", "fp8-block"]) == 0
+    assert "fp8-block" in capsys.readouterr().out
 
 
 def test_presets_are_checked() -> None:
