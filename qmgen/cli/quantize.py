@@ -26,6 +26,7 @@ def quantize(
 
     settings = resolve(QuantizeConfig, None, {name: given[name] for name in QuantizeConfig.model_fields})
 
+    from qmgen.learning.fp8 import NOTE
     from qmgen.learning.lm.quantise import run as work
 
     done = work(settings)
@@ -33,6 +34,8 @@ def quantize(
         print_json(done)
     else:
         say(f"{done['out']}: {done['bytes'] / 1e6:.2f} MB, of {done['bytes_before'] / 1e6:.2f}")
+        if done["emulated"]:
+            say(f"qmgen: {NOTE}")
         place = shlex.quote(done["out"])
         say(f"\ntry next\n  qmgen evaluate {place} --molecules FILE.smi\n  qmgen sample {place} -n 1000 --out new.smi")
     return 0

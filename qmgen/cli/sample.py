@@ -95,6 +95,10 @@ def _text(counts: dict[str, Any]) -> str:
         f"qmgen: {counts['drawn']} drawn in {counts['seconds']:.1f} s: {100 * counts['valid_fraction']:.2f} % valid, "
         f"{100 * counts['unique_fraction']:.2f} % of these unique{novel}; {counts['kept']} kept"
     ]
+    if counts["emulated"]:
+        from qmgen.learning.fp8 import NOTE
+
+        lines.append(f"qmgen: {NOTE}")
     if counts["removed"]:
         removed = sorted(counts["removed"].items(), key=lambda item: -item[1])
         lines.append(f"qmgen: removed by rule: {', '.join(f'{name} {number}' for name, number in removed)}")

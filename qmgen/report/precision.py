@@ -6,6 +6,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
+from qmgen.learning.fp8 import NOTE
 from qmgen.report.scales import lines_of
 from qmgen.report.scaling import save
 
@@ -67,6 +68,8 @@ def _losses(out: Path, report: dict[str, Any]) -> Path:
             below.axhline(edge, color="grey", linestyle="--", linewidth=0.7)
         below.set_ylabel("held out, against f32, %")
         below.set_xlabel("step")
+    if report["emulated"]:
+        figure.suptitle(NOTE, fontsize=8, color="grey")
     return save(figure, out / "losses.png")
 
 
@@ -94,4 +97,6 @@ def _windows(out: Path, report: dict[str, Any]) -> Path:
     axes.set_xlabel("the one scale bias of FP8-CSCALE")
     axes.set_ylabel("next-token accuracy, % of f32's")
     axes.legend(frameon=False, fontsize=8)
+    if report["emulated"]:
+        axes.set_title(NOTE, fontsize=8, color="grey")
     return save(figure, out / "cscale.png")

@@ -22,11 +22,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from qmgen.benchmark.device.task import Entry, Task
-from qmgen.learning.fp8 import AMAX, NONE, Recipe, linear
+from qmgen.learning.fp8 import AMAX, NONE, Recipe, emulated, linear
 from qmgen.learning.lm.model import Arithmetic, init, probes_of
 from qmgen.learning.lm.optimiser import adamw, kept
 from qmgen.learning.lm.packing import TokenBatch
-from qmgen.learning.lm.precision import emulated
 from qmgen.learning.lm.shape import PRESETS, SMALL, LmShape
 from qmgen.learning.lm.task import LmTask
 from qmgen.learning.training.schedule import schedule_of
@@ -68,7 +67,7 @@ def shape_of(name: str) -> LmShape:
 
 def _compared(task: Task, made: Callable[[Recipe], tuple[Callable[[], Any], str]], fast: bool, work: float) -> Entry:
     """``made`` gives for a recipe something to run and its compiled module."""
-    found: Entry = {"emulated": emulated()}
+    found: Entry = {"emulated": emulated(AMAX)}
     with jax.default_matmul_precision("default" if fast else "highest"):
         for name, recipe in RECIPES.items():
             run, module = made(recipe)

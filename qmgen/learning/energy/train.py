@@ -31,7 +31,7 @@ from qmgen.learning.energy.references import References
 from qmgen.learning.energy.store import Store
 from qmgen.learning.energy.stored import KIND, NAME, StoredHamiltonian, load_model, save_model
 from qmgen.learning.energy.task import MEV, REFINED, Aim, HamiltonianTask
-from qmgen.learning.fp8 import AMAX, NONE
+from qmgen.learning.fp8 import AMAX, NONE, NOTE, emulated
 from qmgen.learning.hamiltonian.network import Network, network_of
 from qmgen.learning.training import checkpoint
 from qmgen.learning.training.folder import RESULT, alone, claim, finished
@@ -161,6 +161,8 @@ def _train(
         f"{len(indices)} geometries to learn from, {len(sets.validation)} held out, {len(monitored)} of them watched; "
         f"without a correction {without[0]:.4g} meV above the converged energy, {without[1]:.4g} when refined"
     )
+    if emulated(recipe):
+        progress.say(NOTE)
     if told is not None:
         told(
             {
@@ -226,6 +228,8 @@ def _train(
         "best_step": outcome.best_step,
         "geometries_seen": outcome.rows_seen,
         "seconds": round(outcome.seconds, 2),
+        "precision": settings.precision,
+        "emulated": emulated(recipe),
         "seconds_preparing": round(prepared - begin, 2),
         "seconds_labelling": round(labelled - prepared, 2) if labels is not None else 0.0,
         "excess_meV": _by_refine(excess.mean(axis=0)),

@@ -49,12 +49,13 @@ def squares(w: Array, block: int, format: Format) -> Array:
 
 
 def _row(x: Array, rounded: Array, format: Format, margin: int, probe: Array | None) -> Any:
-    """A row of the probe: the lowest bias of all blocks, which is that of the tensor's amax. Nothing overflows."""
+    """A row of the probe: the lowest bias of all blocks, which is that of the tensor's amax. What it does not clip, no
+    block clips: a block's own bias follows its amax, and is at its limit where the tensor's is."""
     if probe is None:
         return None
-    lost = jnp.sum(((rounded == 0) & (scale.bits(x) != 0)).astype(jnp.float32)) / jnp.float32(max(x.size, 1))
     largest = scale.amax(x)
-    return scale.bias_of(largest, format, margin), largest, lost, jnp.zeros((), jnp.float32)
+    bias = scale.bias_of(largest, format, margin)
+    return bias, largest, scale.underflow(x, rounded), scale.overflow(x, bias, format)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -21,15 +21,6 @@ from qmgen.learning.fp8.scale import Scaled8
 Array = jax.Array
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Weight8:
-    """A weight that was cast once, for inference: ``values`` (..., K, N) of an 8-bit type, ``bias`` (...) int32."""
-
-    values: Any
-    bias: Any
-
-
 @jax.tree_util.register_pytree_node_class
 @dataclass(frozen=True)
 class By:
@@ -46,15 +37,16 @@ class By:
         return cls(children[0], recipe)
 
 
-def linear(x: Array, w: Array | Weight8, recipe: Recipe = NONE, probe: Array | None = None) -> Array:
+def linear(x: Array, w: Array | Scaled8, recipe: Recipe = NONE, probe: Array | None = None) -> Array:
     """x (..., K) times w (K, N), as ``recipe`` says, in the type of ``x``.
 
-    A float32 ``w`` is the master weight: with ``none`` it is taken in the type of ``x``. Of a ``Weight8`` no gradient
-    is taken, and activations are scaled as the recipe says, ``delayed`` from the tensor at hand.
+    A float32 ``w`` is the master weight: with ``none`` it is taken in the type of ``x``. A ``Scaled8`` is a weight that
+    was cast once (``weight8``): of it no gradient is taken, and activations are scaled as the recipe says, ``delayed``
+    from the tensor at hand.
 
-    Raises ``ValueError`` for a ``Weight8`` without a recipe of one scale per tensor.
+    Raises ``ValueError`` for a ``Scaled8`` without a recipe of one scale per tensor.
     """
-    if isinstance(w, Weight8):
+    if isinstance(w, Scaled8):
         return _inference(x, w, recipe)
     if recipe.kind == "none":
         # flat: of more axes XLA's programs for CPUs transpose dw at three times the product's own cost
@@ -64,22 +56,22 @@ def linear(x: Array, w: Array | Weight8, recipe: Recipe = NONE, probe: Array | N
     return product(recipe, x, w, probe)
 
 
-def _inference(x: Array, w: Weight8, recipe: Recipe) -> Array:
+def _inference(x: Array, w: Scaled8, recipe: Recipe) -> Array:
     if recipe.kind not in ("amax", "cscale", "delayed"):
         raise ValueError(f"a weight in eight bits takes a recipe of one scale per tensor, not {recipe.kind!r}")
     format = recipe.forward
     bias = jnp.int32(recipe.bias) if recipe.kind == "cscale" else scale.bias_of(scale.amax(x), format)
     x8 = Scaled8(scale.cast(x, bias, format), bias)
-    return dot8(x8, Scaled8(w.values, w.bias), ((x.ndim - 1,), (0,))).astype(x.dtype)
+    return dot8(x8, w, ((x.ndim - 1,), (0,))).astype(x.dtype)
 
 
-def weight8(w: Array, recipe: Recipe) -> Weight8:
+def weight8(w: Array, recipe: Recipe) -> Scaled8:
     """``w`` (..., K, N) cast once, each (K, N) with its own bias, or the constant one of ``cscale``."""
     largest = scale.amax(w, (-2, -1))
     bias = scale.bias_of(largest, recipe.forward)
     if recipe.kind == "cscale":
         bias = jnp.full_like(bias, recipe.bias)
-    return Weight8(scale.cast(w, bias[..., None, None], recipe.forward), bias)
+    return Scaled8(scale.cast(w, bias[..., None, None], recipe.forward), bias)
 
 
 def by_recipe(params: Any, recipe: Recipe) -> Any:
@@ -99,4 +91,4 @@ def matmul(x: Array, w: Array | By) -> Array:
     return linear(x, w.weight, w.recipe) if isinstance(w, By) else x @ w
 
 
-__all__ = ["By", "Weight8", "by_recipe", "linear", "matmul", "weight8"]
+__all__ = ["By", "by_recipe", "linear", "matmul", "weight8"]

@@ -92,7 +92,16 @@ def dequantise(tensor: Scaled8) -> Array:
 
 def losses(x: Array, bias: Array, format: Format, values: Array) -> tuple[Array, Array]:
     """The shares of elements that underflow (become 0, and were not) and that overflow (were clipped), float32."""
-    size = jnp.float32(max(x.size, 1))
+    return underflow(x, values), overflow(x, bias, format)
+
+
+def underflow(x: Array, values: Array) -> Array:
+    """The share of elements that became 0, and were not; float32."""
     lost = (values.astype(jnp.float32) == 0) & (bits(x) != 0)
+    return jnp.sum(lost.astype(jnp.float32)) / jnp.float32(max(x.size, 1))
+
+
+def overflow(x: Array, bias: Array, format: Format) -> Array:
+    """The share of elements that were clipped; float32."""
     clipped = jnp.abs(x.astype(jnp.float32) * power_of_two(bias)) > format.largest
-    return jnp.sum(lost.astype(jnp.float32)) / size, jnp.sum(clipped.astype(jnp.float32)) / size
+    return jnp.sum(clipped.astype(jnp.float32)) / jnp.float32(max(x.size, 1))

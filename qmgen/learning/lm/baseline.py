@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from qmgen.config.train_lm import TrainLmConfig
 from qmgen.learning.lm.comparison import ORDER
 from qmgen.learning.lm.ngram import NGram
 from qmgen.learning.lm.texts import read_texts
@@ -16,21 +15,29 @@ from qmgen.learning.lm.train import first_of
 from qmgen.learning.training import checkpoint
 
 
-def ngram_baseline(data: Path, tokens: int, kept: Path, order: int = ORDER) -> dict[str, Any]:
-    """Loss in nats per token of an n-gram model of ``tokens`` random tokens of ``data``, kept in the file ``kept``.
+def ngram_baseline(
+    data: Path, tokens: int, kept: Path, validation_fraction: float, validation_limit: int, order: int = ORDER
+) -> dict[str, Any]:
+    """Loss in nats per token of an n-gram model of ``tokens`` random tokens of ``data``, kept in the file ``kept``; on
+    at most ``validation_limit`` of the share held out, as the trainings of these settings. With the digest of ``data``.
 
     Raises ``UsageError`` as ``read_texts``.
     """
-    defaults = TrainLmConfig(plan=True)  # share held out, and most molecules of it that are used: as the trainings'
-    texts = read_texts([data], defaults.validation_fraction)
-    key = {"digest": texts.digest, "wanted": tokens, "order": order}
+    texts = read_texts([data], validation_fraction)
+    key = {
+        "digest": texts.digest,
+        "wanted": tokens,
+        "order": order,
+        "validation_fraction": validation_fraction,
+        "validation_limit": validation_limit,
+    }
     if kept.exists() and (found := json.loads(kept.read_text())).items() >= key.items():
         return dict(found)
     lengths = texts.train.lengths() - 1
     chosen = np.random.default_rng((0, 0)).permutation(len(lengths))  # as the feed's first epoch of seed 0
     chosen = chosen[: int(np.searchsorted(np.cumsum(lengths[chosen]), tokens)) + 1]
     model = NGram((texts.train[int(k)] for k in chosen), order, len(texts.vocabulary))
-    held_out = first_of(texts.validation, defaults.validation_limit)
+    held_out = first_of(texts.validation, validation_limit)
     loss = model.loss(held_out[k] for k in range(len(held_out)))
     found = {**key, "tokens": int(lengths[chosen].sum()), "molecules": len(chosen), "loss": loss}
     checkpoint.write(kept, (json.dumps(found, indent=2) + "\n").encode())

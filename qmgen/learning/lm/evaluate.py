@@ -18,10 +18,9 @@ import jax.numpy as jnp
 from qmgen import runtime
 from qmgen.corpus.splits import Splitter
 from qmgen.errors import UsageError
-from qmgen.learning.fp8 import AMAX
+from qmgen.learning.fp8 import AMAX, NOTE, emulated
 from qmgen.learning.lm.decode import Draw
 from qmgen.learning.lm.feed import in_order
-from qmgen.learning.lm.precision import emulated
 from qmgen.learning.lm.quantise import quantised
 from qmgen.learning.lm.sampling import drawn
 from qmgen.learning.lm.stored import StoredLm, load_model, own_files, plain
@@ -49,12 +48,15 @@ def evaluate(settings: EvaluateConfig, tell: Callable[[str], None]) -> dict[str,
     rows: dict[str, dict[str, Any]] = {}
     for name, variant in _variants(model, tell).items():
         begin = time.monotonic()
-        rows[name] = measured(variant, texts, settings.samples, settings.seed, settings.batch_size or 256)
+        rows[name] = {"emulated": emulated(variant.recipe)} | measured(
+            variant, texts, settings.samples, settings.seed, settings.batch_size or 256
+        )
         tell(f"{name}: {rows[name]['loss']:.4f} nats, {time.monotonic() - begin:.0f} s")
     base = rows.get(SIXTEEN)
     for row in rows.values():
         if base is not None:
-            row["accuracy_of_16_bit"] = row["accuracy"] / base["accuracy"]
+            if base["accuracy"]:
+                row["accuracy_of_16_bit"] = row["accuracy"] / base["accuracy"]
             if row["valid"] is not None and base["valid"]:
                 row["valid_of_16_bit"] = row["valid"] / base["valid"]
     return {
@@ -64,7 +66,7 @@ def evaluate(settings: EvaluateConfig, tell: Callable[[str], None]) -> dict[str,
         "parameters": model.shape.total(),
         "texts": len(texts),
         "samples": settings.samples,
-        "emulated": emulated(),
+        "emulated": any(row["emulated"] for row in rows.values()),
         "precisions": rows,
     }
 
@@ -82,7 +84,7 @@ def measured(model: StoredLm, texts: Sequences, samples: int, seed: int, batch_s
 
 def text(report: dict[str, Any]) -> str:
     """The table for people."""
-    note = "; FP8 is emulated on this device: its numbers, not its speed" if report["emulated"] else ""
+    note = f"; {NOTE}" if report["emulated"] else ""
     lines = [
         f"{report['arch']}, {report['parameters']:,} parameters, {report['texts']} texts, {report['samples']} drawn"
         f"{note}",

@@ -49,7 +49,10 @@ def rows_of(lengths: np.ndarray, order: np.ndarray, length: int) -> list[list[in
     Raises ``UsageError`` where a text is longer than a row.
     """
     if len(order) and (longest := int(lengths[order].max())) > length:
-        raise UsageError(f"a molecule has {longest} tokens, begin and end counted: set --context {longest} or more")
+        raise UsageError(
+            f"a molecule has {longest} tokens, begin and end counted, and a row {length}: leave it out, or train with "
+            "a longer --context"
+        )
     sizes: list[int] = lengths.tolist()
     coming = iter(order.tolist())
     waiting: dict[int, deque[int]] = {}  # by length, each in order

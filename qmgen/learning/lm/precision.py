@@ -74,14 +74,3 @@ def recipe_from_json(found: dict[str, Any]) -> Recipe:
     formats = values.pop("formats")
     recipe = replace(NONE, **values)
     return on_ipu(recipe) if formats == "ipu" else recipe
-
-
-def emulated() -> bool:
-    """Whether FP8 products are emulated here: the numbers are FP8's, the speed is not."""
-    if jax.default_backend() != "gpu":
-        return True
-    capability = getattr(jax.devices()[0], "compute_capability", "0")
-    try:
-        return float(capability) < 8.9
-    except ValueError:
-        return False

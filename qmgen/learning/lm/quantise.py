@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qmgen.errors import UsageError
-from qmgen.learning.fp8 import Recipe, on_ipu, weight8
+from qmgen.learning.fp8 import Recipe, emulated, on_ipu, weight8
 from qmgen.learning.lm.model import probes_of
 from qmgen.learning.lm.stored import NAME, StoredLm, load_model, save_model
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # a borrowed machine has no pydantic
 
 
 def quantised(model: StoredLm, recipe: Recipe) -> StoredLm:
-    """``model`` with the linear weights of its blocks as ``Weight8``. It must not be quantised yet."""
+    """``model`` with the linear weights of its blocks as ``Scaled8``. It must not be quantised yet."""
     weights = model.params["weights"]
     blocks = dict(weights["blocks"])
     for name in model.shape.linears():
@@ -70,6 +70,7 @@ def run(settings: QuantizeConfig) -> dict[str, Any]:
         "bytes_before": model.path.stat().st_size,
         "bytes": file.stat().st_size,
         "biases": biases,
+        "emulated": emulated(recipe),
     }
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from qmgen import runtime
 from qmgen.errors import UsageError
+from qmgen.learning.fp8 import emulated
 from qmgen.learning.lm.decode import Draw, sample
 from qmgen.learning.lm.stored import StoredLm, load_model, own_files
 from qmgen.learning.lm.texts import read_lines
@@ -35,7 +36,8 @@ Tell = Callable[[int, int], None]
 @dataclass
 class Tally:
     """Counts of what was drawn: ``valid`` are molecules, ``unique`` of these differ, ``novel`` of these the training
-    had not; ``kept`` were written, ``removed`` by which rule. ``novel`` is None where nobody knows."""
+    had not; ``kept`` were written, ``removed`` by which rule. ``novel`` is None where nobody knows.
+    ``emulated``: in FP8, on a device without units for it."""
 
     drawn: int = 0
     unfinished: int = 0
@@ -44,6 +46,7 @@ class Tally:
     novel: int | None = None
     kept: int = 0
     seconds: float = 0.0
+    emulated: bool = False
     removed: Counter[str] = field(default_factory=Counter)
 
     def to_dict(self) -> dict[str, Any]:
@@ -60,6 +63,7 @@ class Tally:
             "unique_fraction": self.unique / max(self.valid, 1),
             "novel_fraction": None if self.novel is None else self.novel / max(self.unique, 1),
             "seconds": round(self.seconds, 2),
+            "emulated": self.emulated,
         }
 
 
@@ -87,7 +91,11 @@ def run(settings: SampleConfig, write: Callable[[str], None], tell: Tell) -> Tal
         raise UsageError(
             f"--novel needs the molecules of the training, which {settings.run} does not name: give --data"
         )
-    tally, seen, begin = Tally(novel=None if known is None else 0), set[str](), time.monotonic()
+    tally, seen, begin = (
+        Tally(novel=None if known is None else 0, emulated=emulated(model.recipe)),
+        set[str](),
+        time.monotonic(),
+    )
     draw = Draw(settings.temperature, settings.top_k or 0, settings.top_p)
     last = begin
     for texts in drawn(model, settings.number, draw, settings.seed, settings.batch_size):

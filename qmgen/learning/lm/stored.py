@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from qmgen.errors import UsageError
-from qmgen.learning.fp8 import NONE, Recipe, Weight8
+from qmgen.learning.fp8 import NONE, Recipe, Scaled8
 from qmgen.learning.lm.model import Arithmetic, init, probes_of
 from qmgen.learning.lm.precision import recipe_from_json, recipe_to_json, unrolled
 from qmgen.learning.lm.shape import LmShape
@@ -25,7 +25,7 @@ KIND: Final = "lm"
 
 @dataclass(frozen=True)
 class StoredLm:
-    """A language model. ``params`` are {"weights", "probes"}, the weights of linear layers ``Weight8`` where
+    """A language model. ``params`` are {"weights", "probes"}, the weights of linear layers ``Scaled8`` where
     ``quantised``; ``about`` are plain values: arch, preset, precision, activations, data, digest, seed."""
 
     params: Any
@@ -109,7 +109,7 @@ def _like(shape: LmShape, recipe: Recipe, quantised: bool) -> Any:
         for name, (inputs, outputs) in shape.linears().items():
             values = jax.ShapeDtypeStruct((shape.layers, inputs, outputs), recipe.forward.dtype)
             bias = jax.ShapeDtypeStruct((shape.layers,), jnp.int32)
-            weights["blocks"][name] = {**weights["blocks"][name], "weight": Weight8(values, bias)}
+            weights["blocks"][name] = {**weights["blocks"][name], "weight": Scaled8(values, bias)}
     return {"weights": weights, "probes": jax.eval_shape(lambda: probes_of(shape, recipe))}
 
 

@@ -76,7 +76,7 @@ def read_lines(files: Sequence[Path]) -> tuple[list[str], int]:
                             raise UsageError(f"{file}:{number}: {error}: mend or remove the line") from None
                         seen[text] = None
         except FileNotFoundError:
-            raise UsageError(f"no such file: {file}: give a file of SMILES with --data") from None
+            raise UsageError(f"no such file of SMILES: {file}") from None
         except UnicodeDecodeError:
             raise UsageError(f"{file} is no text: give a file with one SMILES a line") from None
         except OSError as error:
@@ -125,6 +125,6 @@ def encoded(texts: Sequence[str], vocabulary: Vocabulary) -> Sequences:
     try:
         numbers = [vocabulary.encode(text) for text in texts]
     except UnknownToken as error:
-        raise UsageError(f"{error}: leave such molecules out, or train without --init") from None
+        raise UsageError(f"{error}: leave such molecules out") from None
     ends = np.cumsum([len(one) for one in numbers], dtype=np.int64)
     return Sequences(np.fromiter((n for one in numbers for n in one), np.int32, int(ends[-1])), ends)

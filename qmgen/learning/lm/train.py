@@ -14,6 +14,7 @@ import numpy as np
 
 from qmgen import machine, runtime
 from qmgen.errors import UsageError
+from qmgen.learning.fp8 import NOTE, emulated
 from qmgen.learning.lm.feed import TokenFeed, in_order
 from qmgen.learning.lm.memory import check_memory
 from qmgen.learning.lm.model import init, probes_of
@@ -22,7 +23,6 @@ from qmgen.learning.lm.packing import rows_of
 from qmgen.learning.lm.precision import (
     activations_of,
     arithmetic_of,
-    emulated,
     loss_scale_of,
     recipe_of,
     recipe_to_json,
@@ -170,7 +170,7 @@ def _train(
         "kind": KIND,
         **about,
         "recipe": recipe_to_json(arithmetic.recipe),
-        "emulated": arithmetic.recipe.kind != "none" and emulated(),
+        "emulated": emulated(arithmetic.recipe),
         "shape": asdict(shape),
         "parameters": shape.total(),
         "molecules": len(texts.train),
@@ -227,5 +227,4 @@ def _length(settings: TrainLmConfig, texts: Texts, shape: LmShape) -> _Length:
 
 
 def _note(settings: TrainLmConfig) -> str:
-    recipe = recipe_of(settings)
-    return " (emulated: this device has no FP8 units)" if recipe.kind != "none" and emulated() else ""
+    return f"; {NOTE}" if emulated(recipe_of(settings)) else ""

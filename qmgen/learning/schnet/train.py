@@ -102,6 +102,8 @@ def train_cell(
         made.patience,
         settings.checkpoint_every,
     )
+    if fp8.emulated(products):
+        progress.say(fp8.NOTE)
     begin = _first(shape, seed, init, dtype)
     outcome = train(
         task, made.optimiser(), made.rate(), begin, RowFeed(batches), plan, folder, identity, stop, progress
@@ -128,6 +130,8 @@ def train_cell(
         "best_step": outcome.best_step,
         "epochs": round(outcome.rows_seen / rows, 4),
         "seconds": round(outcome.seconds, 3),
+        "precision": settings.precision,
+        "emulated": fp8.emulated(products),
         "targets": {
             target.name: {
                 "unit": target.shown[0],

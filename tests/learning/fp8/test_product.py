@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -10,7 +11,21 @@ import numpy as np
 import numpy_reference as reference
 import pytest
 
-from qmgen.learning.fp8 import AMAX, BLOCK, DELAYED, NONE, By, Recipe, cscale, linear, matmul, on_ipu, probe, weight8
+from qmgen.learning.fp8 import (
+    AMAX,
+    BLOCK,
+    DELAYED,
+    NONE,
+    By,
+    Recipe,
+    cscale,
+    emulated,
+    linear,
+    matmul,
+    on_ipu,
+    probe,
+    weight8,
+)  # fmt: skip
 from qmgen.learning.fp8.probe import AMAX as OF_AMAX
 from qmgen.learning.fp8.probe import BIAS, FIELDS, OVERFLOW, UNDERFLOW
 
@@ -202,6 +217,27 @@ def test_vmap_scales_each_example_by_itself() -> None:
     found = jax.vmap(lambda one: linear(one, jnp.asarray(w), AMAX))(jnp.asarray(x))
     for ours, one in zip(found, x):
         np.testing.assert_array_equal(ours, linear(jnp.asarray(one), jnp.asarray(w), AMAX))
+
+
+@pytest.mark.parametrize("recipe", [BLOCK, AMAX], ids=lambda recipe: recipe.kind)
+def test_clipping_is_told_where_the_bias_is_at_its_limit(recipe: Recipe) -> None:
+    x, w = jnp.full((4, 8), 1e30, jnp.float32).at[:2].set(1.0), jnp.ones((8, 8), jnp.float32)
+    seen = jax.grad(lambda p: linear(x, w, recipe, p).sum())(probe(recipe))
+    assert seen[0, BIAS] == -31 and seen[0, OVERFLOW] == 0.5 and seen[1, OVERFLOW] == 0
+
+
+@pytest.mark.parametrize(
+    ("recipe", "device", "expected"),
+    [
+        (NONE, None, False), (AMAX, None, True), (AMAX, "8.0", True), (AMAX, "8.9", False), (AMAX, "9.0", False),
+        (BLOCK, "9.0", True), (on_ipu(AMAX), "9.0", True), (on_ipu(AMAX), "gfx942", False), (AMAX, "gfx942", True),
+        (AMAX, "gfx950", False), (AMAX, "unknown", True),
+    ],
+)  # fmt: skip
+def test_what_is_emulated(recipe: Recipe, device: str | None, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu" if device is None else "gpu")
+    monkeypatch.setattr(jax, "devices", lambda: [SimpleNamespace(compute_capability=device)])
+    assert emulated(recipe) is expected
 
 
 def test_a_weight_cast_once_gives_the_same() -> None:

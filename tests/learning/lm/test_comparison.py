@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from qmgen.config import check
+from qmgen.config.train_lm import TrainLmConfig
+from qmgen.errors import UsageError
 from qmgen.learning.lm import comparison
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -63,10 +66,48 @@ def test_differences_are_taken_seed_by_seed(tmp_path: Path) -> None:
     assert rows["f32"]["below_ngram"] == pytest.approx(0.5)  # the worst seed's
     (window,) = report["sweep"]
     assert window["window"] == [2, 4]  # at least 99.5 % of f32's accuracy
+    (f32,) = (line for line in comparison.text(report).splitlines() if "f32 " in line and "gpt" in line)
+    assert "+0.00" not in f32 and "emulated" not in comparison.text(report)
     assert "+0.30 %" in comparison.text(report) and "does not count" not in comparison.text(report)
     worse = comparison.collected(tmp_path, jobs, {"loss": 2.05, "order": 5, "tokens": 100})  # 2.0 is 2.4 % below
     assert report["counts"] and not worse["counts"]
     assert "does not count" in comparison.text(worse)
+
+
+def test_results_of_other_settings_are_not_taken_for_finished(tmp_path: Path) -> None:
+    """Tokens, molecules, and flags for all trainings."""
+    jobs = comparison.jobs(100, 1, ["tiny"], (4,))
+    shared = comparison.shared_settings(["--batch-size", "8", "--remat", "--validation-fraction=0.1"])
+    assert shared == {"batch_size": 8, "remat": True, "validation_fraction": 0.1}
+    for job in jobs:
+        given = check(TrainLmConfig, {**shared, **job.settings, "plan": True}).training_fields()
+        folder = tmp_path / job.name
+        folder.mkdir(parents=True)
+        identity = {**given, "steps": 7, "learning_rate": 0.1, "digest": "of these"}
+        (folder / "result.json").write_text(json.dumps({"identity": json.loads(json.dumps(identity))}))
+    assert comparison.foreign(tmp_path, jobs, shared, "of these") == []
+    everything = [job.name for job in jobs]
+    assert comparison.foreign(tmp_path, jobs, shared, "of others") == everything
+    assert comparison.foreign(tmp_path, jobs, {**shared, "batch_size": 9}, "of these") == everything
+    assert comparison.foreign(tmp_path, comparison.jobs(200, 1, ["tiny"], (4,)), shared, "of these") == everything
+    assert comparison.foreign(tmp_path / "nothing", jobs, shared, "of these") == []
+    for flag in ("--seed", "--limit", "--steps"):
+        with pytest.raises(UsageError, match=f"{flag} is not for all"):
+            comparison.shared_settings([flag, "3"])
+    with pytest.raises(UsageError, match="batch_size"):
+        comparison.foreign(tmp_path, jobs, {"batch_size": 0}, "of these")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"), [(["--jobs", "0"], "at least 1"), (["--seed", "1"], "leave it out"), (["--tokens", "x"], "3M"),
+                        (["--batch-size", "x"], "batch_size"), (["--data", "nowhere.smi"], "no such file")],
+)  # fmt: skip
+def test_mistakes_are_said_before_any_work(
+    flags: list[str], said: str, tmp_path: Path, bare_environment: dict[str, str]
+) -> None:
+    _, told = script("--out", str(tmp_path / "fp8"), *flags, env=bare_environment).communicate(timeout=300)
+    assert said in told.splitlines()[-1]
+    assert not list(tmp_path.glob("fp8/*.smi"))  # nor was anything enumerated
 
 
 def script(*words: str, **more: Any) -> subprocess.Popen[str]:

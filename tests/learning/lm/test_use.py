@@ -17,8 +17,7 @@ from small_models import SMILES
 from qmgen.cli.main import main
 from qmgen.config import check
 from qmgen.config.train_lm import SampleConfig
-from qmgen.learning.fp8 import AMAX, Weight8, dequantise
-from qmgen.learning.fp8.scale import Scaled8
+from qmgen.learning.fp8 import AMAX, Scaled8, dequantise
 from qmgen.learning.lm.quantise import quantised
 from qmgen.learning.lm.sampling import run
 from qmgen.learning.lm.stored import load_model
@@ -43,10 +42,10 @@ def test_weights_are_cast_once_and_stored_with_their_bias(
     assert told["bytes"] < told["bytes_before"] - 2.9 * linear  # a byte for four, and some bytes of names
     for name in before.shape.linears():
         weight = after.params["weights"]["blocks"][name]["weight"]
-        assert isinstance(weight, Weight8) and weight.values.dtype == jnp.float8_e4m3fn
+        assert isinstance(weight, Scaled8) and weight.values.dtype == jnp.float8_e4m3fn
         assert np.asarray(weight.bias).tolist() == told["biases"][name]
         whole = np.asarray(before.params["weights"]["blocks"][name]["weight"])
-        back = np.asarray(dequantise(Scaled8(weight.values, weight.bias)))
+        back = np.asarray(dequantise(weight))
         # four significant bits, and at the small end the least number: 2⁻⁹ of what was scaled to 224–448
         assert np.all(np.abs(back - whole) <= np.maximum(2.0**-4 * np.abs(whole), 2.0**-17 * np.abs(whole).max()))
     again = quantised(before, AMAX)
