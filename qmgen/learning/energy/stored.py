@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,8 +13,8 @@ import numpy as np
 from qmgen.errors import UsageError
 from qmgen.learning.hamiltonian.network import Network, network_from
 from qmgen.learning.training import checkpoint
+from qmgen.learning.training.model_file import NAME, of_this_version, read_model
 
-NAME: Final = "model.safetensors"
 KIND: Final = "hamiltonian"
 
 
@@ -47,16 +46,9 @@ def load_model(path: Path) -> StoredHamiltonian:
     file = path / NAME if path.is_dir() else path
     if not file.exists():
         raise UsageError(f"no trained network in {path} ({_state(path)}): give the --out of `qmgen train energy`")
-    try:
-        arrays, about = checkpoint.read(file)
-        data = file.read_bytes()
-    except checkpoint.Damaged as error:
-        raise UsageError(f"{error}: give a model.safetensors that `qmgen train energy` wrote") from error
-    except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror}") from error
-    if about.get("kind") != KIND:
-        raise UsageError(f"{file} predicts no Hamiltonian (it is a {about.get('kind') or 'checkpoint of a training'})")
-    try:
+    found = read_model(file, KIND, "trained Hamiltonian", "qmgen train energy")
+    arrays, about = found.arrays, found.about
+    with of_this_version(file):
         network = network_from(about.pop("network"))
         params = jax.eval_shape(lambda: network.init(jax.random.key(0)))
         statistics = {name.partition(".")[2]: leaf for name, leaf in arrays.items() if name.startswith("statistics.")}
@@ -67,9 +59,7 @@ def load_model(path: Path) -> StoredHamiltonian:
         tree = checkpoint.unflatten(arrays, like, str(file))
         ordered = [tree["statistics"][str(k)] for k in range(len(statistics))]
         made = network.statistics_from(ordered)
-    except (checkpoint.Damaged, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{file} is of another version of qmgen ({error}): train it anew") from error
-    return StoredHamiltonian(network, tree["params"], made, about, file, sha256(data).hexdigest())
+    return StoredHamiltonian(network, tree["params"], made, about, file, found.checksum)
 
 
 def _state(path: Path) -> str:

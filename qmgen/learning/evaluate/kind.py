@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Final
 
 from qmgen.learning.training.checkpoint import KEY
-
-_NAME: Final = "model.safetensors"
+from qmgen.learning.training.model_file import NAME
 
 
 def kind_of(run: Path | str) -> str:
@@ -16,7 +14,7 @@ def kind_of(run: Path | str) -> str:
     from safetensors import SafetensorError, safe_open
 
     path = Path(run)
-    file = path / _NAME if path.is_dir() else path
+    file = path / NAME if path.is_dir() else path
     try:
         with safe_open(file, framework="numpy") as stream:
             return str(json.loads((stream.metadata() or {}).get(KEY, "{}")).get("kind", ""))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,8 +17,8 @@ from qmgen.learning.lm.shape import LmShape
 from qmgen.learning.lm.tokens import Vocabulary
 from qmgen.learning.training import checkpoint
 from qmgen.learning.training.folder import CONFIG
+from qmgen.learning.training.model_file import NAME, of_this_version, read_model
 
-NAME: Final = "model.safetensors"
 KIND: Final = "lm"
 
 
@@ -64,24 +63,15 @@ def load_model(path: Path) -> StoredLm:
     if not file.exists():
         state = "its training is not finished" if (path / checkpoint.NAME).exists() else "nothing there"
         raise UsageError(f"no language model in {path} ({state}): give the --out of `qmgen train lm`")
-    try:
-        arrays, about = checkpoint.read(file)
-        digest = sha256(file.read_bytes()).hexdigest()
-    except checkpoint.Damaged as error:
-        raise UsageError(f"{error}: give a model.safetensors that `qmgen train lm` wrote") from error
-    except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror}") from error
-    if about.get("kind") != KIND:
-        raise UsageError(f"{file} is no language model (it is a {about.get('kind') or 'checkpoint of a training'})")
-    try:
+    found = read_model(file, KIND, "language model", "qmgen train lm")
+    arrays, about = found.arrays, found.about
+    with of_this_version(file):
         shape = LmShape(**about.pop("shape"))
         recipe = recipe_from_json(about.pop("recipe"))
         vocabulary = Vocabulary(tuple(about.pop("vocabulary")))
         quantised = bool(about.pop("quantised"))
         tree = checkpoint.unflatten(arrays, _like(shape, recipe, quantised), str(file))
-    except (checkpoint.Damaged, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{file} is of another version of qmgen ({error}): train it anew") from error
-    return StoredLm(tree, shape, vocabulary, recipe, about, quantised, file, digest)
+    return StoredLm(tree, shape, vocabulary, recipe, about, quantised, file, found.checksum)
 
 
 def own_files(model: StoredLm) -> list[Path]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,8 +18,8 @@ from qmgen.learning.schnet.shape import SchNetShape
 from qmgen.learning.targets import Target, targets_of
 from qmgen.learning.targets.normalisation import Normalisation
 from qmgen.learning.training import checkpoint
+from qmgen.learning.training.model_file import NAME, of_this_version, read_model
 
-NAME: Final = "model.safetensors"
 KIND: Final = "schnet"
 _CELL: Final = re.compile(r"rows-(\d+)/seed-(\d+)")
 
@@ -59,16 +58,9 @@ def load_model(path: Path) -> Stored:
     Raises ``UsageError`` with one line where there is none, it is damaged, or is something else.
     """
     file = _file(Path(path))
-    try:
-        arrays, about = checkpoint.read(file)
-    except checkpoint.Damaged as error:
-        raise UsageError(f"{error}: give a model.safetensors that `qmgen train schnet` wrote") from error
-    except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror}") from error
-    if about.get("kind") != KIND:
-        kind = about.get("kind") or "checkpoint of a training"
-        raise UsageError(f"{file} is no trained SchNet (it is a {kind}): give the model.safetensors beside it")
-    try:
+    found = read_model(file, KIND, "trained SchNet", "qmgen train schnet")
+    arrays, about = found.arrays, found.about
+    with of_this_version(file):
         shape = SchNetShape(**about.pop("shape"))
         targets = targets_of(about["targets"])
         normalisation = Normalisation.from_json(about.pop("normalisation"))
@@ -78,9 +70,7 @@ def load_model(path: Path) -> Stored:
             runtime.prepare()  # or JAX reads them as float32
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, *kinds), like)
         weights = checkpoint.unflatten(arrays, like, str(file))
-    except (checkpoint.Damaged, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{file} is of another version of qmgen ({error}): train it anew") from error
-    return Stored(weights, shape, targets, normalisation, about, file, sha256(file.read_bytes()).hexdigest())
+    return Stored(weights, shape, targets, normalisation, about, file, found.checksum)
 
 
 def _file(path: Path) -> Path:

@@ -83,8 +83,8 @@ def test_what_is_no_trained_hamiltonian_is_one_line(tmp_path: Path) -> None:
         ("cut.safetensors", "is damaged"),
         ("turned.safetensors", "is damaged"),
         ("text.safetensors", "is damaged"),
-        ("schnet.safetensors", r"predicts no Hamiltonian \(it is a schnet\)"),
-        ("checkpoint.safetensors", r"predicts no Hamiltonian \(it is a checkpoint of a training\)"),
+        ("schnet.safetensors", r"is no trained Hamiltonian \(it is a schnet\)"),
+        ("checkpoint.safetensors", r"is no trained Hamiltonian \(it is a checkpoint of a training\)"),
         ("less.safetensors", "is of another version of qmgen"),
         ("odd.safetensors", "is of another version of qmgen"),
     ):

@@ -71,7 +71,7 @@ def test_the_time_limit_has_an_exit_code_of_its_own(place: Path, capsys: pytest.
         (["--data", "{place}/nowhere"], None, "nowhere"),
         (["--data", "{place}/full"], None, "full"),
         (["--init", "{place}/nowhere"], "water.xyz", "no trained network"),
-        (["--init", "{place}/schnet.safetensors"], "water.xyz", "predicts no Hamiltonian"),
+        (["--init", "{place}/schnet.safetensors"], "water.xyz", "is no trained Hamiltonian"),
         (["--out", "{place}/full"], "water.xyz", "not empty, and not of `qmgen train`"),
         (["--out", "{place}/one.xyz"], "water.xyz", "is a file: choose another --out"),
         (["--limit", "0"], "water.xyz", "limit"),
