@@ -105,8 +105,8 @@ def _language_model(settings: Any, as_json: bool, quiet: bool) -> int:
             flag = name.replace("_", "-")
             raise UsageError(f"--{flag} is for networks that predict; a language model takes --molecules FILE.smi")
 
-    from qmgen.learning.lm.evaluate import evaluate as work
-    from qmgen.learning.lm.evaluate import text
+    from qmgen.learning.lm.use.evaluate import evaluate as work
+    from qmgen.learning.lm.use.evaluate import text
 
     report = work(settings, (lambda line: None) if quiet else (lambda line: say(f"qmgen: {line}")))
     if as_json:

@@ -27,7 +27,7 @@ def quantize(
     settings = resolve(QuantizeConfig, None, {name: given[name] for name in QuantizeConfig.model_fields})
 
     from qmgen.learning.fp8 import NOTE
-    from qmgen.learning.lm.quantise import run as work
+    from qmgen.learning.lm.use.quantise import run as work
 
     done = work(settings)
     if as_json:

@@ -54,7 +54,7 @@ def sample(
     if as_json and to_stdout:
         raise UsageError("--json and the molecules cannot both go to standard output: give --out FILE")
 
-    from qmgen.learning.lm import sampling
+    from qmgen.learning.lm.use import sampling
 
     tell: Any = (lambda done, total: None) if quiet else _teller()
     if to_stdout:

@@ -100,8 +100,8 @@ def lm(
     if settings.plan:
         return _plan(settings, as_json)
 
-    from qmgen.learning.lm.table import text
-    from qmgen.learning.lm.train import run
+    from qmgen.learning.lm.training.table import text
+    from qmgen.learning.lm.training.train import run
 
     result = run(settings, quiet=quiet)
 
@@ -121,9 +121,9 @@ def lm(
 
 
 def _plan(settings: Any, as_json: bool) -> int:
-    from qmgen.learning.lm import plan
-    from qmgen.learning.lm.presets import published
-    from qmgen.learning.lm.texts import our_vocabulary
+    from qmgen.learning.lm.texts.reading import our_vocabulary
+    from qmgen.learning.lm.training import plan
+    from qmgen.learning.lm.training.presets import published
 
     shape = published(settings.preset, settings.arch)
     there = [file for file in map(Path, settings.data or []) if file.exists()]  # a plan may come before the molecules

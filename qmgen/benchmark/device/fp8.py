@@ -23,11 +23,11 @@ import numpy as np
 
 from qmgen.benchmark.device.task import Entry, Task
 from qmgen.learning.fp8 import AMAX, NONE, Recipe, emulated, linear
-from qmgen.learning.lm.model import Arithmetic, init, probes_of
-from qmgen.learning.lm.optimiser import adamw, kept
-from qmgen.learning.lm.packing import TokenBatch
-from qmgen.learning.lm.shape import PRESETS, SMALL, LmShape
-from qmgen.learning.lm.task import LmTask
+from qmgen.learning.lm.network.model import Arithmetic, init, probes_of
+from qmgen.learning.lm.network.shape import PRESETS, SMALL, LmShape
+from qmgen.learning.lm.texts.packing import TokenBatch
+from qmgen.learning.lm.training.optimiser import adamw, kept
+from qmgen.learning.lm.training.task import LmTask
 from qmgen.learning.training.schedule import schedule_of
 from qmgen.learning.training.state import first, stepper
 

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from qmgen.learning.fp8 import NONE, Recipe, on_ipu
-from qmgen.learning.lm.model import Arithmetic
-from qmgen.learning.lm.shape import LmShape
+from qmgen.learning.lm.network.model import Arithmetic
+from qmgen.learning.lm.network.shape import LmShape
 
 if TYPE_CHECKING:  # a borrowed machine has no pydantic
     from qmgen.config.train_lm import TrainLmConfig

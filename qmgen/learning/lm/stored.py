@@ -11,10 +11,10 @@ import jax.numpy as jnp
 
 from qmgen.errors import UsageError
 from qmgen.learning.fp8 import NONE, Recipe, Scaled8
-from qmgen.learning.lm.model import Arithmetic, init, probes_of
+from qmgen.learning.lm.network.model import Arithmetic, init, probes_of
+from qmgen.learning.lm.network.shape import LmShape
 from qmgen.learning.lm.precision import recipe_from_json, recipe_to_json, unrolled
-from qmgen.learning.lm.shape import LmShape
-from qmgen.learning.lm.tokens import Vocabulary
+from qmgen.learning.lm.texts.tokens import Vocabulary
 from qmgen.learning.training import checkpoint
 from qmgen.learning.training.folder import CONFIG
 from qmgen.learning.training.model_file import NAME, of_this_version, read_model

@@ -11,12 +11,12 @@ import pytest
 from small_models import settings_of
 
 from qmgen.learning.fp8 import AMAX, BLOCK, NONE, Recipe
-from qmgen.learning.lm import memory
-from qmgen.learning.lm.memory import SIZES, Sizes
-from qmgen.learning.lm.model import Arithmetic, forward, init, probes_of
-from qmgen.learning.lm.packing import TokenBatch
-from qmgen.learning.lm.shape import PRESETS, SMALL, LmShape
-from qmgen.learning.lm.task import LmTask
+from qmgen.learning.lm.network.model import Arithmetic, forward, init, probes_of
+from qmgen.learning.lm.network.shape import PRESETS, SMALL, LmShape
+from qmgen.learning.lm.texts.packing import TokenBatch
+from qmgen.learning.lm.training import memory
+from qmgen.learning.lm.training.memory import SIZES, Sizes
+from qmgen.learning.lm.training.task import LmTask
 
 ROWS, CONTEXT = 2, 512
 FP8_WIDE = Sizes(1, 1, 4, True)

@@ -12,14 +12,14 @@ from small_models import SHAPES
 
 from qmgen.learning.fp8 import AMAX, BLOCK, DELAYED, NONE
 from qmgen.learning.fp8.probe import BIAS, FIELDS
-from qmgen.learning.lm.decode import Draw, advance, empty, narrowed, sample
-from qmgen.learning.lm.model import Arithmetic, forward, init, probes_of
-from qmgen.learning.lm.optimiser import adamw, applied, decayed
-from qmgen.learning.lm.packing import batch_of
-from qmgen.learning.lm.shape import LmShape
-from qmgen.learning.lm.task import LmTask
-from qmgen.learning.lm.texts import Sequences
-from qmgen.learning.lm.tokens import BEGIN_ID, END_ID, PAD_ID
+from qmgen.learning.lm.network.model import Arithmetic, forward, init, probes_of
+from qmgen.learning.lm.network.shape import LmShape
+from qmgen.learning.lm.texts.packing import batch_of
+from qmgen.learning.lm.texts.reading import Sequences
+from qmgen.learning.lm.texts.tokens import BEGIN_ID, END_ID, PAD_ID
+from qmgen.learning.lm.training.optimiser import adamw, applied, decayed
+from qmgen.learning.lm.training.task import LmTask
+from qmgen.learning.lm.use.decode import Draw, advance, empty, narrowed, sample
 from qmgen.learning.training.schedule import schedule_of
 from qmgen.learning.training.state import first, stepper
 

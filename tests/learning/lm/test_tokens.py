@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from qmgen.errors import UsageError
-from qmgen.learning.lm.texts import Sequences, our_vocabulary, read_lines, read_texts
-from qmgen.learning.lm.tokens import BEGIN_ID, END_ID, SPECIAL, UnknownToken, Vocabulary, tokenise, vocabulary_of
+from qmgen.learning.lm.texts.reading import Sequences, our_vocabulary, read_lines, read_texts
+from qmgen.learning.lm.texts.tokens import BEGIN_ID, END_ID, SPECIAL, UnknownToken, Vocabulary, tokenise, vocabulary_of
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,10 @@ from small_models import settings_of
 
 from qmgen.cli.main import main
 from qmgen.errors import UsageError
-from qmgen.learning.lm.presets import published
-from qmgen.learning.lm.sharding import mesh_of
 from qmgen.learning.lm.stored import NAME, load_model
-from qmgen.learning.lm.train import run
+from qmgen.learning.lm.training.presets import published
+from qmgen.learning.lm.training.sharding import mesh_of
+from qmgen.learning.lm.training.train import run
 from qmgen.learning.training import journal
 
 
@@ -149,8 +149,8 @@ from dataclasses import replace
 from pathlib import Path
 sys.path[:0] = [sys.argv[1]]
 from small_models import settings_of
-from qmgen.learning.lm.shape import SMALL
-from qmgen.learning.lm.train import run
+from qmgen.learning.lm.network.shape import SMALL
+from qmgen.learning.lm.training.train import run
 smiles, out = map(Path, sys.argv[2:4])
 found = {}
 ways = {

@@ -18,9 +18,9 @@ from qmgen.cli.main import main
 from qmgen.config import check
 from qmgen.config.train_lm import SampleConfig
 from qmgen.learning.fp8 import AMAX, Scaled8, dequantise
-from qmgen.learning.lm.quantise import quantised
-from qmgen.learning.lm.sampling import run
 from qmgen.learning.lm.stored import load_model
+from qmgen.learning.lm.use.quantise import quantised
+from qmgen.learning.lm.use.sampling import run
 from qmgen.molecules.proposals import Filter, canonical, canonical_set
 from qmgen.report.scales import draw_run
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from qmgen.errors import UsageError
 from qmgen.learning.fp8 import Recipe, emulated, on_ipu, weight8
-from qmgen.learning.lm.model import probes_of
+from qmgen.learning.lm.network.model import probes_of
 from qmgen.learning.lm.stored import NAME, StoredLm, load_model, save_model
 
 if TYPE_CHECKING:  # a borrowed machine has no pydantic

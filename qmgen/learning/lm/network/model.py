@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from qmgen.learning.fp8 import NONE, Recipe, probe
-from qmgen.learning.lm import gpt, llama
-from qmgen.learning.lm.attention import attend, mask_of, turns
-from qmgen.learning.lm.layers import layer_norm, recomputed, rms_norm
-from qmgen.learning.lm.shape import LmShape
+from qmgen.learning.lm.network import gpt, llama
+from qmgen.learning.lm.network.attention import attend, mask_of, turns
+from qmgen.learning.lm.network.layers import layer_norm, recomputed, rms_norm
+from qmgen.learning.lm.network.shape import LmShape
 
 Array = jax.Array
 Params = dict[str, Any]

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from qmgen.learning.lm import gpt, llama
-from qmgen.learning.lm.attention import attend, turns
-from qmgen.learning.lm.model import Arithmetic, embed, logits_of
-from qmgen.learning.lm.shape import LmShape
-from qmgen.learning.lm.tokens import BEGIN_ID, END_ID, PAD_ID
+from qmgen.learning.lm.network import gpt, llama
+from qmgen.learning.lm.network.attention import attend, turns
+from qmgen.learning.lm.network.model import Arithmetic, embed, logits_of
+from qmgen.learning.lm.network.shape import LmShape
+from qmgen.learning.lm.texts.tokens import BEGIN_ID, END_ID, PAD_ID
 
 Array = jax.Array
 Params = dict[str, Any]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from qmgen.learning.lm.memory import GB, SIZES, devices_needed, serving_memory, training_memory
-from qmgen.learning.lm.shape import LmShape
+from qmgen.learning.lm.network.shape import LmShape
+from qmgen.learning.lm.training.memory import GB, SIZES, devices_needed, serving_memory, training_memory
 
 if TYPE_CHECKING:  # a borrowed machine has no pydantic
     from qmgen.config.train_lm import TrainLmConfig

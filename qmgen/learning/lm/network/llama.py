@@ -7,9 +7,9 @@ from typing import Any
 import jax
 
 from qmgen.learning.fp8 import Recipe
-from qmgen.learning.lm.attention import Turns, rotary
-from qmgen.learning.lm.layers import Attend, apply, flat, heads, joined, rms_norm, swiglu
-from qmgen.learning.lm.shape import LmShape
+from qmgen.learning.lm.network.attention import Turns, rotary
+from qmgen.learning.lm.network.layers import Attend, apply, flat, heads, joined, rms_norm, swiglu
+from qmgen.learning.lm.network.shape import LmShape
 
 Array = jax.Array
 Params = dict[str, Any]

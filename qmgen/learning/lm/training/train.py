@@ -15,11 +15,8 @@ import numpy as np
 from qmgen import machine, runtime
 from qmgen.errors import UsageError
 from qmgen.learning.fp8 import NOTE, emulated
-from qmgen.learning.lm.feed import TokenFeed, in_order
-from qmgen.learning.lm.memory import check_memory
-from qmgen.learning.lm.model import init, probes_of
-from qmgen.learning.lm.optimiser import adamw
-from qmgen.learning.lm.packing import rows_of
+from qmgen.learning.lm.network.model import init, probes_of
+from qmgen.learning.lm.network.shape import LmShape
 from qmgen.learning.lm.precision import (
     activations_of,
     arithmetic_of,
@@ -27,14 +24,17 @@ from qmgen.learning.lm.precision import (
     recipe_of,
     recipe_to_json,
 )
-from qmgen.learning.lm.presets import shape_of
-from qmgen.learning.lm.scales import in_use, watched
-from qmgen.learning.lm.shape import LmShape
-from qmgen.learning.lm.sharding import batch_put, mesh_of, placed
-from qmgen.learning.lm.steps import stepper
 from qmgen.learning.lm.stored import KIND, NAME, StoredLm, load_model, save_model
-from qmgen.learning.lm.task import LmTask
-from qmgen.learning.lm.texts import Sequences, Texts, read_texts
+from qmgen.learning.lm.texts.feed import TokenFeed, in_order
+from qmgen.learning.lm.texts.packing import rows_of
+from qmgen.learning.lm.texts.reading import Sequences, Texts, read_texts
+from qmgen.learning.lm.training.memory import check_memory
+from qmgen.learning.lm.training.optimiser import adamw
+from qmgen.learning.lm.training.presets import shape_of
+from qmgen.learning.lm.training.scales import in_use, watched
+from qmgen.learning.lm.training.sharding import batch_put, mesh_of, placed
+from qmgen.learning.lm.training.steps import stepper
+from qmgen.learning.lm.training.task import LmTask
 from qmgen.learning.training import checkpoint
 from qmgen.learning.training.folder import RESULT, alone, claim, finished
 from qmgen.learning.training.loop import Plan, train

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from qmgen.learning.lm.comparison import ORDER
-from qmgen.learning.lm.ngram import NGram
-from qmgen.learning.lm.texts import read_texts
-from qmgen.learning.lm.train import first_of
+from qmgen.learning.lm.compare.ngram import NGram
+from qmgen.learning.lm.texts.reading import read_texts
+from qmgen.learning.lm.training.train import first_of
 from qmgen.learning.training import checkpoint
+
+#: of the n-gram model
+ORDER: Final = 5
 
 
 def ngram_baseline(

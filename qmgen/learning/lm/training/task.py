@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from qmgen.learning.lm.model import Arithmetic, forward
-from qmgen.learning.lm.packing import TokenBatch
-from qmgen.learning.lm.shape import LmShape
+from qmgen.learning.lm.network.model import Arithmetic, forward
+from qmgen.learning.lm.network.shape import LmShape
+from qmgen.learning.lm.texts.packing import TokenBatch
 from qmgen.learning.training.loop import Score
 
 Array = jax.Array

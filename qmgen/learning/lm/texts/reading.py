@@ -16,7 +16,7 @@ import numpy as np
 
 from qmgen.corpus.splits import Splitter
 from qmgen.errors import UsageError
-from qmgen.learning.lm.tokens import UnknownToken, Vocabulary, tokenise, vocabulary_of
+from qmgen.learning.lm.texts.tokens import UnknownToken, Vocabulary, tokenise, vocabulary_of
 
 #: which texts are held out is the same for every training
 SPLIT_SEED: Final = 0

@@ -25,9 +25,9 @@ import jax
 
 from qmgen import machine
 from qmgen.errors import UsageError
+from qmgen.learning.lm.network.shape import LmShape
 from qmgen.learning.lm.precision import activations_of
-from qmgen.learning.lm.shape import LmShape
-from qmgen.learning.lm.sharding import divides
+from qmgen.learning.lm.training.sharding import divides
 
 if TYPE_CHECKING:  # a borrowed machine has no pydantic
     from qmgen.config.train_lm import TrainLmConfig

@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import optax
 
-from qmgen.learning.lm.optimiser import applied, kept
-from qmgen.learning.lm.scales import watches
-from qmgen.learning.lm.task import LmTask
+from qmgen.learning.lm.training.optimiser import applied, kept
+from qmgen.learning.lm.training.scales import watches
+from qmgen.learning.lm.training.task import LmTask
 from qmgen.learning.training import state as training
 from qmgen.learning.training.state import State, Step
 

@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from qmgen.learning.data.prefetch import prefetch
-from qmgen.learning.lm.packing import TokenBatch, batch_of, rows_of
-from qmgen.learning.lm.texts import Sequences
+from qmgen.learning.lm.texts.packing import TokenBatch, batch_of, rows_of
+from qmgen.learning.lm.texts.reading import Sequences
 
 
 @dataclass(frozen=True)

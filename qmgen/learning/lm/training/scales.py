@@ -13,8 +13,8 @@ import jax
 import numpy as np
 
 from qmgen.learning.fp8.probe import BIAS, OVERFLOW, TENSORS, UNDERFLOW
-from qmgen.learning.lm.packing import TokenBatch
-from qmgen.learning.lm.task import LmTask
+from qmgen.learning.lm.texts.packing import TokenBatch
+from qmgen.learning.lm.training.task import LmTask
 
 Params = dict[str, Any]
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from qmgen.errors import UsageError
-from qmgen.learning.lm.shape import PRESETS, SMALL, LmShape
+from qmgen.learning.lm.network.shape import PRESETS, SMALL, LmShape
 from qmgen.learning.lm.stored import StoredLm
-from qmgen.learning.lm.tokens import Vocabulary
+from qmgen.learning.lm.texts.tokens import Vocabulary
 
 if TYPE_CHECKING:  # a borrowed machine has no pydantic
     from qmgen.config.train_lm import TrainLmConfig

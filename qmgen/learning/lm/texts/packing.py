@@ -15,8 +15,8 @@ import jax
 import numpy as np
 
 from qmgen.errors import UsageError
-from qmgen.learning.lm.texts import Sequences
-from qmgen.learning.lm.tokens import PAD_ID
+from qmgen.learning.lm.texts.reading import Sequences
+from qmgen.learning.lm.texts.tokens import PAD_ID
 
 #: texts among which the next of a row is chosen
 WAITING: Final = 64

@@ -16,10 +16,10 @@ import numpy as np
 from qmgen import runtime
 from qmgen.errors import UsageError
 from qmgen.learning.fp8 import emulated
-from qmgen.learning.lm.decode import Draw, sample
 from qmgen.learning.lm.stored import StoredLm, load_model, own_files
-from qmgen.learning.lm.texts import read_lines
-from qmgen.learning.lm.tokens import END_ID
+from qmgen.learning.lm.texts.reading import read_lines
+from qmgen.learning.lm.texts.tokens import END_ID
+from qmgen.learning.lm.use.decode import Draw, sample
 from qmgen.molecules.proposals import OK, Filter, canonical, canonical_set
 
 if TYPE_CHECKING:  # a borrowed machine has no pydantic

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from qmgen.learning.fp8 import Recipe
-from qmgen.learning.lm.layers import Attend, apply, flat, gelu, heads, joined, layer_norm
-from qmgen.learning.lm.shape import LmShape
+from qmgen.learning.lm.network.layers import Attend, apply, flat, gelu, heads, joined, layer_norm
+from qmgen.learning.lm.network.shape import LmShape
 
 Array = jax.Array
 Params = dict[str, Any]

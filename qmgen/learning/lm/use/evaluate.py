@@ -19,13 +19,13 @@ from qmgen import runtime
 from qmgen.corpus.splits import Splitter
 from qmgen.errors import UsageError
 from qmgen.learning.fp8 import AMAX, NOTE, emulated
-from qmgen.learning.lm.decode import Draw
-from qmgen.learning.lm.feed import in_order
-from qmgen.learning.lm.quantise import quantised
-from qmgen.learning.lm.sampling import drawn
 from qmgen.learning.lm.stored import StoredLm, load_model, own_files, plain
-from qmgen.learning.lm.task import LmTask
-from qmgen.learning.lm.texts import SPLIT_SEED, Sequences, encoded, read_lines
+from qmgen.learning.lm.texts.feed import in_order
+from qmgen.learning.lm.texts.reading import SPLIT_SEED, Sequences, encoded, read_lines
+from qmgen.learning.lm.training.task import LmTask
+from qmgen.learning.lm.use.decode import Draw
+from qmgen.learning.lm.use.quantise import quantised
+from qmgen.learning.lm.use.sampling import drawn
 from qmgen.molecules.proposals import canonical
 
 if TYPE_CHECKING:  # a borrowed machine has no pydantic

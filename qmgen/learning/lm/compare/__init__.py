@@ -1,0 +1,1 @@
+"""Trainings that compare the recipes of FP8 (scripts/compare_fp8)."""

@@ -1,0 +1,1 @@
+"""GPT and Llama: shapes, blocks, the forward pass."""

@@ -1,0 +1,1 @@
+"""From SMILES files to batches of tokens."""

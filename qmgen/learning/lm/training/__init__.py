@@ -1,0 +1,1 @@
+"""``qmgen train lm``: settings, memory, devices, steps."""

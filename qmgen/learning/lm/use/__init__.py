@@ -1,0 +1,1 @@
+"""Trained models at work: FP8 afterwards, drawing, evaluation."""
