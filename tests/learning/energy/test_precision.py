@@ -55,7 +55,7 @@ def test_it_learns_in_fp8(tmp_path: Path, capsys: Any) -> None:
     )  # fmt: skip
     result = run(settings, quiet=True)
     assert result["excess_meV"]["refine_0"] < 0.5 * result["excess_meV_without_correction"]["refine_0"]
-    assert result["identity"]["precision"] == "fp8-amax"
+    assert result["identity"]["precision"] == "fp8-amax" and result["emulated"]
     words = ["train", "energy", "--molecules", str(file), "--out", str(tmp_path / "other"), "--precision", "fp8"]
     assert main(words) == 2
     assert "fp8-amax" in capsys.readouterr().err

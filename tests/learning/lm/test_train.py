@@ -17,9 +17,11 @@ from small_models import settings_of
 
 from qmgen.cli.main import main
 from qmgen.errors import UsageError
+from qmgen.learning.fp8 import NOTE
 from qmgen.learning.lm.stored import NAME, load_model
 from qmgen.learning.lm.training.presets import published
 from qmgen.learning.lm.training.sharding import mesh_of
+from qmgen.learning.lm.training.table import text
 from qmgen.learning.lm.training.train import run
 from qmgen.learning.training import journal
 
@@ -47,7 +49,7 @@ def test_it_learns(trained: dict[str, Path]) -> None:
         # guessing among the tokens costs their logarithm
         assert result["validation_loss"] < 0.7 * np.log(result["vocabulary"]), name
         assert result["parameters"] == load_model(out).shape.total()
-        assert result["emulated"] == (name == "llama")
+        assert result["emulated"] == (name == "llama") == (NOTE in text(result))
         watched = [line for line in lines(out) if "scales" in line]
         assert bool(watched) == (name == "llama")
     assert watched[0]["step"] == 1 and watched[1]["step"] == 4
@@ -150,6 +152,7 @@ from pathlib import Path
 sys.path[:0] = [sys.argv[1]]
 from small_models import settings_of
 from qmgen.learning.lm.network.shape import SMALL
+from qmgen.learning.lm.training.table import text
 from qmgen.learning.lm.training.train import run
 smiles, out = map(Path, sys.argv[2:4])
 found = {}
@@ -162,7 +165,7 @@ ways = {
 # two heads of keys and values, so that they can be cut, and fewer layers, to compile faster
 SMALL["mini"] = {name: replace(shape, kv_heads=2, layers=2) for name, shape in SMALL["mini"].items()}
 for arch, precision, *chosen in map(str.split, sys.argv[4:]):
-    base = {"arch": arch, "precision": precision, "steps": 8}
+    base = {"arch": arch, "precision": precision, "steps": 8, "watch_every": 1}
     for way in chosen:
         more = ways[way]
         folder = out / arch / precision / way

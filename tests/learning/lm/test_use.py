@@ -17,7 +17,7 @@ from small_models import SMILES
 from qmgen.cli.main import main
 from qmgen.config import check
 from qmgen.config.train_lm import SampleConfig
-from qmgen.learning.fp8 import AMAX, Scaled8, dequantise
+from qmgen.learning.fp8 import AMAX, NOTE, Scaled8, dequantise
 from qmgen.learning.lm.stored import load_model
 from qmgen.learning.lm.use.quantise import quantised
 from qmgen.learning.lm.use.sampling import run
@@ -74,7 +74,9 @@ def test_it_is_not_cast_twice_nor_over_what_is_there(trained: dict[str, Path], t
 def test_fp8_is_compared_with_16_bit(formats: str, trained: dict[str, Path], tmp_path: Path, capsys: Any) -> None:
     out = tmp_path / "small"
     assert quantize(trained["llama"], out, "--formats", formats) == 0
-    capsys.readouterr()
+    assert NOTE in capsys.readouterr().err
+    assert main(["sample", str(out), "-n", "8", "--out", str(tmp_path / "drawn.smi")]) == 0
+    assert NOTE in capsys.readouterr().err
     words = ["--samples", "64", "--json", "--quiet"]
     assert main(["evaluate", str(out), "--molecules", str(_file(trained["llama"])), *words]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -117,7 +119,7 @@ def test_molecules_come_out_each_once_and_valid(trained: dict[str, Path], tmp_pa
     told = capsys.readouterr()
     lines = told.out.splitlines()
     assert lines and all(canonical(line) == line for line in lines) and len(set(lines)) == len(lines)
-    assert "% valid" in told.err and "new" in told.err
+    assert "% valid" in told.err and "new" in told.err and NOTE not in told.err
     assert main([*words, "--out", str(tmp_path / "a.smi"), "--json"]) == 0
     counts = json.loads(capsys.readouterr().out)
     assert (tmp_path / "a.smi").read_text().splitlines() == lines

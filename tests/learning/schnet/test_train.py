@@ -294,8 +294,9 @@ def test_a_network_is_found_in_a_run_and_what_is_none_is_one_line(
 
 def test_it_learns_in_fp8(toy: Path, tmp_path: Path) -> None:
     settings = settings_of(toy, tmp_path, steps=200, learning_rate=5e-3, precision="fp8-amax")
-    found = train(settings, tmp_path / "cell")["targets"]["y"]
-    assert found["validation_mae"] < 0.6 * found["trivial_mae"]
+    result = train(settings, tmp_path / "cell")
+    found = result["targets"]["y"]
+    assert found["validation_mae"] < 0.6 * found["trivial_mae"] and result["emulated"]
 
 
 def test_forces_are_refused_in_fp8(toy: Path, tmp_path: Path) -> None:
