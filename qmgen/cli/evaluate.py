@@ -18,7 +18,11 @@ def evaluate(
         None
     ),
     split: Annotated[
-        str | None, typer.Option(help="test, validation, train or all; test unless given, validation where it is empty")
+        str | None,
+        typer.Option(
+            help="test, validation, train or all; test unless given, validation where it is empty, and of "
+            "language models"
+        ),
     ] = None,
     molecules: Annotated[
         list[str] | None,
@@ -33,8 +37,10 @@ def evaluate(
     figure: Annotated[
         Path | None, typer.Option(help="Figure: predictions against labels, or, of Hamiltonians, excess energies.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first so many rows.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Molecules at once. [default: 64]")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Only the first so many rows; of texts as many, evenly spread.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Molecules at once. [default: 64; texts 256]")] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of the geometries of SMILES, or of a draw. [default: 0]")
     ] = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -25,7 +26,7 @@ def sample(
     rules: Annotated[
         str | None, typer.Option(help="Filter of the enumerator: none, gdb11, or a TOML file. [default: none]")
     ] = None,
-    novel: Annotated[bool | None, typer.Option("--novel", help="Leave out what the training has seen.")] = None,
+    novel: Annotated[bool | None, typer.Option("--novel", help="Leave out what is in the training's files.")] = None,
     keep_all: Annotated[
         bool | None,
         typer.Option("--keep-all", help="Write each text as it was drawn; an empty line: no end."),
@@ -77,16 +78,33 @@ def _whole(path: Path) -> Iterator[Callable[[str], None]]:
     """What writes a line of ``path``, which is there when all are written, or not at all. Raises ``UsageError``."""
     from qmgen.errors import UsageError
 
+    if not path.name or (path.exists() and not path.is_file()):
+        raise UsageError(f"{path} is no file: give another --out, or - for standard output")
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+
+    @contextmanager
+    def told() -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+
+    def write(line: str) -> None:
+        with told():
+            print(line, file=stream)
+
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that what follows is done
     try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            yield lambda line: print(line, file=stream)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+        with told():
+            stream = temporary.open("w", encoding="utf-8")
+        yield write
+        with told():
+            stream.close()
+            os.replace(temporary, path)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        signal.signal(signal.SIGTERM, before)
 
 
 def _text(counts: dict[str, Any]) -> str:

@@ -109,8 +109,8 @@ class QuantizeConfig(CommandConfig):
 class SampleConfig(CommandConfig):
     """``qmgen sample RUN``: ``number`` molecules drawn; those that are valid, each once, written to ``out``.
 
-    With ``novel`` only those that the training did not see in ``data``; ``rules`` is a rule set of the enumerator that
-    they must pass.
+    With ``novel`` only those that are not in ``data``, the files of the training; ``rules`` is a rule set of the
+    enumerator that they must pass.
     """
 
     path_fields: ClassVar[frozenset[str]] = frozenset({"run", "data", "out"})

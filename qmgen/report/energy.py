@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from qmgen.errors import QmgenError
+from qmgen.learning.fp8 import NOTE
 from qmgen.report.scaling import OURS, PUBLISHED, TEST, read, save
 
 FILE_NAME: Final = "excess.png"
@@ -40,7 +41,8 @@ def draw_run(run: Path) -> Path:
         axes.plot(seconds, [v[name] for _, v in points], color=colour, marker=marker, markersize=4, label=label)
         axes.axhline(baseline, color=colour, linestyle=":", linewidth=1, label=f"{label}, without correction")
     _finish(axes, "seconds of training")
-    axes.set_title(f"{_level(result)}, {result['model']}, {result['monitored']} geometries held out", fontsize=10)
+    note = f"\n{NOTE}" if result.get("emulated") else ""
+    axes.set_title(f"{_level(result)}, {result['model']}, {result['monitored']} geometries held out{note}", fontsize=10)
     return save(figure, run / FILE_NAME)
 
 

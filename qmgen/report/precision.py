@@ -94,6 +94,7 @@ def _windows(out: Path, report: dict[str, Any]) -> Path:
             shares = [100 * score for score in one["scores"]]
             axes.plot(one["biases"], shares, color=colour, marker=MARKERS[one["arch"]], markersize=5, label=label)
     axes.axhline(99.5, color="grey", linestyle="--", linewidth=0.8, label="99.5 %")
+    axes.set_xticks(sorted({bias for one in report["sweep"] for bias in one["biases"]}))
     axes.set_xlabel("the one scale bias of FP8-CSCALE")
     axes.set_ylabel("next-token accuracy, % of f32's")
     axes.legend(frameon=False, fontsize=8)

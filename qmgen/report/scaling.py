@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from qmgen.errors import QmgenError, UsageError
+from qmgen.learning.fp8 import NOTE
 
 FILE_NAME: Final = "scaling.png"
 DATA_NAME: Final = "scaling.json"
@@ -58,7 +59,8 @@ def draw(result: dict[str, Any], path: Path) -> Path:
     if level.get("grid_level") is not None:
         about += f", grid level {level['grid_level']}"
     title = f"SchNet {result['preset']} ({result['parameters']:,} parameters), {about}"
-    figure.suptitle(f"{title}, {result['date'][:10]}", fontsize=11)
+    note = f"\n{NOTE}" if result.get("emulated") else ""
+    figure.suptitle(f"{title}, {result['date'][:10]}{note}", fontsize=11)
     return save(figure, path)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from qmgen.learning.fp8 import NOTE
+
 
 def text(result: dict[str, Any]) -> str:
     """Excess energies with and without the correction, and what they took."""
@@ -28,5 +30,5 @@ def text(result: dict[str, Any]) -> str:
         f"excess energy in meV over {result['monitored']} converged references (held out){lower}\n{table}\n"
         f"{result['model']}, {result['parameters']:,} parameters, {result['steps']} steps on {result['geometries']} "
         f"geometries{moved} ({skipped} skipped) in {result['seconds']:.0f} s{labelled}, "
-        f"preparing {result['seconds_preparing']:.0f} s"
+        f"preparing {result['seconds_preparing']:.0f} s" + (f"\n{NOTE}" if result.get("emulated") else "")
     )

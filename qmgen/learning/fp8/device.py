@@ -16,7 +16,7 @@ def emulated(recipe: Recipe) -> bool:
     """Whether FP8 products are emulated here; False for a recipe without FP8.
 
     Block scaling always is (its products are float32 ones of scaled values). NVIDIA's units, from compute capability
-    8.9, have the OCP formats, AMD's MI300 (gfx94) those of the IPU, later ones the OCP's.
+    8.9, have the OCP formats, AMD's MI300 (gfx94) those of the IPU, MI350 (gfx95) and RDNA 4 (gfx12) the OCP's.
     """
     if recipe.kind == "none":
         return False
@@ -25,7 +25,7 @@ def emulated(recipe: Recipe) -> bool:
     ipu = recipe.forward.name.endswith("fnuz")
     capability = str(getattr(jax.devices()[0], "compute_capability", "0"))
     if capability.startswith("gfx"):
-        return ipu != capability.startswith("gfx94")
+        return not capability.startswith("gfx94" if ipu else ("gfx95", "gfx12"))
     try:
         return ipu or float(capability) < 8.9
     except ValueError:

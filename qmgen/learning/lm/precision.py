@@ -19,19 +19,24 @@ if TYPE_CHECKING:  # a borrowed machine has no pydantic
 PLAIN: Final = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
 #: of the loss, where gradients have no scale of their own; a mean over some thousand tokens keeps clear of the largest
 LOSS_SCALE: Final = 2.0**15
-#: layers up to which the scan over blocks is written out on a CPU
+#: layers, and elements of activations (layers · tokens · (width + heads · positions)), up to which the scan over blocks
+#: is written out on a CPU; that takes at most about a GB
 UNROLLED: Final = 12
+ELEMENTS: Final = 2**24
 
 
 def arithmetic_of(settings: TrainLmConfig, shape: LmShape) -> Arithmetic:
     """How a training computes, on JAX's default device."""
     dtype = jnp.dtype(activations_of(settings))
-    return Arithmetic(recipe_of(settings), dtype, settings.remat, unrolled(shape))
+    return Arithmetic(recipe_of(settings), dtype, settings.remat, unrolled(shape, settings.batch_size, settings.remat))
 
 
-def unrolled(shape: LmShape) -> bool:
-    """Whether the scan over blocks is written out: on a CPU, where FP8 is then emulated twice as fast."""
-    return jax.default_backend() == "cpu" and jax.device_count() == 1 and shape.layers <= UNROLLED
+def unrolled(shape: LmShape, rows: int, remat: bool = False) -> bool:
+    """Whether the scan over blocks is written out: for small models on a CPU, where FP8 is then emulated twice as fast.
+    XLA merges what is computed again with the forward pass there: it takes the memory of all blocks at once."""
+    elements = shape.layers * rows * shape.context * (shape.width + shape.heads * shape.context)
+    small = shape.layers <= UNROLLED and elements <= ELEMENTS
+    return small and not remat and jax.default_backend() == "cpu" and jax.device_count() == 1
 
 
 def activations_of(settings: TrainLmConfig) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ from qmgen.learning.training.folder import CONFIG
 from qmgen.learning.training.model_file import NAME, of_this_version, read_model
 
 KIND: Final = "lm"
+#: rows of a batch, where a model is used
+ROWS: Final = 32
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class StoredLm:
 
     def arithmetic(self) -> Arithmetic:
         """How it computes when it is used."""
-        return Arithmetic(self.recipe, jnp.dtype(self.about["activations"]), unroll=unrolled(self.shape))
+        return Arithmetic(self.recipe, jnp.dtype(self.about["activations"]), unroll=unrolled(self.shape, ROWS))
 
 
 def save_model(path: Path, model: StoredLm) -> None:
@@ -81,15 +84,23 @@ def own_files(model: StoredLm) -> list[Path]:
     from qmgen.config.train_lm import TrainLmConfig
 
     assert model.path is not None
-    folder = model.path.parent
-    if not (folder / CONFIG).exists():
-        folder = (folder / str(model.about.get("made_of", NAME))).parent
-    config = folder / CONFIG
+    config = model.path.parent / CONFIG
+    if not config.exists() and (made_of := parent_of(model)) is not None:
+        config = made_of.parent / CONFIG
     if not config.exists():
         return []
     found = read_file(TrainLmConfig, config).get("data") or []
     files = [Path(file) for file in ([found] if isinstance(found, str) else found)]
     return files if all(file.exists() for file in files) else []
+
+
+def parent_of(model: StoredLm) -> Path | None:
+    """The file that a quantised model was made of, where it is still the same; None otherwise."""
+    assert model.path is not None
+    place = (model.path.parent / str(model.about.get("made_of", ""))).resolve()
+    if not place.is_file() or sha256(place.read_bytes()).hexdigest() != model.about.get("made_of_checksum"):
+        return None
+    return place
 
 
 def _like(shape: LmShape, recipe: Recipe, quantised: bool) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from qmgen.learning.fp8 import NOTE
 from qmgen.learning.scaling.collect import points
 
 
@@ -18,6 +19,8 @@ def text(cells: Sequence[dict[str, Any]], elsewhere: Sequence[str], report: dict
                 lines += _law(report["targets"][name])
     if report is not None and report["transfer"] is not None:
         lines += _gain(report["transfer"])
+    if any(cell.get("emulated") for cell in cells):
+        lines.append(NOTE)
     if elsewhere:
         lines += ["not finished yet; whoever finishes last writes the report:", *(f"  {one}" for one in elsewhere)]
     return "\n".join(lines)

@@ -56,6 +56,7 @@ def report(
         "published": published.curve(),
         "transfer": transfer(cells, scratch),
         "settings": settings.training_fields(),
+        "emulated": any(cell.get("emulated", False) for cell in cells),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "machine": machine(),

@@ -114,6 +114,7 @@ def train_cell(
         "seed": seed,
         "level_of_theory": source.level_of_theory,
         "digest": source.digest,
+        "precision": settings.precision,
         "qmgen": machine.versions()["qmgen"],
     }
     save_model(folder / NAME, Stored(outcome.parameters, shape, targets, normalisation, about))

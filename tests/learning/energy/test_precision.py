@@ -16,8 +16,9 @@ from qmgen.config.train_energy import TrainEnergyConfig
 from qmgen.labeling.level import level_of
 from qmgen.labeling.types import Settings
 from qmgen.learning.energy.store import Store
+from qmgen.learning.energy.table import text
 from qmgen.learning.energy.train import run
-from qmgen.learning.fp8 import AMAX, NONE, by_recipe
+from qmgen.learning.fp8 import AMAX, NONE, NOTE, by_recipe
 from qmgen.learning.hamiltonian.network import network_of
 
 LEVEL = level_of(Settings("b3lyp5", "sto-3g", 0))
@@ -56,6 +57,7 @@ def test_it_learns_in_fp8(tmp_path: Path, capsys: Any) -> None:
     result = run(settings, quiet=True)
     assert result["excess_meV"]["refine_0"] < 0.5 * result["excess_meV_without_correction"]["refine_0"]
     assert result["identity"]["precision"] == "fp8-amax" and result["emulated"]
+    assert NOTE in text(result)
     words = ["train", "energy", "--molecules", str(file), "--out", str(tmp_path / "other"), "--precision", "fp8"]
     assert main(words) == 2
     assert "fp8-amax" in capsys.readouterr().err

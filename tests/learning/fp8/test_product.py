@@ -231,7 +231,8 @@ def test_clipping_is_told_where_the_bias_is_at_its_limit(recipe: Recipe) -> None
     [
         (NONE, None, False), (AMAX, None, True), (AMAX, "8.0", True), (AMAX, "8.9", False), (AMAX, "9.0", False),
         (BLOCK, "9.0", True), (on_ipu(AMAX), "9.0", True), (on_ipu(AMAX), "gfx942", False), (AMAX, "gfx942", True),
-        (AMAX, "gfx950", False), (AMAX, "unknown", True),
+        (AMAX, "gfx950", False), (AMAX, "gfx90a", True), (on_ipu(AMAX), "gfx90a", True), (AMAX, "gfx1100", True),
+        (AMAX, "gfx1201", False), (AMAX, "unknown", True),
     ],
 )  # fmt: skip
 def test_what_is_emulated(recipe: Recipe, device: str | None, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import pytest
 from qmgen.config import check
 from qmgen.config.train_lm import TrainLmConfig
 from qmgen.errors import UsageError
+from qmgen.learning.fp8 import NOTE
 from qmgen.learning.lm.compare import jobs as comparison
 from qmgen.learning.lm.compare import results
 
@@ -39,7 +40,7 @@ def test_the_jobs_are_those_of_the_issue() -> None:
     assert len(comparison.jobs(3_000_000, 1, ["tiny"], (0,))) == 10 + 2 * 2
 
 
-def put(out: Path, name: str, loss: float, accuracy: float = 0.6) -> None:
+def put(out: Path, name: str, loss: float, accuracy: float = 0.6, emulated: bool = False) -> None:
     folder = out / name
     folder.mkdir(parents=True)
     result = {
@@ -48,6 +49,7 @@ def put(out: Path, name: str, loss: float, accuracy: float = 0.6) -> None:
         "parameters": 10,
         "tokens_seen": 5,
         "seconds": 1.0,
+        "emulated": emulated,
     }
     (folder / "result.json").write_text(json.dumps(result))
 
@@ -68,11 +70,21 @@ def test_differences_are_taken_seed_by_seed(tmp_path: Path) -> None:
     (window,) = report["sweep"]
     assert window["window"] == [2, 4]  # at least 99.5 % of f32's accuracy
     (f32,) = (line for line in results.text(report).splitlines() if "f32 " in line and "gpt" in line)
-    assert "+0.00" not in f32 and "emulated" not in results.text(report)
-    assert "+0.30 %" in results.text(report) and "does not count" not in results.text(report)
+    assert "%  " not in f32 and NOTE not in results.text(report)
+    assert "+0.40, +0.20 %" in results.text(report) and "does not count" not in results.text(report)
     worse = results.collected(tmp_path, jobs, {"loss": 2.05, "order": 5, "tokens": 100})  # 2.0 is 2.4 % below
     assert report["counts"] and not worse["counts"]
-    assert "does not count" in results.text(worse)
+    assert "does not count" in results.text(worse) and report["amax_within"]
+    assert report["f32_missing"] == 4  # llama's, and its sweep's
+    # the base of a sweep must beat the n-gram model too
+    assert not results.collected(tmp_path, jobs, {"loss": 1.55, "order": 5, "tokens": 100})["counts"]
+    nothing = results.collected(tmp_path / "nothing", jobs, {"loss": 4.0, "order": 5, "tokens": 100})
+    assert nothing["counts"] is None and "nothing can be said" in results.text(nothing)
+    put(tmp_path, "llama/f32/seed-0", 1.0)
+    put(tmp_path, "llama/fp8-amax/seed-0", 1.0051, emulated=True)
+    far = results.collected(tmp_path, jobs, {"loss": 4.0, "order": 5, "tokens": 100})
+    assert not far["amax_within"] and "is NOT within 0.5%" in results.text(far)
+    assert NOTE in results.text(far)
 
 
 def test_results_of_other_settings_are_not_taken_for_finished(tmp_path: Path) -> None:
@@ -84,17 +96,22 @@ def test_results_of_other_settings_are_not_taken_for_finished(tmp_path: Path) ->
         given = check(TrainLmConfig, {**shared, **job.settings, "plan": True}).training_fields()
         folder = tmp_path / job.name
         folder.mkdir(parents=True)
-        identity = {**given, "steps": 7, "learning_rate": 0.1, "digest": "of these"}
+        identity = {**given, "steps": 7, "learning_rate": 4e-3, "digest": "of these"}
         (folder / "result.json").write_text(json.dumps({"identity": json.loads(json.dumps(identity))}))
     assert comparison.foreign(tmp_path, jobs, shared, "of these") == []
     everything = [job.name for job in jobs]
     assert comparison.foreign(tmp_path, jobs, shared, "of others") == everything
     assert comparison.foreign(tmp_path, jobs, {**shared, "batch_size": 9}, "of these") == everything
+    for more in ({"context": 96}, {"warmup": 5}, {"learning_rate": 0.02}, {"loss_scale": 8.0}):  # by preset or data
+        assert comparison.foreign(tmp_path, jobs, {**shared, **more}, "of these") == everything
     assert comparison.foreign(tmp_path, comparison.jobs(200, 1, ["tiny"], (4,)), shared, "of these") == everything
     assert comparison.foreign(tmp_path / "nothing", jobs, shared, "of these") == []
     for flag in ("--seed", "--limit", "--steps"):
         with pytest.raises(UsageError, match=f"{flag} is not for all"):
             comparison.shared_settings([flag, "3"])
+    assert comparison.shared_settings(["--validation-fraction", ".1"]) == {"validation_fraction": 0.1}
+    with pytest.raises(UsageError, match="no setting"):
+        comparison.shared_settings(["--remat", "cfg.toml", "more.toml"])
     with pytest.raises(UsageError, match="batch_size"):
         comparison.foreign(tmp_path, jobs, {"batch_size": 0}, "of these")
 
@@ -132,5 +149,5 @@ def test_a_toy_goes_to_its_end_even_when_it_is_stopped(tmp_path: Path, bare_envi
     assert {row["precision"] for row in report["table"]} == {
         "f32", "bf16", "fp8-amax", "fp8-delayed", "fp8-block",
     }  # fmt: skip
-    assert "against f32" in told
+    assert "against f32" in told and NOTE in told
     assert all((tmp_path / "fp8" / name).exists() for name in ("losses.png", "cscale.png", "ngram.json"))

@@ -39,7 +39,7 @@ def test_rows_say_what_follows_what() -> None:
 
 
 def test_a_text_longer_than_a_row_is_said() -> None:
-    with pytest.raises(UsageError, match="--context 12"):
+    with pytest.raises(UsageError, match=r"12 tokens.* a row 10"):
         rows_of(np.array([4, 12]), np.array([0, 1]), 10)
 
 

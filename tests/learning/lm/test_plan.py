@@ -43,7 +43,8 @@ def test_a_preset_too_large_is_said_before_any_work(tmp_path: Path, capsys: Any)
     words = ["train", "lm", "--data", str(file), "--out", str(tmp_path / "run"), "--preset", "llama2-70b"]
     assert main([*words, "--device-memory", "80"]) == 2
     said = capsys.readouterr().err.strip()
-    assert len(said.splitlines()) == 1 and "needs" in said and "GB" in said and "--plan" in said
+    assert len(said.splitlines()) == 1 and "needs" in said and "GB" in said
+    assert "--plan" in said and "--arch llama" in said
     assert not (tmp_path / "run").exists()
 
 
@@ -63,6 +64,25 @@ def test_plan_is_printed_without_data(capsys: Any) -> None:
 def test_a_precision_of_another_size_has_its_column(capsys: Any) -> None:
     assert main(["train", "lm", "--plan", "--preset", "gpt-111m", "--precision", "fp8-block"]) == 0
     assert "fp8-block" in capsys.readouterr().out
+    base = ["train", "lm", "--plan", "--preset", "gpt-111m", "--precision", "fp8-amax"]
+    assert main([*base, "--activations", "float32"]) == 0
+    assert "as given" in capsys.readouterr().out
+
+
+def test_devices_asked_for_are_counted(smiles: Path, capsys: Any) -> None:
+    import json
+
+    base = ["train", "lm", "--plan", "--preset", "llama2-7b", "--json"]
+    assert main([*base, "--tensor-parallel", "4", "--data-parallel", "2", "--fully-sharded"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["layout"] == {"tensor_parallel": 4, "data_parallel": 2, "fully_sharded": True}
+    assert found["training"]["bf16"]["total_bytes"] / 8 < found["training"]["bf16"]["bytes_each"]
+    assert found["training"]["bf16"]["bytes_each"] < found["training"]["bf16"]["total_bytes"] / 4
+    assert main([*base, "--tensor-parallel", "3"]) == 2
+    assert "must divide 32 heads" in capsys.readouterr().err
+    assert main([*base, "--data", str(smiles)]) == 0  # counted with their few tokens
+    small = json.loads(capsys.readouterr().out)
+    assert small["training"]["bf16"]["bytes"]["logits"] < found["training"]["bf16"]["bytes"]["logits"] / 100
 
 
 def test_presets_are_checked() -> None:

@@ -16,9 +16,11 @@ import pytest
 from small_models import settings_of
 
 from qmgen.cli.main import main
+from qmgen.corpus.splits import Splitter
 from qmgen.errors import UsageError
 from qmgen.learning.fp8 import NOTE
 from qmgen.learning.lm.stored import NAME, load_model
+from qmgen.learning.lm.texts.reading import SPLIT_SEED
 from qmgen.learning.lm.training.presets import published
 from qmgen.learning.lm.training.sharding import mesh_of
 from qmgen.learning.lm.training.table import text
@@ -136,6 +138,16 @@ def test_mistakes_are_said_in_a_line_before_any_work(
     assert main([*kept, *flags]) == 2
     told = capsys.readouterr().err.strip()
     assert said in told and len(told.splitlines()) == 1, told
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_long_molecule_that_is_held_out_is_found_before_any_work(tmp_path: Path, capsys: Any) -> None:
+    held_out = lambda text: Splitter(SPLIT_SEED, 0.2, 0.0).split(text, ()) == "validation"
+    long = next(text for n in range(40, 200) if held_out(text := "C" * n))
+    file = tmp_path / "one.smi"
+    file.write_text("\n".join([*("C" * n for n in range(1, 30)), long]))
+    assert main(words(settings_of(file, tmp_path / "run"))) == 2
+    assert f"set --context {len(long) + 2} or more" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,8 @@ def test_what_is_drawn_can_be_labelled(
         (["--json"], "standard output"),
         (["--data", "nowhere.smi"], "no such file"),
         (["--out", "/nowhere/a.smi"], "cannot write"),
+        (["--out", "."], "is no file"),
+        (["--out", "/dev/null"], "is no file"),
     ],
 )
 def test_mistakes_of_sample(flags: list[str], said: str, trained: dict[str, Path], capsys: Any) -> None:
@@ -185,6 +188,38 @@ def test_novelty_needs_to_know_the_training(trained: dict[str, Path], tmp_path: 
     assert main(["sample", str(alone), "-n", "8", "--novel"]) == 2
     assert "give --data" in capsys.readouterr().err
     assert main(["sample", str(alone), "-n", "8", "--novel", "--data", str(_file(trained["gpt"]))]) == 0
+
+
+def test_a_stopped_draw_leaves_nothing(
+    trained: dict[str, Path], tmp_path: Path, bare_environment: dict[str, str]
+) -> None:
+    out = tmp_path / "a.smi"
+    words = ["sample", str(trained["gpt"]), "-n", "10000000", "--out", str(out)]
+    process = subprocess.Popen([sys.executable, "-m", "qmgen", *words], env=bare_environment)
+    for _ in range(600):
+        if list(tmp_path.iterdir()) or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    assert list(tmp_path.iterdir())
+    process.terminate()
+    assert process.wait(timeout=120) == 143
+    assert not list(tmp_path.iterdir())
+
+
+def test_molecules_of_the_enumerator_are_taken_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it wrote is canonical; anything else is read, each line of it."""
+    from qmgen.learning.lm.use import sampling
+
+    out = tmp_path / "three.smi"
+    assert main(["enumerate", "--heavy-atoms", "3", "--out", str(out)]) == 0
+    read: list[int] = []
+    monkeypatch.setattr(sampling, "canonical_set", lambda texts: read.append(len(texts)) or canonical_set(texts))
+    settings = check(SampleConfig, {"run": "somewhere", "data": [str(out)]})
+    known = sampling._known(settings, None)  # type: ignore[arg-type]
+    assert known and not read and known == canonical_set(sorted(known))
+    with out.open("a") as stream:
+        stream.write("OCCCC\n")
+    assert sampling._known(settings, None) == known | {"CCCCO"} and read  # type: ignore[arg-type]
 
 
 def test_figures_are_drawn(trained: dict[str, Path]) -> None:

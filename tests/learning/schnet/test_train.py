@@ -23,6 +23,8 @@ from toy_corpus import write_corpus
 from qmgen.config.train import TrainSchnetConfig
 from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.learning.data.source import open_rows
+from qmgen.learning.fp8 import NOTE
+from qmgen.learning.scaling.table import text as table
 from qmgen.learning.schnet import recipe as recipe_module
 from qmgen.learning.schnet.stored import NAME, Stored, load_model
 from qmgen.learning.schnet.train import RESULT, train_cell
@@ -297,6 +299,7 @@ def test_it_learns_in_fp8(toy: Path, tmp_path: Path) -> None:
     result = train(settings, tmp_path / "cell")
     found = result["targets"]["y"]
     assert found["validation_mae"] < 0.6 * found["trivial_mae"] and result["emulated"]
+    assert NOTE in table([result], [], None) and load_model(tmp_path / "cell").metadata["precision"] == "fp8-amax"
 
 
 def test_forces_are_refused_in_fp8(toy: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Any, Final
 from qmgen.config import resolve
 from qmgen.config.train_lm import TrainLmConfig
 from qmgen.errors import UsageError
+from qmgen.learning.lm.training.train import peak_of
 from qmgen.learning.training.folder import RESULT
 
 ARCHS: Final = ("gpt", "llama")
@@ -94,13 +95,20 @@ def shared_settings(words: Sequence[str]) -> dict[str, Any]:
     Raises ``UsageError`` for those that the comparison chooses itself.
     """
     found: dict[str, Any] = {}
+    before = ""
     for word, following in zip(words, [*words[1:], "--"]):
-        if word.startswith("--"):
+        if not word.startswith("--"):
+            if not before.startswith("--") or "=" in before:
+                raise UsageError(f"{word} is no setting: give it as --NAME {word}")
+        else:
             name, equals, value = word.removeprefix("--").partition("=")
-            given = value if equals else "true" if following.startswith("--") else following
-            with suppress(ValueError):  # a number or true; all else is text
-                given = json.loads(given)
+            given: Any = value if equals else "true" if following.startswith("--") else following
+            for kind in (int, float, json.loads):  # a number or true; all else is text
+                with suppress(ValueError):
+                    given = kind(given)
+                    break
             found[name.replace("-", "_")] = given
+        before = word
     if own := sorted(found.keys() & OWN):
         raise UsageError(f"--{own[0].replace('_', '-')} is not for all trainings alike: leave it out")
     return found
@@ -113,12 +121,13 @@ def foreign(out: Path, planned: Sequence[Job], shared: Mapping[str, Any], digest
     """
     found = []
     for job in planned:
-        given = resolve(TrainLmConfig, None, {**shared, **job.settings, "plan": True}).training_fields()
+        settings = resolve(TrainLmConfig, None, {**shared, **job.settings, "plan": True})
+        given = {**settings.training_fields(), "learning_rate": peak_of(settings, settings.preset)}
+        del given["steps"]  # of the tokens
         if (result := result_of(out, job)) is None:
             continue
         identity = result.get("identity", {})
-        # None is "by preset": what it came to stands in the identity
-        same = all(identity.get(name) == value for name, value in given.items() if value is not None)
+        same = all(identity.get(name) == value for name, value in given.items())
         if not same or identity.get("digest") != digest:
             found.append(job.name)
     return found

@@ -9,6 +9,9 @@ linear weights that a step multiplies with, and of each token
     once               scores of attention of the block at hand, as float32 and three more arrays of that size (the
                        backward pass computes them again); logits and their gradient, float32
 
+Small models on a CPU are written out block by block (``precision.unrolled``) and keep the scores of all, and what is
+between the layers one and a half times.
+
 A linear layer without FP8 shares its input with those beside it, one with FP8 keeps an eight-bit copy of its own. A CPU
 has no 16 and 8 bit arithmetic: XLA widens bfloat16 to float32 there, and eight bits to 16. Serving keeps the weights
 and the keys and values of all tokens. What XLA needs to work in comes on top: a tenth of a device is left free for it.
@@ -26,7 +29,7 @@ import jax
 from qmgen import machine
 from qmgen.errors import UsageError
 from qmgen.learning.lm.network.shape import LmShape
-from qmgen.learning.lm.precision import activations_of
+from qmgen.learning.lm.precision import activations_of, unrolled
 from qmgen.learning.lm.training.sharding import divides
 
 if TYPE_CHECKING:  # a borrowed machine has no pydantic
@@ -95,15 +98,19 @@ def per_token(shape: LmShape, sizes: Sizes) -> tuple[int, int]:
     return cut, (sizes.linear * begin_a_branch + sizes.other * 2) * shape.width
 
 
-def training_memory(shape: LmShape, sizes: Sizes, rows: int, remat: bool = False) -> dict[str, int]:
+def training_memory(
+    shape: LmShape, sizes: Sizes, rows: int, remat: bool = False, unrolled: bool = False
+) -> dict[str, int]:
     """Bytes by part for steps of ``rows`` rows of ``shape.context`` tokens, on one device."""
     tokens, block = rows * shape.context, sum(per_token(shape, sizes))
     kept = shape.layers * sizes.other * shape.width + block if remat else shape.layers * block
+    if unrolled:
+        kept = 3 * kept // 2
     return {
         **{part: size * shape.total() for part, size in STATE.items()},
         "copies": sizes.copy * shape.parameters()["linear"],
         "activations": tokens * kept,
-        "attention": SCORES * 4 * tokens * shape.heads * shape.context,
+        "attention": SCORES * 4 * tokens * shape.heads * shape.context * (shape.layers if unrolled else 1),
         "logits": 2 * 4 * tokens * shape.vocabulary,
     }
 
@@ -166,10 +173,14 @@ def check_memory(settings: TrainLmConfig, preset: str, shape: LmShape, mesh: Any
     tensor, data = (1, 1) if mesh is None else (mesh.shape["tensor"], mesh.shape["data"])
     sizes = sizes_of(settings, on_cpu=jax.default_backend() == "cpu")
     given = shape, sizes, settings.batch_size, settings.remat
-    need = each_device(*given, tensor, data, settings.fully_sharded and data > 1)
+    if unrolled(shape, settings.batch_size, settings.remat):  # on one device
+        need = float(sum(training_memory(*given, unrolled=True).values()))
+    else:
+        need = each_device(*given, tensor, data, settings.fully_sharded and data > 1)
     if there is None or need <= FULL * there:
         return
+    same = f"--preset {preset} --arch {shape.arch} --context {shape.context} --batch-size {settings.batch_size}"
     raise UsageError(
         f"{preset} needs {need / GB:.3g} GB on each device and there are {there / GB:.3g}: take a smaller --preset or "
-        f"--batch-size, --remat, or more devices; `qmgen train lm --preset {preset} --plan` counts them"
+        f"--batch-size, --remat, or more devices; `qmgen train lm {same} --plan` with the same --data counts them"
     )

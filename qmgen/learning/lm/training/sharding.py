@@ -27,6 +27,19 @@ def divides(shape: LmShape, tensor: int) -> bool:
     return not (shape.heads % tensor or shape.kv_heads % tensor or shape.inner % tensor)
 
 
+def check_layout(data: int, tensor: int, shape: LmShape, batch: int, sharded: bool = False) -> None:
+    """Raises ``UsageError`` where the devices do not divide the heads, the batch, or the width."""
+    if not divides(shape, tensor):
+        raise UsageError(
+            f"--tensor-parallel {tensor} must divide {shape.heads} heads, {shape.kv_heads} of keys and values, and "
+            f"{shape.inner} inner features"
+        )
+    if batch % data:
+        raise UsageError(f"--data-parallel {data} must divide the batch of {batch} rows")
+    if sharded and shape.width % data:
+        raise UsageError(f"--fully-sharded: --data-parallel {data} must divide the width of {shape.width}")
+
+
 def mesh_of(data: int | None, tensor: int, shape: LmShape, batch: int, sharded: bool = False) -> Mesh | None:
     """The devices as (data, tensor); None for a single one. ``data`` None takes as many as there are and divide the
     batch and, where weights are ``sharded``, the width.
@@ -36,20 +49,13 @@ def mesh_of(data: int | None, tensor: int, shape: LmShape, batch: int, sharded: 
     there = jax.device_count()
     if tensor > there:
         raise UsageError(f"--tensor-parallel {tensor} needs as many devices, and here are {there}")
-    if not divides(shape, tensor):
-        raise UsageError(
-            f"--tensor-parallel {tensor} must divide {shape.heads} heads, {shape.kv_heads} of keys and values, and "
-            f"{shape.inner} inner features"
-        )
+    check_layout(1, tensor, shape, batch)
     if data is None:
         parts = range(1, there // tensor + 1)
         data = max(part for part in parts if batch % part == 0 and not (sharded and shape.width % part))
     if data * tensor > there:
         raise UsageError(f"--data-parallel {data} times {tensor} needs as many devices, and here are {there}")
-    if batch % data:
-        raise UsageError(f"--data-parallel {data} must divide the batch of {batch} rows")
-    if sharded and shape.width % data:
-        raise UsageError(f"--fully-sharded: --data-parallel {data} must divide the width of {shape.width}")
+    check_layout(data, tensor, shape, batch, sharded)
     if data * tensor == 1:
         return None
     return Mesh(np.array(jax.devices()[: data * tensor]).reshape(data, tensor), ("data", "tensor"))

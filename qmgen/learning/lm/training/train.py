@@ -81,6 +81,11 @@ def run(settings: TrainLmConfig, quiet: bool = False) -> dict[str, Any]:
     files = [Path(file) for file in settings.data]
     texts = read_texts(files, settings.validation_fraction, known, settings.limit, settings.seed)
     preset, shape = shape_of(settings, texts.vocabulary, longest(texts), begin_with)
+    if longest(texts) > shape.context:
+        raise UsageError(
+            f"a molecule has {longest(texts)} tokens, begin and end counted: leave it out, or set --context "
+            f"{longest(texts)} or more"
+        )
     mesh = mesh_of(settings.data_parallel, settings.tensor_parallel, shape, settings.batch_size, settings.fully_sharded)
     check_memory(settings, preset, shape, mesh)
     length = _length(settings, texts, shape)

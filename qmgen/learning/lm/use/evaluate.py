@@ -19,7 +19,7 @@ from qmgen import runtime
 from qmgen.corpus.splits import Splitter
 from qmgen.errors import UsageError
 from qmgen.learning.fp8 import AMAX, NOTE, emulated
-from qmgen.learning.lm.stored import StoredLm, load_model, own_files, plain
+from qmgen.learning.lm.stored import ROWS, StoredLm, load_model, own_files, parent_of, plain
 from qmgen.learning.lm.texts.feed import in_order
 from qmgen.learning.lm.texts.reading import SPLIT_SEED, Sequences, encoded, read_lines
 from qmgen.learning.lm.training.task import LmTask
@@ -31,8 +31,6 @@ from qmgen.molecules.proposals import canonical
 if TYPE_CHECKING:  # a borrowed machine has no pydantic
     from qmgen.config.evaluate import EvaluateConfig
 
-#: rows of a batch
-ROWS: Final = 32
 SIXTEEN: Final = "bf16"
 
 
@@ -119,12 +117,9 @@ def _plain(model: StoredLm) -> dict[str, StoredLm]:
 
 def _parent(model: StoredLm) -> StoredLm | None:
     """The run that a quantised model says it was made of, if it still is the same."""
-    assert model.path is not None
-    place = (model.path.parent / str(model.about.get("made_of", ""))).resolve()
-    if not place.is_file():
-        return None
-    found = load_model(place)
-    return found if found.checksum == model.about.get("made_of_checksum") and not found.quantised else None
+    place = parent_of(model)
+    found = None if place is None else load_model(place)
+    return None if found is None or found.quantised else found
 
 
 def _texts(settings: EvaluateConfig, model: StoredLm) -> Sequences:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qmgen import runtime
+from qmgen import machine, runtime
 from qmgen.errors import UsageError
 from qmgen.learning.fp8 import emulated
 from qmgen.learning.lm.stored import StoredLm, load_model, own_files
@@ -35,8 +37,8 @@ Tell = Callable[[int, int], None]
 
 @dataclass
 class Tally:
-    """Counts of what was drawn: ``valid`` are molecules, ``unique`` of these differ, ``novel`` of these the training
-    had not; ``kept`` were written, ``removed`` by which rule. ``novel`` is None where nobody knows.
+    """Counts of what was drawn: ``valid`` are molecules, ``unique`` of these differ, ``novel`` of these are in none of
+    the training's files; ``kept`` were written, ``removed`` by which rule. ``novel`` is None where nobody knows.
     ``emulated``: in FP8, on a device without units for it."""
 
     drawn: int = 0
@@ -137,4 +139,18 @@ def _known(settings: SampleConfig, model: StoredLm) -> set[str] | None:
     files = [Path(file) for file in settings.data] or own_files(model)
     if not files:
         return None
-    return canonical_set(read_lines(files)[0])
+    known: set[str] = set()
+    for file in files:
+        texts = read_lines([file])[0]
+        known |= set(texts) if _enumerated(file) else canonical_set(texts)
+    return known
+
+
+def _enumerated(file: Path) -> bool:
+    """Whether the file is as `qmgen enumerate` wrote it, by the note beside it: then its SMILES are canonical."""
+    try:
+        note = json.loads(file.with_name(file.name + ".json").read_text(encoding="utf-8"))
+        same = note["sha256"] == sha256(file.read_bytes()).hexdigest()
+        return bool(same and note["versions"]["rdkit"] == machine.versions()["rdkit"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
