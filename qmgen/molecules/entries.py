@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from qmgen.molecules.connectivity import smiles_problem
 from qmgen.molecules.elements import symbol_of
 from qmgen.molecules.geometry import electrons_problem, geometry_problem, stored_precision
 from qmgen.molecules.types import Failure, Molecule, Reason
@@ -67,7 +68,7 @@ def graph_problem(mol: Any) -> tuple[Reason, str] | None:
 def of_geometry(smiles: str) -> tuple[str, tuple[Reason, str] | None]:
     """The canonical form of the SMILES that goes with a given geometry, and what is wrong with the molecule.
 
-    It is only a description there: one that RDKit cannot read stays as it is.
+    One that RDKit cannot read stays as it is; ``from_geometry`` refuses it.
     """
     if not smiles:
         return smiles, None
@@ -112,16 +113,41 @@ def from_geometry(
     positions: np.ndarray,
     charge: int = 0,
     conformer_id: int = 0,
+    as_given: bool = False,
 ) -> Molecule | Failure:
-    """The molecule with a given geometry: numbers (atoms,), positions (atoms, 3) in Bohr at the corpus's precision."""
-    problem = (
-        ((Reason.UNREADABLE, "no atoms") if len(numbers) == 0 else None)
-        or geometry_problem(numbers, positions)
-        or electrons_problem(numbers, charge)
-    )
+    """The molecule with a given geometry: numbers (atoms,), positions (atoms, 3) in Bohr at the corpus's precision.
+
+    ``smiles`` is canonical and derived from the bonds of the same record, or empty; where it is as the source gives it
+    beside the geometry (``as_given``), it is made canonical and compared with the geometry.
+    """
+    problem = (Reason.UNREADABLE, "no atoms") if len(numbers) == 0 else geometry_problem(numbers, positions)
+    if problem is None and as_given and (problem := _text_problem(smiles)) is None:
+        smiles, problem = of_geometry(smiles)
+        problem = problem or _not_of_geometry(smiles, numbers, positions)
+    problem = problem or electrons_problem(numbers, charge)
     if problem:
         return failure(molecule_id, name, smiles, *problem, conformer_id=conformer_id)
     return Molecule(molecule_id, name, smiles, numbers.astype(np.uint8), positions, charge, conformer_id)
+
+
+def _text_problem(smiles: str) -> tuple[Reason, str] | None:
+    """Why a text beside a geometry is no SMILES that RDKit would read whole."""
+    if len(smiles) > LONGEST_SMILES:
+        return Reason.UNREADABLE, f"the SMILES of the geometry has more than {LONGEST_SMILES} characters"
+    if smiles.isascii() and smiles.isprintable() and " " not in smiles:
+        return None
+    return Reason.UNREADABLE, f"{smiles!r} is no SMILES; leave it empty where the geometry has none"
+
+
+def _not_of_geometry(smiles: str, numbers: np.ndarray, positions: np.ndarray) -> tuple[Reason, str] | None:
+    """Why a SMILES is not that of numbers (atoms,) at positions (atoms, 3) in Bohr: it decides the row's split."""
+    if not smiles:
+        return None
+    with quiet_chem() as chem:
+        mol = chem.MolFromSmiles(smiles)
+        if mol is None:
+            return Reason.UNREADABLE, f"{smiles!r} is no SMILES; leave it empty where the geometry has none"
+        return smiles_problem(chem.AddHs(mol), numbers, positions)
 
 
 def from_molecule(
@@ -148,11 +174,10 @@ def from_molecule(
     if positions.shape != (*numbers.shape[:1], 3):
         detail = f"positions of shape {positions.shape} for {numbers.size} atomic numbers, not three an atom"
         return failure(molecule_id, given.name, given.smiles, Reason.BAD_COORDINATES, detail, given.conformer_id)
-    smiles, problem = of_geometry(given.smiles)
-    if problem:
-        return failure(molecule_id, given.name, smiles, *problem, conformer_id=given.conformer_id)
     at = stored_precision(positions)
-    return from_geometry(molecule_id, given.name, smiles, numbers, at, given.charge, given.conformer_id)
+    return from_geometry(
+        molecule_id, given.name, given.smiles, numbers, at, given.charge, given.conformer_id, as_given=True
+    )
 
 
 def atomic_numbers(molecule: Molecule) -> np.ndarray:

@@ -6,17 +6,43 @@ rounded once, here, to float64 values that float32 holds exactly; everything lat
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from qmgen.constants import BOHR_TO_ANGSTROM
-from qmgen.molecules.elements import symbol_of
+from qmgen.molecules.elements import COVALENT_RADII, symbol_of
 from qmgen.molecules.types import Reason
 
+#: more atoms than this in one geometry are refused before any work is done that grows with their square
+MOST_ATOMS: Final = 5000
 #: two atoms nearer than this (Angstrom) are one point, by mistake
 COINCIDENCE_ANGSTROM: Final = 0.1
+#: Two atoms nearer than this share of the sum of their covalent radii are refused. The shortest bonds of main-group
+#: molecules are 0.77 of it (N2, CO), of bonds to hydrogen, which are all single, 0.95 (HCl); the shortest of all is
+#: that of Cr2, 0.60. The shares are 0.6 to 0.8 of those bonds, and leave scans room: H2 from 0.35 Angstrom, N2 from
+#: 0.71, HF from 0.49. Angstrom that are taken for Bohr make the bonds of C, N, O and F to hydrogen 0.52 to 0.55.
+SHORTEST: Final = 0.5
+SHORTEST_TO_HYDROGEN: Final = 0.56
+#: A geometry of three atoms and more is refused where half of its atoms are nearer than this share to the next atom. A
+#: scan or a collision shortens a few bonds, a wrong unit all of them: to 0.53 in CF4 and other molecules of single
+#: bonds, which Angstrom taken for Bohr leaves above ``SHORTEST``.
+SHORT_TOGETHER: Final = 0.6
+#: the same for geometries, of two atoms too, whose unit nobody stated: H2 of 0.74 Angstrom taken for Bohr has 0.63,
+#: OF2 0.60
+SHORT_FOR_UNKNOWN_UNIT: Final = 0.64
 _BLOCK: Final = 256
+_RADII: Final = np.array(COVALENT_RADII)
+#: names of units of length (without dots, blanks and case), and what one is in Angstrom; Bohr is the unit inside
+_BOHR: Final = ("bohr", "bohrs", "a0", "au", "atomicunit", "atomicunits")
+_IN_ANGSTROM: Final = dict.fromkeys(("angstrom", "angstroms", "ångström", "ångstrom", "å", "ang", "a"), 1.0) | {
+    "nm": 10.0,
+    "nanometer": 10.0,
+    "nanometre": 10.0,
+    "pm": 0.01,
+    "picometer": 0.01,
+    "picometre": 0.01,
+}
 
 
 def stored_precision(positions: np.ndarray) -> np.ndarray:
@@ -33,33 +59,84 @@ def bohr_from_angstrom(positions: np.ndarray) -> np.ndarray:
     return stored_precision(np.asarray(positions, dtype=np.float64) / BOHR_TO_ANGSTROM)
 
 
-def closest_pair(positions: np.ndarray) -> tuple[float, int, int]:
-    """Smallest distance among positions (atoms, 3), in their unit, and the two atoms; infinite for one atom.
+def bohr_from(positions: np.ndarray, unit: str) -> np.ndarray:
+    """Positions (..., 3) in a unit that is known (``is_length``), as float64 in Bohr at the precision of the corpus."""
+    plain = _plain(unit)
+    return stored_precision(positions) if plain in _BOHR else bohr_from_angstrom(positions * _IN_ANGSTROM[plain])
+
+
+def is_length(unit: str) -> bool:
+    """Whether this is the name of a unit that ``bohr_from`` knows: Bohr, Angstrom, nm or pm, in any spelling."""
+    return _plain(unit) in _BOHR or _plain(unit) in _IN_ANGSTROM
+
+
+def _plain(unit: str) -> str:
+    return "".join(unit.replace(".", " ").split()).casefold().replace("\u212b", "å")
+
+
+class Neighbours(NamedTuple):
+    """Of each atom the ``nearest`` other one (atoms,), measured in covalent radii, and how near it is: ``distance``
+    in the unit of the positions, ``share`` of the sum of both covalent radii, and ``allowed``, the least share."""
+
+    nearest: np.ndarray
+    distance: np.ndarray
+    share: np.ndarray
+    allowed: np.ndarray
+
+
+def neighbours(numbers: np.ndarray, positions: np.ndarray) -> Neighbours:
+    """The nearest other atom of each, for numbers (atoms,) at positions (atoms, 3) in Bohr; two atoms or more.
 
     Rows are taken in blocks, so that memory stays linear in the number of atoms.
     """
-    best, pair = float("inf"), (0, 0)
+    radii, hydrogen = _RADII[np.minimum(numbers, len(_RADII) - 1)] / BOHR_TO_ANGSTROM, np.asarray(numbers) == 1
+    parts = []
     for start in range(0, len(positions), _BLOCK):
-        rows = positions[start : start + _BLOCK]
-        distance = np.linalg.norm(rows[:, None] - positions[None], axis=-1)
-        distance[np.arange(len(rows)), np.arange(start, start + len(rows))] = np.inf
-        i, j = np.unravel_index(int(np.argmin(distance)), distance.shape)
-        if distance[i, j] < best:
-            best, pair = float(distance[i, j]), (start + int(i), int(j))
-    return best, *sorted(pair)  # type: ignore[return-value]
+        rows = np.arange(start, min(start + _BLOCK, len(positions)))
+        distance = np.linalg.norm(positions[rows][:, None] - positions[None], axis=-1)
+        distance[rows - start, rows] = np.inf
+        share = distance / (radii[rows][:, None] + radii)
+        allowed = np.where(hydrogen[rows][:, None] | hydrogen, SHORTEST_TO_HYDROGEN, SHORTEST)
+        nearest = np.argmin(share / allowed, axis=1)
+        at = rows - start, nearest
+        parts.append((nearest, distance[at], share[at], allowed[at]))
+    return Neighbours(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 def geometry_problem(numbers: np.ndarray, positions: np.ndarray) -> tuple[Reason, str] | None:
-    """Why numbers (atoms,) at positions (atoms, 3) in Bohr cannot be labelled: not finite, or two atoms coincide."""
+    """Why numbers (atoms,) at positions (atoms, 3) in Bohr cannot be labelled: too many atoms, a position that is not
+    finite, two atoms that coincide, or bonds so short that the unit must be another."""
+    if len(numbers) > MOST_ATOMS:
+        return Reason.TOO_LARGE, f"{len(numbers)} atoms; geometries of up to {MOST_ATOMS} are read"
     finite = np.isfinite(positions).all(axis=-1)
     if not finite.all():
         atom = int(np.argmin(finite))
         return Reason.BAD_COORDINATES, f"atom {atom} ({symbol_of(int(numbers[atom]))}) has no finite position"
-    distance, i, j = closest_pair(positions)
-    if distance * BOHR_TO_ANGSTROM < COINCIDENCE_ANGSTROM:
-        pair = f"atoms {i} ({symbol_of(int(numbers[i]))}) and {j} ({symbol_of(int(numbers[j]))})"
-        return Reason.COINCIDENT_ATOMS, f"{pair} are {distance * BOHR_TO_ANGSTROM:.3f} Angstrom apart"
+    if len(numbers) < 2:
+        return None
+    near = neighbours(numbers, positions)
+    i = int(np.argmin(near.share / near.allowed))
+    if near.share[i] < near.allowed[i]:
+        first, second = sorted((i, int(near.nearest[i])))
+        angstrom = float(near.distance[i]) * BOHR_TO_ANGSTROM
+        pair = f"atoms {first} ({symbol_of(int(numbers[first]))}) and {second} ({symbol_of(int(numbers[second]))})"
+        apart = f"{pair} are {angstrom:.3f} Angstrom apart"
+        if angstrom < COINCIDENCE_ANGSTROM:
+            return Reason.COINCIDENT_ATOMS, apart
+        least = angstrom / near.share[i] * near.allowed[i]
+        return Reason.BAD_COORDINATES, f"{apart}, nearer than in any molecule (from {least:.2f}); {_CHECK_UNIT}"
+    if len(numbers) > 2 and (problem := scale_problem(near, SHORT_TOGETHER)):
+        return Reason.BAD_COORDINATES, f"{problem}; {_CHECK_UNIT}"
     return None
+
+
+_CHECK_UNIT: Final = "check the unit: .xyz and .sdf are read in Angstrom, pos of Parquet and positions in Python in Bohr"
+
+
+def scale_problem(near: Neighbours, least: float) -> str:
+    """That the bonds are short together, half of them below the share ``least`` of the covalent radii; else ""."""
+    middle = float(np.median(near.share))
+    return f"bonds of {middle:.2f} times their usual lengths, as in no molecule" if middle < least else ""
 
 
 def electrons_problem(numbers: np.ndarray, charge: int) -> tuple[Reason, str] | None:

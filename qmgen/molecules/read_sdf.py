@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO
 
 import numpy as np
 
+from qmgen.molecules.connectivity import bonds_problem
 from qmgen.molecules.entries import failure, from_geometry, graph_problem, quiet_chem, why_unreadable
 from qmgen.molecules.geometry import bohr_from_angstrom
+from qmgen.molecules.mol_block import BlockProblem, drawing_problem, read_atoms
 from qmgen.molecules.types import Failure, Molecule, Reason
 
 
@@ -36,13 +37,18 @@ def _records(lines: TextIO) -> Iterator[str]:
 def _entry(molecule_id: int, record: str) -> Molecule | Failure:
     head = record.split("\n", 2)
     name = head[0].strip()
+    drawn = len(head) > 1 and head[1][20:22] == "2D"
+    try:
+        stated, given = read_atoms(record)
+    except BlockProblem as error:
+        return failure(molecule_id, name, "", error.reason, f"mol block, {error}", conformer_id=0)
     with quiet_chem() as chem:
         try:
             mol = chem.MolFromMolBlock(record, removeHs=False)
             if mol is None:
                 raw = chem.MolFromMolBlock(record, sanitize=False, removeHs=False)
-                why = _bad_numbers(record) or (Reason.UNREADABLE, why_unreadable(chem, raw, "a mol block"))
-                return failure(molecule_id, name, "", *why, conformer_id=0)
+                why = why_unreadable(chem, raw, "a mol block") + (_NO_BONDS_NEEDED if raw is not None else "")
+                return failure(molecule_id, name, "", Reason.UNREADABLE, why, conformer_id=0)
             smiles = chem.CanonSmiles(chem.MolToSmiles(chem.RemoveHs(mol)))
         except (ValueError, RuntimeError) as error:
             return failure(molecule_id, name, "", Reason.UNREADABLE, f"mol block: {error}", conformer_id=0)
@@ -50,28 +56,31 @@ def _entry(molecule_id: int, record: str) -> Molecule | Failure:
         missing = sum(atom.GetTotalNumHs() for atom in mol.GetAtoms())
         problem = graph_problem(mol)
         positions = np.array(mol.GetConformer().GetPositions())
-    if problem is None and len(head) > 1 and head[1][20:22] == "2D":
+        bonds = [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds()]
+    if problem is None and drawn:
         problem = Reason.BAD_COORDINATES, "a flat drawing (2D), no geometry; give the molecule as SMILES instead"
     if problem is None and missing:
-        problem = Reason.BAD_COORDINATES, f"{missing} hydrogens have no position; add them, or give SMILES instead"
+        problem = Reason.BAD_COORDINATES, f"{missing} hydrogens have no position; {_MISSING}"
+    if problem is None and not _as_stated(stated, given, numbers, positions):
+        problem = Reason.BAD_COORDINATES, "RDKit reads other atoms than the block states; write it anew"
+    if problem is None and (why := drawing_problem(mol, positions)):
+        problem = Reason.BAD_COORDINATES, f"a flat drawing: {why}; {_DRAWING}"
     if problem:
         return failure(molecule_id, name, smiles, *problem, conformer_id=0)
-    return from_geometry(molecule_id, name, smiles, numbers, bohr_from_angstrom(positions))
+    entry = from_geometry(molecule_id, name, smiles, numbers, bohr_from_angstrom(positions))
+    if isinstance(entry, Molecule) and (problem := bonds_problem(numbers, entry.positions, bonds)):
+        return failure(molecule_id, name, smiles, *problem, conformer_id=0)
+    return entry
 
 
-def _bad_numbers(record: str) -> tuple[Reason, str] | None:
-    """The first atom line of a V2000 block whose three coordinates (columns of ten) are not finite numbers."""
-    lines = record.split("\n")
-    try:
-        atoms = lines[4 : 4 + int(lines[3][:3])]
-    except (IndexError, ValueError):
-        return None
-    for line in atoms:
-        fields = [line[start : start + 10].strip() for start in (0, 10, 20)]
-        try:
-            finite = all(math.isfinite(float(field)) for field in fields)
-        except ValueError:
-            finite = False
-        if not finite:
-            return Reason.BAD_COORDINATES, f"unreadable coordinates {' '.join(fields)}"
-    return None
+_NO_BONDS_NEEDED: Final = "; correct the bonds, or give the geometry as .xyz: a label needs no bonds"
+_MISSING: Final = "add them, or give SMILES; where only bonds are missing, give the geometry as .xyz"
+_DRAWING: Final = "give the molecule as SMILES, or, if it is like this, the geometry as .xyz"
+
+
+def _as_stated(
+    stated: list[int | None], given: np.ndarray, numbers: np.ndarray, positions: np.ndarray
+) -> bool:
+    """Whether RDKit's atoms are those that stand in the block: elements where the symbol is of one, and positions."""
+    known = len(stated) == len(numbers) and all(n is None or n == z for n, z in zip(stated, numbers, strict=True))
+    return known and np.allclose(given, positions, rtol=1e-9, atol=1e-9)

@@ -25,6 +25,8 @@ class Reason(StrEnum):
     NO_FORCE_FIELD = "no_force_field"
     COINCIDENT_ATOMS = "coincident_atoms"
     BAD_COORDINATES = "bad_coordinates"
+    TOO_LARGE = "too_large"
+    SMILES_MISMATCH = "smiles_mismatch"
     NO_VIRTUAL_ORBITAL = "no_virtual_orbital"
     NOT_CONVERGED = "not_converged"
     OUT_OF_MEMORY = "out_of_memory"

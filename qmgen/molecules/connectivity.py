@@ -1,0 +1,182 @@
+"""Whether a SMILES, or the bonds of a mol block, belong to the geometry that they came with.
+
+Bonds are looked for by distance alone, in sums of covalent radii: two atoms of up to ``BONDED`` are bonded, whatever
+else is there. Among the elements of ``_PLAIN`` nothing that is not bonded comes so near (1.23 in bicyclo[1.1.1]pentane
+is the nearest known), while metals, boron and noble gases have contacts that one SMILES writes as bonds and another
+does not. Orders of bonds, charges and stereochemistry are not compared.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, Final
+
+import numpy as np
+
+from qmgen.constants import BOHR_TO_ANGSTROM
+from qmgen.molecules.elements import COVALENT_RADII, symbol_of
+from qmgen.molecules.types import Reason
+
+#: atoms of up to this share of the sum of their covalent radii are bonded; a bond of up to ``MAYBE`` may be stretched
+BONDED: Final = 1.15
+MAYBE: Final = 1.6
+#: weak bonds (N-N of N2O4, O-F of FOOF) reach this share; where no other pair is within ``GAP`` of them, they are bonds
+LONG: Final = 1.3
+GAP: Final = 0.15
+#: a ring that lacks a bond of up to this share is open: another molecule. A chain that lacks one comes apart, as in scans
+OPEN: Final = 1.45
+#: a molecule whose bonds are all beyond this share is drawn, or in another unit (Bohr taken for Angstrom: 1.46 to 2.1)
+ALL_STRETCHED: Final = 1.4
+_PLAIN: Final = (1, 6, 7, 8, 9, 14, 15, 16, 17, 34, 35, 53)
+_RADII: Final = np.array(COVALENT_RADII)
+_BLOCK: Final = 256
+
+Pair = tuple[int, int]
+
+
+def near_pairs(numbers: np.ndarray, positions: np.ndarray) -> list[tuple[float, Pair]]:
+    """All pairs of atoms up to ``MAYBE``, nearest first: the share of their covalent radii, and the two places.
+
+    ``numbers`` (atoms,) and ``positions`` (atoms, 3) in Bohr.
+    """
+    radii, found = _RADII[numbers] / BOHR_TO_ANGSTROM, []
+    for start in range(0, len(numbers), _BLOCK):
+        rows = np.arange(start, min(start + _BLOCK, len(numbers)))
+        share = np.linalg.norm(positions[rows][:, None] - positions[None], axis=-1) / (radii[rows][:, None] + radii)
+        for i, j in zip(*np.nonzero(share <= MAYBE), strict=True):
+            if start + i < j:
+                found.append((float(share[i, j]), (start + int(i), int(j))))
+    return sorted(found)
+
+
+def bonds_problem(numbers: np.ndarray, positions: np.ndarray, bonds: Iterable[Pair]) -> tuple[Reason, str] | None:
+    """Why ``bonds`` (pairs of places) are not those of the geometry: one is missing, or all are too long.
+
+    A few bonds that are longer than bonds are: scans and trajectories have such.
+    """
+    drawn = {(min(pair), max(pair)) for pair in bonds}
+    pairs = near_pairs(numbers, positions)
+    for share, (i, j) in pairs:
+        if share <= BONDED and (i, j) not in drawn and _plain(numbers[[i, j]]):
+            distance = float(np.linalg.norm(positions[i] - positions[j])) * BOHR_TO_ANGSTROM
+            two = f"atoms {i + 1} ({symbol_of(int(numbers[i]))}) and {j + 1} ({symbol_of(int(numbers[j]))})"
+            detail = f"the bonds are not of this geometry: {two} are {distance:.2f} Angstrom apart, with no bond between"
+            return Reason.SMILES_MISMATCH, f"{detail}; correct the block, or give the geometry as .xyz"
+    return _all_stretched([share for share, pair in pairs if pair in drawn], len(drawn))
+
+
+def smiles_problem(mol: Any, numbers: np.ndarray, positions: np.ndarray) -> tuple[Reason, str] | None:
+    """Why the molecule of a SMILES, an RDKit molecule with all its hydrogens, is not that of the geometry.
+
+    The formula must be the same. The bonds of the geometry are then its nearest pairs, as many as the SMILES has
+    bonds: where they make the same graph, all is well, also with some of them stretched. Where they do not, bonds
+    decide that are beyond doubt: all of them, more of a kind than the SMILES has (a CH3 where it has CH2 at most), or a
+    ring that is open. A geometry that shows none of this is taken to be what its SMILES says.
+    """
+    elements = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()], dtype=np.int64)
+    if Counter(elements.tolist()) != Counter(numbers.tolist()):
+        return _mismatch(f"it is {_formula(elements)}, the geometry {_formula(numbers)}")
+    bonds = [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds()]
+    pairs = near_pairs(numbers, positions)
+    if problem := _all_stretched([share for share, _ in pairs], len(bonds)):
+        return problem
+    if not _plain(numbers):
+        return None
+    sure = [pair for share, pair in pairs if share <= BONDED]
+    nearest = [pair for _, pair in pairs[: len(bonds)]]
+    if more := _more(_partners(numbers, sure), _partners(elements, bonds)):
+        return _mismatch(f"the geometry has {more}")
+    within = [pair for share, pair in pairs if share <= OPEN]
+    if len(within) < len(bonds) and _pieces(len(numbers), within) == _pieces(len(numbers), bonds):
+        return _mismatch(f"it has {len(bonds)} bonds, the geometry {len(within)}, in as many pieces")
+    if (len(sure) == len(bonds) or _apart(pairs, len(bonds))) and _graph(numbers, nearest) != _graph(elements, bonds):
+        return _mismatch("the geometry has other bonds")
+    return None
+
+
+def _apart(pairs: list[tuple[float, Pair]], bonds: int) -> bool:
+    """Whether the nearest ``bonds`` pairs are bonds and stand apart from all others, some of them somewhat long."""
+    if not 0 < bonds <= len(pairs):
+        return False
+    longest, following = pairs[bonds - 1][0], pairs[bonds][0] if bonds < len(pairs) else MAYBE
+    return longest <= LONG and following - longest > GAP
+
+
+def _mismatch(why: str) -> tuple[Reason, str]:
+    return Reason.SMILES_MISMATCH, f"the SMILES is not of this geometry: {why}; correct it, or leave it empty"
+
+
+def _all_stretched(shares: list[float], bonds: int) -> tuple[Reason, str] | None:
+    """That two bonds or more, and all of them, are too long; ``shares`` are those up to ``MAYBE``."""
+    if bonds < 2 or min(shares, default=np.inf) < ALL_STRETCHED:
+        return None
+    detail = f"all bonds are longer than {ALL_STRETCHED} times the covalent radii: check the unit of the coordinates"
+    return Reason.BAD_COORDINATES, f"{detail}; give geometries that are like this as .xyz, or without a SMILES"
+
+
+def _pieces(atoms: int, bonds: Iterable[Pair]) -> int:
+    """How many pieces of ``atoms`` atoms are connected by ``bonds``."""
+    piece = list(range(atoms))
+    count = atoms
+    for pair in bonds:
+        first, second = (_root(piece, at) for at in pair)
+        count -= first != second
+        piece[first] = second
+    return count
+
+
+def _root(piece: list[int], at: int) -> int:
+    while piece[at] != at:
+        piece[at] = piece[piece[at]]
+        at = piece[at]
+    return at
+
+
+def _plain(numbers: np.ndarray) -> bool:
+    return bool(np.isin(numbers, _PLAIN).all())
+
+
+def _partners(numbers: np.ndarray, bonds: Iterable[Pair]) -> dict[Pair, list[int]]:
+    """By two elements: to how many atoms of the second each atom of the first is bonded, most first."""
+    counts: Counter[tuple[int, int]] = Counter()
+    for pair in bonds:
+        for at, other in (pair, pair[::-1]):
+            counts[at, int(numbers[other])] += 1
+    found: dict[Pair, list[int]] = {}
+    for (at, element), count in counts.items():
+        found.setdefault((int(numbers[at]), element), []).append(count)
+    return {kind: sorted(each, reverse=True) for kind, each in found.items()}
+
+
+def _more(sure: dict[Pair, list[int]], there: dict[Pair, list[int]]) -> str:
+    """The bonds of ``sure`` that no choice of bonds out of ``there`` has, by name; else ""."""
+    for kind, counts in sorted(sure.items()):
+        allowed = there.get(kind, [])
+        if len(counts) > len(allowed) or any(count > most for count, most in zip(counts, allowed, strict=False)):
+            return f"{symbol_of(kind[0])}-{symbol_of(kind[1])} bonds that the SMILES has not"
+    return ""
+
+
+def _formula(numbers: np.ndarray) -> str:
+    """The formula in Hill's order: C, H, then the alphabet; without C the alphabet alone."""
+    counts = Counter(symbol_of(int(number)) for number in numbers)
+    first = ("C", "H") if "C" in counts else ()
+    order = sorted(counts, key=lambda symbol: (symbol not in first, symbol))
+    return "".join(symbol + (str(counts[symbol]) if counts[symbol] > 1 else "") for symbol in order)
+
+
+def _graph(numbers: np.ndarray, bonds: Iterable[Pair]) -> str:
+    """A text that is the same for two graphs of elements and bonds, without orders, just where they are equal."""
+    from rdkit import Chem, rdBase
+
+    with rdBase.BlockLogs():
+        mol: Any = Chem.RWMol()
+        for number in numbers:
+            atom = Chem.Atom(int(number))
+            atom.SetNoImplicit(True)
+            mol.AddAtom(atom)
+        for i, j in bonds:
+            mol.AddBond(i, j, Chem.BondType.SINGLE)
+        mol.UpdatePropertyCache(strict=False)
+        return str(Chem.MolToSmiles(mol))
