@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib import resources
 
 import numpy as np
@@ -63,8 +63,35 @@ class Basis:
     def shells(self, number: int) -> tuple[Shell, ...]:
         return self.table[number]
 
+    @cached_property
+    def least_overlap(self) -> float:
+        """Smallest eigenvalue of the overlap matrices of the elements' own functions; 1 where all are orthogonal.
+
+        0.5 to 0.8 for minimal sets, 0.1 to 0.3 for split valence, less with diffuse functions. Its inverse is what an
+        orthonormal basis multiplies the rounding of a matrix with.
+        """
+        return min(_least_overlap(shells) for shells in self.table.values())
+
     def n_orbitals(self, numbers: np.ndarray) -> int:
         return sum(shell.n_functions for z in numbers if z for shell in self.table[int(z)])
+
+
+def _least_overlap(shells: tuple[Shell, ...]) -> float:
+    """The smallest eigenvalue of the overlap matrix of normalised functions on one centre."""
+    least = 1.0
+    functions = [(l, shell.exponents, shell.coefficients[:, k]) for shell in shells for k, l in enumerate(shell.momenta)]
+    for momentum in {l for l, _, _ in functions}:
+        same = [(exponents, c) for l, exponents, c in functions if l == momentum]
+        overlap = np.array([[_radial_overlap(momentum, *a, *b) for b in same] for a in same])
+        least = min(least, float(np.linalg.eigvalsh(overlap)[0]))
+    return least
+
+
+def _radial_overlap(l: int, a: np.ndarray, c_a: np.ndarray, b: np.ndarray, c_b: np.ndarray) -> float:
+    """<x^l sum c_a exp(-a r^2) | x^l sum c_b exp(-b r^2)>."""
+    p = a[:, None] + b[None, :]
+    double_factorial = math.prod(range(2 * l - 1, 0, -2))
+    return float(c_a @ ((np.pi / p) ** 1.5 * double_factorial / (2 * p) ** l) @ c_b)
 
 
 def load_basis(name: str) -> Basis:
@@ -167,6 +194,4 @@ def _normalised(l: int, exponents: np.ndarray, coefficients: np.ndarray) -> np.n
     double_factorial = math.prod(range(2 * l - 1, 0, -2))
     norms = (2 * exponents / np.pi) ** 0.75 * (4 * exponents) ** (l / 2) / math.sqrt(double_factorial)
     c = coefficients * norms
-    p = exponents[:, None] + exponents[None, :]
-    overlap = (np.pi / p) ** 1.5 * double_factorial / (2 * p) ** l
-    return c / math.sqrt(c @ overlap @ c)
+    return c / math.sqrt(_radial_overlap(l, exponents, c, exponents, c))

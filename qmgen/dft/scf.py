@@ -16,6 +16,15 @@ orbital gradient < conv_gradient. The energy of the cycle before, which was made
 Fock matrices of both, (F + F')(D - D') / 2, which is exact to third order in the step. The orbital gradient is the norm
 of dE/d(rotation) = 2 F_ai over all occupied i and virtual a, which is the Frobenius norm of X^T (FDS - SDF) X divided
 by sqrt(2); PySCF uses the same.
+The density must also be that of the lowest levels of its own Fock matrix. The orbital gradient vanishes for other
+determinants too, such as H+ H- at a long distance, where an occupied level lies above an empty one. The test is
+
+    tr(F D) - 2 sum of the n lowest levels < conv_gradient
+
+whose left side is zero for the lowest levels, however levels of equal energy are filled, and twice the inversion for
+one inverted pair. Where it fails, the highest occupied orbital i and the lowest virtual one a are both replaced by
+(i + a) / sqrt(2), the history of DIIS is dropped, and every further cycle is a visit: the model's rounding would
+decide between levels that are equal by symmetry.
 Failure is a value: ``converged`` is False.
 """
 
@@ -50,6 +59,8 @@ FIRST_VISIT = 3e-2
 GAIN = 3e-3
 #: but no further than this fraction of ``conv_gradient``: what the visit adds must leave it below
 LEAST = 0.5
+#: raises virtual orbitals above all occupied ones, and leaves them below those of padding (Hartree)
+APART = 1e2
 
 
 class Problem(NamedTuple):
@@ -104,7 +115,8 @@ class Path(NamedTuple):
 
 class State(NamedTuple):
     """The path, the correction Delta (n, n), and what the last visit to the asked grid found; ``previous_energy`` is
-    that of the cycle before it."""
+    that of the cycle before it. ``inverted`` says that a stationary density was not that of the lowest levels, and
+    ``settled`` that the last one was."""
 
     path: Path
     correction: Array
@@ -115,6 +127,9 @@ class State(NamedTuple):
     electrons: Array
     visits: Array
     done: Array
+    inverted: Array
+    settled: Array
+    levels: Array
 
 
 class Solution(NamedTuple):
@@ -204,6 +219,7 @@ def solve(
         if problem.coarse is not None:
             least = LEAST * options.conv_gradient
             target = jnp.where(state.visits == 0, FIRST_VISIT, jnp.maximum(GAIN * path.gradient, least))
+            target = jnp.where(state.inverted, jnp.inf, target)
             path, coarse_potential = solve_model(path, correction, target, state.done)
         density = path.density
         linear, energy = linear_part(problem, density)
@@ -216,7 +232,7 @@ def solve(
         # the first density of all has nothing before it to be compared with
         change = jnp.where(path.cycles > 0, change, jnp.inf)
         path = advance(path, fock)
-        return State(
+        return state._replace(
             path=path,
             correction=correction,
             evaluated=density,
@@ -238,25 +254,55 @@ def solve(
         previous_energy=big,
         electrons=zero,
         visits=jnp.asarray(0),
-        done=problem.n_occupied == 0,
+        done=jnp.asarray(problem.n_occupied == 0),
+        inverted=jnp.asarray(False),
+        settled=jnp.asarray(False),
+        levels=jnp.zeros(n, dtype),
     )
+
+    def rotated(state: State) -> State:
+        """From a stationary density whose levels are inverted: the start of another attempt in the cycles left."""
+        density = state.evaluated
+        apart = state.fock + APART * (problem.overlap - 0.5 * problem.overlap @ density @ problem.overlap)
+        _, orbitals = jnp.linalg.eigh(orthogonaliser @ (apart + shelf) @ orthogonaliser)
+        number = jnp.arange(n)
+        highest = orthogonaliser @ orbitals[:, problem.n_occupied - 1]
+        lowest = orthogonaliser @ orbitals[:, problem.n_occupied]
+        below = orthogonaliser @ (orbitals * (number < problem.n_occupied - 1))
+        between = (highest + lowest) / jnp.sqrt(2.0)
+        path = state.path._replace(
+            density=2.0 * (below @ below.T + jnp.outer(between, between)), diis=init_diis(DIIS_SPACE, n, dtype)
+        )
+        return state._replace(path=path, done=jnp.asarray(False), inverted=jnp.asarray(True))
 
     def unfinished(state: State) -> Array:
         sane = (state.visits == 0) | jnp.isfinite(state.energy)
         return ~state.done & (state.path.cycles < options.max_cycles) & sane
 
-    state = jax.lax.while_loop(unfinished, visit, start)
-    levels = jnp.linalg.eigvalsh(orthogonaliser @ (state.fock + shelf) @ orthogonaliser)
+    def attempt(state: State) -> State:
+        """Visits until the density is stationary, and whether it is then that of the lowest levels."""
+        state = jax.lax.cond(state.done & ~state.settled & (state.visits > 0), rotated, lambda same: same, state)
+        state = jax.lax.while_loop(unfinished, visit, state)
+        levels = jnp.linalg.eigvalsh(orthogonaliser @ (state.fock + shelf) @ orthogonaliser)
+        lowest = 2.0 * jnp.where(jnp.arange(n) < problem.n_occupied, levels, 0.0).sum()
+        excess = (state.fock * state.evaluated).sum() - lowest
+        return state._replace(levels=levels, settled=excess < options.conv_gradient)
+
+    def unsettled(state: State) -> Array:
+        stationary = state.done & ~state.settled & (state.path.cycles < options.max_cycles)
+        return (state.visits == 0) & ~state.settled | stationary
+
+    state = jax.lax.while_loop(unsettled, attempt, start)
     return Solution(
         energy=jnp.where(state.visits > 0, state.energy, 0.0),
         previous_energy=jnp.where(state.visits > 0, state.previous_energy, 0.0),
-        orbital_energies=levels,
+        orbital_energies=state.levels,
         density=state.evaluated,
         gradient=state.path.gradient,
         electrons=state.electrons,
         cycles=state.path.cycles,
         visits=state.visits,
-        converged=state.done & jnp.isfinite(state.energy),
+        converged=state.done & state.settled & jnp.isfinite(state.energy),
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from qmgen.dft.batch import mapping, solve_batch
 from qmgen.dft.functionals import Functional
 from qmgen.dft.guess import core_guess, superposition_of_atoms
-from qmgen.dft.prepare import Prepared, Shape, System, prepare, shape_of
+from qmgen.dft.prepare import Prepared, Shape, System, prepare, shape_of, sketch_precision
 from qmgen.dft.properties import (
     PropertyInputs,
     dipole_moment,
@@ -32,8 +32,6 @@ from qmgen.labeling.together import solve_together
 from qmgen.labeling.types import ERRORS, LEARNED_CYCLES, Guess, Label, Settings, Tally, is_network
 from qmgen.molecules.types import Conformer, Failure, Reason
 
-#: cycles on the sketch are made in float32 unless a smaller orbital gradient (Hartree) is asked for
-SKETCH_GRADIENT = 1e-6
 #: molecules a batch, by way of mapping; large molecules take fewer (``batch_size_of``)
 _DEFAULT_BATCH = {"map": 2, "vmap": 64}
 _BATCH_BYTES = {"map": 2**31, "vmap": 2**35}
@@ -233,7 +231,7 @@ def _together(
     size, tally = batch_size_of(shape, level, settings), start.tally
     guessing = tally.seconds["guess"]
     with tally.during("field"), first_time(("together", shape)):
-        found = solve_together(systems, shape, level, _options(settings), size, _sketch(settings), start.guess, tally)
+        found = solve_together(systems, shape, level, _options(settings), size, _sketch(level, settings), start.guess, tally)
     tally.seconds["field"] -= tally.seconds["guess"] - guessing
     return [
         one if isinstance(one, Exception) else Attempt(inputs=one[0], solution=one[1], learned=one[2]) for one in found
@@ -244,13 +242,13 @@ def _options(settings: Settings) -> Options:
     return Options(settings.conv_energy, settings.conv_gradient, settings.max_cycles)
 
 
-def _sketch(settings: Settings) -> type[np.floating]:
-    return np.float32 if settings.conv_gradient >= SKETCH_GRADIENT else np.float64
+def _sketch(level: Level, settings: Settings) -> type[np.floating]:
+    return sketch_precision(level.basis, settings.conv_gradient)
 
 
 def _prepare(system: System, shape: Shape, level: Level, settings: Settings) -> Prepared:
     with first_time(("prepare", "kernels")), first_time(("prepare", shape)):
-        return prepare(system, shape, level.basis, level.functional, level.grid_level, _sketch(settings))
+        return prepare(system, shape, level.basis, level.functional, level.grid_level, _sketch(level, settings))
 
 
 def _until_converged(

@@ -17,9 +17,9 @@ from typing import Any, Final
 import jax
 import numpy as np
 
+from qmgen.dft.prepare import sketch_precision
 from qmgen.dft.scf import Options, solve
 from qmgen.dft.variational import field_of
-from qmgen.labeling.stream import SKETCH_GRADIENT
 from qmgen.learning.energy.problems import Case, by_table
 from qmgen.learning.energy.store import Store
 from qmgen.learning.training import checkpoint
@@ -84,7 +84,8 @@ class References:
     def converge(self, case: Case, guess: Any = None, options: Options = CONVERGED) -> Converged | None:
         """The self-consistent field from ``guess`` (n, n), by default spherical atoms; None where there is none."""
         problem = case.problem if guess is None else case.problem._replace(guess=guess)
-        if options.conv_gradient < SKETCH_GRADIENT:  # further than a sketch in float32 allows
+        wanted = sketch_precision(self.store.level.basis, float(options.conv_gradient))
+        if problem.coarse is not None and problem.coarse.weights.dtype != wanted:  # further than its rounding allows
             problem = problem._replace(coarse=None)
         found = jax.tree.map(np.asarray, self._solve(problem, options))
         if not found.converged:
