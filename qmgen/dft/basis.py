@@ -79,7 +79,9 @@ class Basis:
 def _least_overlap(shells: tuple[Shell, ...]) -> float:
     """The smallest eigenvalue of the overlap matrix of normalised functions on one centre."""
     least = 1.0
-    functions = [(l, shell.exponents, shell.coefficients[:, k]) for shell in shells for k, l in enumerate(shell.momenta)]
+    functions = [
+        (l, shell.exponents, shell.coefficients[:, k]) for shell in shells for k, l in enumerate(shell.momenta)
+    ]
     for momentum in {l for l, _, _ in functions}:
         same = [(exponents, c) for l, exponents, c in functions if l == momentum]
         overlap = np.array([[_radial_overlap(momentum, *a, *b) for b in same] for a in same])

@@ -231,7 +231,9 @@ def _together(
     size, tally = batch_size_of(shape, level, settings), start.tally
     guessing = tally.seconds["guess"]
     with tally.during("field"), first_time(("together", shape)):
-        found = solve_together(systems, shape, level, _options(settings), size, _sketch(level, settings), start.guess, tally)
+        found = solve_together(
+            systems, shape, level, _options(settings), size, _sketch(level, settings), start.guess, tally
+        )
     tally.seconds["field"] -= tally.seconds["guess"] - guessing
     return [
         one if isinstance(one, Exception) else Attempt(inputs=one[0], solution=one[1], learned=one[2]) for one in found

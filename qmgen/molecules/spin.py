@@ -62,7 +62,8 @@ def _triplet(
     if len(partners) == 1 and len(bonds[partners[0][0]]) == 1:
         known = frozenset((number, others[0])) in _DIATOMICS
         return _formula(number, others[0]) if known else ""
-    single = all(other == 1 or distance >= _SINGLE.get(number, np.inf) for other, (_, distance) in zip(others, partners))
+    shortest = _SINGLE.get(number, np.inf)
+    single = all(other == 1 or distance >= shortest for other, (_, distance) in zip(others, partners, strict=True))
     if not single or not set(others) <= {1, 6, 14}:
         return ""
     if number == 7 and len(partners) == 1:
