@@ -76,12 +76,51 @@ def _plain(unit: str) -> str:
 
 
 def distances(positions: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Distances (len(rows), atoms) of those atoms from all positions (atoms, 3), in their unit."""
+    """Distances (len(rows), atoms) of the atoms ``rows`` from all positions (atoms, 3), in their unit."""
     squares = np.zeros((len(rows), len(positions)))
     for axis in positions.T:  # thrice as fast as an array of all differences
         difference = axis[rows][:, None] - axis
         squares += difference * difference
     return np.sqrt(squares)
+
+
+def closest_pair(positions: np.ndarray) -> tuple[float, int, int]:
+    """Smallest distance among positions (atoms, 3), in their unit, and the two atoms; infinite for one atom.
+
+    Rows are taken in blocks, so that memory stays linear in the number of atoms.
+    """
+    best, pair = float("inf"), (0, 0)
+    for start in range(0, len(positions), _BLOCK):
+        rows = positions[start : start + _BLOCK]
+        distance = distances(positions, np.arange(start, start + len(rows)))
+        distance[np.arange(len(rows)), np.arange(start, start + len(rows))] = np.inf
+        i, j = np.unravel_index(int(np.argmin(distance)), distance.shape)
+        if distance[i, j] < best:
+            best, pair = float(distance[i, j]), (start + int(i), int(j))
+    return best, *sorted(pair)  # type: ignore[return-value]
+
+
+def size_problem(atoms: int) -> tuple[Reason, str] | None:
+    """Why a geometry of so many atoms is not read: more than ``MOST_ATOMS``."""
+    if atoms > MOST_ATOMS:
+        return Reason.UNREADABLE, f"{atoms} atoms; a molecule of at most {MOST_ATOMS} atoms is read"
+    return None
+
+
+def geometry_problem(numbers: np.ndarray, positions: np.ndarray) -> tuple[Reason, str] | None:
+    """Why numbers (atoms,) at positions (atoms, 3) in Bohr cannot be labelled: too many, not finite, or two atoms
+    coincide."""
+    if problem := size_problem(len(numbers)):
+        return problem
+    finite = np.isfinite(positions).all(axis=-1)
+    if not finite.all():
+        atom = int(np.argmin(finite))
+        return Reason.BAD_COORDINATES, f"atom {atom} ({symbol_of(int(numbers[atom]))}) has no finite position"
+    distance, i, j = closest_pair(positions)
+    if distance * BOHR_TO_ANGSTROM < COINCIDENCE_ANGSTROM:
+        pair = f"atoms {i} ({symbol_of(int(numbers[i]))}) and {j} ({symbol_of(int(numbers[j]))})"
+        return Reason.COINCIDENT_ATOMS, f"{pair} are {distance * BOHR_TO_ANGSTROM:.3f} Angstrom apart"
+    return None
 
 
 class Neighbours(NamedTuple):
@@ -113,22 +152,9 @@ def neighbours(numbers: np.ndarray, positions: np.ndarray) -> Neighbours:
     return Neighbours(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def size_problem(atoms: int) -> tuple[Reason, str] | None:
-    """Why a geometry of so many atoms is not read: more than ``MOST_ATOMS``."""
-    if atoms > MOST_ATOMS:
-        return Reason.UNREADABLE, f"{atoms} atoms; a molecule of at most {MOST_ATOMS} atoms is read"
-    return None
-
-
-def geometry_problem(numbers: np.ndarray, positions: np.ndarray) -> tuple[Reason, str] | None:
-    """Why numbers (atoms,) at positions (atoms, 3) in Bohr cannot be labelled: too many atoms, a position that is not
-    finite, two atoms that coincide, or bonds so short that the unit must be another."""
-    if problem := size_problem(len(numbers)):
-        return problem
-    finite = np.isfinite(positions).all(axis=-1)
-    if not finite.all():
-        atom = int(np.argmin(finite))
-        return Reason.BAD_COORDINATES, f"atom {atom} ({symbol_of(int(numbers[atom]))}) has no finite position"
+def bond_length_problem(numbers: np.ndarray, positions: np.ndarray) -> tuple[Reason, str] | None:
+    """Why numbers (atoms,) at positions (atoms, 3) in Bohr, which have passed ``geometry_problem``, are of no molecule:
+    two atoms are nearer than any bond is long, or all bonds are short together, as in another unit."""
     if len(numbers) < 2:
         return None
     near = neighbours(numbers, positions)
@@ -136,12 +162,10 @@ def geometry_problem(numbers: np.ndarray, positions: np.ndarray) -> tuple[Reason
     if near.share[i] < near.allowed[i]:
         first, second = sorted((i, int(near.nearest[i])))
         angstrom = float(near.distance[i]) * BOHR_TO_ANGSTROM
-        pair = f"atoms {first} ({symbol_of(int(numbers[first]))}) and {second} ({symbol_of(int(numbers[second]))})"
-        apart = f"{pair} are {angstrom:.3f} Angstrom apart"
-        if angstrom < COINCIDENCE_ANGSTROM:
-            return Reason.COINCIDENT_ATOMS, apart
         least = angstrom / near.share[i] * near.allowed[i]
-        return Reason.BAD_COORDINATES, f"{apart}, nearer than in any molecule (from {least:.2f}); {_CHECK_UNIT}"
+        pair = f"atoms {first} ({symbol_of(int(numbers[first]))}) and {second} ({symbol_of(int(numbers[second]))})"
+        detail = f"{pair} are {angstrom:.3f} Angstrom apart, nearer than in any molecule (from {least:.2f})"
+        return Reason.BAD_COORDINATES, f"{detail}; {_CHECK_UNIT}"
     if len(numbers) > 2 and (short := scale_problem(near, SHORT_TOGETHER)):
         return Reason.BAD_COORDINATES, f"{short}; {_CHECK_UNIT}"
     return None

@@ -207,10 +207,12 @@ def _entry(place: int, row: dict[str, Any], layout: _Layout) -> Molecule | Failu
     def fail(reason: Reason, detail: str) -> Failure:
         return failure(molecule_id, name, smiles, reason, f"row {place}: {detail}", conformer_id=conformer_id)
 
-    if _length(row[layout.elements]) > _CHARACTERS * MOST_ATOMS or _length(row["pos"]) > 3 * MOST_ATOMS:
+    elements = row[layout.elements]
+    longest = MOST_ATOMS if _inner(elements.type) is not None else _CHARACTERS * MOST_ATOMS
+    if _length(elements) > longest or _length(row["pos"]) > 3 * MOST_ATOMS:
         return fail(Reason.UNREADABLE, f"more than {MOST_ATOMS} atoms")
     try:
-        numbers = _numbers(row[layout.elements])
+        numbers = _numbers(elements)
     except (ValueError, TypeError) as error:
         return fail(Reason.UNREADABLE, f"column {layout.elements}: {error}")
     try:

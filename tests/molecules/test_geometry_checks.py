@@ -14,6 +14,7 @@ from qmgen.molecules.geometry import (
     MOST_ATOMS,
     bohr_from,
     bohr_from_angstrom,
+    bond_length_problem,
     geometry_problem,
     is_length,
     stored_precision,
@@ -35,6 +36,10 @@ def two(first: str, second: str, angstrom: float) -> tuple[np.ndarray, np.ndarra
     return numbers, bohr_from_angstrom(np.array([[0.0, 0, 0], [0, 0, angstrom]]))
 
 
+def problem(numbers: np.ndarray, positions: np.ndarray) -> tuple[Reason, str] | None:
+    return geometry_problem(numbers, positions) or bond_length_problem(numbers, positions)
+
+
 def test_covalent_radii_are_those_of_rdkit():
     table = Chem.GetPeriodicTable()
     assert len(COVALENT_RADII) == len(SYMBOLS)
@@ -47,7 +52,7 @@ def test_covalent_radii_are_those_of_rdkit():
     + [("CO", 0.8), ("FH", 0.5), ("CO", 50.0), ("OO", 0.9)],
 )
 def test_bonds_of_scans_are_labelled(pair, angstrom):
-    assert geometry_problem(*two(*pair, angstrom)) is None
+    assert problem(*two(*pair, angstrom)) is None
 
 
 @pytest.mark.parametrize(
@@ -57,7 +62,7 @@ def test_bonds_of_scans_are_labelled(pair, angstrom):
     + [("HH", 0.3, Reason.BAD_COORDINATES), ("HH", 0.09, Reason.COINCIDENT_ATOMS)],
 )
 def test_atoms_nearer_than_bonds_are_refused(pair, angstrom, reason):
-    found, detail = geometry_problem(*two(*pair, angstrom))
+    found, detail = problem(*two(*pair, angstrom))
     assert found is reason and f"{angstrom:.3f} Angstrom apart" in detail
     assert (reason is Reason.COINCIDENT_ATOMS) or "unit" in detail
 
@@ -67,16 +72,16 @@ def test_atoms_nearer_than_bonds_are_refused(pair, angstrom, reason):
 )
 def test_angstrom_taken_for_bohr(smiles):
     numbers, positions = embedded(smiles)
-    assert geometry_problem(numbers, positions) is None
-    reason, detail = geometry_problem(numbers, stored_precision(positions * BOHR_TO_ANGSTROM))
+    assert problem(numbers, positions) is None
+    reason, detail = problem(numbers, stored_precision(positions * BOHR_TO_ANGSTROM))
     assert reason is Reason.BAD_COORDINATES and "check the unit" in detail
 
 
 def test_more_atoms_than_are_read():
     grid = np.array([(x, y, 0.0) for x in range(80) for y in range(80)]) * 6.0
     numbers = np.full(len(grid), 2)
-    assert geometry_problem(numbers[:MOST_ATOMS], grid[:MOST_ATOMS]) is None
-    reason, detail = geometry_problem(numbers, grid)
+    assert problem(numbers[:MOST_ATOMS], grid[:MOST_ATOMS]) is None
+    reason, detail = problem(numbers, grid)
     assert reason is Reason.UNREADABLE and "6400 atoms" in detail
 
 

@@ -1,4 +1,4 @@
-"""Mol blocks whose fields are out of their columns, drawings that pass for geometries, and bonds of other geometries."""
+"""Mol blocks with fields out of their columns, drawings that pass for geometries, and bonds of other geometries."""
 
 from __future__ import annotations
 
@@ -111,8 +111,8 @@ def test_coordinates_of_v3000(read, coordinates):
 
 def test_v3000_of_more_atoms_than_are_read(read):
     atoms = "".join(f"M  V30 {n} He {3 * n} 0 0 0\n" for n in range(1, 5002))
-    text = f"\n\n\n  0  0  0  0  0  0            999 V3000\nM  V30 BEGIN CTAB\nM  V30 COUNTS 5001 0 0 0 0\nM  V30 BEGIN ATOM\n{atoms}"
-    (entry,) = read("a.sdf", text + "M  V30 END ATOM\nM  V30 END CTAB\nM  END\n$$$$\n")
+    head = "\n\n\n  0  0  0  0  0  0            999 V3000\nM  V30 BEGIN CTAB\nM  V30 COUNTS 5001 0 0 0 0\n"
+    (entry,) = read("a.sdf", f"{head}M  V30 BEGIN ATOM\n{atoms}M  V30 END ATOM\nM  V30 END CTAB\nM  END\n$$$$\n")
     assert isinstance(entry, Failure) and "at most 5000 atoms" in entry.detail
 
 
