@@ -1,9 +1,9 @@
 """Whether a SMILES, or the bonds of a mol block, belong to the geometry that they came with.
 
 Bonds are looked for by distance alone, in sums of covalent radii: two atoms of up to ``BONDED`` are bonded, whatever
-else is there. Among the elements of ``_PLAIN`` nothing that is not bonded comes so near (1.23 in bicyclo[1.1.1]pentane
-is the nearest known), while metals, boron and noble gases have contacts that one SMILES writes as bonds and another
-does not. Orders of bonds, charges and stereochemistry are not compared.
+else is there. Among the elements of ``_PLAIN`` nothing that is not bonded comes so near (1.22 between the carbons of
+bicyclo[1.1.1]pentane, 1.24 where two oxygens share a proton), while metals, boron and noble gases have contacts that
+one SMILES writes as bonds and another does not. Orders of bonds, charges and stereochemistry are not compared.
 """
 
 from __future__ import annotations
@@ -16,20 +16,24 @@ import numpy as np
 
 from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.molecules.elements import COVALENT_RADII, symbol_of
+from qmgen.molecules.geometry import distances
 from qmgen.molecules.types import Reason
 
-#: atoms of up to this share of the sum of their covalent radii are bonded; a bond of up to ``MAYBE`` may be stretched
+#: atoms of up to these shares of the sum of their covalent radii are bonded; a bond of up to ``MAYBE`` may be stretched
 BONDED: Final = 1.15
+BONDED_TO_HYDROGEN: Final = 1.2
 MAYBE: Final = 1.6
 #: weak bonds (N-N of N2O4, O-F of FOOF) reach this share; where no other pair is within ``GAP`` of them, they are bonds
 LONG: Final = 1.3
 GAP: Final = 0.15
-#: a ring that lacks a bond of up to this share is open: another molecule. A chain that lacks one comes apart, as in scans
+#: a ring without a bond of up to this share is open: another molecule. A chain without one comes apart, as in scans
 OPEN: Final = 1.45
 #: a molecule whose bonds are all beyond this share is drawn, or in another unit (Bohr taken for Angstrom: 1.46 to 2.1)
 ALL_STRETCHED: Final = 1.4
-_PLAIN: Final = (1, 6, 7, 8, 9, 14, 15, 16, 17, 34, 35, 53)
+_PLAIN: Final = frozenset((1, 6, 7, 8, 9, 14, 15, 16, 17, 34, 35, 53))
 _RADII: Final = np.array(COVALENT_RADII)
+#: scans that take a molecule apart at all its bonds together are made of diatomics and water
+_MANY: Final = 3
 _BLOCK: Final = 256
 
 Pair = tuple[int, int]
@@ -43,7 +47,7 @@ def near_pairs(numbers: np.ndarray, positions: np.ndarray) -> list[tuple[float, 
     radii, found = _RADII[numbers] / BOHR_TO_ANGSTROM, []
     for start in range(0, len(numbers), _BLOCK):
         rows = np.arange(start, min(start + _BLOCK, len(numbers)))
-        share = np.linalg.norm(positions[rows][:, None] - positions[None], axis=-1) / (radii[rows][:, None] + radii)
+        share = distances(positions, rows) / (radii[rows][:, None] + radii)
         for i, j in zip(*np.nonzero(share <= MAYBE), strict=True):
             if start + i < j:
                 found.append((float(share[i, j]), (start + int(i), int(j))))
@@ -58,10 +62,12 @@ def bonds_problem(numbers: np.ndarray, positions: np.ndarray, bonds: Iterable[Pa
     drawn = {(min(pair), max(pair)) for pair in bonds}
     pairs = near_pairs(numbers, positions)
     for share, (i, j) in pairs:
-        if share <= BONDED and (i, j) not in drawn and _plain(numbers[[i, j]]):
+        if (i, j) not in drawn and _sure(share, numbers[[i, j]]) and _plain(numbers[[i, j]]):
             distance = float(np.linalg.norm(positions[i] - positions[j])) * BOHR_TO_ANGSTROM
             two = f"atoms {i + 1} ({symbol_of(int(numbers[i]))}) and {j + 1} ({symbol_of(int(numbers[j]))})"
-            detail = f"the bonds are not of this geometry: {two} are {distance:.2f} Angstrom apart, with no bond between"
+            detail = (
+                f"the bonds are not of this geometry: {two} are {distance:.2f} Angstrom apart, with no bond between"
+            )
             return Reason.SMILES_MISMATCH, f"{detail}; correct the block, or give the geometry as .xyz"
     return _all_stretched([share for share, pair in pairs if pair in drawn], len(drawn))
 
@@ -69,10 +75,9 @@ def bonds_problem(numbers: np.ndarray, positions: np.ndarray, bonds: Iterable[Pa
 def smiles_problem(mol: Any, numbers: np.ndarray, positions: np.ndarray) -> tuple[Reason, str] | None:
     """Why the molecule of a SMILES, an RDKit molecule with all its hydrogens, is not that of the geometry.
 
-    The formula must be the same. The bonds of the geometry are then its nearest pairs, as many as the SMILES has
-    bonds: where they make the same graph, all is well, also with some of them stretched. Where they do not, bonds
-    decide that are beyond doubt: all of them, more of a kind than the SMILES has (a CH3 where it has CH2 at most), or a
-    ring that is open. A geometry that shows none of this is taken to be what its SMILES says.
+    The formula must be the same, and the geometry must have no bonds beyond doubt that the SMILES has not (a CH3 where
+    that has CH2 at most), no open ring, and, where all its bonds are plain to see, the same graph of them. Some bonds
+    may be stretched or broken.
     """
     elements = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()], dtype=np.int64)
     if Counter(elements.tolist()) != Counter(numbers.tolist()):
@@ -83,7 +88,7 @@ def smiles_problem(mol: Any, numbers: np.ndarray, positions: np.ndarray) -> tupl
         return problem
     if not _plain(numbers):
         return None
-    sure = [pair for share, pair in pairs if share <= BONDED]
+    sure = [pair for share, pair in pairs if _sure(share, numbers[list(pair)])]
     nearest = [pair for _, pair in pairs[: len(bonds)]]
     if more := _more(_partners(numbers, sure), _partners(elements, bonds)):
         return _mismatch(f"the geometry has {more}")
@@ -108,8 +113,8 @@ def _mismatch(why: str) -> tuple[Reason, str]:
 
 
 def _all_stretched(shares: list[float], bonds: int) -> tuple[Reason, str] | None:
-    """That two bonds or more, and all of them, are too long; ``shares`` are those up to ``MAYBE``."""
-    if bonds < 2 or min(shares, default=np.inf) < ALL_STRETCHED:
+    """That all bonds are too long, of ``_MANY`` or more; ``shares`` are those up to ``MAYBE``."""
+    if bonds < _MANY or min(shares, default=np.inf) < ALL_STRETCHED:
         return None
     detail = f"all bonds are longer than {ALL_STRETCHED} times the covalent radii: check the unit of the coordinates"
     return Reason.BAD_COORDINATES, f"{detail}; give geometries that are like this as .xyz, or without a SMILES"
@@ -133,8 +138,12 @@ def _root(piece: list[int], at: int) -> int:
     return at
 
 
+def _sure(share: float, two: np.ndarray) -> bool:
+    return share <= (BONDED_TO_HYDROGEN if 1 in two else BONDED)
+
+
 def _plain(numbers: np.ndarray) -> bool:
-    return bool(np.isin(numbers, _PLAIN).all())
+    return _PLAIN.issuperset(numbers.tolist())
 
 
 def _partners(numbers: np.ndarray, bonds: Iterable[Pair]) -> dict[Pair, list[int]]:

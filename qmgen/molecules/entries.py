@@ -13,7 +13,7 @@ import numpy as np
 
 from qmgen.molecules.connectivity import smiles_problem
 from qmgen.molecules.elements import symbol_of
-from qmgen.molecules.geometry import electrons_problem, geometry_problem, stored_precision
+from qmgen.molecules.geometry import bond_length_problem, electrons_problem, geometry_problem, stored_precision
 from qmgen.molecules.types import Failure, Molecule, Reason
 
 #: longer SMILES are refused: far beyond any molecule this program can label
@@ -120,7 +120,11 @@ def from_geometry(
     ``smiles`` is canonical and derived from the bonds of the same record, or empty; where it is as the source gives it
     beside the geometry (``as_given``), it is made canonical and compared with the geometry.
     """
-    problem = (Reason.UNREADABLE, "no atoms") if len(numbers) == 0 else geometry_problem(numbers, positions)
+    problem = (
+        ((Reason.UNREADABLE, "no atoms") if len(numbers) == 0 else None)
+        or geometry_problem(numbers, positions)
+        or bond_length_problem(numbers, positions)
+    )
     if problem is None and as_given and (problem := _text_problem(smiles)) is None:
         smiles, problem = of_geometry(smiles)
         problem = problem or _not_of_geometry(smiles, numbers, positions)

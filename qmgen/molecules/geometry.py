@@ -14,10 +14,11 @@ from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.molecules.elements import COVALENT_RADII, symbol_of
 from qmgen.molecules.types import Reason
 
-#: more atoms than this in one geometry are refused before any work is done that grows with their square
-MOST_ATOMS: Final = 5000
 #: two atoms nearer than this (Angstrom) are one point, by mistake
 COINCIDENCE_ANGSTROM: Final = 0.1
+#: the most atoms of a geometry that is read, whatever its file: far beyond what can be labelled, and few enough for
+#: checks of all pairs
+MOST_ATOMS: Final = 5000
 #: Two atoms nearer than this share of the sum of their covalent radii are refused. The shortest bonds of main-group
 #: molecules are 0.77 of it (N2, CO), of bonds to hydrogen, which are all single, 0.95 (HCl); the shortest of all is
 #: that of Cr2, 0.60. The shares are 0.6 to 0.8 of those bonds, and leave scans room: H2 from 0.35 Angstrom, N2 from
@@ -74,6 +75,54 @@ def _plain(unit: str) -> str:
     return "".join(unit.replace(".", " ").split()).casefold().replace("\u212b", "å")
 
 
+def distances(positions: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Distances (len(rows), atoms) of the atoms ``rows`` from all positions (atoms, 3), in their unit."""
+    squares = np.zeros((len(rows), len(positions)))
+    for axis in positions.T:  # thrice as fast as an array of all differences
+        difference = axis[rows][:, None] - axis
+        squares += difference * difference
+    return np.sqrt(squares)
+
+
+def closest_pair(positions: np.ndarray) -> tuple[float, int, int]:
+    """Smallest distance among positions (atoms, 3), in their unit, and the two atoms; infinite for one atom.
+
+    Rows are taken in blocks, so that memory stays linear in the number of atoms.
+    """
+    best, pair = float("inf"), (0, 0)
+    for start in range(0, len(positions), _BLOCK):
+        rows = positions[start : start + _BLOCK]
+        distance = distances(positions, np.arange(start, start + len(rows)))
+        distance[np.arange(len(rows)), np.arange(start, start + len(rows))] = np.inf
+        i, j = np.unravel_index(int(np.argmin(distance)), distance.shape)
+        if distance[i, j] < best:
+            best, pair = float(distance[i, j]), (start + int(i), int(j))
+    return best, *sorted(pair)  # type: ignore[return-value]
+
+
+def size_problem(atoms: int) -> tuple[Reason, str] | None:
+    """Why a geometry of so many atoms is not read: more than ``MOST_ATOMS``."""
+    if atoms > MOST_ATOMS:
+        return Reason.UNREADABLE, f"{atoms} atoms; a molecule of at most {MOST_ATOMS} atoms is read"
+    return None
+
+
+def geometry_problem(numbers: np.ndarray, positions: np.ndarray) -> tuple[Reason, str] | None:
+    """Why numbers (atoms,) at positions (atoms, 3) in Bohr cannot be labelled: too many, not finite, or two atoms
+    coincide."""
+    if problem := size_problem(len(numbers)):
+        return problem
+    finite = np.isfinite(positions).all(axis=-1)
+    if not finite.all():
+        atom = int(np.argmin(finite))
+        return Reason.BAD_COORDINATES, f"atom {atom} ({symbol_of(int(numbers[atom]))}) has no finite position"
+    distance, i, j = closest_pair(positions)
+    if distance * BOHR_TO_ANGSTROM < COINCIDENCE_ANGSTROM:
+        pair = f"atoms {i} ({symbol_of(int(numbers[i]))}) and {j} ({symbol_of(int(numbers[j]))})"
+        return Reason.COINCIDENT_ATOMS, f"{pair} are {distance * BOHR_TO_ANGSTROM:.3f} Angstrom apart"
+    return None
+
+
 class Neighbours(NamedTuple):
     """Of each atom the ``nearest`` other one (atoms,), measured in covalent radii, and how near it is: ``distance``
     in the unit of the positions, ``share`` of the sum of both covalent radii, and ``allowed``, the least share."""
@@ -93,7 +142,7 @@ def neighbours(numbers: np.ndarray, positions: np.ndarray) -> Neighbours:
     parts = []
     for start in range(0, len(positions), _BLOCK):
         rows = np.arange(start, min(start + _BLOCK, len(positions)))
-        distance = np.linalg.norm(positions[rows][:, None] - positions[None], axis=-1)
+        distance = distances(positions, rows)
         distance[rows - start, rows] = np.inf
         share = distance / (radii[rows][:, None] + radii)
         allowed = np.where(hydrogen[rows][:, None] | hydrogen, SHORTEST_TO_HYDROGEN, SHORTEST)
@@ -103,15 +152,9 @@ def neighbours(numbers: np.ndarray, positions: np.ndarray) -> Neighbours:
     return Neighbours(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def geometry_problem(numbers: np.ndarray, positions: np.ndarray) -> tuple[Reason, str] | None:
-    """Why numbers (atoms,) at positions (atoms, 3) in Bohr cannot be labelled: too many atoms, a position that is not
-    finite, two atoms that coincide, or bonds so short that the unit must be another."""
-    if len(numbers) > MOST_ATOMS:
-        return Reason.TOO_LARGE, f"{len(numbers)} atoms; geometries of up to {MOST_ATOMS} are read"
-    finite = np.isfinite(positions).all(axis=-1)
-    if not finite.all():
-        atom = int(np.argmin(finite))
-        return Reason.BAD_COORDINATES, f"atom {atom} ({symbol_of(int(numbers[atom]))}) has no finite position"
+def bond_length_problem(numbers: np.ndarray, positions: np.ndarray) -> tuple[Reason, str] | None:
+    """Why numbers (atoms,) at positions (atoms, 3) in Bohr, which have passed ``geometry_problem``, are of no molecule:
+    two atoms are nearer than any bond is long, or all bonds are short together, as in another unit."""
     if len(numbers) < 2:
         return None
     near = neighbours(numbers, positions)
@@ -119,18 +162,18 @@ def geometry_problem(numbers: np.ndarray, positions: np.ndarray) -> tuple[Reason
     if near.share[i] < near.allowed[i]:
         first, second = sorted((i, int(near.nearest[i])))
         angstrom = float(near.distance[i]) * BOHR_TO_ANGSTROM
-        pair = f"atoms {first} ({symbol_of(int(numbers[first]))}) and {second} ({symbol_of(int(numbers[second]))})"
-        apart = f"{pair} are {angstrom:.3f} Angstrom apart"
-        if angstrom < COINCIDENCE_ANGSTROM:
-            return Reason.COINCIDENT_ATOMS, apart
         least = angstrom / near.share[i] * near.allowed[i]
-        return Reason.BAD_COORDINATES, f"{apart}, nearer than in any molecule (from {least:.2f}); {_CHECK_UNIT}"
-    if len(numbers) > 2 and (problem := scale_problem(near, SHORT_TOGETHER)):
-        return Reason.BAD_COORDINATES, f"{problem}; {_CHECK_UNIT}"
+        pair = f"atoms {first} ({symbol_of(int(numbers[first]))}) and {second} ({symbol_of(int(numbers[second]))})"
+        detail = f"{pair} are {angstrom:.3f} Angstrom apart, nearer than in any molecule (from {least:.2f})"
+        return Reason.BAD_COORDINATES, f"{detail}; {_CHECK_UNIT}"
+    if len(numbers) > 2 and (short := scale_problem(near, SHORT_TOGETHER)):
+        return Reason.BAD_COORDINATES, f"{short}; {_CHECK_UNIT}"
     return None
 
 
-_CHECK_UNIT: Final = "check the unit: .xyz and .sdf are read in Angstrom, pos of Parquet and positions in Python in Bohr"
+_CHECK_UNIT: Final = (
+    "check the unit: .xyz and .sdf are read in Angstrom, pos of Parquet and positions in Python in Bohr"
+)
 
 
 def scale_problem(near: Neighbours, least: float) -> str:

@@ -15,10 +15,10 @@ from typing import Any, Final
 import numpy as np
 
 from qmgen.molecules.elements import COVALENT_RADII, number_of
-from qmgen.molecules.geometry import MOST_ATOMS
-from qmgen.molecules.types import Reason
+from qmgen.molecules.geometry import size_problem
+from qmgen.molecules.types import EntryRefused, Reason
 
-_NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)", re.ASCII)
 _WHOLE: Final = re.compile(r"[+-]?\d+", re.ASCII)
 #: first column, width and name of the fields of an atom line that follow the symbol
 _ATOM_FIELDS: Final = ((34, 2, "mass difference"), (36, 3, "charge")) + tuple(
@@ -32,23 +32,15 @@ _BONDS: Final = (1, 2, 3, 4, 9)
 _FLAT: Final = 0.01
 
 
-class BlockProblem(ValueError):
-    """A mol block that must not be read, and under which reason."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-
-
 def read_atoms(record: str) -> tuple[list[int | None], np.ndarray]:
     """Atomic numbers (None where the symbol is of no element) and positions (atoms, 3) in Angstrom of a mol block.
 
-    Raises ``BlockProblem`` where a field of counts, atoms, bonds, charges, radicals or isotopes is not what its place
-    asks for, and for more than ``MOST_ATOMS`` atoms.
+    Raises ``EntryRefused`` where a field of counts, atoms, bonds, charges, radicals or isotopes is not what its place
+    asks for, and for more atoms than are read.
     """
     lines = record.split("\n")
     if len(lines) < 4:
-        raise BlockProblem(Reason.UNREADABLE, "not a mol block: it ends before the counts line")
+        raise EntryRefused(Reason.UNREADABLE, "not a mol block: it ends before the counts line")
     atoms = list(_v3000(lines) if lines[3][34:39] == "V3000" else _v2000(lines))
     return [number for number, _ in atoms], np.array([at for _, at in atoms]).reshape(-1, 3)
 
@@ -57,7 +49,7 @@ def _v2000(lines: list[str]) -> Iterator[tuple[int | None, list[float]]]:
     count, bonds = (_whole(lines[3][at : at + 3], 4, "count", needed=True) for at in (0, 3))
     if count < 0 or bonds < 0 or len(lines) < 4 + count + bonds:
         detail = f"line 4 states {count} atoms and {bonds} bonds, and {len(lines) - 4} lines follow"
-        raise BlockProblem(Reason.UNREADABLE, detail)
+        raise EntryRefused(Reason.UNREADABLE, detail)
     for place in range(4, 4 + count):
         yield _atom(lines[place], place + 1)
     for place in range(4 + count, 4 + count + bonds):
@@ -75,14 +67,14 @@ def _atom(line: str, at: int) -> tuple[int | None, list[float]]:
     if not all(map(_is_number, fields)) or line[30:31].strip():
         shown = " | ".join(field.strip() for field in (*fields, line[30:34]))
         detail = f"line {at}: unreadable coordinates, which take ten columns each: {shown}"
-        raise BlockProblem(Reason.BAD_COORDINATES, detail)
+        raise EntryRefused(Reason.BAD_COORDINATES, detail)
     symbol = line[31:34].strip()
     if not symbol or " " in symbol:
-        raise BlockProblem(Reason.UNREADABLE, f"line {at}: no element in columns 32 to 34: {line[30:36]!r}")
+        raise EntryRefused(Reason.UNREADABLE, f"line {at}: no element in columns 32 to 34: {line[30:36]!r}")
     for start, width, name in _ATOM_FIELDS:
         value = _whole(line[start : start + width], at, name)
         if name == "charge" and not 0 <= value <= _LARGEST_CHARGE_CODE:
-            raise BlockProblem(Reason.UNREADABLE, f"line {at}: no code of a charge is {value} (columns 37 to 39)")
+            raise EntryRefused(Reason.UNREADABLE, f"line {at}: no code of a charge is {value} (columns 37 to 39)")
     return _element(symbol), [float(field) for field in fields]
 
 
@@ -92,15 +84,17 @@ def _check_list(line: str, atoms: int, at: int) -> None:
     if len(words) < 2 or words[0] != "M" or words[1][:3] not in _LISTS:
         return
     if line[:3] != "M  " or words[1] not in _LISTS:
-        raise BlockProblem(Reason.UNREADABLE, f"line {at}: {line.strip()!r} is out of its columns")
+        raise EntryRefused(Reason.UNREADABLE, f"line {at}: {line.strip()!r} is out of its columns")
     count = _whole(line[6:9], at, f"count of {line[3:6]}", needed=True)
     if line[9 + 8 * count :].strip() or not 0 <= count <= 8:
-        raise BlockProblem(Reason.UNREADABLE, f"line {at}: {line.strip()!r} does not hold {count} pairs in their columns")
+        raise EntryRefused(
+            Reason.UNREADABLE, f"line {at}: {line.strip()!r} does not hold {count} pairs in their columns"
+        )
     for start in range(9, 9 + 8 * count, 8):
         atom = _whole(line[start : start + 4], at, "atom", needed=True)
         _whole(line[start + 4 : start + 8], at, "value", needed=True)
         if not 1 <= atom <= atoms:
-            raise BlockProblem(Reason.UNREADABLE, f"line {at}: there is no atom {atom}")
+            raise EntryRefused(Reason.UNREADABLE, f"line {at}: there is no atom {atom}")
 
 
 def _v3000(lines: list[str]) -> Iterator[tuple[int | None, list[float]]]:
@@ -114,14 +108,14 @@ def _v3000(lines: list[str]) -> Iterator[tuple[int | None, list[float]]]:
         elif part == "ATOM":
             if len(words) < 6 or not all(map(_is_number, words[2:5])):
                 detail = f"line {at}: unreadable coordinates {' '.join(words[2:5])}"
-                raise BlockProblem(Reason.BAD_COORDINATES, detail)
+                raise EntryRefused(Reason.BAD_COORDINATES, detail)
             for word in words[5:]:
                 key, equals, value = word.partition("=")
                 if not equals or key in ("CHG", "RAD", "MASS", "VAL"):
                     _whole(value if equals else word, at, key if equals else "atom map", needed=True)
             atoms += 1
-            if atoms > MOST_ATOMS:
-                raise BlockProblem(Reason.TOO_LARGE, f"more than {MOST_ATOMS} atoms")
+            if problem := size_problem(atoms):
+                raise EntryRefused(*problem)
             yield _element(words[1]), [float(word) for word in words[2:5]]
         elif part == "BOND":
             _, kind, first, second = (_whole(word, at, "bond", needed=True) for word in (words + [""] * 4)[:4])
@@ -147,9 +141,9 @@ def _logical(lines: list[str]) -> Iterator[tuple[int, list[str]]]:
 
 def _check_bond(first: int, second: int, kind: int, atoms: int, at: int) -> None:
     if not (1 <= first <= atoms and 1 <= second <= atoms and first != second):
-        raise BlockProblem(Reason.UNREADABLE, f"line {at}: a bond of atoms {first} and {second}, of {atoms} atoms")
+        raise EntryRefused(Reason.UNREADABLE, f"line {at}: a bond of atoms {first} and {second}, of {atoms} atoms")
     if kind not in _BONDS:
-        raise BlockProblem(Reason.UNREADABLE, f"line {at}: a bond of type {kind}, which is of no molecule")
+        raise EntryRefused(Reason.UNREADABLE, f"line {at}: a bond of type {kind}, which is of no molecule")
 
 
 def _whole(field: str, at: int, name: str, needed: bool = False) -> int:
@@ -158,7 +152,7 @@ def _whole(field: str, at: int, name: str, needed: bool = False) -> int:
     if not text and not needed:
         return 0
     if not _WHOLE.fullmatch(text) or len(text) > 9:
-        raise BlockProblem(Reason.UNREADABLE, f"line {at}: the {name} is no whole number in its columns: {field!r}")
+        raise EntryRefused(Reason.UNREADABLE, f"line {at}: the {name} is no whole number in its columns: {field!r}")
     return int(text)
 
 
@@ -185,7 +179,9 @@ def drawing_problem(mol: Any, positions: np.ndarray) -> str:
         if atom.GetHybridization().name == "SP3" and atom.GetDegree() > 2:
             place = f"atom {atom.GetIdx() + 1} ({atom.GetSymbol()})"
             return f"all atoms are in one plane, also the {atom.GetDegree()} neighbours of {place}"
-    ends = np.array([(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds()], dtype=int).reshape(-1, 2)
+    ends = np.array([(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds()], dtype=int).reshape(
+        -1, 2
+    )
     numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()])
     lengths = np.linalg.norm(positions[ends[:, 0]] - positions[ends[:, 1]], axis=1)
     to_hydrogen = (numbers[ends] == 1).any(axis=1)

@@ -1,13 +1,17 @@
-"""Reader of ``.parquet``: ``z`` (or ``atoms``) and ``pos`` flat in Bohr, one geometry a row, used exactly as given.
+"""Reader of ``.parquet``: ``z`` (or ``atoms``) and ``pos``, one geometry a row, used exactly as given.
 
 These are the names of QM1B and of our own corpora; ``smile``, ``name``, ``molecule_id`` and ``conformer_id`` are
-taken where they are there. Without ``molecule_id`` it is the place of the row.
+taken where they are there. Without ``molecule_id`` it is the place of the row. ``pos`` is flat (x y z of the first
+atom, of the second, ...) or nested (three numbers an atom), in the unit that its metadata state under ``unit``, else in
+Bohr.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,77 +19,269 @@ import numpy as np
 
 from qmgen.errors import UsageError
 from qmgen.molecules.elements import number_of
-from qmgen.molecules.entries import failure, from_geometry, of_geometry
-from qmgen.molecules.geometry import stored_precision
+from qmgen.molecules.entries import failure, from_geometry, one_line
+from qmgen.molecules.geometry import (
+    MOST_ATOMS,
+    SHORT_FOR_UNKNOWN_UNIT,
+    bohr_from,
+    is_length,
+    neighbours,
+    scale_problem,
+)
+from qmgen.molecules.parquet_footer import RowGroup, row_groups
 from qmgen.molecules.types import Failure, Molecule, Reason
 
-_OPTIONAL: Final = ("smile", "name", "molecule_id", "conformer_id")
+_TEXTS: Final = ("smile", "name")
+_IDS: Final = ("molecule_id", "conformer_id")
 _SYMBOL: Final = re.compile(r"[A-Z][a-z]?|[0-9]+")
 _ROWS: Final = 1024
+#: the largest numbers that the columns of a corpus hold
+_LARGEST: Final = {"molecule_id": 2**63 - 1, "conformer_id": 2**31 - 1}
+#: characters of ``atoms`` an atom: a symbol, quotes, a comma, blanks
+_CHARACTERS: Final = 16
+#: up to so many values of a row group are decoded whatever they are; beyond, they must be plausible
+_DECODED: Final = 2**24
+#: values of ``pos`` in a byte before compression: coordinates take a bit at the very least, as do the ends of lists
+_VALUES_IN_A_BYTE: Final = 64
+#: bytes of a column of a row group, and how often more these are than in the file, beyond which it is no real data
+_BYTES: Final = 2**27
+_COMPRESSION: Final = 1000
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """The columns that are read (``elements`` is "z" or "atoms"), and the ``unit`` of pos as far as it is stated."""
+
+    elements: str
+    others: tuple[str, ...]
+    unit: str | None
 
 
 def read_parquet(path: Path) -> Iterator[Molecule | Failure]:
     """The rows of a ``.parquet`` file, in order, a batch of rows at a time.
 
-    Raises ``UsageError`` (at the first entry) when the file is no Parquet or lacks the columns.
+    Raises ``UsageError`` when the file is no Parquet, is damaged, lacks the columns or has others under their names,
+    states a unit that is not known, or states so many values that they cannot be molecules.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        source = pq.ParquetFile(path)
-    except pa.ArrowInvalid as error:
-        raise UsageError(f"{path} is not a Parquet file: {' '.join(str(error).split())}") from None
+    with _reading(path, "is not a Parquet file"):
+        source = pq.ParquetFile(path, page_checksum_verification=True)
     with source:
-        there = source.schema_arrow.names
-        elements = next((column for column in ("z", "atoms") if column in there), None)
-        if elements is None or "pos" not in there:
-            wanted = "'z' or 'atoms'" if elements is None else "'pos'"
-            raise UsageError(f"{path}: no column {wanted}; the columns are {', '.join(there)}")
-        columns = [elements, "pos", *(column for column in _OPTIONAL if column in there)]
+        with _reading(path, "is damaged"):
+            layout, stated = _layout(path, source.schema_arrow), row_groups(path)
+        columns = [layout.elements, "pos", *layout.others]
         place = 0
-        for batch in source.iter_batches(batch_size=_ROWS, columns=columns):
-            for row in batch.to_pylist():
-                yield _entry(place, row, elements)
+        for group, about in enumerate(stated):
+            too_large, rows = _too_large(about, columns), about.rows
+            if too_large and rows == 1:
+                yield failure(place, "", "", Reason.UNREADABLE, f"row {place}: {too_large}")
                 place += 1
+                continue
+            if too_large:
+                raise UsageError(f"{path}: rows {place} to {place + rows - 1}: {too_large}; take the wrong rows out")
+            with _reading(path, f"is damaged from row {place} on"):
+                batches = source.iter_batches(batch_size=_ROWS, row_groups=[group], columns=columns)
+            while True:
+                with _reading(path, f"is damaged from row {place} on"):
+                    batch = next(batches, None)
+                if batch is None:
+                    break
+                for at in range(len(batch)):
+                    row = {name: batch.column(name)[at] for name in columns}
+                    yield _entry(place, row, layout)
+                    place += 1
 
 
-def _entry(place: int, row: dict[str, Any], elements: str) -> Molecule | Failure:
-    name, smiles = str(row.get("name") or ""), str(row.get("smile") or "").strip()
-    molecule_id, conformer_id = row.get("molecule_id", place), row.get("conformer_id", 0)
-    if not isinstance(molecule_id, int) or not isinstance(conformer_id, int) or min(molecule_id, conformer_id) < 0:
-        detail = f"row {place}: molecule_id {molecule_id} and conformer_id {conformer_id} are not both 0 or more"
-        return failure(place, name, smiles, Reason.UNREADABLE, detail, conformer_id=0)
+@contextmanager
+def _reading(path: Path, what: str) -> Iterator[None]:
+    """What pyarrow raises on files that are no Parquet or damaged, as one line that says ``what`` the file is."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except UsageError:
+        raise
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: a name of its columns is not UTF-8 ({one_line(error)}); rename it") from None
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
+        why = one_line(error) or type(error).__name__
+        raise UsageError(f"{path} {what}: {why}; get it anew, or write it again") from None
+
+
+def _layout(path: Path, schema: Any) -> _Layout:
+    there = schema.names
+    elements = next((column for column in ("z", "atoms") if column in there), None)
+    if elements is None or "pos" not in there:
+        wanted = "'z' or 'atoms'" if elements is None else "'pos'"
+        raise UsageError(f"{path}: no column {wanted}; the columns are {one_line(', '.join(there), 1000)}")
+    others = tuple(column for column in (*_TEXTS, *_IDS) if column in there)
+    for column in (elements, "pos", *others):
+        if there.count(column) > 1:
+            raise UsageError(f"{path}: there are {there.count(column)} columns {column!r}; leave one")
+    _check_kinds(path, schema, elements)
+    unit = _unit(schema)
+    if unit is not None and not is_length(unit):
+        known = "Bohr, Angstrom, nm, pm"
+        raise UsageError(f"{path}: column pos is in {one_line(unit)!r}, which is no known unit of length ({known})")
+    return _Layout(elements, others, unit)
+
+
+def _check_kinds(path: Path, schema: Any, elements: str) -> None:
+    import pyarrow.types as kinds
+
+    pos = schema.field("pos").type
+    leaf = _inner(_inner(pos) or pos) or _inner(pos)
+    if leaf is None or not (kinds.is_floating(leaf) or kinds.is_integer(leaf) or kinds.is_decimal(leaf)):
+        raise UsageError(f"{path}: column pos holds {one_line(pos)}, not lists of numbers, flat or three an atom")
+    kind = schema.field(elements).type
+    leaf = _inner(kind) or kind
+    if (leaf is kind and kinds.is_integer(leaf)) or not (kinds.is_integer(leaf) or _is_text(leaf)):
+        raise UsageError(f"{path}: column {elements} holds {one_line(kind)}, not the elements of the atoms")
+
+
+def _inner(kind: Any) -> Any:
+    """The type of the elements of a list, of whatever kind of list; None for another type."""
+    import pyarrow.types as kinds
+
+    lists = (kinds.is_list, kinds.is_large_list, kinds.is_fixed_size_list, kinds.is_list_view, kinds.is_large_list_view)
+    return kind.value_type if any(is_one(kind) for is_one in lists) else None
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow.types as kinds
+
+    if kinds.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    texts = (kinds.is_string, kinds.is_large_string, kinds.is_string_view, kinds.is_binary, kinds.is_large_binary)
+    return any(is_one(kind) for is_one in texts)
+
+
+def _unit(schema: Any) -> str | None:
+    """What the metadata of ``pos`` state as its unit, or those of its elements, or of the file as ``pos_unit``."""
+    field = schema.field("pos")
+    inner = field.type.value_field if _inner(field.type) is not None else field
+    for about, keys in ((field, ("unit", "units")), (inner, ("unit", "units")), (schema, ("pos_unit", "pos_units"))):
+        metadata: Mapping[bytes, bytes] = about.metadata or {}
+        for key, value in metadata.items():
+            if key.decode(errors="replace").casefold() in keys:
+                return value.decode(errors="replace").strip()
+    return None
+
+
+def _too_large(group: RowGroup, columns: list[str]) -> str:
+    """Why the columns of a row group must not be decoded, from the counts that the file states; else ""."""
+    values: dict[str, int] = {}
+    for column in group.columns:
+        name, count, whole = column.path[0] if column.path else "", column.values, column.bytes_whole
+        if name not in columns:
+            continue
+        values[name] = count
+        if whole > _BYTES and whole > _COMPRESSION * max(column.bytes_stored, 1):
+            return f"column {name} has {whole} bytes, out of {column.bytes_stored} in the file"
+        if name not in ("z", "pos") or count <= _DECODED:
+            continue
+        if count > (3 if name == "pos" else 1) * MOST_ATOMS * group.rows:
+            return f"column {name} has {count} values in {group.rows} rows; up to {MOST_ATOMS} atoms are read"
+        if name == "pos" and count > _VALUES_IN_A_BYTE * max(whole, 1):
+            return f"column pos has {count} values in {whole} bytes: these are no coordinates"
+    if values.get("pos", 0) > _DECODED and "z" in values and values["pos"] > 3 * values["z"]:
+        return f"column pos has {values['pos']} values, column z {values['z']}: not three an atom"
+    return ""
+
+
+def _entry(place: int, row: dict[str, Any], layout: _Layout) -> Molecule | Failure:
+    name, smiles = (_text(row[column]) if column in row else "" for column in ("name", "smile"))
+    smiles = smiles.strip()
+    ids = {"molecule_id": place, "conformer_id": 0}
+    for column, largest in _LARGEST.items():
+        value = row[column].as_py() if column in row else ids[column]
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= largest:
+            detail = f"row {place}: {column} {value} is no whole number from 0 to {largest}"
+            return failure(place, name, smiles, Reason.UNREADABLE, detail)
+        ids[column] = value
+    molecule_id, conformer_id = ids["molecule_id"], ids["conformer_id"]
 
     def fail(reason: Reason, detail: str) -> Failure:
         return failure(molecule_id, name, smiles, reason, f"row {place}: {detail}", conformer_id=conformer_id)
 
+    elements = row[layout.elements]
+    longest = MOST_ATOMS if _inner(elements.type) is not None else _CHARACTERS * MOST_ATOMS
+    if _length(elements) > longest or _length(row["pos"]) > 3 * MOST_ATOMS:
+        return fail(Reason.UNREADABLE, f"more than {MOST_ATOMS} atoms")
     try:
-        numbers = _numbers(row[elements])
+        numbers = _numbers(elements)
     except (ValueError, TypeError) as error:
-        return fail(Reason.UNREADABLE, f"column {elements}: {error}")
+        return fail(Reason.UNREADABLE, f"column {layout.elements}: {error}")
     try:
-        flat = np.array(row["pos"] if row["pos"] is not None else [], dtype=np.float64)
-    except (ValueError, TypeError):
-        return fail(Reason.BAD_COORDINATES, "column pos is not a flat list of numbers")
-    if flat.shape != (3 * len(numbers),):
-        return fail(Reason.BAD_COORDINATES, f"{len(numbers)} atoms and {flat.size} coordinates, not three an atom")
-    smiles, problem = of_geometry(smiles)
-    if problem:
-        return fail(*problem)
-    positions = stored_precision(flat.reshape(-1, 3))
-    return from_geometry(molecule_id, name, smiles, numbers, positions, conformer_id=conformer_id)
+        given = _positions(row["pos"], len(numbers))
+    except (ValueError, TypeError) as error:
+        return fail(Reason.BAD_COORDINATES, f"column pos: {error}")
+    positions = bohr_from(given, layout.unit or "Bohr")
+    entry = from_geometry(molecule_id, name, smiles, numbers, positions, conformer_id=conformer_id, as_given=True)
+    if isinstance(entry, Failure) or layout.unit is not None or len(numbers) < 2:
+        return entry
+    if why := scale_problem(neighbours(numbers, positions), SHORT_FOR_UNKNOWN_UNIT):
+        return fail(Reason.BAD_COORDINATES, f"{why}, if pos is in Bohr: {_STATE_UNIT}")
+    return entry
 
 
-def _numbers(value: Any) -> np.ndarray:
+_STATE_UNIT: Final = "state its unit in the metadata of the field, as {'unit': 'Angstrom'} or {'unit': 'Bohr'}"
+
+
+def _text(scalar: Any) -> str:
+    """A text, with U+FFFD for bytes that are not UTF-8; "" for null."""
+    try:
+        value = scalar.as_py()
+    except UnicodeDecodeError:
+        scalar = getattr(scalar, "value", scalar)  # of a dictionary's
+        value = scalar.as_buffer().to_pybytes()
+    return value.decode(errors="replace") if isinstance(value, bytes) else "" if value is None else str(value)
+
+
+def _length(scalar: Any) -> int:
+    """Of a list its length, of nested ones that of all lists in it, of a text its bytes; 0 for null."""
+    if not scalar.is_valid:
+        return 0
+    if _inner(scalar.type) is None:
+        return len(_text(scalar))
+    values = scalar.values
+    return len(values) if _inner(values.type) is None else max(len(values), len(values.flatten()))
+
+
+def _numbers(scalar: Any) -> np.ndarray:
     """Atomic numbers (atoms,) int64 from a list of numbers or symbols, or symbols in one string ("CCOH", "C C")."""
-    parts = _SYMBOL.findall(value) if isinstance(value, str) else list(value if value is not None else [])
+    is_list = _inner(scalar.type) is not None
+    text = "" if is_list else _text(scalar)
+    parts = _SYMBOL.findall(text) if not is_list else [_text(value) for value in scalar] if scalar.is_valid else []
     if not parts:
         raise ValueError("no atoms")
-    numbers = [number_of(str(part)) for part in parts]
-    for part, number in zip(parts, numbers):
+    numbers = [number_of(part) for part in parts]
+    for part, number in zip(parts, numbers, strict=True):
         if number is None:
             raise ValueError(f"no element {part!r}")
-    if isinstance(value, str) and (rest := re.sub(r"[\s,;\[\]'\"]", "", _SYMBOL.sub("", value))):
+    if rest := re.sub(r"[\s,;\[\]'\"]", "", _SYMBOL.sub("", text)):
         raise ValueError(f"no elements {rest!r}")
     return np.array(numbers, dtype=np.int64)
+
+
+def _positions(scalar: Any, atoms: int) -> np.ndarray:
+    """Positions (atoms, 3) float64, as they stand, from a list of 3 ``atoms`` numbers or of ``atoms`` lists of three.
+
+    A number that is null becomes NaN. Raises ``ValueError`` where there are more or fewer.
+    """
+    if not scalar.is_valid:
+        raise ValueError("no coordinates")
+    values = scalar.values
+    if _inner(values.type) is None:
+        if len(values) != 3 * atoms:
+            raise ValueError(f"{atoms} atoms and {len(values)} coordinates, not three an atom")
+    else:
+        lengths = [len(inner) if inner.is_valid else 0 for inner in values]
+        if lengths != [3] * atoms:
+            wrong = next((f"one of {length} numbers" for length in lengths if length != 3), "all of three numbers")
+            raise ValueError(f"{atoms} atoms and {len(lengths)} lists, {wrong}; give three numbers an atom")
+        values = values.flatten()
+    return np.array(values.to_pylist(), dtype=np.float64).reshape(-1, 3)

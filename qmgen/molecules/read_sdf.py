@@ -11,8 +11,8 @@ import numpy as np
 from qmgen.molecules.connectivity import bonds_problem
 from qmgen.molecules.entries import failure, from_geometry, graph_problem, quiet_chem, why_unreadable
 from qmgen.molecules.geometry import bohr_from_angstrom
-from qmgen.molecules.mol_block import BlockProblem, drawing_problem, read_atoms
-from qmgen.molecules.types import Failure, Molecule, Reason
+from qmgen.molecules.mol_block import drawing_problem, read_atoms
+from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
 
 
 def read_sdf(path: Path) -> Iterator[Molecule | Failure]:
@@ -40,7 +40,7 @@ def _entry(molecule_id: int, record: str) -> Molecule | Failure:
     drawn = len(head) > 1 and head[1][20:22] == "2D"
     try:
         stated, given = read_atoms(record)
-    except BlockProblem as error:
+    except EntryRefused as error:
         return failure(molecule_id, name, "", error.reason, f"mol block, {error}", conformer_id=0)
     with quiet_chem() as chem:
         try:
@@ -67,8 +67,9 @@ def _entry(molecule_id: int, record: str) -> Molecule | Failure:
         problem = Reason.BAD_COORDINATES, f"a flat drawing: {why}; {_DRAWING}"
     if problem:
         return failure(molecule_id, name, smiles, *problem, conformer_id=0)
-    entry = from_geometry(molecule_id, name, smiles, numbers, bohr_from_angstrom(positions))
-    if isinstance(entry, Molecule) and (problem := bonds_problem(numbers, entry.positions, bonds)):
+    bohr = bohr_from_angstrom(positions)
+    entry = from_geometry(molecule_id, name, smiles, numbers, bohr)
+    if isinstance(entry, Molecule) and (problem := bonds_problem(numbers, bohr, bonds)):
         return failure(molecule_id, name, smiles, *problem, conformer_id=0)
     return entry
 
@@ -78,9 +79,7 @@ _MISSING: Final = "add them, or give SMILES; where only bonds are missing, give 
 _DRAWING: Final = "give the molecule as SMILES, or, if it is like this, the geometry as .xyz"
 
 
-def _as_stated(
-    stated: list[int | None], given: np.ndarray, numbers: np.ndarray, positions: np.ndarray
-) -> bool:
+def _as_stated(stated: list[int | None], given: np.ndarray, numbers: np.ndarray, positions: np.ndarray) -> bool:
     """Whether RDKit's atoms are those that stand in the block: elements where the symbol is of one, and positions."""
     known = len(stated) == len(numbers) and all(n is None or n == z for n, z in zip(stated, numbers, strict=True))
     return known and np.allclose(given, positions, rtol=1e-9, atol=1e-9)

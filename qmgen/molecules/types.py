@@ -25,7 +25,6 @@ class Reason(StrEnum):
     NO_FORCE_FIELD = "no_force_field"
     COINCIDENT_ATOMS = "coincident_atoms"
     BAD_COORDINATES = "bad_coordinates"
-    TOO_LARGE = "too_large"
     SMILES_MISMATCH = "smiles_mismatch"
     NO_VIRTUAL_ORBITAL = "no_virtual_orbital"
     NOT_CONVERGED = "not_converged"
@@ -90,3 +89,11 @@ class Failure:
     smiles: str
     reason: Reason
     detail: str
+
+
+class EntryRefused(ValueError):
+    """An entry is not used, for a ``reason`` and with words for its failure."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason

@@ -23,6 +23,7 @@ Entry = Molecule | Failure
 
 #: seconds that are spent on units of others before a sign of life
 _PATIENCE: Final = 1.0
+_LARGEST_ID: Final = 2**63 - 1  # that the column molecule_id holds
 HELD: Final = 20000  # entries kept in memory instead of being read a second time
 
 
@@ -197,6 +198,11 @@ def _read(paths: Sequence[Path], smiles_column: str | None, stages: Stages) -> I
         last = -1
         for entry in read(path, smiles_column):
             last = max(last, entry.molecule_id)
+            if offset + last > _LARGEST_ID:
+                raise UsageError(
+                    f"{path}: its molecule_id {last} and the {offset} of the files before it are together beyond "
+                    f"{_LARGEST_ID}: give these files to runs of their own"
+                )
             yield replace(entry, molecule_id=entry.molecule_id + offset) if offset else entry
         offset += last + 1
 

@@ -171,7 +171,7 @@ def test_parquet_keeps_the_keys_of_a_corpus(tmp_path):
     assert [(e.molecule_id, e.conformer_id, e.name) for e in entries] == [
         (5, 0, "ä"),
         (5, 1, "ä"),
-        (2, 0, ""),
+        (2, -1, ""),
         (6, 0, "b"),
     ]
     assert entries[2].reason is Reason.UNREADABLE

@@ -1,0 +1,337 @@
+"""Parquet geometries: units, shapes of ``pos``, identifiers, sizes that a small file states, and damaged files."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from qmgen.constants import BOHR_TO_ANGSTROM
+from qmgen.errors import UsageError
+from qmgen.molecules.parquet_footer import BrokenFooter, row_groups
+from qmgen.molecules.readers import read_files, read_molecules
+from qmgen.molecules.types import Failure, Molecule, Reason
+
+#: methane, in Angstrom
+METHANE = (
+    1.09
+    * np.array([[0.0, 0, 0], [1, 1, 1], [-1, -1, 1], [-1, 1, -1], [1, -1, -1]])
+    / np.sqrt([[1], [3], [3], [3], [3]])
+)
+Z = [6, 1, 1, 1, 1]
+BOHR = METHANE / BOHR_TO_ANGSTROM
+H2 = [0.0, 0.0, 0.0, 0.0, 0.0, 1.4]
+
+
+def write(folder: Path, pos: Any, z: Any = None, metadata: dict[str, str] | None = None, **columns: Any) -> Path:
+    path = folder / "a.parquet"
+    z = [Z] if z is None else z
+    pos = pos if isinstance(pos, pa.Array) else pa.array(pos)
+    fields = [pa.field("pos", pos.type, metadata=metadata), pa.field("z", pa.list_(pa.uint8()))]
+    table = pa.table([pos, pa.array(z, pa.list_(pa.uint8()))], schema=pa.schema(fields))
+    for name, column in columns.items():
+        table = table.append_column(name, column if isinstance(column, pa.Array) else pa.array(column))
+    pq.write_table(table, path)
+    return path
+
+
+def positions(entry: Molecule | Failure) -> np.ndarray:
+    assert isinstance(entry, Molecule) and entry.positions is not None, entry
+    return entry.positions
+
+
+STORED = BOHR.astype(np.float32).astype(np.float64)
+KINDS = {
+    "flat": pa.list_(pa.float64()),
+    "float32": pa.list_(pa.float32()),
+    "large": pa.large_list(pa.float64()),
+    "fixed": pa.list_(pa.float64(), 15),
+    "nested": pa.list_(pa.list_(pa.float64())),
+    "nested float32": pa.list_(pa.list_(pa.float32())),
+    "nested fixed": pa.list_(pa.list_(pa.float64(), 3)),
+    "nested large": pa.large_list(pa.large_list(pa.float64())),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_flat_and_nested_positions_are_the_same(tmp_path, kind):
+    value = BOHR.tolist() if "nested" in kind else BOHR.ravel().tolist()
+    (entry,) = read_molecules(write(tmp_path, pa.array([value], KINDS[kind])))
+    assert np.array_equal(positions(entry), STORED)
+
+
+@pytest.mark.parametrize(
+    ("pos", "says"),
+    [
+        ([[BOHR.T.tolist()]], "lists of numbers"),
+        ([BOHR.T.tolist()], "3 lists, one of 5 numbers"),
+        ([BOHR[:4].tolist()], "4 lists"),
+    ]
+    + [([BOHR[:, :2].tolist()], "one of 2 numbers"), ([[*BOHR[:4].tolist(), None]], "one of 0 numbers")]
+    + [
+        ([["a"] * 15], "lists of numbers"),
+        ([[True] * 15], "lists of numbers"),
+        (["0 0 0"], "lists of numbers"),
+        ([1.0], "lists of numbers"),
+    ],
+)
+def test_positions_of_another_shape(tmp_path, pos, says):
+    path = write(tmp_path, pos)
+    try:
+        (entry,) = read_molecules(path)
+    except UsageError as error:
+        assert says in str(error)
+    else:
+        assert isinstance(entry, Failure) and entry.reason is Reason.BAD_COORDINATES and says in entry.detail
+
+
+@pytest.mark.parametrize("key", ["unit", "units", "Unit"])
+@pytest.mark.parametrize(
+    ("unit", "angstrom"), [("Angstrom", 1.0), ("Å", 1.0), ("bohr", BOHR_TO_ANGSTROM), ("nm", 10.0), ("pm", 0.01)]
+)
+def test_unit_of_the_metadata(tmp_path, key, unit, angstrom):
+    path = write(tmp_path, [(METHANE / angstrom).ravel().tolist()], metadata={key: unit})
+    (entry,) = read_molecules(path)
+    assert np.abs(positions(entry) - BOHR).max() < 1e-6
+
+
+def test_unit_of_nested_elements_and_of_the_file(tmp_path):
+    inner = pa.field("element", pa.float64(), metadata={"unit": "Angstrom"})
+    (entry,) = read_molecules(write(tmp_path, pa.array([METHANE.ravel().tolist()], pa.list_(inner))))
+    assert np.abs(positions(entry) - BOHR).max() < 1e-6
+    path = write(tmp_path, [METHANE.tolist()])
+    pq.write_table(pq.read_table(path).replace_schema_metadata({"pos_unit": "Angstrom"}), path)
+    (entry,) = read_molecules(path)
+    assert np.abs(positions(entry) - BOHR).max() < 1e-6
+
+
+@pytest.mark.parametrize("unit", ["furlong", "", "eV", "Bohr\nor so"])
+def test_unit_that_is_not_known(tmp_path, unit):
+    with pytest.raises(UsageError, match="no known unit of length") as error:
+        read_molecules(write(tmp_path, [BOHR.tolist()], metadata={"unit": unit}))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("z", "angstrom", "unit", "read"),
+    [
+        (Z, METHANE, None, False),
+        ([9, 1], [[0, 0, 0], [0, 0, 0.92]], None, False),
+        ([1, 1], [[0, 0, 0], [0, 0, 0.74]], None, False),
+        ([17, 17], [[0, 0, 0], [0, 0, 1.99]], None, False),
+        ([1, 1], [[0, 0, 0], [0, 0, 0.4 / BOHR_TO_ANGSTROM]], None, True),
+        ([1, 1], [[0, 0, 0], [0, 0, 10 / BOHR_TO_ANGSTROM]], None, True),
+        ([1, 1], [[0, 0, 0], [0, 0, 0.74]], "Bohr", True),
+        (Z, METHANE, "Bohr", False),
+    ],
+)
+def test_angstrom_without_a_unit(tmp_path, z, angstrom, unit, read):
+    path = write(tmp_path, [np.array(angstrom, float).tolist()], [z], metadata={"unit": unit} if unit else None)
+    (entry,) = read_molecules(path)
+    assert isinstance(entry, Molecule) is read
+    if isinstance(entry, Failure):
+        assert entry.reason is Reason.BAD_COORDINATES and "unit" in entry.detail
+
+
+def test_smiles_of_another_molecule(tmp_path):
+    path = write(tmp_path, [BOHR.tolist()] * 4, [Z] * 4, smile=["C", "CC", "methane", None])
+    entries = list(read_molecules(path))
+    assert [getattr(entry, "reason", None) for entry in entries] == [
+        None,
+        Reason.SMILES_MISMATCH,
+        Reason.UNREADABLE,
+        None,
+    ]
+    assert [entry.smiles for entry in entries] == ["C", "CC", "methane", ""]
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("conformer_id", pa.array([0, 2**31, 2**31 - 1])),
+        ("molecule_id", pa.array([0, 2**64 - 1, 2**63 - 1], pa.uint64())),
+    ]
+    + [
+        ("molecule_id", pa.array([7, -1, 8])),
+        ("molecule_id", pa.array([7, None, 8])),
+        ("conformer_id", pa.array([7.0, 0.5, 8.0])),
+    ]
+    + [
+        ("molecule_id", pa.array([True, False, True])),
+        ("conformer_id", pa.array([True, False, True])),
+        ("molecule_id", pa.array(["a", "b", "c"])),
+    ],
+)
+def test_identifiers_that_no_corpus_holds(tmp_path, column, values):
+    entries = list(read_molecules(write(tmp_path, [H2] * 3, [[1, 1]] * 3, **{column: values})))
+    whole = pa.types.is_integer(values.type)
+    assert [isinstance(entry, Molecule) for entry in entries] == [whole, False, whole]
+    assert (entries[1].molecule_id, entries[1].conformer_id) == (1, -1) and column in entries[1].detail
+    if whole:
+        assert [getattr(entries[at], column) for at in (0, 2)] == [values[0].as_py(), values[2].as_py()]
+
+
+def test_texts_that_are_not_utf8(tmp_path):
+    bad = pa.array([b"\xff\xfe", b"C"], pa.binary()).view(pa.string())
+    entries = list(read_molecules(write(tmp_path, [BOHR.tolist()] * 2, [Z] * 2, name=bad, smile=["C", "C"])))
+    assert [entry.name for entry in entries] == ["\ufffd\ufffd", "C"] and all(isinstance(e, Molecule) for e in entries)
+    first, second = read_molecules(write(tmp_path, [BOHR.tolist()] * 2, [Z] * 2, smile=bad))
+    assert isinstance(first, Failure) and isinstance(second, Molecule)
+
+
+def test_names_of_columns(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"z": [[1, 1]], "pos": [H2], "unknown": [1]}), path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"unknown", b"unk\xff\xfewn"))
+    with pytest.raises(UsageError, match="not UTF-8"):
+        read_molecules(path)
+    pq.write_table(
+        pa.Table.from_arrays([pa.array([H2]), pa.array([[1, 1]]), pa.array([H2])], ["pos", "z", "pos"]), path
+    )
+    with pytest.raises(UsageError, match="2 columns 'pos'"):
+        read_molecules(path)
+
+
+# ---- sizes
+
+
+def zeros(count: int, *lengths: int) -> pa.Array:
+    """Lists of these lengths, then one of ``count`` zeros; a byte each in memory, nothing in the file."""
+    offsets = np.cumsum([0, *lengths, count]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.zeros(offsets[-1], np.int8)))
+
+
+def test_more_atoms_than_are_read(tmp_path):
+    path = write(tmp_path, zeros(60_000, 3), [[2], [1, 1]])
+    first, second = read_molecules(path)
+    assert isinstance(first, Molecule) and isinstance(second, Failure)
+    assert second.reason is Reason.UNREADABLE and "more than 5000 atoms" in second.detail
+    (entry,) = read_molecules(write(tmp_path, [H2], [[1] * 5001]))
+    assert isinstance(entry, Failure) and "more than 5000 atoms" in entry.detail
+
+
+@pytest.mark.parametrize("lengths", [(), (0,) * 5000])
+def test_a_small_file_takes_little_memory(tmp_path, monkeypatch, lengths):
+    count = 2**24 + 2
+    z = pa.ListArray.from_arrays(
+        pa.array(np.array([*([0] * (len(lengths) + 1)), count // 3], np.int32)), pa.array(np.ones(count // 3, np.uint8))
+    )
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"z": z, "pos": zeros(count, *lengths)}), path, row_group_size=10**9)
+    assert path.stat().st_size < 3000
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", lambda *_, **__: pytest.fail("the row is decoded"))
+    if lengths:
+        with pytest.raises(
+            UsageError, match=rf"rows 0 to {len(lengths)}: column pos has {count + len(lengths)} values"
+        ):
+            list(read_molecules(path))
+    else:
+        (entry,) = read_molecules(path)
+        assert isinstance(entry, Failure) and f"{count} values in 1 rows" in entry.detail
+
+
+def test_counts_of_the_footer_are_those_of_pyarrow(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(
+        pa.table({"z": [Z] * 10, "pos": [BOHR.tolist()] * 10, "name": list("abcdefghij")}), path, row_group_size=4
+    )
+    found, metadata = row_groups(path), pq.read_metadata(path)
+    assert [group.rows for group in found] == [4, 4, 2]
+    for at, group in enumerate(found):
+        for place, column in enumerate(group.columns):
+            theirs = metadata.row_group(at).column(place)
+            assert ".".join(column.path) == theirs.path_in_schema and column.values == theirs.num_values
+            assert column.bytes_whole == theirs.total_uncompressed_size
+            assert column.bytes_stored == theirs.total_compressed_size
+
+
+@pytest.mark.parametrize(
+    "footer",
+    [
+        b"",
+        b"\x19" + b"\xff" * 9 + b"\x7f",
+        b"\x1c" * 5000,
+        b"\x49\xfc" + b"\xff" * 4 + b"\x0f",
+        b"\x1b\xff\xff\x03",
+        b"\x15" + b"\xff" * 20,
+        b"\x1e",
+    ],
+)
+def test_footers_that_are_none(tmp_path, footer):
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+    with pytest.raises(BrokenFooter):
+        row_groups(path)
+    with pytest.raises(UsageError):
+        read_molecules(path)
+
+
+# ---- damage
+
+#: an exception of C++ that pyarrow does not catch would end the process: the damaged files are read in another one
+_READ_DAMAGED = """
+import random, sys
+from pathlib import Path
+from qmgen.errors import UsageError
+from qmgen.molecules.readers import read_molecules
+path = Path(sys.argv[1])
+whole = path.read_bytes()
+lines = rows = 0
+for seed in range(250):
+    chance = random.Random(seed)
+    data = bytearray(whole)
+    if chance.random() < 0.25:
+        del data[chance.randrange(len(data)):]
+    else:
+        for _ in range(chance.choice([1, 1, 2, 8])):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+    path.write_bytes(data)
+    try:
+        entries = list(read_molecules(path))
+        rows += bool(entries)
+    except UsageError as error:
+        assert len(str(error).splitlines()) == 1, str(error)
+        lines += 1
+print(lines, rows)
+"""
+
+_WRITERS: dict[str, dict[str, Any]] = {
+    "plain": {"compression": "none", "use_dictionary": False},
+    "zstd": {"compression": "zstd", "row_group_size": 7, "data_page_version": "2.0"},
+    "checksums": {"compression": "snappy", "write_page_checksum": True},
+}
+
+
+@pytest.mark.parametrize("writer", _WRITERS)
+def test_damaged_bytes_end_in_rows_or_in_one_line(tmp_path, writer):
+    path = tmp_path / "a.parquet"
+    table = pa.table(
+        {"smile": ["C"] * 20, "z": [Z] * 20, "pos": [BOHR.ravel().tolist()] * 20, "molecule_id": range(20)}
+    )
+    pq.write_table(table, path, **_WRITERS[writer])
+    done = subprocess.run([sys.executable, "-c", _READ_DAMAGED, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines, rows = map(int, done.stdout.split())
+    assert lines + rows == 250 and lines > 60
+
+
+def test_a_flipped_byte_of_a_page_with_a_checksum_is_seen(tmp_path):
+    path = tmp_path / "a.parquet"
+    table = pa.table({"z": [Z], "pos": pa.array([BOHR.ravel().tolist()], pa.list_(pa.float64()))})
+    pq.write_table(table, path, compression="none", use_dictionary=False, write_page_checksum=True)
+    data = bytearray(path.read_bytes())
+    data[data.find(BOHR.ravel().tobytes()) + 30] ^= 16
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match="damaged from row 0 on"):
+        list(read_molecules(path))
+
+
+def test_files_behind_one_of_large_identifiers(tmp_path):
+    large = write(tmp_path, [H2], [[1, 1]], molecule_id=[2**63 - 1]).rename(tmp_path / "large.parquet")
+    assert [entry.molecule_id for entry in read_files([large, large])] == [0, 1]
