@@ -130,10 +130,10 @@ def _named(path: Path, tables: dict[str, list[list[str]]], asked: str | None) ->
             name = next((header.index(column) for column in NAME_COLUMNS if column in header), None)
             found.append(Layout(delimiter, header, places[0], name, len(header)))
     best = max(found, key=lambda layout: layout.width, default=None)
-    if best is not None and asked is not None and is_smiles(asked):
+    if best is not None and asked is not None and any(map(is_smiles, re.split(r"[,;\t|]", asked))):
         raise UsageError(
-            f"{path}: --smiles-column {one_line(asked, 100)} is a molecule itself, and so the first line seems to hold "
-            "data: leave --smiles-column out, or give the column a name"
+            f"{path}: --smiles-column {one_line(asked, 100)} is a molecule, so that the first line seems to be data: "
+            "leave --smiles-column out, or give the column a name"
         )
     return best
 
