@@ -123,7 +123,7 @@ def test_definitions_are_nested_up_to_fifty_deep(tmp_path: Path, count: int) -> 
     assert len(load(tmp_path, nested(49, "C", 1))) == 5
     with pytest.raises(UsageError, match="nested more than 50 deep"):
         load(tmp_path, nested(count, "C", 1))
-    steps = "".join(f'[[rule]]\nname = "r{k}"\nsmarts = "{{d{k}}}"\n' for k in range(count))
+    steps = "".join(f'[[rule]]\nname = "r{k}"\nsmarts = "{{d{k}}}"\n' for k in range(count + 1))
     with pytest.raises(UsageError, match="nested more than 50 deep"):  # though each rule adds but one
         load(tmp_path, nested(count, "C", 1).partition("[[rule]]")[0] + steps)
 
