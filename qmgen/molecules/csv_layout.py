@@ -78,7 +78,7 @@ class Records:
             except csv.Error as error:
                 problem = str(error)
             else:
-                if len(self._taken) == 1 or not self._is_open():
+                if len(self._taken) in (1, _MOST_LINES) or not self._is_open():
                     yield record
                     continue
                 problem = "a quote is not closed"
@@ -89,7 +89,10 @@ class Records:
 
     def _is_open(self) -> bool:
         """Whether the lines of the last record end inside of a quote, so that a further line would belong to it."""
-        return list(csv.reader([*self._taken, "end\n"], delimiter=self._delimiter))[-1] != ["end"]
+        try:
+            return list(csv.reader([*self._taken, "end\n"], delimiter=self._delimiter))[-1] != ["end"]
+        except csv.Error:  # the line made a field too long, and so was taken into it
+            return True
 
 
 def find_layout(path: Path, asked: str | None) -> Layout | None:

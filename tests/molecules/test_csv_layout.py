@@ -132,6 +132,12 @@ def test_an_open_quote_costs_one_line(read: Read) -> None:
     ]
 
 
+@pytest.mark.parametrize("length", [131_066, 131_068, 131_070, 131_071, 131_072, 131_073])
+def test_an_open_quote_at_the_longest_field(read: Read, length: int) -> None:
+    entries = read("a.csv", f'smiles,name\nC,"a\n{"x" * (length - 2)}')
+    assert isinstance(entries[0], Failure) and len(entries) == 2 and "line 2" in entries[0].detail
+
+
 def test_a_row_with_fields_too_many_is_not_read_out_of_place(read: Read) -> None:
     entries = read("a.csv", "name,smiles\nan, alcohol,OCC\na,C,CCO\nb,N,,\nc,O\n")
     assert [isinstance(e, Failure) for e in entries] == [True, True, False, False]
