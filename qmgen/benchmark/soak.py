@@ -1,11 +1,10 @@
-"""Whether memory stays flat: a ``qmgen generate`` of very many very small molecules, watched from outside.
+"""Whether memory stays flat: a ``qmgen generate`` of very many conformers of small molecules, watched from outside.
 
 >>> result = measure(Soak(rows=10_000), tell=print)
 >>> {name: one["flat"] for name, one in result["processes"].items()}
 
-The molecules are methane, ammonia, water, hydrogen fluoride and fluoromethane, under isotope numbers that make each a
-molecule of its own for RDKit and change nothing in the labels. So all shapes come in every unit, every row is embedded,
-and no unit differs from the next: what grows, grows with rows alone.
+The molecules are those of GDB-11's rules with four and five heavy atoms, shuffled, each in as many conformers as the
+rows take: few shapes, which come in every unit, and every row is embedded. What grows, grows with rows alone.
 """
 
 from __future__ import annotations
@@ -18,18 +17,20 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from qmgen.benchmark.processes import Process, processes
 from qmgen.benchmark.provenance import provenance
 from qmgen.benchmark.trend import Trend, trend
+from qmgen.config.enumeration import EnumerateConfig
 from qmgen.errors import QmgenError, UsageError
+from qmgen.pipeline.enumeration.setup import selection
 
 SCHEMA_VERSION: Final = 1
-SPECIES: Final = ("[{}CH4]", "[{}NH3]", "[{}OH2]", "[{}FH]", "[{}CH3]F")
-#: RDKit writes isotope numbers up to this
-ISOTOPES: Final = 999
+#: the molecules: heavy atoms, rules, and how many there are
+HEAVY_ATOMS, RULES, SPECIES = "4-5", "gdb11", 431
 #: the run's memory is compared from this part of its rows on: before it, shapes are compiled and buffers grow once
 SETTLED: Final = 0.2
 #: growth of a process from there to the end that passes for none
@@ -49,8 +50,8 @@ class Soak:
 
     @property
     def conformers(self) -> int:
-        """Of each molecule: as few as there are isotope numbers for."""
-        return -(-self.rows // (ISOTOPES * len(SPECIES)))
+        """Of each molecule: as few as there are molecules for."""
+        return -(-self.rows // SPECIES)
 
     @property
     def molecules(self) -> int:
@@ -101,10 +102,15 @@ def measure(soak: Soak, tell: Callable[[str], None]) -> dict[str, Any]:
 
 def write_molecules(path: Path, soak: Soak) -> None:
     """As many molecules as the rows need, in an order drawn by the seed."""
-    every = [species.format(number) for number in range(1, ISOTOPES + 1) for species in SPECIES]
-    lines = every[: soak.molecules]
-    random.Random(soak.seed).shuffle(lines)
+    lines = random.Random(soak.seed).sample(_species(), soak.molecules)
     path.write_text("\n".join(lines) + "\n", encoding="ascii")
+
+
+@cache
+def _species() -> tuple[str, ...]:
+    """SMILES of all molecules there are."""
+    chosen = selection(EnumerateConfig(heavy_atoms=HEAVY_ATOMS, rules=RULES))
+    return tuple(smiles for piece in chosen.pieces() for smiles in piece.smiles)
 
 
 def _command(soak: Soak, source: Path, corpus: Path) -> list[str]:

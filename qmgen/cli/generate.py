@@ -22,7 +22,10 @@ def generate(
     ] = None,
     molecules: Annotated[
         list[str] | None,
-        typer.Option(help="Source: .smi .csv .sdf .xyz .parquet, or - for SMILES on standard input; may be repeated."),
+        typer.Option(
+            help="Source: .smi .csv .tsv .sdf .mol .xyz .extxyz (also .gz), .parquet, or - for SMILES on standard "
+            "input; may be repeated."
+        ),
     ] = None,
     enumerate: Annotated[  # the setting's name
         str | None, typer.Option(help="Enumerate molecules instead: 9, or 9-11 atoms other than hydrogen.")
@@ -50,7 +53,7 @@ def generate(
     world_size: Annotated[
         int | None, typer.Option(help="How many processes share the work units. [default: from Slurm, else 1]")
     ] = None,
-    smiles_column: Annotated[str | None, typer.Option(help="Column of a .csv that holds the SMILES.")] = None,
+    smiles_column: Annotated[str | None, typer.Option(help="Column of a .csv or .tsv that holds the SMILES.")] = None,
     conformers: Annotated[
         int | None, typer.Option(help="Conformers per molecule; 1000 unless given with --embed qm1b. [default: 1]")
     ] = None,

@@ -63,7 +63,8 @@ def with_hydrogens(smiles: str) -> Any:
         if mol is None:
             raise EmbeddingRefused("not a SMILES that RDKit accepts")
         if len(chem.GetMolFrags(mol)) != 1:
-            raise EmbeddingRefused("several molecules in one SMILES; give one, or give the geometry of the complex")
+            why = "a mixture: several molecules in one SMILES; give one, or give the geometry of the complex"
+            raise EmbeddingRefused(why, Reason.MIXTURE)
         return chem.AddHs(mol)
 
 

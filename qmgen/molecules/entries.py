@@ -14,6 +14,7 @@ import numpy as np
 from qmgen.molecules.connectivity import smiles_problem
 from qmgen.molecules.elements import symbol_of
 from qmgen.molecules.geometry import bond_length_problem, electrons_problem, geometry_problem, stored_precision
+from qmgen.molecules.smiles import canonical_smiles, extension_problem, split_extension, syntax_problem, without_labels
 from qmgen.molecules.types import Failure, Molecule, Reason
 
 #: longer SMILES are refused: far beyond any molecule this program can label
@@ -65,44 +66,96 @@ def graph_problem(mol: Any) -> tuple[Reason, str] | None:
     return problem
 
 
+def bond_problem(mol: Any) -> tuple[Reason, str] | None:
+    """The first bond without an order of its own: a query, or aromatic between atoms that are not."""
+    for bond in mol.GetBonds():
+        kind = bond.GetBondType().name
+        if kind not in ("AROMATIC", "UNSPECIFIED", "ZERO", "OTHER"):
+            continue
+        one, other = bond.GetBeginAtom(), bond.GetEndAtom()
+        if kind != "AROMATIC":
+            what = "is of any order (~)"
+        elif not (one.GetIsAromatic() and other.GetIsAromatic()):
+            what = "is aromatic (:), and its atoms are not"
+        else:
+            continue
+        pair = f"{one.GetSymbol()}{one.GetIdx() + 1} and {other.GetSymbol()}{other.GetIdx() + 1}"
+        return (
+            Reason.UNREADABLE,
+            f"the bond of {pair} {what}; write the bond that is meant, or give the geometry as .xyz",
+        )
+    return None
+
+
+def mixture_problem(chem: Any, mol: Any) -> tuple[Reason, str] | None:
+    """Why a SMILES of several molecules is not embedded: nothing says where they lie."""
+    pieces = str(chem.MolToSmiles(mol)).split(".")
+    if len(pieces) == 1:
+        return None
+    salt = ", a salt" if any("+" in piece for piece in pieces) else ""
+    named = one_line(" and ".join(pieces), 100)
+    detail = f"a mixture of {len(pieces)} molecules{salt}: {named}; give the one that is meant, or the geometry of all"
+    return Reason.MIXTURE, detail
+
+
 def of_geometry(smiles: str) -> tuple[str, tuple[Reason, str] | None]:
     """The canonical form of the SMILES that goes with a given geometry, and what is wrong with the molecule.
 
-    One that RDKit cannot read stays as it is; ``from_geometry`` refuses it.
+    Isotopes and atom-map numbers are left out, as in ``from_smiles``. One that RDKit cannot read stays as it is;
+    ``from_geometry`` refuses it.
     """
     if not smiles:
         return smiles, None
     with quiet_chem() as chem:
-        mol = chem.MolFromSmiles(smiles)
+        mol = chem.MolFromSmiles(without_labels(smiles))
         if mol is None:
             return smiles, None
-        problem = graph_problem(mol)
-        return smiles if problem else chem.MolToSmiles(mol), problem
+        problem = graph_problem(mol) or (bond_problem(mol) if ":" in smiles or "~" in smiles else None)
+        return smiles if problem else canonical_smiles(chem, mol), problem
+
+
+def unlabelled(smiles: str) -> str:
+    """A canonical SMILES without isotopes and atom-map numbers, canonical again; itself where it has none."""
+    return smiles if without_labels(smiles) == smiles else of_geometry(smiles)[0]
 
 
 def from_smiles(molecule_id: int, text: str, name: str) -> Molecule | Failure:
     """The molecule that a SMILES describes, with its canonical SMILES, or why there is none.
 
-    In a failure ``smiles`` is the text as given.
+    Isotopes and atom-map numbers are left out: they make no molecule of their own. A CXSMILES block ("CC |...|") is
+    read as far as it leaves the molecule what the SMILES says. In a failure ``smiles`` is the text as given.
     """
-    if len(text) > LONGEST_SMILES:
+    smiles, block = split_extension(text)
+    text = one_line(text, LONGEST_SMILES) if block else text
+    if len(smiles) > LONGEST_SMILES:
         return failure(
             molecule_id, name, one_line(text), Reason.UNREADABLE, f"SMILES of more than {LONGEST_SMILES} characters"
         )
-    if not text:
+    if not smiles:
         return failure(molecule_id, name, "", Reason.UNREADABLE, "no SMILES")
-    if not (text.isascii() and text.isprintable()):  # RDKit reads up to such a character, and says nothing
+    if not (smiles.isascii() and smiles.isprintable()):  # RDKit reads up to such a character, and says nothing
         return failure(molecule_id, name, text, Reason.UNREADABLE, "not a SMILES: it holds characters beyond ASCII")
-    if " " in text:  # RDKit takes what follows for a name
+    if " " in smiles:  # RDKit takes what follows for a name
         return failure(molecule_id, name, text, Reason.UNREADABLE, "not a SMILES: it holds a space")
+    problem = (extension_problem(block) if block else None) or syntax_problem(smiles)
+    if problem:
+        return failure(molecule_id, name, text, *problem)
+    plain = without_labels(smiles)
     with quiet_chem() as chem:
-        mol = chem.MolFromSmiles(text)
+        mol = chem.MolFromSmiles(plain)
         if mol is None:
-            why = why_unreadable(chem, chem.MolFromSmiles(text, sanitize=False), "a SMILES")
+            raw = chem.MolFromSmiles(plain, sanitize=False)
+            is_query = raw is None and chem.MolFromSmarts(plain) is not None
+            why = "a query of SMARTS, not a SMILES" if is_query else why_unreadable(chem, raw, "a SMILES")
             return failure(molecule_id, name, text, Reason.UNREADABLE, why)
-        if problem := graph_problem(mol):
+        problem = (
+            graph_problem(mol)
+            or (bond_problem(mol) if ":" in plain else None)
+            or (mixture_problem(chem, mol) if "." in plain else None)
+        )
+        if problem:
             return failure(molecule_id, name, text, *problem)
-        return Molecule(molecule_id, name, chem.MolToSmiles(mol))
+        return Molecule(molecule_id, name, canonical_smiles(chem, mol))
 
 
 def from_geometry(

@@ -8,6 +8,7 @@ from typing import Any
 from qmgen.molecules.entries import LONGEST_SMILES, quiet_chem
 from qmgen.molecules.rules.check import OK, check_lines
 from qmgen.molecules.rules.ruleset import RuleSet, load_rules
+from qmgen.molecules.smiles import canonical_smiles, syntax_problem, without_labels
 
 
 def canonical(text: str) -> str | None:
@@ -23,10 +24,10 @@ def canonical_set(texts: Iterable[str]) -> set[str]:
 
 
 def _canonical(chem: Any, text: str) -> str | None:
-    if not text or len(text) > LONGEST_SMILES or not text.isascii():
+    if not text or len(text) > LONGEST_SMILES or not text.isascii() or syntax_problem(text):
         return None
-    mol = chem.MolFromSmiles(text)
-    return str(chem.MolToSmiles(mol)) if mol is not None and mol.GetNumAtoms() else None
+    mol = chem.MolFromSmiles(without_labels(text))
+    return canonical_smiles(chem, mol) if mol is not None and mol.GetNumAtoms() else None
 
 
 class Filter:

@@ -1,57 +1,49 @@
-"""Reader of ``.csv``: a header line, one column of SMILES, and a column of names where one is recognised."""
+"""Reader of ``.csv`` and ``.tsv``: a column of SMILES, and a column of names where one is recognised.
+
+How a table is written (its delimiter, whether its first line names the columns, which column holds the SMILES) is
+told by ``csv_layout``.
+"""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
-from qmgen.errors import UsageError
+from qmgen.molecules.csv_layout import Layout, Records, find_layout
 from qmgen.molecules.entries import failure, from_smiles
+from qmgen.molecules.text_file import open_text
 from qmgen.molecules.types import Failure, Molecule, Reason
-
-SMILES_COLUMNS: Final = ("smiles", "SMILES", "smile")
-NAME_COLUMNS: Final = ("name", "Name", "NAME", "title", "id", "ID")
 
 
 def read_csv(path: Path, smiles_column: str | None = None) -> Iterator[Molecule | Failure]:
-    """The rows of a ``.csv`` file, in order; a row without a SMILES is a failure.
+    """The rows of a table, in order; a row without a SMILES is a failure.
 
-    Raises ``UsageError`` (at the first entry) when the column is not in the header.
+    Raises ``UsageError`` (at the first entry) when no column of SMILES is found, as ``csv_layout.find_layout``.
     """
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-        rows = csv.reader(stream)
-        header = [column.strip() for column in next(rows, [])]
-        if not header:
-            return
-        smiles_at = _place_of_smiles(path, header, smiles_column)
-        name_at = next((header.index(c) for c in NAME_COLUMNS if c in header), None)
+    layout = find_layout(path, smiles_column)
+    if layout is None:
+        return
+    with open_text(path, newline="") as stream:
+        records = Records(stream, layout.delimiter)
+        if layout.header is not None:
+            next(record for record in records if record)
         molecule_id = 0
-        while True:
-            try:
-                row = next(rows)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield failure(molecule_id, "", "", Reason.UNREADABLE, f"line {rows.line_num}: {error}")
+        for record in records:
+            if record:
+                yield _entry(molecule_id, record, layout, records.line)
                 molecule_id += 1
-                continue
-            if not row:
-                continue
-            smiles = row[smiles_at].strip() if smiles_at < len(row) else ""
-            name = row[name_at].strip() if name_at is not None and name_at < len(row) else ""
-            if "\n" in smiles or "\r" in smiles:
-                detail = f"line {rows.line_num}: the SMILES runs over several lines; a quote is not closed"
-                yield failure(molecule_id, name, "", Reason.UNREADABLE, detail)
-            else:
-                yield from_smiles(molecule_id, smiles, name)
-            molecule_id += 1
 
 
-def _place_of_smiles(path: Path, header: list[str], asked: str | None) -> int:
-    for column in (asked,) if asked is not None else SMILES_COLUMNS:
-        if column in header:
-            return header.index(column)
-    wanted = f"no column {asked!r}" if asked is not None else "no column of SMILES"
-    raise UsageError(f"{path}: {wanted}; the columns are {', '.join(header)}: name one with --smiles-column")
+def _entry(molecule_id: int, row: list[str] | str, layout: Layout, line: int) -> Molecule | Failure:
+    """The molecule of a row; of a text, the failure that it tells."""
+    if isinstance(row, str):
+        return failure(molecule_id, "", "", Reason.UNREADABLE, f"line {line}: {row}")
+    smiles = row[layout.smiles].strip() if layout.smiles < len(row) else ""
+    name = row[layout.name].strip() if layout.name is not None and layout.name < len(row) else ""
+    if "\n" in smiles or "\r" in smiles:
+        detail = f"line {line}: the SMILES runs over several lines; a quote is not closed"
+        return failure(molecule_id, name, "", Reason.UNREADABLE, detail)
+    if layout.smiles and any(field.strip() for field in row[layout.width :]):
+        detail = f"line {line}: {len(row)} fields in {layout.width} columns; quote those that hold {layout.delimiter!r}"
+        return failure(molecule_id, name, smiles, Reason.UNREADABLE, detail)
+    return from_smiles(molecule_id, smiles, name)

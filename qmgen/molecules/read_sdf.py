@@ -9,15 +9,24 @@ from typing import Final, TextIO
 import numpy as np
 
 from qmgen.molecules.connectivity import bonds_problem
-from qmgen.molecules.entries import failure, from_geometry, graph_problem, quiet_chem, why_unreadable
+from qmgen.molecules.entries import (
+    bond_problem,
+    failure,
+    from_geometry,
+    graph_problem,
+    quiet_chem,
+    unlabelled,
+    why_unreadable,
+)
 from qmgen.molecules.geometry import bohr_from_angstrom
 from qmgen.molecules.mol_block import drawing_problem, read_atoms
+from qmgen.molecules.text_file import open_text
 from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
 
 
 def read_sdf(path: Path) -> Iterator[Molecule | Failure]:
     """The records of an ``.sdf`` file, in order, named by their title lines; SMILES are derived and canonical."""
-    with path.open(encoding="utf-8-sig", errors="replace") as lines:
+    with open_text(path) as lines:
         for molecule_id, record in enumerate(_records(lines)):
             yield _entry(molecule_id, record)
 
@@ -49,12 +58,12 @@ def _entry(molecule_id: int, record: str) -> Molecule | Failure:
                 raw = chem.MolFromMolBlock(record, sanitize=False, removeHs=False)
                 why = why_unreadable(chem, raw, "a mol block") + (_NO_BONDS_NEEDED if raw is not None else "")
                 return failure(molecule_id, name, "", Reason.UNREADABLE, why, conformer_id=0)
-            smiles = chem.CanonSmiles(chem.MolToSmiles(chem.RemoveHs(mol)))
+            smiles = unlabelled(chem.CanonSmiles(chem.MolToSmiles(chem.RemoveHs(mol))))
         except (ValueError, RuntimeError) as error:
             return failure(molecule_id, name, "", Reason.UNREADABLE, f"mol block: {error}", conformer_id=0)
         numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()], dtype=np.int64)
         missing = sum(atom.GetTotalNumHs() for atom in mol.GetAtoms())
-        problem = graph_problem(mol)
+        problem = graph_problem(mol) or bond_problem(mol)
         positions = np.array(mol.GetConformer().GetPositions())
         bonds = [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds()]
     if problem is None and drawn:

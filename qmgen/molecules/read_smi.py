@@ -1,4 +1,7 @@
-"""Reader of ``.smi``: one SMILES a line, white space, an optional name; ``#`` comments and blank lines are skipped."""
+"""Reader of ``.smi``: one SMILES a line, white space, an optional name; ``#`` comments and blank lines are skipped.
+
+A CXSMILES block ``|...|`` may stand between SMILES and name.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qmgen.molecules.entries import from_smiles
+from qmgen.molecules.text_file import open_text
 from qmgen.molecules.types import Failure, Molecule
 
 
 def read_smi(path: Path) -> Iterator[Molecule | Failure]:
     """The entries of a ``.smi`` file, in order. A name may hold spaces; bytes that are not UTF-8 become U+FFFD."""
-    with path.open(encoding="utf-8-sig", errors="replace") as lines:
+    with open_text(path) as lines:
         molecule_id = 0
         for line in lines:
             text = line.strip()
             if not text or text.startswith("#"):
                 continue
             smiles, _, name = text.replace("\t", " ").partition(" ")
-            yield from_smiles(molecule_id, smiles, name.strip())
+            name = name.strip()
+            if name.startswith("|"):  # to the second bar; all of it where there is none
+                closed = name.find("|", 1) + 1 or len(name)
+                smiles, name = f"{smiles} {name[:closed]}", name[closed:].strip()
+            yield from_smiles(molecule_id, smiles, name)
             molecule_id += 1

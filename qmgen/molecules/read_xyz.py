@@ -15,6 +15,7 @@ import numpy as np
 from qmgen.molecules.elements import number_of
 from qmgen.molecules.entries import failure, from_geometry
 from qmgen.molecules.geometry import bohr_from_angstrom
+from qmgen.molecules.text_file import open_text
 from qmgen.molecules.types import Failure, Molecule, Reason
 
 #: a count beyond this is no count: the frame is broken
@@ -33,7 +34,7 @@ class _Unreadable(ValueError):
 
 def read_xyz(path: Path) -> Iterator[Molecule | Failure]:
     """The frames of an ``.xyz`` file, in order. A broken frame is one failure; reading goes on at the next count."""
-    with path.open(encoding="utf-8-sig", errors="replace") as stream:
+    with open_text(path) as stream:
         for molecule_id, (start, lines, detail) in enumerate(_frames(_Lines(stream))):
             name = _name(lines[1]) if len(lines) > 1 else ""
             if detail:

@@ -3,38 +3,44 @@
 from __future__ import annotations
 
 import itertools
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from qmgen.errors import UsageError
+from qmgen.errors import UsageError, first_line
 from qmgen.molecules.types import Failure, Molecule
 
-SUFFIXES: Final = (".smi", ".csv", ".sdf", ".xyz", ".parquet")
+SUFFIXES: Final = (".smi", ".csv", ".sdf", ".xyz", ".parquet", ".tsv", ".mol", ".extxyz")
+#: what all of them but Parquet may end in besides
+_COMPRESSED: Final = ".gz"
+_KNOWN: Final = f"{' '.join(SUFFIXES)}, and all but .parquet with {_COMPRESSED} behind"
 
 
 def read_molecules(path: str | Path, smiles_column: str | None = None) -> Iterator[Molecule | Failure]:
     """The entries of a file, in order and as a stream; ``molecule_id`` is the 0-based place of each.
 
     What cannot be read or labelled is a ``Failure`` with its reason, never an exception. ``smiles_column`` is for
-    ``.csv`` (default: the first of smiles, SMILES, smile that is there).
+    ``.csv`` and ``.tsv`` (default: the column with a usual name, see ``read_csv``).
 
     Raises ``UsageError`` at once for a missing file, an unknown suffix, a missing column, or no entry at all.
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise UsageError(f"{path}: unknown kind of file; the suffix must be one of {' '.join(SUFFIXES)}")
-    if smiles_column is not None and suffix != ".csv":
+    compressed = suffix == _COMPRESSED
+    suffix = Path(path.stem).suffix.lower() if compressed else suffix
+    if suffix not in SUFFIXES or (compressed and suffix == ".parquet"):
+        raise UsageError(f"{path}: unknown kind of file; the suffix must be one of {_KNOWN}")
+    if smiles_column is not None and suffix not in (".csv", ".tsv"):
         raise UsageError(f"{path}: --smiles-column is for .csv files only")
     if not path.is_file():
         what = "is a directory, not a file" if path.is_dir() else "there is no such file"
-        raise UsageError(f"{path}: {what}; give a file of molecules ({' '.join(SUFFIXES)})")
+        raise UsageError(f"{path}: {what}; give a file of molecules ({_KNOWN})")
     try:
         if path.stat().st_size == 0:
             raise UsageError(f"{path} is empty; give a file with at least one molecule")
-        entries = _reader(path, suffix, smiles_column)
+        entries = _to_the_end(path, _reader(path, suffix, smiles_column))
         first = next(entries, None)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
@@ -58,21 +64,31 @@ def read_files(paths: Iterable[str | Path]) -> Iterator[Molecule | Failure]:
     return entries()
 
 
+def _to_the_end(path: Path, entries: Iterator[Molecule | Failure]) -> Iterator[Molecule | Failure]:
+    """The entries; ``UsageError`` where a compressed file is cut or damaged, or the disk fails."""
+    try:
+        yield from entries
+    except (OSError, EOFError, zlib.error) as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+        raise UsageError(f"{path} is cut or damaged ({first_line(error)}); make or fetch it again") from None
+
+
 def _reader(path: Path, suffix: str, smiles_column: str | None) -> Iterator[Molecule | Failure]:
     """The reader for a suffix; each lives in its own module, imported when asked for."""
     if suffix == ".smi":
         from qmgen.molecules.read_smi import read_smi
 
         return read_smi(path)
-    if suffix == ".csv":
+    if suffix in (".csv", ".tsv"):
         from qmgen.molecules.read_csv import read_csv
 
         return read_csv(path, smiles_column)
-    if suffix == ".sdf":
+    if suffix in (".sdf", ".mol"):
         from qmgen.molecules.read_sdf import read_sdf
 
         return read_sdf(path)
-    if suffix == ".xyz":
+    if suffix in (".xyz", ".extxyz"):
         from qmgen.molecules.read_xyz import read_xyz
 
         return read_xyz(path)

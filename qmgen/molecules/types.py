@@ -19,6 +19,7 @@ class Reason(StrEnum):
     UNSUPPORTED_ELEMENT = "unsupported_element"
     NET_CHARGE = "net_charge"
     ODD_ELECTRONS = "odd_electrons"
+    MIXTURE = "mixture"
     EMBEDDING_FAILED = "embedding_failed"
     EMBEDDING_TIMEOUT = "embedding_timeout"
     EMBEDDING_CRASHED = "embedding_crashed"
@@ -38,7 +39,7 @@ class Molecule:
     """One entry of a source.
 
     ``molecule_id`` is its 0-based place in the source (in a whole enumeration, work unit and place in it), ``smiles``
-    canonical (empty for a bare geometry).
+    canonical, without isotopes and atom-map numbers (empty for a bare geometry).
     ``numbers`` (atoms,) uint8 and ``positions`` (atoms, 3) float64 in Bohr are set when the source gave a geometry.
     ``charge`` is the net charge as far as the source states one. ``conformer_id`` belongs to a given geometry, where
     the source numbers several of one molecule.

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from qmgen.corpus.history import History
 from qmgen.corpus.store import Store
 from qmgen.errors import UsageError
+from qmgen.molecules.entries import unlabelled
 from qmgen.molecules.types import Failure, Molecule, Reason
 from qmgen.pipeline.enumeration.as_source import NAME
 from qmgen.pipeline.source import Entry, Source, open_source
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from qmgen.config.models import GenerateConfig
 
 #: sources that give SMILES alone, one a place: all of them is in the corpus. "-" is SMILES on standard input
-_SMILES: Final = (".smi", ".csv", "-")
+_SMILES: Final = (".smi", ".csv", ".tsv", ".smi.gz", ".csv.gz", ".tsv.gz", "-")
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,11 @@ def _stand_ins(before: History, store: Store) -> Iterator[Entry]:
                 smiles = _smiles_of(store, unit.files())
                 for place in range(max(unit.start, done), unit.stop):
                     known = smiles.get(place)
-                    yield Molecule(place, "", known) if known else Failure(place, -1, "", "", Reason.UNREADABLE, "")
+                    yield (
+                        Molecule(place, "", unlabelled(known))
+                        if known
+                        else Failure(place, -1, "", "", Reason.UNREADABLE, "")
+                    )
                 done = unit.stop
 
 

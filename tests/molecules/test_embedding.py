@@ -177,7 +177,7 @@ def test_hang_crash_exit_and_exception_cost_one_molecule_each(hostile, capfd):
     assert [i.molecule_id for i in items] == list(range(8))
     assert [getattr(i, "reason", None) for i in items] == [
         *(None, Reason.EMBEDDING_TIMEOUT, None, Reason.EMBEDDING_CRASHED, Reason.EMBEDDING_CRASHED),
-        *(Reason.EMBEDDING_FAILED, Reason.EMBEDDING_FAILED, None),
+        *(Reason.EMBEDDING_FAILED, Reason.MIXTURE, None),
     ]
     assert "SIGSEGV" in items[3].detail and "exit code 3" in items[4].detail and "within 1 s" in items[1].detail
     assert all(i.conformer_id == -1 for i in items if isinstance(i, Failure))

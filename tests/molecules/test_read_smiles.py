@@ -95,8 +95,8 @@ def test_csv_short_and_empty_rows_are_failures(read):
 
 def test_csv_open_quote_and_overlong_field_are_failures(read):
     entries = read("a.csv", f'smiles\nC\n{"C" * 200_000}\nN\n"CC\nCCC\n')
-    assert [type(e) for e in entries] == [Molecule, Failure, Molecule, Failure]
-    assert "quote" in entries[3].detail
+    assert [type(e) for e in entries] == [Molecule, Failure, Molecule, Failure, Molecule]
+    assert "line 5: a quote" in entries[3].detail and entries[4].smiles == "CCC"
 
 
 @pytest.mark.parametrize("name", ["a.smi", "a.csv", "a.sdf", "a.xyz", "a.parquet"])
@@ -115,8 +115,9 @@ def test_files_without_a_molecule(read, name, content):
 
 
 def test_unknown_suffix_directory_and_stray_option(tmp_path):
-    with pytest.raises(UsageError, match=r"\.smi \.csv \.sdf \.xyz \.parquet"):
-        read_molecules(tmp_path / "a.mol2")
+    for name in ("a.mol2", "a.gz", "a.parquet.gz", "a.mol2.gz"):
+        with pytest.raises(UsageError, match=r"\.smi \.csv \.sdf \.xyz \.parquet \.tsv \.mol \.extxyz.*\.gz"):
+            read_molecules(tmp_path / name)
     (tmp_path / "b.smi").mkdir()
     with pytest.raises(UsageError, match="is a directory"):
         read_molecules(tmp_path / "b.smi")
@@ -137,3 +138,38 @@ def test_a_space_ends_no_smiles_in_silence(text: str) -> None:
     """RDKit reads up to the space: the label would belong to another molecule."""
     entry = from_smiles(0, text, "")
     assert isinstance(entry, Failure) and entry.reason is Reason.UNREADABLE
+
+
+@pytest.mark.parametrize(
+    ("line", "smiles", "name"),
+    [
+        ("CC |a:0| ethane of Frankland", "CC", "ethane of Frankland"),
+        ("CC\t|$;$|\tethane", "CC", "ethane"),
+        ("CC |(0,0,;1.5,0,)|", "CC", ""),
+        ("CC ethane |^1:0|", "CC", "ethane |^1:0|"),  # a name: the block stands right behind the SMILES
+    ],
+)
+def test_smi_with_a_block_of_cxsmiles(read, line: str, smiles: str, name: str) -> None:
+    (entry,) = read("a.smi", line + "\n")
+    assert isinstance(entry, Molecule) and (entry.smiles, entry.name) == (smiles, name)
+
+
+@pytest.mark.parametrize("line", ["CC |^1:0|", "CC |^1:0| ethyl", "CC\t|^1:0,a:1|\tethyl"])
+def test_smi_radicals_of_cxsmiles_are_no_names(read, line: str) -> None:
+    (entry,) = read("a.smi", line + "\n")
+    assert isinstance(entry, Failure) and entry.reason is Reason.ODD_ELECTRONS and "radical" in entry.detail
+    assert entry.name in ("", "ethyl") and entry.smiles.startswith("CC |^1:0")
+
+
+@pytest.mark.parametrize(
+    ("smiles", "pieces"), [("[Na+].[Cl-]", 2), ("CCO.O", 2), ("CC(=O)[O-].[NH4+].O", 3), ("C.C", 2), ("[HH].[HH]", 2)]
+)
+def test_a_mixture_says_that_it_is_one(smiles: str, pieces: int) -> None:
+    entry = from_smiles(0, smiles, "")
+    assert isinstance(entry, Failure) and entry.reason is Reason.MIXTURE
+    assert f"a mixture of {pieces} molecules" in entry.detail and ("a salt" in entry.detail) == ("+" in smiles)
+
+
+def test_pieces_that_ring_closures_join_are_one_molecule() -> None:
+    entry = from_smiles(0, "C1.C1", "")
+    assert isinstance(entry, Molecule) and entry.smiles == "CC"

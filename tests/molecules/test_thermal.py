@@ -200,7 +200,7 @@ def test_broken():
         ("[NH4+]", Reason.NET_CHARGE, "net charge"),
         ("[CH3]", Reason.ODD_ELECTRONS, "only closed shells"),
         ("C(", Reason.UNREADABLE, None),
-        ("O.O", Reason.EMBEDDING_FAILED, "several molecules"),
+        ("O.O", Reason.MIXTURE, "a mixture of 2 molecules"),
         ("[He]", Reason.EMBEDDING_FAILED, "one atom"),
     ],
 )

@@ -154,6 +154,20 @@ def test_the_corpus_itself_stands_in_for_lost_sources(
     assert generate(make("b", extend=True), lines, stages).run_units == 0
 
 
+def test_isotopes_in_an_older_corpus_stand_for_their_molecule(
+    make: Make, stages: Stages, lines: Lines, sources: dict[str, str]
+) -> None:
+    """Rows written before labels were left out; the reader of these stand-ins keeps a SMILES as it is."""
+    Path(sources["a"]).write_text("C_0\n[13CH3]O\nCC_1\n[2H]/C=C/C\n")
+    Path(sources["b"]).write_text("CO\nC_5\nC=CC\n")
+    generate(make("a"), lines, stages)
+    Path(sources["a"]).unlink()
+    added = generate(make("b", extend=True), lines, stages)
+    found = {row["smile"] for of in rows(added.directory).values() for row in of}
+    assert found == {"C_0", "[13CH3]O", "CC_1", "[2H]/C=C/C", "C_5"}
+    assert counts(added.directory)["merged"] == 2
+
+
 def test_stopped_and_continued_is_the_same_bytes(make: Make, stages: Stages, lines: Lines) -> None:
     straight = make("ab", out="straight", extend=True, conformers=3)
     generate(make("a", out="straight"), lines, stages)

@@ -8,6 +8,7 @@ from typing import Any, Final
 from qmgen.molecules.entries import quiet_chem
 from qmgen.molecules.rules.ruleset import RuleSet
 from qmgen.molecules.rules.tautomers import representative
+from qmgen.molecules.smiles import syntax_problem, without_labels
 
 #: what stands in place of a rule's name
 OK: Final = "ok"
@@ -42,11 +43,11 @@ def _verdict(smiles: str, rules: RuleSet, merge: bool) -> str:
 
 
 def read_molecule(smiles: str) -> Any | None:
-    """The molecule of a SMILES without its stereochemistry, which no rule looks at; None if there is none."""
-    if not smiles.isascii():
+    """The molecule of a SMILES without its labels and its stereochemistry, which no rule looks at; None if none."""
+    if not smiles.isascii() or syntax_problem(smiles):
         return None
     with quiet_chem() as chem:
-        mol = chem.MolFromSmiles(smiles)
+        mol = chem.MolFromSmiles(without_labels(smiles))
         if mol is None or mol.GetNumAtoms() == 0:
             return None
         chem.RemoveStereochemistry(mol)

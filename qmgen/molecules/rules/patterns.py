@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qmgen.errors import UsageError
-from qmgen.molecules.entries import quiet_chem
+from qmgen.molecules.entries import one_line, quiet_chem
 
 
 def any_of(path: Path, name: str, patterns: tuple[str, ...]) -> Callable[[Any], bool]:
@@ -58,5 +58,5 @@ def _matches(path: Path, name: str, text: str) -> Callable[[Any], bool]:
     with quiet_chem() as chem:
         query = chem.MolFromSmarts(text)
     if query is None:
-        raise UsageError(f"{path}: rule {name!r}: not a SMARTS that RDKit can read: {text}")
+        raise UsageError(f"{path}: rule {name!r}: not a SMARTS that RDKit can read: {one_line(text)}")
     return lambda mol: mol.HasSubstructMatch(query)

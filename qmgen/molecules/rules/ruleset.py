@@ -7,12 +7,14 @@ rules.first_violation(Chem.MolFromSmiles("COCOC"))    # None
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from qmgen.errors import UsageError
+from qmgen.molecules.entries import one_line
 from qmgen.molecules.rules.aromatic import aromatic_form
 from qmgen.molecules.rules.patterns import any_of, both, screen
 from qmgen.molecules.rules.rule import Rule, Stage
@@ -113,13 +115,12 @@ def load_rules(name_or_path: str | Path) -> RuleSet:
     table, prunes_as = read_table(path), text if text in SHIPPED else "none"
     if table.base:
         if table.base not in SHIPPED:
-            raise UsageError(f"{path}: no base {table.base!r}; give one of {' '.join(SHIPPED)}")
+            raise UsageError(f"{path}: no base {one_line(repr(table.base))}; give one of {' '.join(SHIPPED)}")
         base, prunes_as = read_table(_shipped(table.base)), table.base
         table = replace(table, nitro=table.nitro or base.nitro, rules=(*base.rules, *table.rules))
     rules = [*_valence_rules(table), *(_rule(path, entry) for entry in table.rules)]
-    names = [rule.name for rule in rules]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise UsageError(f"{path}: there is a rule {twice!r} already; give another name")
+    if twice := [name for name, count in Counter(rule.name for rule in rules).items() if count > 1]:
+        raise UsageError(f"{path}: there is a rule {twice[0]!r} already; give another name")
     return RuleSet(table, rules, prunes_as)
 
 
@@ -130,7 +131,9 @@ def _shipped(name: str) -> Path:
 def _rule(path: Path, entry: RuleEntry) -> Rule:
     if entry.test:
         if entry.test not in TESTS:
-            raise UsageError(f"{path}: rule {entry.name!r}: no test {entry.test!r}; tests are {' '.join(TESTS)}")
+            raise UsageError(
+                f"{path}: rule {entry.name!r}: no test {one_line(repr(entry.test))}; tests are {' '.join(TESTS)}"
+            )
         return Rule(entry.name, entry.stage, entry.why, entry.source, TESTS[entry.test])
     test = any_of(path, entry.name, entry.smarts)
     if entry.also:

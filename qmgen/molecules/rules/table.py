@@ -21,11 +21,13 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from qmgen.errors import UsageError
+from qmgen.molecules.entries import one_line
 from qmgen.molecules.rules.rule import Stage
 
 #: elements with a valence rule: the most bonds of each to heavy atoms and hydrogens
@@ -34,6 +36,16 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_]*")
 _PLACE: Final = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
 _TABLE_KEYS: Final = {"name", "description", "base", "elements", "nitro", "tautomers", "define", "rule"}
 _RULE_KEYS: Final = {"name", "stage", "smarts", "also", "test", "why", "source"}
+
+# Bounds far beyond any rule set (gdb11: 10 kB, 700 characters, 2300, 3, 5), checked before time and memory are taken.
+#: bytes of a file
+LARGEST_FILE: Final = 1 << 18
+#: characters of one pattern with its definitions filled in (RDKit takes 12 MB for so much of nested ``$(…)``), of all
+LONGEST_PATTERN, LONGEST_PATTERNS = 10_000, 200_000
+#: definitions inside of definitions
+DEEPEST_DEFINITION: Final = 50
+#: dots in one line: ``tomllib`` takes memory with the square of the parts of a dotted key
+MOST_DOTS: Final = 100
 
 
 @dataclass(frozen=True)
@@ -64,31 +76,26 @@ class RuleTable:
 
 def read_table(path: Path) -> RuleTable:
     """The table in a file. Raises ``UsageError`` for anything wrong but the SMARTS themselves."""
-    try:
-        data = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{path} is not TOML: it is not UTF-8 text") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is not TOML: {error}") from None
+    data = _parsed(path)
     _only(path, "the table", data, _TABLE_KEYS)
     elements = tuple(_strings(path, "the table", data, "elements")) or tuple(VALENCE)
     if unknown := [e for e in elements if e not in VALENCE]:
-        raise UsageError(f"{path}: no valence rule for element {unknown[0]!r}; elements are {' '.join(VALENCE)}")
+        raise UsageError(
+            f"{path}: no valence rule for element {one_line(repr(unknown[0]))}; elements are {' '.join(VALENCE)}"
+        )
     tautomers = _string(path, "the table", data, "tautomers") or "keep"
     if tautomers not in ("merge", "keep"):
-        raise UsageError(f"{path}: tautomers is {tautomers!r}; give merge or keep")
+        raise UsageError(f"{path}: tautomers is {one_line(repr(tautomers))}; give merge or keep")
     define = data.get("define", {})
     if not isinstance(define, dict) or not all(isinstance(text, str) for text in define.values()):
         raise UsageError(f"{path}: [define] must give a text for each name")
     rules = data.get("rule", [])
     if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
         raise UsageError(f"{path}: rules must be written as [[rule]]")
-    entries = tuple(_entry(path, index, rule, define) for index, rule in enumerate(rules))
-    names = [entry.name for entry in entries]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise UsageError(f"{path}: two rules are named {twice!r}; give each its own name")
+    definitions = _Definitions(path, define)
+    entries = tuple(_entry(path, index, rule, definitions) for index, rule in enumerate(rules))
+    if twice := [name for name, count in Counter(entry.name for entry in entries).items() if count > 1]:
+        raise UsageError(f"{path}: two rules are named {twice[0]!r}; give each its own name")
     return RuleTable(
         _string(path, "the table", data, "name") or path.stem,
         _string(path, "the table", data, "description"),
@@ -100,20 +107,40 @@ def read_table(path: Path) -> RuleTable:
     )
 
 
-def _entry(path: Path, index: int, rule: dict[str, Any], define: dict[str, str]) -> RuleEntry:
+def _parsed(path: Path) -> dict[str, Any]:
+    """The TOML of a file as plain values. Raises ``UsageError``."""
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise UsageError(f"{path} holds more than {LARGEST_FILE} bytes, and is no rule set")
+        text = content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+        if any(line.count(".") > MOST_DOTS for line in text.split("\n")):
+            raise UsageError(f"{path}: a line has more than {MOST_DOTS} dots, and no rule set such keys")
+        return tomllib.loads(text)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not TOML: it is not UTF-8 text") from None
+    except RecursionError:
+        raise UsageError(f"{path}: its lists or tables are nested too deeply for a rule set") from None
+    except ValueError as error:  # TOMLDecodeError, and numbers of thousands of digits
+        raise UsageError(f"{path} is not TOML: {one_line(error)}") from None
+
+
+def _entry(path: Path, index: int, rule: dict[str, Any], definitions: _Definitions) -> RuleEntry:
     name = _string(path, f"rule {index + 1}", rule, "name")
     if not name:
         raise UsageError(f"{path}: rule {index + 1} has no name")
     if not _NAME.fullmatch(name):
-        raise UsageError(f"{path}: the name {name!r} must be lower-case letters, digits and underscores")
+        raise UsageError(f"{path}: the name {one_line(repr(name))} must be lower-case letters, digits and underscores")
     where = f"rule {name!r}"
     _only(path, where, rule, _RULE_KEYS)
     stage = _string(path, where, rule, "stage") or Stage.ATOMS
     if stage not in tuple(Stage):
-        raise UsageError(f"{path}: {where}: stage is {stage!r}; give one of {' '.join(Stage)}")
+        raise UsageError(f"{path}: {where}: stage is {one_line(repr(stage))}; give one of {' '.join(Stage)}")
     smarts, also = (
-        tuple(_fill(path, where, text, define) for text in _strings(path, where, rule, key))
-        for key in ("smarts", "also")
+        tuple(definitions.fill(where, text) for text in _strings(path, where, rule, key)) for key in ("smarts", "also")
     )
     test = _string(path, where, rule, "test")
     if bool(smarts) == bool(test):
@@ -122,20 +149,64 @@ def _entry(path: Path, index: int, rule: dict[str, Any], define: dict[str, str])
     return RuleEntry(name, Stage(stage), smarts, also, test, why, source)
 
 
-def _fill(path: Path, where: str, text: str, define: dict[str, str]) -> str:
-    """``text`` with every {name} replaced by its definition, which may use others."""
-    for _ in range(20):
-        if not (found := _PLACE.search(text)):
-            return text
-        if found[1] not in define:
-            raise UsageError(f"{path}: {where} uses {found[0]}, which [define] does not have")
-        text = _PLACE.sub(lambda m: define.get(m[1], m[0]), text)
-    raise UsageError(f"{path}: {where}: definitions in [define] go in a circle")
+class _Definitions:
+    """What {name} stands for. Lengths are added up before any text is filled in: twenty definitions that each name the
+    one before twice stand for a million characters."""
+
+    def __init__(self, path: Path, define: dict[str, str]) -> None:
+        self._path, self._define = path, define
+        self._known: dict[str, tuple[int, int]] = {}
+        self._texts: dict[str, str] = {}
+        self._total = 0
+
+    def fill(self, where: str, text: str) -> str:
+        """``text`` with every {name} replaced by its definition, which may use others.
+
+        Raises ``UsageError``: no such definition, definitions in a circle, too deep, or too long.
+        """
+        length, _ = self._size(where, text, ())
+        self._total += length
+        if length > LONGEST_PATTERN:
+            raise self._error(
+                where, f"a pattern of more than {LONGEST_PATTERN} characters once definitions are filled in"
+            )
+        if self._total > LONGEST_PATTERNS:
+            raise self._error(where, f"the patterns up to here have more than {LONGEST_PATTERNS} characters in all")
+        return self._filled(text)
+
+    def _filled(self, text: str) -> str:
+        """Each definition is filled in once: empty ones may be named as often as others, and have no length."""
+        for place in _PLACE.finditer(text):
+            if place[1] not in self._texts:
+                self._texts[place[1]] = self._filled(self._define[place[1]])
+        return _PLACE.sub(lambda place: self._texts[place[1]], text)
+
+    def _size(self, where: str, text: str, inside: tuple[str, ...]) -> tuple[int, int]:
+        """The length of ``text`` once it is filled in, and how deep its definitions are nested; ``inside`` are those
+        that it stands in."""
+        length, depth = len(text), 0
+        for place in _PLACE.finditer(text):
+            name = place[1]
+            if name not in self._define:
+                raise self._error(where, f"uses {one_line(place[0])}, which [define] does not have", colon=False)
+            if name in inside:
+                raise self._error(where, "definitions in [define] go in a circle")
+            if name not in self._known and len(inside) < DEEPEST_DEFINITION:
+                self._known[name] = self._size(where, self._define[name], (*inside, name))
+            more, deeper = self._known.get(name, (0, 0))
+            length, depth = length + more - len(place[0]), max(depth, deeper + 1)
+            if len(inside) + depth > DEEPEST_DEFINITION:
+                raise self._error(where, f"definitions in [define] are nested more than {DEEPEST_DEFINITION} deep")
+        return length, depth
+
+    def _error(self, where: str, what: str, colon: bool = True) -> UsageError:
+        return UsageError(f"{self._path}: {where}{':' * colon} {what}")
 
 
 def _only(path: Path, where: str, data: dict[str, Any], keys: set[str]) -> None:
     if unknown := sorted(set(data) - keys):
-        raise UsageError(f"{path}: {where} has an unknown key {unknown[0]!r}; known are {' '.join(sorted(keys))}")
+        known = " ".join(sorted(keys))
+        raise UsageError(f"{path}: {where} has an unknown key {one_line(repr(unknown[0]))}; known are {known}")
 
 
 def _string(path: Path, where: str, data: dict[str, Any], key: str) -> str:

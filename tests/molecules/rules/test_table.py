@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,16 @@ def test_a_set_of_ones_own_on_top_of_a_shipped_one(tmp_path: Path):
         ('elements = ["C", "S"]', "no valence rule for element 'S'"),
         ('tautomers = "both"', "give merge or keep"),
         ('base = "gdb13"', "no base 'gdb13'"),
+        ('base = "a\\nb"', "no base 'a"),
         ("name = ", "is not TOML"),
+        ("a = " + "[" * 100_000 + "]" * 100_000, "nested too deeply"),
+        ("a = " + "{a = " * 40_000 + "1" + "}" * 40_000, "nested too deeply"),
+        (".".join("a" * 100_000) + " = 1", "more than 100 dots"),
+        ("[" + " . ".join("a" * 50_000) + "]", "more than 100 dots"),
+        ("a = " + "1" * 10_000, "is not TOML"),
+        ("# " + "x" * 300_000, "more than 262144 bytes"),
+        ('[[rule]]\nname = "a"\nsmarts = "' + "C" * 10_001 + '"', "a pattern of more than 10000 characters"),
+        ('[[rule]]\nname = "a"\nsmarts = "N"\ntest = "' + "x" * 5000 + '"', "either smarts or test"),
     ],
 )
 def test_what_is_wrong_is_one_line(tmp_path: Path, text: str, says: str):
@@ -88,6 +98,55 @@ def test_what_is_wrong_is_one_line(tmp_path: Path, text: str, says: str):
         load(tmp_path, text)
     assert says in str(caught.value) and str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def nested(count: int, base: str, times: int = 2) -> str:
+    """Definitions d0 to ``count``, each of which names the one before ``times`` times, and a rule of the last."""
+    define = [f'd{k} = "{f"{{d{k - 1}}}" * times}"' for k in range(1, count + 1)]
+    return "\n".join(["[define]", f'd0 = "{base}"', *define, "[[rule]]", 'name = "a"', f'smarts = "{{d{count}}}"'])
+
+
+@pytest.mark.parametrize("count", [14, 20, 30, 49])
+@pytest.mark.parametrize("times", [2, 40])
+def test_nested_definitions_are_measured_before_they_are_filled_in(tmp_path: Path, count: int, times: int) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(UsageError, match="more than 10000 characters once definitions are filled in"):
+            load(tmp_path, nested(count, "C", times))
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("count", [50, 60, 3000])
+def test_definitions_are_nested_up_to_fifty_deep(tmp_path: Path, count: int) -> None:
+    assert len(load(tmp_path, nested(49, "C", 1))) == 5
+    with pytest.raises(UsageError, match="nested more than 50 deep"):
+        load(tmp_path, nested(count, "C", 1))
+    steps = "".join(f'[[rule]]\nname = "r{k}"\nsmarts = "{{d{k}}}"\n' for k in range(count + 1))
+    with pytest.raises(UsageError, match="nested more than 50 deep"):  # though each rule adds but one
+        load(tmp_path, nested(count, "C", 1).partition("[[rule]]")[0] + steps)
+
+
+def test_definitions_are_filled_in_as_they_stand(tmp_path: Path) -> None:
+    text = """[define]
+        n = "[N;{no_acyl}]"
+        no_acyl = "!$(NC={o})"
+        o = "O"
+        [[rule]]
+        name = "two"
+        smarts = "{n}~[r{3-5}]{n}{o}"
+        """
+    assert [rule.smarts for rule in load(tmp_path, text)][-1] == ("[N;!$(NC=O)]~[r{3-5}][N;!$(NC=O)]O",)
+    assert load(tmp_path, nested(45, "", 2).replace('"{d45}"', '"C{d45}"')).rules[-1].smarts == (
+        "C",
+    )  # 2**45 empty texts
+
+
+def test_all_patterns_together_are_bounded(tmp_path: Path) -> None:
+    rules = "".join(f'[[rule]]\nname = "r{k}"\nsmarts = "{"{a}" * 1000}"\n' for k in range(60))
+    with pytest.raises(UsageError, match=r"rule 'r25': .* more than 200000 characters in all"):
+        load(tmp_path, f'[define]\na = "CC(=O)NC"\n{rules}')
 
 
 @pytest.mark.parametrize(
