@@ -82,7 +82,7 @@ class RowSource:
         how = ", ".join(f"{key} = {recipe[key]}" for key in keys if key in recipe)
         raise UsageError(
             f"{self.place} has no rows in {split} ({counts}{f'; {how}' if how else ''}): generate more molecules, or "
-            "another corpus with larger validation_fraction and test_fraction in its --config"
+            "another corpus with larger validation_fraction and test_fraction in its TOML file"
         )
 
     def read(self, split: str, indices: np.ndarray | None = None, smiles: bool = True) -> Packed:
