@@ -37,6 +37,7 @@ def report() -> dict[str, Any]:
         _check("packages", "install what is missing: pip install qmgen, or run scripts/quickstart", _packages),
         _check("memory", "close other programs, or use fewer --workers", _memory),
         _check("cores", "ask for whole cores, as many as there are workers", _cores),
+        _check("variables", "unset what is no setting, or give it its right name", _variables),
         _check("cache", "set QMGEN_CACHE to a directory that can be written", lambda: _cache(cache)),
         _check("devices", "check the installation of jax for this accelerator, or set JAX_PLATFORMS=cpu",
                lambda: _devices(devices)),
@@ -107,6 +108,15 @@ def _cores() -> str:
     if limit < 1:
         raise _Broken(f"only {limit:g} of a core's time is granted")
     return f"{facts['usable_cpus']} visible, {limit:g} cores' worth of time granted: {workers} worker(s) by default"
+
+
+def _variables() -> str:
+    from qmgen.config.environment import PREFIX, check_variables
+    from qmgen.config.models import CommandConfig
+
+    check_variables(CommandConfig, os.environ)
+    there = sorted(name for name in os.environ if name.startswith(PREFIX))
+    return ", ".join(there) if there else f"no {PREFIX}* is set"
 
 
 def _cache(cache: dict[str, Any]) -> str:

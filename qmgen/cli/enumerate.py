@@ -15,7 +15,7 @@ def enumerate_molecules(
     formula: Annotated[str | None, typer.Option(help="One formula instead, such as C7H10O2.")] = None,
     elements: Annotated[str | None, typer.Option(help="Elements beside hydrogen. [default: C,N,O,F]")] = None,
     rules: Annotated[
-        str | None, typer.Option(help="Rule set: none (valence only), gdb11, or a TOML file. [default: none]")
+        str | None, typer.Option(help="Rule set: gdb11, none (valence only), or a TOML file. [default: gdb11]")
     ] = None,
     tautomers: Annotated[
         str | None, typer.Option(help="merge (one form of each class) or keep. [default: the rule set's own]")
@@ -53,8 +53,8 @@ def enumerate_molecules(
 ) -> int:
     """Enumerate every molecule of a size or a formula, each once.
 
-    Without rules these are all constitutional isomers that C 4, N 3, O 2, F 1 allow; --rules gdb11 keeps what GDB-11's
-    criteria keep. The order is the same everywhere. Writing to a file survives a stop: the same command goes on.
+    These are the molecules that GDB-11's criteria keep; with --rules none all constitutional isomers that C 4, N 3,
+    O 2, F 1 allow. The order is the same everywhere. Writing to a file survives a stop: the same command goes on.
     """
     given = dict(locals())
     from qmgen.config import resolve

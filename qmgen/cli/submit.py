@@ -70,8 +70,9 @@ def submit(
 ) -> int:
     """Run qmgen generate as many ranks on a cluster.
 
-    Slurm: one array job, whose ranks are warned before they must leave, stop where they can go on and are queued again,
-    and a job that merges when all are done. Parsl: the same ranks on any of its providers, until they are done.
+    Slurm: one array job, or several where Slurm's largest array does not hold all ranks. Ranks are warned before they
+    must leave, stop where they can go on and are queued again; a job merges when all are done. Parsl: the same ranks
+    on any of its providers, until they are done.
     """
     given = dict(locals())
     from qmgen.config import GenerateConfig, resolve
@@ -124,10 +125,11 @@ def _job(config: Path, words: list[str], run: GenerateConfig, settings: SubmitCo
 def _text(job: Job, settings: SubmitConfig) -> str:
     import shlex
 
-    from qmgen.cluster.slurm_script import array_script, merge_script
-
     if settings.engine == "slurm":
-        return array_script(job, settings) + "\n" + merge_script(job, settings)
+        from qmgen.cluster.slurm import array_scripts
+        from qmgen.cluster.slurm_script import merge_script
+
+        return "\n".join([*(text for _, text in array_scripts(job, settings)), merge_script(job, settings)])
     commands = [*(job.rank_command(rank) for rank in range(job.ranks)), job.merge_command()]
     return "".join(shlex.join(words) + "\n" for words in commands)
 
@@ -137,8 +139,10 @@ def _with_slurm(job: Job, settings: SubmitConfig, as_json: bool) -> int:
 
     done = to_slurm(job, settings)
     if as_json:
-        print_json({"engine": "slurm", "ranks": job.ranks, "array": done.array, "merge": done.merge, "logs": done.logs})
-    say(f"qmgen: {job.ranks} ranks are array job {done.array}, the merge is job {done.merge}; logs in {done.logs}")
+        found = {"engine": "slurm", "ranks": job.ranks, "array": done.arrays[0], "arrays": done.arrays}
+        print_json({**found, "merge": done.merge, "logs": done.logs})
+    jobs = f"array job{'s' if len(done.arrays) > 1 else ''} {', '.join(done.arrays)}"
+    say(f"qmgen: {job.ranks} ranks are {jobs}, the merge is job {done.merge}; logs in {done.logs}")
     return 0
 
 

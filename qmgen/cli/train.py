@@ -75,6 +75,10 @@ def schnet(
         int | None, typer.Option(help="Steps between validations. [default: a 40th of the length]")
     ] = None,
     validation_rows: Annotated[int | None, typer.Option(help="Most validation rows. [default: 10000]")] = None,
+    validation_fraction: Annotated[
+        float | None,
+        typer.Option(help="Share of the training molecules to validate on too. [default: none, the corpus's split]"),
+    ] = None,
     patience: Annotated[
         int | None,
         typer.Option(help="Stop after so many validations without a better one. [default: never]"),

@@ -18,6 +18,9 @@ def lm(
     data: Annotated[
         list[str] | None, typer.Option(help="File with one SMILES a line; several allowed.", metavar="FILE")
     ] = None,
+    skip_unreadable: Annotated[
+        bool | None, typer.Option("--skip-unreadable", help="Leave out lines that cannot be tokenised, and count them.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="So many molecules at random. [default: all]")] = None,
     validation_fraction: Annotated[float | None, typer.Option(help="Share held out. [default: 0.03]")] = None,
     arch: Annotated[str | None, typer.Option(help="gpt or llama, for mini and tiny. [default: gpt]")] = None,
@@ -127,7 +130,7 @@ def _plan(settings: Any, as_json: bool) -> int:
 
     shape = published(settings.preset, settings.arch)
     there = [file for file in map(Path, settings.data or []) if file.exists()]  # a plan may come before the molecules
-    found = plan.plan(settings, shape, settings.preset, our_vocabulary(there))
+    found = plan.plan(settings, shape, settings.preset, our_vocabulary(there, settings.skip_unreadable))
     if as_json:
         print_json(found)
     else:

@@ -1,15 +1,18 @@
-"""Submitting to Slurm: the array job, then the job that merges once every rank has ended well."""
+"""Submitting to Slurm: the array job, or several where one does not hold all ranks, then the job that merges once every
+rank has ended."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from qmgen.cluster.job import Job
+from qmgen.cluster.slurm_limits import arrays_of, limits
 from qmgen.cluster.slurm_script import array_script, merge_script
 from qmgen.config.submit import SubmitConfig
 from qmgen.errors import QmgenError, UsageError
@@ -21,29 +24,56 @@ _OF_ANOTHER_JOB: Final = ("SLURM_ARRAY_", "SLURM_STEP", "SLURM_PROCID", "SLURM_N
 
 @dataclass(frozen=True)
 class Submitted:
-    """Job numbers of the array and of the merge, and the folder of their scripts and logs."""
+    """Job numbers of the arrays and of the merge, and the folder of their scripts and logs."""
 
-    array: str
+    arrays: tuple[str, ...]
     merge: str
     logs: Path
 
 
 def submit(job: Job, settings: SubmitConfig) -> Submitted:
-    """Submit ``job``. Raises ``UsageError`` where there is no Slurm, ``QmgenError`` with sbatch's words of refusal."""
+    """Submit ``job``. Arrays that were taken before one was refused are cancelled.
+
+    Raises ``UsageError`` where there is no Slurm or it cannot hold as many ranks, ``QmgenError`` with sbatch's words of
+    refusal.
+    """
     if shutil.which("sbatch") is None:
         raise UsageError("no sbatch on this machine: submit where Slurm is, or see the script with --dry-run")
+    texts = list(array_scripts(job, settings))
     logs = job.make_logs()
-    array = _sbatch(_written(logs / f"{job.name}.sh", array_script(job, settings)), "the array job")
+    scripts = [_written(logs / name, text) for name, text in texts]
+    arrays: list[str] = []
+    for script in scripts:
+        try:
+            arrays.append(_sbatch(script, "the array job"))
+        except QmgenError as error:
+            raise (_cancelled(arrays, len(scripts), error) if arrays else error) from error
     try:
         merge = _sbatch(
             _written(logs / f"{job.name}-merge.sh", merge_script(job, settings)),
             "the job that merges",
             # also after ranks that failed, or left more failures than allowed: it verifies, and says what is missing
-            f"--dependency=afterany:{array}",
+            f"--dependency=afterany:{':'.join(arrays)}",
         )
     except QmgenError as error:
-        raise QmgenError(f"{error}; the array runs as job {array}: call qmgen merge {job.out} after it") from error
-    return Submitted(array, merge, logs)
+        ours = f"array runs as job {arrays[0]}" if len(arrays) == 1 else f"arrays run as jobs {', '.join(arrays)}"
+        raise QmgenError(f"{error}; the {ours}: call qmgen merge {job.out} after that") from error
+    return Submitted(tuple(arrays), merge, logs)
+
+
+def array_scripts(job: Job, settings: SubmitConfig) -> Iterator[tuple[str, str]]:
+    """Name and text of the script of each array job. Raises ``UsageError`` as ``arrays_of``."""
+    for number, ranks in enumerate(arrays_of(job, limits()), 1):
+        yield f"{job.name}{f'-{number}' if number > 1 else ''}.sh", array_script(job, settings, ranks)
+
+
+def _cancelled(arrays: list[str], wanted: int, error: QmgenError) -> QmgenError:
+    """The refusal of an array when others run already: half of the ranks would be of no use."""
+    done = subprocess.run(["scancel", *arrays], capture_output=True, text=True, check=False)
+    jobs = f"the {len(arrays)} of {wanted} array jobs before it ({', '.join(arrays)})"
+    if done.returncode:
+        return QmgenError(f"{error}; {jobs} could not be cancelled: call scancel {' '.join(arrays)}")
+    return QmgenError(f"{error}; {jobs} were cancelled: ask for fewer --ranks")
 
 
 def _written(path: Path, text: str) -> Path:

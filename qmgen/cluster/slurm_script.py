@@ -1,4 +1,4 @@
-"""The text of the two Slurm scripts: an array job that does the ranks, and a job that merges when all are done.
+"""The text of the Slurm scripts: array jobs that do the ranks, and a job that merges when all are done.
 
 A rank ends in one of three ways. Its own end (exit code 0, 1, 2, 3) is the job's end. Slurm's warning before the time
 limit (USR1) or its request to leave (TERM) is passed on; the run stops with 75, and the script has the job queued
@@ -15,8 +15,9 @@ from qmgen.config.submit import SubmitConfig
 
 _ARRAY: Final = r"""#!/bin/bash
 {options}
-# Written by qmgen submit: rank $SLURM_ARRAY_TASK_ID of {ranks}. Submitting it again continues the run.
+# Written by qmgen submit: ranks {first} to {last} of {ranks}. Submitting it again continues the run.
 
+this_rank=$(({first} + SLURM_ARRAY_TASK_ID))
 max_requeues={max_requeues}
 restarts=${{SLURM_RESTART_COUNT:-0}}
 task=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID # SLURM_JOB_ID would be the whole array in its last task
@@ -70,7 +71,7 @@ trap 'pass_on TERM' TERM
 {setup}
 code={resumable}
 if [ -z "$told" ]; then
-    say "rank $SLURM_ARRAY_TASK_ID of {ranks} on $(hostname), restart $restarts"
+    say "rank $this_rank of {ranks} on $(hostname), restart $restarts"
     {command} &
     child=$!
     [ -z "$told" ] || kill -s "$told" "$child" 2>/dev/null
@@ -97,11 +98,13 @@ exec {command}
 """
 
 
-def array_script(job: Job, settings: SubmitConfig, retry: int = 5) -> str:
-    """The script of the array job. Where scontrol does not answer it is asked again after ``retry`` seconds."""
+def array_script(job: Job, settings: SubmitConfig, ranks: range | None = None, retry: int = 5) -> str:
+    """The script of the array job of ``ranks`` (by default all), whose tasks are numbered from 0. Where scontrol does
+    not answer it is asked again after ``retry`` seconds."""
+    ranks = range(job.ranks) if ranks is None else ranks
     options = [
         f"--job-name={job.name}",
-        f"--array=0-{job.ranks - 1}",
+        f"--array=0-{len(ranks) - 1}",
         f"--output={_pattern(job.logs)}/slurm-%A_%a.log",
         "--open-mode=append",
         "--requeue",
@@ -119,11 +122,13 @@ def array_script(job: Job, settings: SubmitConfig, retry: int = 5) -> str:
     return _ARRAY.format(
         options=_lines([*options, f"--chdir={job.directory}", *settings.sbatch]),
         ranks=job.ranks,
+        first=ranks[0],
+        last=ranks[-1],
         max_requeues=settings.max_requeues,
         retry=retry,
         patience=max(1, settings.grace * 3 // 4),
         setup="".join(f"\n{line}" for line in settings.setup),
-        command=job.rank_line("SLURM_ARRAY_TASK_ID"),
+        command=job.rank_line("this_rank"),
         resumable=RESUMABLE,
     )
 

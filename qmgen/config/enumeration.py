@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from qmgen.config.models import CommandConfig, Count, Files, Positive, Seed
-from qmgen.config.sizes import DEFAULT_ELEMENTS, Elements, sizes_of
+from qmgen.config.sizes import DEFAULT_ELEMENTS, DEFAULT_RULES, Elements, sizes_of
 
 #: standard output
 STDOUT = "-"
@@ -23,7 +23,7 @@ class EnumerateConfig(CommandConfig):
     heavy_atoms: str | None = None
     formula: str | None = None
     elements: Elements = Field(default=list(DEFAULT_ELEMENTS))
-    rules: str = "none"
+    rules: str = DEFAULT_RULES
     tautomers: Literal["merge", "keep"] | None = None
     min_hydrogens: int = Field(default=0, ge=0)
     max_hydrogens: int | None = Field(default=None, ge=0)

@@ -12,12 +12,11 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from qmgen.config.environment import check_variables, variable
 from qmgen.config.models import CommandConfig
 from qmgen.errors import UsageError
 
 Model = TypeVar("Model", bound=CommandConfig)
-
-PREFIX = "QMGEN_"
 
 #: what to do about a setting without which the command cannot start
 REQUIRED = {
@@ -103,9 +102,10 @@ def _beside(file: Path, value: Any) -> Any:
 
 
 def _from_environment(model: type[CommandConfig], environment: Mapping[str, str]) -> dict[str, Any]:
+    check_variables(model, environment)
     values: dict[str, Any] = {}
     for key, field in model.model_fields.items():
-        text = environment.get(PREFIX + key.upper(), "")
+        text = environment.get(variable(key), "")
         if not text:
             continue
         annotation: Any = field.annotation
@@ -132,7 +132,7 @@ def _plain_types(annotation: Any) -> set[Any]:
 
 
 def _variable(key: str) -> str:
-    return f"in the environment variable {PREFIX}{key.upper()}"
+    return f"in the environment variable {variable(key)}"
 
 
 def _line(detail: ErrorDetails, origin: Mapping[str, str]) -> str:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from qmgen.config.sizes import DEFAULT_ELEMENTS, Elements, sizes_of
+from qmgen.config.sizes import DEFAULT_ELEMENTS, DEFAULT_RULES, Elements, sizes_of
 from qmgen.config.toml import document
 
 #: RDKit and NumPy take seeds up to here alike.
@@ -193,7 +193,7 @@ class GenerateConfig(LabelConfig):
     molecules: Files = Field(default_factory=list)
     enumerate: str | None = None
     elements: Elements = Field(default=list(DEFAULT_ELEMENTS))
-    rules: str = "gdb11"
+    rules: str = DEFAULT_RULES
     max_hydrogens: int | None = Field(default=None, ge=0)
     sample: Count | None = None
     sample_parts: str | None = None

@@ -1,4 +1,4 @@
-"""How numbers of heavy atoms and lists of elements are written."""
+"""What an enumeration is asked for: how numbers of heavy atoms and lists of elements are written, and the defaults."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Annotated, Any, Final
 from pydantic import BeforeValidator, Field
 
 DEFAULT_ELEMENTS: Final = ("C", "N", "O", "F")
+#: of `qmgen enumerate` and of `qmgen generate --enumerate` alike
+DEFAULT_RULES: Final = "gdb11"
 
 
 def _words(value: Any) -> Any:

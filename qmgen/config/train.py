@@ -56,7 +56,8 @@ class TrainSchnetConfig(CommandConfig):
     """``qmgen train schnet``: one training for each number of rows and each seed, in ``out``.
 
     ``None`` is "by preset", as ``qmgen.learning.schnet.recipe`` says. Times in seconds; ``validate_every`` in steps.
-    With ``init``, ``scratch`` trains each from scratch too, so that the gain is known. ``target_error``,
+    ``validation_fraction`` of the training molecules are held out for validation, beside the corpus's own. With
+    ``init``, ``scratch`` trains each from scratch too, so that the gain is known. ``target_error``,
     in the shown unit of the first target, is what the report estimates rows for: by default 43 meV, 1 kcal/mol.
     """
 
@@ -103,6 +104,7 @@ class TrainSchnetConfig(CommandConfig):
     loss: Literal["l1", "mse"] = "l1"
     validate_every: Count | None = None
     validation_rows: Count = 10000
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
     patience: Count | None = None
     log_every: Count = 50
     precision: Literal["float32", "float64", "fp8-amax"] = "float32"
@@ -127,6 +129,9 @@ class TrainSchnetConfig(CommandConfig):
 
     def training_fields(self) -> dict[str, Any]:
         """The settings that change the numbers of a training, as plain values."""
-        return {
+        fields = {
             name: value for name, value in self.model_dump(mode="json").items() if name not in self.outside_training
         }
+        if fields["validation_fraction"] is None:  # it came later: trainings from before are still recognised
+            del fields["validation_fraction"]
+        return fields

@@ -18,6 +18,7 @@ class TrainLmConfig(CommandConfig):
 
     ``None`` is "by preset", by data, or by device. Times in seconds, memory in GB; ``tokens`` is the length (``3M``),
     unless ``steps`` says it; ``batch_size`` are rows of ``context`` tokens, of several molecules each.
+    ``skip_unreadable`` leaves out lines that cannot be tokenised, or have tokens that the model of ``init`` lacks.
     """
 
     path_fields: ClassVar[frozenset[str]] = frozenset({"data", "out", "init"})
@@ -25,11 +26,13 @@ class TrainLmConfig(CommandConfig):
     replaces: ClassVar[Mapping[str, frozenset[str]]] = {"steps": frozenset({"tokens"}), "tokens": frozenset({"steps"})}
     #: settings that change no number of the training, but for the order of sums over devices
     outside_training: ClassVar[frozenset[str]] = frozenset(
-        {"data", "out", "checkpoint_every", "overwrite", "time_limit", "plan"}
+        # what is left out shows in the digest of the texts
+        {"data", "out", "checkpoint_every", "overwrite", "time_limit", "plan", "skip_unreadable"}
         | {"data_parallel", "tensor_parallel", "fully_sharded", "device_memory"}
     )
 
     data: Files | None = None
+    skip_unreadable: bool = False
     limit: Count | None = None
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.03
     arch: Literal["gpt", "llama"] | None = None

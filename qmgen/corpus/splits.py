@@ -35,12 +35,16 @@ class Splitter:
 
         The digest's first 64 bits are a number u in [0, 1): test for u < test, validation up to test + validation.
         """
-        key = smiles or hill_formula(symbols)
-        digest = blake2b(f"{self.seed}\0{key}".encode(), digest_size=8).digest()
-        place = int.from_bytes(digest, "big") / 2**64
+        place = self.place(smiles, symbols)
         if place < self.test:
             return "test"
         return "validation" if place < self.test + self.validation else "train"
+
+    def place(self, smiles: str, symbols: Iterable[str]) -> float:
+        """The number u in [0, 1) of a molecule, which ``split`` decides by."""
+        key = smiles or hill_formula(symbols)
+        digest = blake2b(f"{self.seed}\0{key}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") / 2**64
 
 
 def hill_formula(symbols: Iterable[str]) -> str:

@@ -38,11 +38,13 @@ def test_a_missing_package_and_a_closed_cache_are_found(monkeypatch, tmp_path):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(blocked / "cache"))
     monkeypatch.setattr(machine, "PACKAGES", ("numpy", "no-such-package"))
     monkeypatch.setattr(doctor, "_self_test", lambda: "not run")
+    monkeypatch.setenv("QMGEN_CONFORMER", "3")
     found = doctor.report()
     failed = {check["name"]: check for check in found["checks"] if not check["ok"]}
     assert not found["ok"]
     assert "no-such-package" in failed["packages"]["found"]
     assert "cannot be written" in failed["cache"]["found"]
+    assert "did you mean QMGEN_CONFORMERS?" in failed["variables"]["found"]
     text = "\n".join(doctor.lines(found))
     assert "FAIL" in text and "QMGEN_CACHE" in text
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from qmgen.cli.main import main
+from qmgen.config import GenerateConfig
+from qmgen.config.enumeration import EnumerateConfig
 
 #: multigraphs, the published number, and the molecules among them: benzene has two Kekulé forms of one kind, and its
 #: valence isomers none that coincide
@@ -38,12 +40,12 @@ def test_molecules_of_a_formula_each_once(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_counts_as_a_table_and_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    table = lines(capsys, "--formula", "C6H6", "--count")
+    table = lines(capsys, "--formula", "C6H6", "--rules", "none", "--count")
     assert table[0].split() == ["heavy", "atoms", "formula", "multigraphs", "molecules"]
     assert table[1].split()[:3] == ["6", "C6H6", str(C6H6)]
-    found = json.loads("\n".join(lines(capsys, "--formula", "C6H6", "--count", "--json")))
+    found = json.loads("\n".join(lines(capsys, "--formula", "C6H6", "--rules", "none", "--count", "--json")))
     assert found["multigraphs"] == C6H6 and found["by_formula"][0]["formula"] == "C6H6"
-    assert found["molecules"] == len(lines(capsys, "--formula", "C6H6"))
+    assert found["molecules"] == len(lines(capsys, "--formula", "C6H6", "--rules", "none"))
 
 
 def test_several_sizes_are_counted_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,9 +123,56 @@ def test_a_finished_file_is_not_written_again(capsys: pytest.CaptureFixture[str]
     capsys.readouterr()
     assert main(words) == 0
     assert "complete already" in capsys.readouterr().err and out.read_bytes() == before
-    assert "holds something else" in failure(capsys, "--heavy-atoms", "2", "--out", str(out))
+    assert "(heavy_atoms: 3 -> 2)" in failure(capsys, "--heavy-atoms", "2", "--out", str(out))
+    Path(f"{out}.json").unlink()
+    assert "did not enumerate" in failure(capsys, *words[1:])
     assert main(["enumerate", "--heavy-atoms", "2", "--out", str(out), "--overwrite"]) == 0
     assert out.read_bytes() != before
+
+
+def test_the_default_rules_are_those_of_generate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    settings = GenerateConfig(enumerate="4", out="x")
+    assert EnumerateConfig(heavy_atoms="4").rules == settings.rules == "gdb11"
+    found = lines(capsys, "--heavy-atoms", "4")
+    assert found == lines(capsys, "--heavy-atoms", "4", "--rules", settings.rules) and "COCO" not in found
+    for command in ("enumerate", "generate"):
+        assert main([command, "--help"]) == 0
+        assert "[default: gdb11]" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_file_of_other_rules_is_continued_by_its_own_and_refused_to_others(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """As a file of the time when the default was none: without that setting it is another enumeration."""
+    old = ("--heavy-atoms", "4", "--rules", "none")
+    whole, begun = tmp_path / "whole.smi", tmp_path / "begun.smi"
+    assert main(["enumerate", *old, "--out", str(whole)]) == 0
+    assert main(["enumerate", *old, "--out", str(begun), "--time-limit", "1e-9"]) == 75
+    capsys.readouterr()
+    assert "(rules: none -> gdb11)" in failure(capsys, "--heavy-atoms", "4", "--out", str(whole))
+    assert "(rules: none -> gdb11)" in failure(capsys, "--heavy-atoms", "4", "--out", str(begun))
+    note = Path(f"{begun}.partial.json")
+    kept = json.loads(note.read_text())
+    note.write_text(json.dumps({name: kept[name] for name in ("fingerprint", "at")}))  # as they were then
+    assert "took --rules none unless given" in failure(capsys, "--heavy-atoms", "4", "--out", str(begun))
+    assert main(["enumerate", *old, "--out", str(begun)]) == 0
+    assert begun.read_bytes() == whole.read_bytes()
+    assert main(["enumerate", *old, "--out", str(whole)]) == 0 and "complete already" in capsys.readouterr().err
+
+
+def test_samples_of_different_enumerations_are_not_merged(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ("--formula", "C4H6O", "--sample", "5")
+    names = [str(tmp_path / f"{name}.smi") for name in "abc"]
+    for name, more in zip(names, (["none", "--part", "1/2"], ["gdb11", "--part", "2/2"], ["none", "--part", "2/2"])):
+        assert main(["enumerate", *words, "--out", name, "--rules", *more]) == 0
+    capsys.readouterr()
+    merge = ("--sample", "5", "--merge", names[0], "--merge")
+    assert "(rules: none -> gdb11)" in failure(capsys, *merge, names[1])
+    out = tmp_path / "all.smi"
+    assert main(["enumerate", *merge, names[2], "--out", str(out)]) == 0
+    known = json.loads(Path(f"{out}.json").read_text())["settings"]
+    assert (known["rules"], known["formula"], known["part"]) == ("none", "C4H6O", None)
+    assert out.read_text().splitlines() == lines(capsys, *words, "--rules", "none")
 
 
 def child(out: Path, *words: str) -> subprocess.Popen[bytes]:

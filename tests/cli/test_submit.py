@@ -33,7 +33,8 @@ def test_a_dry_run_prints_the_scripts_and_writes_nothing(place: Path, capsys: py
     assert printed.err == ""
     assert "#SBATCH --array=0-2\n" in printed.out
     line = f"{sys.executable} -m qmgen generate {place}/run.toml"
-    assert f'{line} --rank "$SLURM_ARRAY_TASK_ID" --world-size 3 --conformers 5 --workers 2 &' in printed.out
+    assert "this_rank=$((0 + SLURM_ARRAY_TASK_ID))" in printed.out
+    assert f'{line} --rank "$this_rank" --world-size 3 --conformers 5 --workers 2 &' in printed.out
     assert f"merge {place}/corpus\n" in printed.out
     assert sorted(path.name for path in place.iterdir()) == ["few.smi", "run.toml"]
 
@@ -73,6 +74,16 @@ def test_what_cannot_work_is_refused_in_one_line(
     assert printed.out == ""
     assert message in printed.err
     assert printed.err.count("\n") == 1
+
+
+def test_a_dry_run_of_more_ranks_than_an_array_holds_prints_every_script(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([*DRY, "--ranks", "5000"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("#SBATCH --array=0-999\n") == 5  # at most 1001 where no Slurm says more
+    assert [f"$(({first} + SLURM" in printed for first in range(0, 5000, 1000)] == [True] * 5
+    assert printed.count("--world-size 5000") == 5 and printed.count(" merge ") == 1
 
 
 def test_without_slurm_one_line_says_so(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

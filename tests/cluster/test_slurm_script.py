@@ -23,6 +23,7 @@ SCONTROL = """\
 #!/bin/sh
 echo "$*" >>"{folder}/asked"
 [ "$1" = show ] || exit 0
+[ "$2" = job ] || exit 1
 echo "JobId=8 ArrayJobId=7 JobState=$(cat "{folder}/state") Reason=None Restarts=0"
 """
 #: stands for the interpreter: writes down its words and the signals it hears, and ends as it is told
@@ -45,7 +46,7 @@ def settings(**given: Any) -> SubmitConfig:
 class Script:
     """A script that is run in a folder with the stand-ins."""
 
-    def __init__(self, folder: Path, **given: Any) -> None:
+    def __init__(self, folder: Path, part: range | None = None, **given: Any) -> None:
         self.folder = folder
         tools = folder / "bin"
         tools.mkdir()
@@ -55,7 +56,7 @@ class Script:
         (folder / "state").write_text("RUNNING")
         job = Job(folder / "it's a run.toml", str(folder / "out"), 4, ("--xc", "b3lyp$5"), folder, f"{tools}/a python")
         self.path = folder / "array.sh"
-        self.path.write_text(array_script(job, settings(**given), retry=0))
+        self.path.write_text(array_script(job, settings(**given), part, retry=0))
 
     def start(self, code: int = 0, tenths: int = 1, restarts: int = 0, deaf: bool = False) -> subprocess.Popen[str]:
         variables = {
@@ -105,6 +106,15 @@ def test_the_run_is_called_with_its_rank_and_words_as_they_are(tmp_path: Path) -
     script.end(script.start())
     begin = ["-m", "qmgen", "generate", str(tmp_path / "it's a run.toml")]
     assert script.lines("words") == [*begin, "--rank", "2", "--world-size", "4", "--xc", "b3lyp$5"]
+
+
+def test_a_later_array_does_the_ranks_after_those_of_the_one_before(tmp_path: Path) -> None:
+    script = Script(tmp_path, range(1001, 2002))
+    code, told = script.end(script.start(code=75))
+    assert code == 75 and "rank 1003 of 4 on" in told
+    assert script.lines("words")[4:6] == ["--rank", "1003"]
+    assert script.requeues() == ["requeue 7_2"]  # a task is named by its own number
+    assert "--array=0-1000" in script.path.read_text()
 
 
 @pytest.mark.parametrize(("number", "name"), [(signal.SIGUSR1, "USR1"), (signal.SIGTERM, "TERM")])
@@ -235,7 +245,7 @@ def test_submit_passes_on_the_words_of_sbatch(tmp_path: Path, monkeypatch: pytes
     fake.write_text(f'#!{bash}\necho "$@" >>{tmp_path}/asked\necho "12;here"\n')
     fake.chmod(0o755)
     done = submit(job, settings())
-    assert (done.array, done.merge) == ("12", "12")
+    assert (done.arrays, done.merge) == (("12",), "12")
     assert "--dependency=afterany:12" in (tmp_path / "asked").read_text()
     fake.write_text(f"#!{bash}\necho 'sbatch: error: Batch job submission failed: Invalid account' >&2\nexit 1\n")
     with pytest.raises(QmgenError, match="refused the array job: Batch job submission failed: Invalid account"):

@@ -92,7 +92,7 @@ def test_the_units_hold_the_enumeration_each_molecule_once(tmp_path: Path, stage
 
 
 def parts_of(stages: Stages, sizes: str = SMALL, units: int | None = 5, **settings: Any) -> Parts:
-    return Parts.of(EnumerateConfig(heavy_atoms=sizes, **settings), 1, units, stages)
+    return Parts.of(EnumerateConfig(**{"heavy_atoms": sizes, "rules": "none", **settings}), 1, units, stages)
 
 
 def test_an_identifier_is_unit_and_place(stages: Stages) -> None:
@@ -274,8 +274,9 @@ def test_what_is_expected(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(mine)
     assert of("11", rules=str(tmp_path / "mine.toml")) == 22_796_628
     # hydrocarbons: up to five atoms as counted, then about
+    carbons = EnumerateConfig(heavy_atoms="1", elements=["C"], rules="none")
     counted = [
-        sum(one.molecules for one in selection(EnumerateConfig(heavy_atoms=str(size), elements=["C"])).counts())
+        sum(one.molecules for one in selection(carbons.model_copy(update={"heavy_atoms": str(size)})).counts())
         for size in range(1, 7)
     ]
     guessed = [of(str(size), rules="none", elements=["C"]) for size in range(1, 7)]

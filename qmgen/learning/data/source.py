@@ -73,16 +73,19 @@ class RowSource:
         return self._groups[split]
 
     def require(self, split: str) -> None:
-        """Raises ``UsageError`` where a split has no rows: how the corpus was split, and what to do."""
-        if self.count(split):
-            return
+        """Raises ``UsageError`` where a split has no rows, with ``lacking``."""
+        if not self.count(split):
+            raise UsageError(self.lacking(split))
+
+    def lacking(self, split: str) -> str:
+        """What to say where a split has no rows: how the corpus was split, and what to do."""
         counts = ", ".join(f"{self.count(name):,} in {name}" for name in SPLITS)
         recipe = self.corpus.metadata.get("recipe", {})
         keys = ("validation_fraction", "test_fraction")
         how = ", ".join(f"{key} = {recipe[key]}" for key in keys if key in recipe)
-        raise UsageError(
+        return (
             f"{self.place} has no rows in {split} ({counts}{f'; {how}' if how else ''}): generate more molecules, or "
-            "another corpus with larger validation_fraction and test_fraction in its --config"
+            "another corpus with larger validation_fraction and test_fraction in its TOML file"
         )
 
     def read(self, split: str, indices: np.ndarray | None = None, smiles: bool = True) -> Packed:

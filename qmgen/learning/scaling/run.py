@@ -13,6 +13,7 @@ from typing import Any
 from qmgen.config.train import TrainSchnetConfig
 from qmgen.corpus.runs import records
 from qmgen.errors import Interrupted
+from qmgen.learning.data.held_out import Division, divided
 from qmgen.learning.data.leakage import check_splits
 from qmgen.learning.data.source import open_rows
 from qmgen.learning.scaling.collect import alike, read_cells
@@ -20,7 +21,7 @@ from qmgen.learning.scaling.estimate import measured_rate
 from qmgen.learning.scaling.plan import SCRATCH, Cell, cells
 from qmgen.learning.scaling.share import share
 from qmgen.learning.scaling.table import text
-from qmgen.learning.scaling.write import report, write
+from qmgen.learning.scaling.write import few_molecules, report, write
 from qmgen.learning.schnet.stored import Stored, load_model
 from qmgen.learning.schnet.train import shape_of, train_cell
 from qmgen.learning.targets import targets_of
@@ -56,10 +57,13 @@ def run(settings: TrainSchnetConfig, quiet: bool = False) -> Summary:
     targets = targets_of(settings.target)
     init = load_model(settings.init) if settings.init else None
     preset, _ = shape_of(settings, targets, init)
-    source = open_rows(settings.data, targets)
-    planned = cells(settings, source.count("train"))
+    source = open_rows(settings.data, targets, ["train"])
+    division = divided(source, settings.validation_fraction)
+    planned = cells(settings, division.training_rows)
     check_splits(source)
     claim(settings)
+    if not quiet and (few := few_molecules(division.molecules(settings.validation_rows))):
+        default_progress().say(few)
     plain = settings.model_copy(update={"init": None, "preset": preset})
 
     with StopWatch(settings.time_limit, unit="step", kept="checkpoints") as stop:
@@ -85,7 +89,7 @@ def run(settings: TrainSchnetConfig, quiet: bool = False) -> Summary:
             settings,
             finished,
             scratch,
-            _corpus(source),
+            _corpus(division),
             measured_rate(records(source.corpus.store)),
             settings.target_error,
         )
@@ -99,14 +103,17 @@ def _train(
     train_cell(settings, source, cell.rows, cell.seed, cell.folder, stop, progress, init)
 
 
-def _corpus(source: Any) -> dict[str, Any]:
+def _corpus(division: Division) -> dict[str, Any]:
+    source = division.source
     counts = {split: source.count(split) for split in ("train", "validation", "test")}
+    held_out = counts["train"] - division.training_rows
     return {
         "place": _shown(source.place),
         "digest": source.digest,
         "rows": counts,
-        "train_rows": counts["train"],
-        "train_share": counts["train"] / sum(counts.values()),
+        "held_out": held_out,
+        "train_rows": division.training_rows,
+        "train_share": division.training_rows / sum(counts.values()),
     }
 
 

@@ -41,13 +41,18 @@ def _target(name: str, unit: str, curve: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def _rough(of: dict[str, Any]) -> list[str]:
+    """The warning about errors on few molecules, where there is one."""
+    return [of["validation_note"]] if of.get("validation_note") else []
+
+
 def _law(of: dict[str, Any]) -> list[str]:
     if of["fit"] is None:
-        return [of["fit_note"]]
+        return [*_rough(of), of["fit_note"]]
     law = of["fit"]
     error = "" if law["exponent_error"] is None else f" ± {law['exponent_error']:.2f}"
     floor = f" + {law['floor']:.3g}" if law["floor"] else ""
-    lines = [f"MAE = {law['factor']:.3g} n^-b{floor}, b = {law['exponent']:.2f}{error} ({of['fit_note']})"]
+    lines = [*_rough(of), f"MAE = {law['factor']:.3g} n^-b{floor}, b = {law['exponent']:.2f}{error} ({of['fit_note']})"]
     found = of["estimate"]
     if found is None:
         return lines

@@ -23,6 +23,10 @@ from qmgen.machine import machine, versions
 SCHEMA_VERSION: Final = 1
 NAME: Final = "scaling.json"
 TRANSFER_NAME: Final = "transfer.json"
+#: molecules below which no law is fitted to their errors: a mean absolute error of n is off by some 0.8 / sqrt(n)
+LEAST_MOLECULES: Final = 30
+#: and below which a person is warned
+FEW_MOLECULES: Final = 100
 #: 1 kcal/mol in meV
 CHEMICAL_ACCURACY: Final = 43.0
 
@@ -64,6 +68,18 @@ def report(
     }
 
 
+def few_molecules(number: int) -> str | None:
+    """The warning about errors on ``number`` molecules; None where they are enough."""
+    if number >= FEW_MOLECULES:
+        return None
+    what = "molecule" if number == 1 else "molecules"
+    law = "" if number >= LEAST_MOLECULES else ", and no law is fitted to them"
+    return (
+        f"only {number} validation {what}: errors are rough (some {80 / max(number, 1) ** 0.5:.0f} %){law}; generate "
+        "more molecules, or hold out more of the training's with --validation-fraction"
+    )
+
+
 def _wanted(settings: TrainSchnetConfig, name: str, of: dict[str, Any], target_error: float | None) -> float | None:
     """The error to estimate rows for: that which was asked for, for the first target as it was typed; else 43 meV, and
     nothing for what is not measured in meV."""
@@ -96,7 +112,9 @@ def _target(
 ) -> dict[str, Any]:
     curve = points(cells, name)
     seeds = [(point["rows"], one["validation_mae"]) for point in curve for one in point["seeds"]]
-    law = fit(*zip(*seeds, strict=True)) if all(error > 0 for _, error in seeds) else None
+    molecules = int(of.get("validation_molecules", of["validation_rows"]))
+    enough = molecules >= LEAST_MOLECULES
+    law = fit(*zip(*seeds, strict=True)) if enough and all(error > 0 for _, error in seeds) else None
     estimate = None
     if law is not None and target_error is not None:
         estimate = rows_for(law, target_error, curve[-1]["rows"], curve[0]["rows"])
@@ -105,12 +123,16 @@ def _target(
     return {
         "unit": of["unit"],
         "validation_rows": of["validation_rows"],
+        "validation_molecules": molecules,
+        "validation_note": few_molecules(molecules),
         "test_rows": of["test_rows"],
         # of the largest training: its mean is known best
         "trivial_mae": max(cells, key=lambda cell: int(cell["rows"]))["targets"][name].get("trivial_mae"),
         "points": curve,
         "fit": law.to_json() if law else None,
-        "fit_note": _note(len(curve), law is not None and law.floor > 0, law is not None),
+        "fit_note": _note(len(curve), law is not None and law.floor > 0, law is not None)
+        if enough
+        else f"no fit: it takes {LEAST_MOLECULES} validation molecules or more",
         "estimate": estimate,
     }
 

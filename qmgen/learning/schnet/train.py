@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,7 +16,9 @@ from qmgen import machine, runtime
 from qmgen.config.train import TrainSchnetConfig
 from qmgen.errors import UsageError
 from qmgen.learning import fp8
+from qmgen.learning.batch import Batch
 from qmgen.learning.data.batches import Batches
+from qmgen.learning.data.held_out import VALIDATION_SEED, divided
 from qmgen.learning.data.prepare import of_any_element, training_batches
 from qmgen.learning.data.selection import select
 from qmgen.learning.data.source import RowSource
@@ -32,9 +35,6 @@ from qmgen.learning.training.folder import RESULT, finished
 from qmgen.learning.training.loop import Plan, train
 from qmgen.learning.training.progress import Progress
 from qmgen.signals import StopWatch
-
-#: which validation rows, where there are more than are used: the same for all trainings
-VALIDATION_SEED: Final = 0
 
 
 def train_cell(
@@ -75,24 +75,30 @@ def train_cell(
     if (done := finished(folder, identity, f"remove {folder} to train it anew")) is not None:
         return done
     runtime.prepare(double=settings.precision == "float64")
-    indices = select(source.count("train"), rows, seed)
-    source.require("validation")
+    division = divided(source, settings.validation_fraction)
+    indices = division.select(rows, seed)
     normalisation, batches = training_batches(source, indices, size, seed)
     known = of_any_element(normalisation, targets)
-    total = source.count("validation")
-    chosen = select(total, min(settings.validation_rows, total), VALIDATION_SEED)
-    validation = Batches(source, "validation", chosen, known, size, batches.edges, seed)
+    validation = [
+        Batches(source, split, chosen, known, size, batches.edges, seed)
+        for split, chosen in division.validation(settings.validation_rows)
+    ]
+
+    def validating() -> Iterator[tuple[Batch, Any]]:
+        for one in validation:
+            yield from one.in_order()
+
     test = None
     if total := source.count("test"):
         tested = select(total, min(settings.validation_rows, total), VALIDATION_SEED)
         test = Batches(source, "test", tested, known, size, batches.edges, seed)
-    for held_out in (validation, test):  # a bad row is found now, and not when the training is over
+    for held_out in (*validation, test):  # a bad row is found now, and not when the training is over
         for _ in held_out.in_order() if held_out else ():
             pass
 
     products = fp8.AMAX if settings.precision == "fp8-amax" else fp8.NONE
     dtype = np.dtype("float32" if settings.precision == "fp8-amax" else settings.precision)
-    task = SchnetTask(shape, targets, known, settings.loss, dtype, validation.in_order, products)
+    task = SchnetTask(shape, targets, known, settings.loss, dtype, validating, products)
     plan = Plan(
         f"{rows} rows, seed {seed}",
         made.steps,
@@ -118,7 +124,7 @@ def train_cell(
         "qmgen": machine.versions()["qmgen"],
     }
     save_model(folder / NAME, Stored(outcome.parameters, shape, targets, normalisation, about))
-    trivial = task.errors(outcome.parameters, validation.in_order()).trivial
+    trivial = task.errors(outcome.parameters, validating()).trivial
     errors = task.errors(outcome.parameters, test.in_order()) if test else None
     result = {
         "kind": KIND,
@@ -139,7 +145,8 @@ def train_cell(
                 "validation_mae": outcome.errors[target.name],
                 "trivial_mae": trivial[target.name],
                 "test_mae": errors.shown[target.name] if errors else None,
-                "validation_rows": len(chosen),
+                "validation_rows": sum(one.rows for one in validation),
+                "validation_molecules": division.molecules(settings.validation_rows),
                 "test_rows": errors.rows if errors else 0,
             }
             for target in targets

@@ -12,11 +12,13 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final
 
+from qmgen.corpus.identity import difference
 from qmgen.corpus.locks import still_there
 from qmgen.corpus.store import LocalStore
 from qmgen.errors import BeingWritten, UsageError
@@ -42,17 +44,19 @@ class Progress:
 
 
 class Output:
-    """The file ``path`` of the set with this ``fingerprint``; a context that holds a lock on it.
+    """The file ``path`` of the set with this ``fingerprint``, which follows from ``settings``; a context that holds a
+    lock on it.
 
     Raises ``UsageError`` where it cannot be written, holds something else, or is being written by another process.
     """
 
-    def __init__(self, path: Path, fingerprint: str, overwrite: bool) -> None:
+    def __init__(self, path: Path, fingerprint: str, overwrite: bool, settings: Mapping[str, Any]) -> None:
         self.path = path
         self.partial = path.with_name(path.name + ".partial")
         self.about = path.with_name(path.name + ".json")
         self._note = path.with_name(path.name + ".partial.json")
         self._fingerprint = fingerprint
+        self._settings = settings
         self._overwrite = overwrite
         self._noted = time.monotonic()
         self.at = Progress()
@@ -68,7 +72,8 @@ class Output:
             if known.get("bytes") == self.path.stat().st_size:
                 return known
             raise UsageError(f"{self.path} is not as long as when it was written: --overwrite makes it anew")
-        raise UsageError(f"{self.path} exists and holds something else: choose another --out, or --overwrite")
+        what = f"another enumeration{self._difference(known)}" if known else "something that qmgen did not enumerate"
+        raise UsageError(f"{self.path} exists and holds {what}: choose another --out, or --overwrite")
 
     def __enter__(self) -> Output:
         try:
@@ -94,6 +99,14 @@ class Output:
     ) -> None:
         self._stream.close()
 
+    def _difference(self, known: Mapping[str, Any]) -> str:
+        """How the settings of an earlier process differ from ours, in brackets."""
+        before = known.get("settings")
+        if not isinstance(before, dict):  # versions that did not note them while a file grows had other default rules
+            return " (by an older qmgen, which took --rules none unless given)"
+        how = difference(before, self._settings)
+        return f" ({how or 'the text of the rules, or the version of qmgen'})"
+
     def _busy(self) -> BeingWritten:
         return BeingWritten(f"another process is writing {self.path}: wait for it, or choose another --out")
 
@@ -105,7 +118,8 @@ class Output:
             self.at = Progress(**known["at"])
         elif known is not None and known.get("fingerprint") != self._fingerprint:
             raise UsageError(
-                f"{self.partial} was begun with other settings: give those, choose another --out, or --overwrite"
+                f"{self.partial} was begun with other settings{self._difference(known)}: give those, choose another "
+                "--out, or --overwrite"
             )
         self._stream.truncate(self.at.bytes)
         self._stream.seek(0, os.SEEK_END)
@@ -126,7 +140,8 @@ class Output:
         """Make sure of the bytes up to the last place, and write down how far that is."""
         self._stream.flush()
         os.fsync(self._stream.fileno())
-        _write(self._note, json.dumps({"fingerprint": self._fingerprint, "at": asdict(self.at)}) + "\n")
+        note = {"fingerprint": self._fingerprint, "settings": dict(self._settings), "at": asdict(self.at)}
+        _write(self._note, json.dumps(note) + "\n")
         self._noted = time.monotonic()
 
     def finish(self, about: dict[str, Any]) -> None:

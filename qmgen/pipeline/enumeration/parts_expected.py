@@ -22,7 +22,7 @@ from qmgen.errors import Interrupted
 from qmgen.pipeline.enumeration.setup import selection
 
 #: molecules of 1, 2, 3 … heavy atoms over C, N, O, F. gdb11: docs/rules.md, from 10 on as published, T. Fink and
-#: J.-L. Reymond, J. Chem. Inf. Model. 47, 342 (2007); none: `qmgen enumerate --heavy-atoms N --count`
+#: J.-L. Reymond, J. Chem. Inf. Model. 47, 342 (2007); none: `qmgen enumerate --heavy-atoms N --rules none --count`
 KNOWN: Final = {
     "gdb11": (4, 9, 20, 80, 351, 1837, 10_618, 67_124, 453_567, 3_114_041, 22_796_628),
     "none": (4, 19, 94, 621, 4715, 42_068),
@@ -60,8 +60,8 @@ def expected(config: EnumerateConfig, stopping: Callable[[], bool] = lambda: Fal
 
 def _plain(config: EnumerateConfig) -> bool:
     """Whether nothing but the rules and the sizes decides about the molecules."""
-    given = config.model_copy(update={"heavy_atoms": "1", "rules": "none", "seed": 0})
     usual = EnumerateConfig(heavy_atoms="1")
+    given = config.model_copy(update={"heavy_atoms": "1", "rules": usual.rules, "seed": 0})
     return given.of_set() == usual.of_set() and set(config.elements) == set(DEFAULT_ELEMENTS)
 
 

@@ -18,7 +18,7 @@ from qmgen.molecules.selection import Selection
 from qmgen.pipeline.enumeration.count import Counts
 from qmgen.pipeline.enumeration.output import Output
 from qmgen.pipeline.enumeration.progress import Meter
-from qmgen.pipeline.enumeration.sample import Sample, merged
+from qmgen.pipeline.enumeration.sample import Sample, drawn_from, merged
 from qmgen.pipeline.enumeration.setup import fingerprint, selection
 from qmgen.signals import StopWatch
 
@@ -51,7 +51,9 @@ def run(config: EnumerateConfig, meter: Meter, stdout: IO[str] | None = None) ->
         if config.out != STDOUT and Path(config.out).exists() and not config.overwrite:
             raise UsageError(f"{config.out} exists: choose another --out, or --overwrite")
         found = merged(config.merge, config.sample, config.seed)
-        _write_list(config, found, stdout, {"merged": list(config.merge)})
+        known = next(filter(None, map(drawn_from, config.merge)), None)
+        about = {"merged": list(config.merge), **({"settings": {**config.of_set(), **known}} if known else {})}
+        _write_list(config, found, stdout, about)
         return Outcome(config.out, len(found), time.monotonic() - begin)
     chosen = selection(config)
     with StopWatch(config.time_limit) as watch, meter:
@@ -86,7 +88,7 @@ def _sample(
 ) -> Outcome:
     assert config.sample is not None
     if config.out != STDOUT:
-        output = Output(Path(config.out), fingerprint(config), config.overwrite)
+        output = Output(Path(config.out), fingerprint(config), config.overwrite, config.of_set())
         if (known := output.finished()) is not None:
             return Outcome(config.out, known["molecules"], time.monotonic() - begin, already=True)
         with output:  # before the long pass, not after it, one wants to hear that the file cannot be written
@@ -121,7 +123,7 @@ def _stream(
 
 
 def _file(config: EnumerateConfig, chosen: Selection, meter: Meter, watch: StopWatch, begin: float) -> Outcome:
-    output = Output(Path(config.out), fingerprint(config), config.overwrite)
+    output = Output(Path(config.out), fingerprint(config), config.overwrite, config.of_set())
     if (known := output.finished()) is not None:
         return Outcome(config.out, known["molecules"], time.monotonic() - begin, known["removed"], already=True)
     with output:
@@ -157,7 +159,7 @@ def _write_list(config: EnumerateConfig, found: list[str], stdout: IO[str], abou
         stdout.writelines(f"{text}\n" for text in found)
         stdout.flush()
         return
-    with Output(Path(config.out), fingerprint(config), overwrite=True) as output:
+    with Output(Path(config.out), fingerprint(config), True, config.of_set()) as output:
         output.write(found)
         output.finish({"molecules": len(found), "removed": {}, "settings": config.of_set(), **about})
 

@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, Final
 
+from qmgen.corpus.identity import difference
 from qmgen.errors import UsageError
+
+#: settings in which samples of one enumeration may differ
+_OF_PARTS: Final = ("part", "sample", "limit")
 
 
 def rank(seed: int, smiles: str) -> int:
@@ -49,13 +55,34 @@ class Sample:
         return [text for _, text in sorted(self._heap, reverse=True)]
 
 
+def drawn_from(name: str) -> dict[str, Any] | None:
+    """The settings of the enumeration that a sample is of, but for its part and size, by the note beside it; None where
+    there is none."""
+    try:
+        settings = json.loads(Path(f"{name}.json").read_text(encoding="utf-8"))["settings"]
+        if settings["heavy_atoms"] is None and settings["formula"] is None:  # merged by a version that kept no more
+            return None
+        return {key: value for key, value in settings.items() if key not in _OF_PARTS}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
 def merged(files: Iterable[str], size: int, seed: int) -> list[str]:
     """The sample of all from the samples of parts, which were drawn with this seed and at least this size.
 
-    Raises ``UsageError`` for a file that cannot be read, or that is no sample of this seed.
+    Raises ``UsageError`` for a file that cannot be read, or that is no sample of this seed, and for files of different
+    enumerations, as far as the notes beside them say.
     """
     sample = Sample(size, seed)
+    first: tuple[str, dict[str, Any]] | None = None
     for name in files:
+        settings = drawn_from(name)
+        if settings is not None and first is not None and settings != first[1]:
+            raise UsageError(
+                f"{first[0]} and {name} are samples of different enumerations ({difference(first[1], settings)}): "
+                "merge samples of one"
+            )
+        first = first or (None if settings is None else (name, settings))
         try:
             lines = Path(name).read_text(encoding="utf-8").split()
         except (OSError, UnicodeDecodeError) as error:

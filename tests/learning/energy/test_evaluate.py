@@ -15,12 +15,20 @@ from few_molecules import LEVEL, SMALL, system, write_xyz
 from qmgen.cli.main import main
 from qmgen.config.evaluate import EvaluateConfig
 from qmgen.dft.prepare import Shape
+from qmgen.dft.scf import Options
+from qmgen.dft.scf import solve as solve_scf
+from qmgen.labeling.stream import label
+from qmgen.labeling.types import Settings
 from qmgen.learning.energy import evaluate as module
+from qmgen.learning.energy.cycles import Counted
 from qmgen.learning.energy.evaluate import evaluate_hamiltonian, text
+from qmgen.learning.energy.geometries import read_geometries
+from qmgen.learning.energy.guess import open_guess
 from qmgen.learning.energy.problems import case_of
-from qmgen.learning.energy.references import References
+from qmgen.learning.energy.references import CONVERGED, References
 from qmgen.learning.energy.store import Store
 from qmgen.learning.energy.stored import NAME, StoredHamiltonian, save_model
+from qmgen.molecules.types import Conformer, Failure
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +95,18 @@ def test_a_network_that_knows_the_answer_has_no_errors(
         best = self.references.converge(ready.case)
         return np.asarray(self.references.fock(ready.case, best.density))
 
+    class Exact:
+        """The density that the field from atoms ends with."""
+
+        def __init__(self, stored: Any) -> None:
+            pass
+
+        def __call__(self, problems: Any, numbers: Any) -> list[np.ndarray]:
+            solve = jax.jit(lambda problem: solve_scf(LEVEL.functional, problem, Options()).density)
+            return [np.asarray(solve(jax.tree.map(jax.numpy.asarray, problem))) for problem in problems]
+
     monkeypatch.setattr(module.HamiltonianTask, "predict", exact)
+    monkeypatch.setattr(module, "LearnedGuess", Exact)
     report = evaluate_hamiltonian(settings(run, file))
     found = report.errors["network_refine_0"]
     # the reference's own orbital gradient is 1e-7 Ha: errors of first order are of that size, in µHa and meV
@@ -96,13 +115,43 @@ def test_a_network_that_knows_the_answer_has_no_errors(
     assert report.cycles["network"] < report.cycles["atoms"] and report.cycles["saved"] > 0.25
 
 
+def test_cycles_are_those_of_the_rows_that_are_labelled(
+    run: Path, molecules: Path, report: module.HamiltonianReport
+) -> None:
+    """One definition: the same numbers as the column ``cycles``, geometry by geometry."""
+    how, found = Settings("b3lyp5", "sto-3g", 0), {}
+    conformers = [
+        Conformer(number, 0, "", "", np.asarray(one.numbers, np.uint8), one.positions)
+        for number, one in enumerate(read_geometries([molecules], None, LEVEL).geometries[:3])
+    ]
+    for side, guess in (("atoms", None), ("network", open_guess(run))):
+        results = list(label(conformers, how, guess=guess))
+        found[side] = [result[1].cycles for result in results if not isinstance(result, Failure)]
+    assert len(found["atoms"]) == len(found["network"]) == report.molecules == 3
+    assert report.cycles["atoms"] == np.mean(found["atoms"]) and report.cycles["network"] == np.mean(found["network"])
+    assert report.cycles["saved"] == pytest.approx(1 - sum(found["network"]) / sum(found["atoms"]))
+    assert "as `qmgen generate` counts them at this level" in text(report)
+
+
+def test_a_molecule_without_a_label_is_in_neither_mean(
+    run: Path, molecules: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = iter([Counted(10, 8, 1.0, 1.0, 0.1), None, Counted(12, 6, 3.0, 1.0, 0.3)])
+    monkeypatch.setattr(module, "count_cycles", lambda geometry, how, guess: next(counted))
+    found = evaluate_hamiltonian(settings(run, molecules))
+    assert found.molecules == 3 and found.cycles == {"atoms": 11.0, "network": 7.0, "saved": pytest.approx(4 / 11)}
+    assert found.seconds == pytest.approx({"network": 0.2, "scf_atoms": 2.0, "scf_network": 1.0})
+    monkeypatch.setattr(module, "count_cycles", lambda geometry, how, guess: None)
+    assert "not counted" in text(evaluate_hamiltonian(settings(run, molecules)))
+
+
 def test_a_lower_solution_becomes_the_reference(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reference is made to be too high: every trial after rebuilds lies below it."""
     file = write_xyz(tmp_path / "one.xyz", [system("water", 5)])
     honest = References.converge
     calls = []
 
-    def too_high(self: References, case: Any, guess: Any = None, options: Any = module.AS_GENERATED) -> Any:
+    def too_high(self: References, case: Any, guess: Any = None, options: Any = CONVERGED) -> Any:
         from dataclasses import replace
 
         found = honest(self, case, guess, options)

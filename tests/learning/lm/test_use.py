@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from small_models import SMILES
 from qmgen.cli.main import main
 from qmgen.config import check
 from qmgen.config.train_lm import SampleConfig
+from qmgen.errors import UsageError
 from qmgen.learning.fp8 import AMAX, NOTE, Scaled8, dequantise
 from qmgen.learning.lm.stored import load_model
 from qmgen.learning.lm.use.quantise import quantised
@@ -215,11 +217,18 @@ def test_molecules_of_the_enumerator_are_taken_as_they_are(tmp_path: Path, monke
     read: list[int] = []
     monkeypatch.setattr(sampling, "canonical_set", lambda texts: read.append(len(texts)) or canonical_set(texts))
     settings = check(SampleConfig, {"run": "somewhere", "data": [str(out)]})
-    known = sampling._known(settings, None)  # type: ignore[arg-type]
+    model: Any = SimpleNamespace(about={})
+    known = sampling._known(settings, model)
     assert known and not read and known == canonical_set(sorted(known))
     with out.open("a") as stream:
         stream.write("OCCCC\n")
-    assert sampling._known(settings, None) == known | {"CCCCO"} and read  # type: ignore[arg-type]
+    assert sampling._known(settings, model) == known | {"CCCCO"} and read
+    with out.open("a") as stream:
+        stream.write("CC!\n")
+    with pytest.raises(UsageError, match="'CC!' is no SMILES"):
+        sampling._known(settings, model)
+    model.about["unreadable"] = 1  # as in the training
+    assert sampling._known(settings, model) == known | {"CCCCO"}
 
 
 def test_figures_are_drawn(trained: dict[str, Path]) -> None:

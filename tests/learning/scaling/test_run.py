@@ -38,7 +38,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, bool]]:
         assert (settings.init is None) == (init is None) and settings.preset == ("tiny" if init is None else None)
         done.append((rows, seed, init is not None))
         error = 1000 * rows**-0.5 * (0.5 if init else 1) * (1 + 0.01 * seed)
-        target = {"unit": "meV", "validation_mae": error, "test_mae": error, "validation_rows": 9, "test_rows": 9}
+        target = {"unit": "meV", "validation_mae": error, "test_mae": error, "validation_rows": 99, "test_rows": 9}
         result = {"kind": "schnet", "rows": rows, "seed": seed, "preset": "tiny", "parameters": 99, "steps": 5}
         result |= {"best_step": 4, "seconds": 1.0, "targets": {"y": target}, "level_of_theory": {"xc": "b3lyp5"}}
         result |= {"init": {"path": "other"} if init else None}
@@ -47,10 +47,15 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, bool]]:
 
     counts = {"train": 800, "validation": 100, "test": 100}
     source = SimpleNamespace(
-        count=counts.__getitem__, place="/some/where/corpus", digest="d", corpus=SimpleNamespace(store=None)
+        count=counts.__getitem__,
+        require=counts.__getitem__,
+        place="/some/where/corpus",
+        digest="d",
+        corpus=SimpleNamespace(store=None),
     )
     record = {"rows": 100, "seconds": 50.0, "workers": [{"devices": ["cpu"]}], "platform": "Linux"}
-    monkeypatch.setattr(module, "open_rows", lambda place, targets: source)
+    monkeypatch.setattr(module, "open_rows", lambda place, targets, splits: source)
+    monkeypatch.setattr(module.Division, "molecules", lambda self, most: 100)
     monkeypatch.setattr(module, "check_splits", lambda source: None)
     monkeypatch.setattr(module, "load_model", lambda path: "a network")
     monkeypatch.setattr(module, "shape_of", lambda settings, targets, init: ("tiny", None))

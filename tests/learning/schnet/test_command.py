@@ -52,6 +52,32 @@ def test_again_trains_nothing_and_says_the_same_as_json(
     assert len(json.loads(told.out)["cells"]) == 4
 
 
+def test_few_validation_molecules_are_warned_about_and_fit_no_law(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_corpus(tmp_path / "corpus", 80, 3, 0)
+    words = ["train", "schnet", "--data", str(data), "--rows", "8,16", "--out", str(tmp_path / "run"), *SHORT]
+    assert main(words) == 0
+    told = capsys.readouterr().err
+    assert told.count("only 3 validation molecules: errors are rough (some 46 %), and no law is fitted") == 2
+    found = json.loads((tmp_path / "run" / "scaling.json").read_text())["targets"]["y"]
+    assert found["fit"] is None and found["estimate"] is None and "30 validation molecules" in found["fit_note"]
+    assert (found["validation_rows"], found["validation_molecules"]) == (3, 3)
+    assert main([*words, "--validation-fraction", "0.5"]) == 2  # of the same folder
+    assert "validation_fraction: none -> 0.5" in capsys.readouterr().err
+
+    more = [*words[: -len(SHORT) - 1], str(tmp_path / "more"), *SHORT, "--validation-fraction", "0.5"]
+    assert main(more) == 0
+    told = capsys.readouterr().err
+    report = json.loads((tmp_path / "more" / "scaling.json").read_text())
+    found, of = report["targets"]["y"], report["corpus"]
+    assert found["validation_molecules"] == found["validation_rows"] == 3 + of["held_out"] > 30
+    assert of["train_rows"] == 80 - of["held_out"] and of["train_share"] == of["train_rows"] / 83
+    assert "errors are rough" in told and "no law is fitted" not in told and found["fit"] is not None
+    assert main([*more, "--rows", "80"]) == 2
+    assert f"{of['train_rows']} training rows" in capsys.readouterr().err
+
+
 def _without(name: str) -> Callable[[Path, Path], Path]:
     """A corpus whose split ``name`` is empty."""
 
@@ -100,13 +126,14 @@ def _without_forces(_: Path, folder: Path) -> Path:
         (None, ["--seeds", "0"], "seeds"),
         (None, ["--init", "nowhere"], "nowhere"),
         (_without("train"), [], "no rows in train"),
-        (_without("validation"), [], "no rows in validation"),
+        (_without("validation"), [], "or hold out molecules with --validation-fraction 0.1"),
+        (None, ["--validation-fraction", "1"], "validation_fraction = 1.0"),
         (_of_two_levels, [], "level"),
         (_with_nan, [], "column y holds a number that is not finite"),
     ],
     ids=[
         "target", "forces-alone", "no-forces", "preset", "rows", "too-many-rows", "two-lengths", "no-seed", "init",
-        "no-train", "no-validation", "two-levels", "nan",
+        "no-train", "no-validation", "fraction", "two-levels", "nan",
     ],
 )  # fmt: skip
 def test_mistakes_are_one_line(
@@ -120,7 +147,9 @@ def test_mistakes_are_one_line(
     data = make(toy, tmp_path / "corpus") if make else toy
     code = main(["train", "schnet", "--data", str(data), "--out", str(tmp_path / "run"), *SHORT, *words])
     lines = [
-        line for line in capsys.readouterr().err.splitlines() if line.strip() and not line.startswith("qmgen: train")
+        line
+        for line in capsys.readouterr().err.splitlines()
+        if line.strip() and not line.startswith(("qmgen: train", "qmgen: only 40 validation molecules"))
     ]
     assert code in (1, 2) and len(lines) == 1, lines
     assert lines[0].startswith("qmgen: ") and said in lines[0] and "bug" not in lines[0]

@@ -92,6 +92,12 @@ def test_what_is_in_the_result_and_in_the_folder(whole: tuple[Path, dict[str, An
     assert best["validation"]["y"] == result["targets"]["y"]["validation_mae"]
 
 
+def test_the_identity_of_a_training_without_held_out_molecules_is_as_it_was(whole: tuple[Path, dict[str, Any]]) -> None:
+    """Trainings from before that setting are recognised."""
+    _, result = whole
+    assert "validation_fraction" not in result["identity"] and result["targets"]["y"]["validation_molecules"] == 40
+
+
 def test_the_stored_network_makes_the_stored_error(toy: Path, whole: tuple[Path, dict[str, Any]]) -> None:
     """By hand, one molecule at a time without padding: sums in another order, so to float32's rounding."""
     from qmgen.learning.schnet.predict import predict

@@ -21,6 +21,10 @@ PAD_ID, BEGIN_ID, END_ID = range(3)
 _TOKEN: Final = re.compile(r"\[[^\[\]]+\]|Br|Cl|%\d\d|[BCNOSPFIbcnops]|[()=#$:.\-+/\\~*@?>]|\d")
 
 
+#: characters of a text that a message quotes
+_QUOTED: Final = 80
+
+
 class UnknownToken(ValueError):
     """A text that cannot be tokenised."""
 
@@ -34,8 +38,13 @@ def tokenise(smiles: str) -> list[str]:
             if match.start() != end:
                 break
             end = match.end()
-        raise UnknownToken(f"{smiles!r} is no SMILES: no token begins at {smiles[end : end + 8]!r}")
+        raise UnknownToken(f"{short(smiles)} is no SMILES: no token begins at {smiles[end : end + 8]!r}")
     return found
+
+
+def short(text: str) -> str:
+    """``text`` as it is quoted in messages: on one line, and not all of it where it is long."""
+    return repr(text) if len(text) <= _QUOTED else f"{text[: _QUOTED - 3] + '...'!r} ({len(text)} characters)"
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,8 @@ class Vocabulary:
         try:
             return [BEGIN_ID, *(numbers[token] for token in tokenise(smiles)), END_ID]
         except KeyError as error:
-            raise UnknownToken(f"{smiles!r} has a token that the vocabulary lacks: {error.args[0]!r}") from None
+            lacking = short(error.args[0])
+            raise UnknownToken(f"{short(smiles)} has a token that the vocabulary lacks: {lacking}") from None
 
     def decode(self, numbers: Sequence[int]) -> str:
         """The text between begin and the first end."""

@@ -79,7 +79,9 @@ def run(settings: TrainLmConfig, quiet: bool = False) -> dict[str, Any]:
         raise UsageError(f"--init {settings.init} is quantised: begin with the run that it was made of")
     known = begin_with.vocabulary if begin_with else None
     files = [Path(file) for file in settings.data]
-    texts = read_texts(files, settings.validation_fraction, known, settings.limit, settings.seed)
+    texts = read_texts(
+        files, settings.validation_fraction, known, settings.limit, settings.seed, settings.skip_unreadable
+    )
     preset, shape = shape_of(settings, texts.vocabulary, longest(texts), begin_with)
     if longest(texts) > shape.context:
         raise UsageError(
@@ -105,6 +107,8 @@ def run(settings: TrainLmConfig, quiet: bool = False) -> dict[str, Any]:
         if (done := finished(settings.out, identity, "--overwrite trains anew")) is not None:
             return done
         if not quiet:
+            if texts.unreadable.count:
+                progress.say(f"{_left_out(texts)}: {texts.unreadable.places()}")
             progress.say(
                 f"{shape.total():,} parameters, {len(texts.train)} molecules to learn from, {len(texts.validation)} "
                 f"held out, {len(texts.vocabulary)} tokens, {settings.precision}{_note(settings)}"
@@ -162,6 +166,7 @@ def _train(
         "validation_fraction": settings.validation_fraction,
         "limit": settings.limit,
         "digest": texts.digest,
+        "unreadable": texts.unreadable.count,
         "longest": longest(texts),
         "qmgen": machine.versions()["qmgen"],
     }
@@ -229,6 +234,10 @@ def _length(settings: TrainLmConfig, texts: Texts, shape: LmShape) -> _Length:
     steps = settings.steps or max(round(wanted[0] / per_step), 1)
     warmup = min(100, steps // 10) if settings.warmup is None else settings.warmup
     return _Length(steps, warmup, epoch)
+
+
+def _left_out(texts: Texts) -> str:
+    return f"{texts.unreadable.count} of {texts.unreadable.lines} lines cannot be tokenised and are left out"
 
 
 def _note(settings: TrainLmConfig) -> str:

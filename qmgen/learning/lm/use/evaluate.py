@@ -126,7 +126,7 @@ def _texts(settings: EvaluateConfig, model: StoredLm) -> Sequences:
     files = [Path(file) for file in settings.molecules] or own_files(model)
     if not files:
         raise UsageError(f"{settings.run} does not name its molecules, or they are gone: give --molecules FILE.smi")
-    lines, _ = read_lines(files)
+    lines = read_lines(files, skip=bool(model.about.get("unreadable"))).texts
     wanted = settings.split or "validation"
     if wanted != "all":
         splitter = Splitter(SPLIT_SEED, float(model.about["validation_fraction"]), 0.0)

@@ -141,7 +141,7 @@ def _known(settings: SampleConfig, model: StoredLm) -> set[str] | None:
         return None
     known: set[str] = set()
     for file in files:
-        texts = read_lines([file])[0]
+        texts = read_lines([file], skip=bool(model.about.get("unreadable"))).texts
         known |= set(texts) if _enumerated(file) else canonical_set(texts)
     return known
 

@@ -1,0 +1,164 @@
+"""More ranks than an array job holds, with stand-ins for Slurm's commands."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qmgen.cluster.job import Job
+from qmgen.cluster.slurm import submit
+from qmgen.cluster.slurm_limits import Limits, arrays_of, limits
+from qmgen.config import check
+from qmgen.config.submit import SubmitConfig
+from qmgen.errors import QmgenError, UsageError
+
+CONFIG = """\
+Configuration data as of 2026-11-25T10:00:00
+AccountingStorageType   = accounting_storage/none
+MaxArraySize            = {array}
+MaxJobCount             = {jobs}
+SchedulerParameters     = batch_sched_delay=0,bf_interval=1{more}
+Slurmctld(primary) at head is UP
+"""
+#: answers with the next number; refuses from the job of the number in ``refuse`` on
+SBATCH = """\
+#!{shell}
+number=$(($(cat "{folder}/number") + 1))
+[ "$number" -lt "$(cat "{folder}/refuse")" ] || {{ echo 'sbatch: error: Job violates accounting policy' >&2; exit 1; }}
+echo "$number" >"{folder}/number"
+echo "$*" >>"{folder}/sbatch.asked"
+echo "$number"
+"""
+
+
+class Fake:
+    """Slurm's commands in ``folder``, the only ones on the path."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.shell = folder, shutil.which("sh", path=os.defpath)
+        monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.defpath}")
+        (folder / "number").write_text("10")
+        self.refuse_from(99)
+        self.command("sbatch", SBATCH.format(folder=folder, shell=self.shell))
+        self.command("scancel", f'#!{self.shell}\necho "$*" >>"{folder}/scancel.asked"\n')
+
+    def command(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text)
+        (self.folder / name).chmod(0o755)
+
+    def config(self, array: int = 1001, jobs: int = 10000, more: str = "", code: int = 0) -> None:
+        (self.folder / "config").write_text(CONFIG.format(array=array, jobs=jobs, more=more))
+        text = f'#!{self.shell}\n[ "$*" = "show config" ] || exit 9\ncat "{self.folder}/config"\nexit {code}\n'
+        self.command("scontrol", text)
+
+    def refuse_from(self, job: int) -> None:
+        (self.folder / "refuse").write_text(str(job))
+
+    def asked(self, name: str) -> list[str]:
+        path = self.folder / f"{name}.asked"
+        return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.fixture
+def slurm_fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    return Fake(folder, monkeypatch)
+
+
+def job(folder: Path, ranks: int) -> Job:
+    return Job(folder / "run.toml", str(folder / "out"), ranks, (), folder)
+
+
+def settings(**given: Any) -> SubmitConfig:
+    return check(SubmitConfig, {"ranks": 4, **given})
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({}, Limits(1001, 10000)),
+        ({"array": 20000, "jobs": 67108864}, Limits(20000, 67108864)),
+        ({"array": 0}, Limits(0, 10000)),
+        ({"array": 5000, "more": ",max_array_tasks=600,sched_interval=2"}, Limits(600, 10000)),
+        ({"array": 500, "more": ",max_array_tasks=600"}, Limits(500, 10000)),
+        ({"array": 77, "code": 1}, Limits()),  # a controller that does not answer
+        (None, Limits()),  # no Slurm
+    ],
+)
+def test_what_slurm_says_of_its_limits(given: dict[str, Any] | None, found: Limits, slurm_fake: Fake) -> None:
+    if given is not None:
+        slurm_fake.config(**given)
+    assert limits() == found
+    assert Limits() == Limits(1001, None)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "array", "sizes"),
+    [
+        (1, 1001, [1]),
+        (1001, 1001, [1001]),
+        (1002, 1001, [501, 501]),
+        (5000, 1001, [1000] * 5),
+        (7, 3, [2, 2, 3]),
+        (3, 1, [1, 1, 1]),
+    ],
+)
+def test_every_rank_is_in_one_array_and_none_is_too_large(ranks: int, array: int, sizes: list[int]) -> None:
+    found = arrays_of(job(Path(), ranks), Limits(array))
+    assert [len(one) for one in found] == sizes
+    assert [rank for one in found for rank in one] == list(range(ranks))
+
+
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [(Limits(0), "no array jobs"), (Limits(1001, 5000), "more than this Slurm holds, 5000 jobs")],
+)
+def test_what_slurm_cannot_hold_is_refused(there: Limits, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        arrays_of(job(Path(), 5000), there)
+
+
+def test_the_merge_waits_for_all_arrays(tmp_path: Path, slurm_fake: Fake) -> None:
+    slurm_fake.config(array=3)
+    done = submit(job(tmp_path, 7), settings())
+    assert (done.arrays, done.merge) == (("11", "12", "13"), "14")
+    asked = slurm_fake.asked("sbatch")
+    logs = tmp_path / "out" / "runs"
+    assert asked[:3] == [f"--parsable {logs}/qmgen-out{end}.sh" for end in ("", "-2", "-3")]
+    assert asked[3] == f"--parsable --dependency=afterany:11:12:13 {logs}/qmgen-out-merge.sh"
+    scripts = [path for path in logs.glob("*.sh") if "merge" not in path.name]
+    lines = [path.read_text().splitlines() for path in scripts]
+    assert sorted(line for text in lines for line in text if line.startswith("this_rank")) == [
+        f"this_rank=$(({first} + SLURM_ARRAY_TASK_ID))" for first in (0, 2, 4)
+    ]
+    assert sorted(line for text in lines for line in text if "--array" in line) == [
+        f"#SBATCH --array=0-{last}" for last in (1, 1, 2)
+    ]
+
+
+@pytest.mark.parametrize(("scancel", "said"), [(0, "were cancelled: ask for fewer --ranks"), (1, "call scancel 11 12")])
+def test_arrays_before_one_that_is_refused_are_cancelled(
+    scancel: int, said: str, tmp_path: Path, slurm_fake: Fake
+) -> None:
+    slurm_fake.config(array=3)
+    slurm_fake.refuse_from(13)
+    slurm_fake.command(
+        "scancel", f'#!{slurm_fake.shell}\necho "$*" >>"{slurm_fake.folder}/scancel.asked"\nexit {scancel}\n'
+    )
+    with pytest.raises(QmgenError, match="refused the array job: Job violates accounting policy") as caught:
+        submit(job(tmp_path, 7), settings())
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert slurm_fake.asked("scancel") == ["11 12"]
+
+
+def test_a_merge_that_is_refused_leaves_the_arrays(tmp_path: Path, slurm_fake: Fake) -> None:
+    slurm_fake.config(array=3)
+    slurm_fake.refuse_from(13)
+    with pytest.raises(QmgenError, match="the arrays run as jobs 11, 12: call qmgen merge"):
+        submit(job(tmp_path, 6), settings())
+    assert slurm_fake.asked("scancel") == []
