@@ -7,7 +7,7 @@ from typing import Any
 
 from qmgen.corpus.schema import failure_fields, is_of_parts, row_fields
 
-_PAGE = """# A qmgen corpus
+_PAGE = """{front_matter}# A qmgen corpus
 
 {rows} labelled geometries of {molecules} molecules, {level}. Licence: {licence}.
 {state}
@@ -26,6 +26,9 @@ train = qmgen.load("path/to/this/directory", split="train")        # pyarrow.Tab
 
 import glob, pandas                                                # or without qmgen, in this directory
 train = pandas.concat(map(pandas.read_parquet, sorted(glob.glob("data/train-*.parquet"))))
+
+import datasets                                                    # or with Hugging Face's library
+train = datasets.load_dataset("path/to/this/directory", split="train")
 ```
 
 Conformers of one molecule are all in the same split. `pos` is flat: `np.reshape(row["pos"], (-1, 3))`.
@@ -54,6 +57,7 @@ def card(manifest: Mapping[str, Any]) -> str:
     theory = manifest.get("level_of_theory", {})
     reasons = ", ".join(f"{name}: {n}" for name, n in counts["failures_by_reason"].items())
     return _PAGE.format(
+        front_matter=_front_matter(counts["splits"]),
         rows=counts["rows"],
         molecules=counts["molecules"],
         level=f"{theory.get('xc', '?')}/{theory.get('basis', '?')}",
@@ -69,6 +73,15 @@ def card(manifest: Mapping[str, Any]) -> str:
         failure_columns=_columns(failure_fields(is_of_parts(manifest))),
         theory="\n".join(f"- {key.replace('_', ' ')}: {value}" for key, value in theory.items()),
     )
+
+
+def _front_matter(splits: Mapping[str, Any]) -> str:
+    """What Hugging Face's `datasets` reads of a card: the files of each split. A split without rows is left out, since
+    `datasets` refuses a folder with one."""
+    paths = [f"  - split: {name}\n    path: data/{name}-*.parquet" for name, n in splits.items() if n["rows"]]
+    if not paths:
+        return ""
+    return "\n".join(["---", "configs:", "- config_name: default", "  data_files:", *paths, "---", "", ""])
 
 
 def _added(manifest: Mapping[str, Any]) -> str:

@@ -93,7 +93,7 @@ def wrong(*_: Any, **__: Any) -> pa.Table:
     return pa.table({"x": [1]})
 
 
-@pytest.mark.parametrize(("where", "what"), [("write_table", refuse), ("read_table", wrong), ("read_table", refuse)])
+@pytest.mark.parametrize(("where", "what"), [("ParquetWriter", refuse), ("read_table", wrong), ("read_table", refuse)])
 def test_an_exception_while_writing_leaves_nothing(
     tmp_path: Path, tables: dict[str, pa.Table], monkeypatch: pytest.MonkeyPatch, where: str, what: Any
 ) -> None:
