@@ -172,6 +172,12 @@ class LabelConfig(LevelConfig):
         return self
 
 
+class CallConfig(LabelConfig):
+    """``qmgen.label``: no files, and processes only where they are asked for."""
+
+    workers: Count | None = None
+
+
 class GenerateConfig(LabelConfig):
     """``qmgen generate``: molecules in, labelled corpus out. Energies in Hartree, times in seconds."""
 

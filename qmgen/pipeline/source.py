@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Container, Generator, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -162,6 +162,12 @@ class _Keys:
             return Failure(entry.molecule_id, entry.conformer_id, entry.name, entry.smiles, Reason.UNREADABLE, detail)
         self._seen.add(key)
         return entry
+
+
+def unique_keys(entries: Iterable[Entry]) -> list[Entry]:
+    """The entries, with a failure in place of a geometry whose identifiers were given before."""
+    keys = _Keys()
+    return [keys.check(entry) for entry in entries]
 
 
 @contextmanager
