@@ -9,12 +9,15 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any, Final, TypeGuard
 
 import numpy as np
 
 from qmgen.molecules.entries import failure, from_geometry, from_molecule, from_smiles, graph_problem, quiet_chem
 from qmgen.molecules.geometry import bohr_from_angstrom
+from qmgen.molecules.kept import Kept
+from qmgen.molecules.mapped import mapped_smiles, with_bonds
 from qmgen.molecules.types import Failure, Molecule, Reason
 
 Entry = Molecule | Failure
@@ -33,26 +36,36 @@ def is_one(given: object) -> bool:
     return given is None or isinstance(given, str | Molecule) or _is_rdkit(given) or _is_ase(given)
 
 
-def entries_of(molecule_id: int, given: object, parse: Parse = from_smiles) -> list[Entry] | None:
+def entries_of(
+    molecule_id: int, given: object, parse: Parse = from_smiles, kept: Kept | None = None
+) -> list[Entry] | None:
     """The entries of ``given``, as if it stood at ``molecule_id`` in a file; None where it is none of ``ACCEPTED``.
 
     An RDKit ``Mol`` with three-dimensional conformers is one entry for each of them, used exactly as given, in
     Angstrom; any other is its SMILES. Of ASE's ``Atoms`` positions are in Angstrom; ``info`` may hold ``name``,
     ``charge`` and a multiplicity. None and NaN, which other programs put where there is nothing, are a failure.
+    ``kept`` takes properties of a ``Mol`` and ``info`` of ``Atoms``.
     """
+    kept = kept or Kept()
     if isinstance(given, str):
         return [parse(molecule_id, given, "")]
     if isinstance(given, Molecule):
-        return [from_molecule(molecule_id, given, parse)]
+        entry = from_molecule(molecule_id, given, parse)
+        return [entry if given.positions is None else with_bonds(entry, given.mapped_smiles)]
     if given is None or (isinstance(given, float) and math.isnan(given)):
         detail = f"{given} stands where a molecule should (RDKit gives None for what it cannot read)"
         return [failure(molecule_id, "", "", Reason.UNREADABLE, detail)]
     if _is_rdkit(given):
-        return _of_rdkit(molecule_id, given, parse)
-    return [_of_ase(molecule_id, given)] if _is_ase(given) else None
+        properties = given.GetPropsAsDict() if kept else {}
+        return [kept.add(entry, properties) for entry in _of_rdkit(molecule_id, given, parse)]
+    if not _is_ase(given):
+        return None
+    info = getattr(given, "info", None)
+    info = info if isinstance(info, Mapping) else {}
+    return [kept.add(_of_ase(molecule_id, given, info), info)]
 
 
-def _is_rdkit(given: object) -> bool:
+def _is_rdkit(given: Any) -> TypeGuard[Any]:
     rdchem = sys.modules.get("rdkit.Chem.rdchem")
     return rdchem is not None and isinstance(given, rdchem.Mol)
 
@@ -92,12 +105,11 @@ def _at(chem: Any, molecule_id: int, conformer_id: int, name: str, given: Any, c
     if problem:
         return failure(molecule_id, name, smiles, *problem, conformer_id=conformer_id)
     positions = bohr_from_angstrom(positions)
-    return from_geometry(molecule_id, name, smiles, numbers, positions, conformer_id=conformer_id)
+    entry = from_geometry(molecule_id, name, smiles, numbers, positions, conformer_id=conformer_id)
+    return replace(entry, mapped_smiles=mapped_smiles(mol)) if isinstance(entry, Molecule) else entry
 
 
-def _of_ase(molecule_id: int, given: Any) -> Entry:
-    info = getattr(given, "info", None)
-    info = info if isinstance(info, Mapping) else {}
+def _of_ase(molecule_id: int, given: Any, info: Mapping[str, Any]) -> Entry:
     name = str(info.get("name") or "")
 
     def fail(reason: Reason, detail: str) -> Failure:

@@ -9,17 +9,23 @@ from typing import Final
 
 from qmgen.errors import UsageError
 from qmgen.molecules.entries import failure, from_smiles
+from qmgen.molecules.kept import Kept
 from qmgen.molecules.types import Failure, Molecule, Reason
 
 SMILES_COLUMNS: Final = ("smiles", "SMILES", "smile")
 NAME_COLUMNS: Final = ("name", "Name", "NAME", "title", "id", "ID")
 
 
-def read_csv(path: Path, smiles_column: str | None = None) -> Iterator[Molecule | Failure]:
+def read_csv(
+    path: Path,
+    smiles_column: str | None = None,
+    kept: Kept | None = None,
+) -> Iterator[Molecule | Failure]:
     """The rows of a ``.csv`` file, in order; a row without a SMILES is a failure.
 
-    Raises ``UsageError`` (at the first entry) when the column is not in the header.
+    Raises ``UsageError`` (at the first entry) when the column, or one to keep, is not in the header.
     """
+    kept = kept or Kept()
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
         rows = csv.reader(stream)
         header = [column.strip() for column in next(rows, [])]
@@ -27,6 +33,7 @@ def read_csv(path: Path, smiles_column: str | None = None) -> Iterator[Molecule 
             return
         smiles_at = _place_of_smiles(path, header, smiles_column)
         name_at = next((header.index(c) for c in NAME_COLUMNS if c in header), None)
+        kept.require(path, header, named=name_at is not None)
         molecule_id = 0
         while True:
             try:
@@ -45,7 +52,7 @@ def read_csv(path: Path, smiles_column: str | None = None) -> Iterator[Molecule 
                 detail = f"line {rows.line_num}: the SMILES runs over several lines; a quote is not closed"
                 yield failure(molecule_id, name, "", Reason.UNREADABLE, detail)
             else:
-                yield from_smiles(molecule_id, smiles, name)
+                yield kept.add(from_smiles(molecule_id, smiles, name), dict(zip(header, row)) if kept else {})
             molecule_id += 1
 
 

@@ -1,7 +1,7 @@
 """Reader of ``.parquet``: ``z`` (or ``atoms``) and ``pos`` flat in Bohr, one geometry a row, used exactly as given.
 
-These are the names of QM1B and of our own corpora; ``smile``, ``name``, ``molecule_id`` and ``conformer_id`` are
-taken where they are there. Without ``molecule_id`` it is the place of the row.
+These are the names of QM1B and of our own corpora; ``smile``, ``name``, ``molecule_id``, ``conformer_id`` and
+``mapped_smiles`` are taken where they are there. Without ``molecule_id`` it is the place of the row.
 """
 
 from __future__ import annotations
@@ -17,18 +17,21 @@ from qmgen.errors import UsageError
 from qmgen.molecules.elements import number_of
 from qmgen.molecules.entries import failure, from_geometry, of_geometry
 from qmgen.molecules.geometry import stored_precision
+from qmgen.molecules.kept import Kept
+from qmgen.molecules.mapped import with_bonds
 from qmgen.molecules.types import Failure, Molecule, Reason
 
-_OPTIONAL: Final = ("smile", "name", "molecule_id", "conformer_id")
+_OPTIONAL: Final = ("smile", "name", "molecule_id", "conformer_id", "mapped_smiles")
 _SYMBOL: Final = re.compile(r"[A-Z][a-z]?|[0-9]+")
 _ROWS: Final = 1024
 
 
-def read_parquet(path: Path) -> Iterator[Molecule | Failure]:
+def read_parquet(path: Path, kept: Kept | None = None) -> Iterator[Molecule | Failure]:
     """The rows of a ``.parquet`` file, in order, a batch of rows at a time.
 
     Raises ``UsageError`` (at the first entry) when the file is no Parquet or lacks the columns.
     """
+    kept = kept or Kept()
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -42,11 +45,13 @@ def read_parquet(path: Path) -> Iterator[Molecule | Failure]:
         if elements is None or "pos" not in there:
             wanted = "'z' or 'atoms'" if elements is None else "'pos'"
             raise UsageError(f"{path}: no column {wanted}; the columns are {', '.join(there)}")
+        kept.require(path, there, named=False)
         columns = [elements, "pos", *(column for column in _OPTIONAL if column in there)]
+        columns += [column for column in kept.columns if column not in columns]
         place = 0
         for batch in source.iter_batches(batch_size=_ROWS, columns=columns):
             for row in batch.to_pylist():
-                yield _entry(place, row, elements)
+                yield kept.add(with_bonds(_entry(place, row, elements), str(row.get("mapped_smiles") or "")), row)
                 place += 1
 
 

@@ -42,8 +42,7 @@ class Molecule:
     ``charge`` is the net charge as far as the source states one. ``conformer_id`` belongs to a given geometry, where
     the source numbers several of one molecule. ``mapped_smiles`` holds the bonds of a given geometry, where the source
     states them: a SMILES with all hydrogens whose atom map number k is atom k of ``numbers``, counted from 1.
-    ``kept`` are the values of the columns that were asked for, as text, and ``merged_names`` the names of the
-    duplicates that were merged into this entry.
+    ``kept`` are the values of the columns that were asked for, as text.
     """
 
     molecule_id: int
@@ -55,7 +54,6 @@ class Molecule:
     conformer_id: int = 0
     mapped_smiles: str = ""
     kept: tuple[str, ...] = ()
-    merged_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

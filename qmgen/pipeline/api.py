@@ -24,10 +24,11 @@ from qmgen.config import CallConfig, check
 from qmgen.corpus.plan import FAILURES, Plan
 from qmgen.corpus.reader import load
 from qmgen.corpus.rows import failure_table, row_table
-from qmgen.corpus.schema import failure_schema, row_schema
+from qmgen.corpus.schema import failure_schema, kept_columns, row_schema
 from qmgen.corpus.splits import SPLITS, Splitter
 from qmgen.errors import UsageError
 from qmgen.labeling.types import Settings
+from qmgen.molecules.kept import Kept
 from qmgen.molecules.objects import ACCEPTED, entries_of, is_one
 from qmgen.molecules.procedure import Procedure
 from qmgen.molecules.types import Failure, Molecule
@@ -56,6 +57,7 @@ def label(
     seed: int | None = None,
     embed_time_limit: float = 60.0,
     smiles_column: str | None = None,
+    keep: Sequence[str] = (),
     workers: int | None = None,
     progress: bool | Progress | None = None,
     stages: Stages | None = None,
@@ -70,7 +72,8 @@ def label(
     and 43 with ``embed="qm1b"``). ``settings`` are the fields of ``labeling.types.Settings`` (``xc``, ``basis``,
     ``grid_level``, ``conv_energy`` ...), energies in Hartree, and of ``molecules.procedure.Procedure`` (``embed``,
     ``relax``, ``prune_rms``, ``energy_window``, ``stereo`` ...), in kcal/mol and Angstrom; ``guess`` may be the path
-    of a run of `qmgen train energy`.
+    of a run of `qmgen train energy`. ``keep`` names columns of a file, properties of ``Mol`` or keys of ``Atoms.info``
+    that the results have too, as text.
 
     ``workers`` processes share the molecules; with one, or None, they are labelled in this process, in which float64 is
     then switched on. ``progress`` shows a bar on standard error: True, False, or None (where that is a terminal).
@@ -90,11 +93,12 @@ def label(
             **{name: value for name, value in (("conformers", conformers), ("seed", seed)) if value is not None},
             embed_time_limit=embed_time_limit,
             smiles_column=smiles_column,
+            keep=[keep] if isinstance(keep, str) else list(keep),
             workers=workers,
         ),
     )
     theory, learned = with_guess(config, stages)
-    entries = unique_keys(_entries(molecules, smiles_column, stages))
+    entries = unique_keys(_entries(molecules, smiles_column, config.keep, stages))
     unique: list[Entry] = list(stages.load("merge")(iter(entries)))
     job = Job(
         place=Path(),
@@ -103,7 +107,11 @@ def label(
         seed=config.seed,
         embed_time_limit=config.embed_time_limit,
         splitter=Splitter(config.seed, 0.0, 0.0),
-        metadata={"level_of_theory": theory, "constants": CONSTANTS},
+        metadata={
+            "level_of_theory": theory,
+            "constants": CONSTANTS,
+            **({"recipe": {"keep": config.keep}} if config.keep else {}),
+        },
         stages=stages,
         procedure=procedure_of(config),
         learned=learned,
@@ -120,7 +128,7 @@ def label(
     refused = [failure_row(entry) for entry in unique if isinstance(entry, Failure)]
     schema = row_schema(job.metadata)
     return Labels(
-        aligned(entries, rows, failed, config.conformers, schema),
+        aligned(entries, rows, failed, config.conformers, schema, kept_columns(config.keep).values()),
         row_table(rows, schema),
         failure_table([*failed, *refused], failure_schema(job.metadata)),
         len(entries) - len(unique),
@@ -175,19 +183,20 @@ def _shown(progress: bool | Progress | None) -> Progress:
     return progress
 
 
-def _entries(molecules: Any, smiles_column: str | None, stages: Stages) -> list[Entry]:
+def _entries(molecules: Any, smiles_column: str | None, keep: Sequence[str], stages: Stages) -> list[Entry]:
     if isinstance(molecules, Path) or (isinstance(molecules, str) and Path(molecules).is_file()):
-        with open_source([str(molecules)], smiles_column, stages) as source:
+        with open_source([str(molecules)], smiles_column, stages, keep=keep) as source:
             return list(source)
     if not is_one(molecules) and not isinstance(molecules, Iterable):
         raise UsageError(f"molecules are a {type(molecules).__name__}: give a list of {ACCEPTED}, or a path")
-    parse = stages.load("parse")
+    parse, kept = stages.load("parse"), Kept(keep)
     entries: list[Entry] = []
     for place, given in enumerate([molecules] if is_one(molecules) else molecules):
-        found = entries_of(place, given, parse)
+        found = entries_of(place, given, parse, kept)
         if found is None:
             raise UsageError(f"molecule {place} is a {type(given).__name__}: give {ACCEPTED}")
         entries += found
+    kept.finish("molecules")
     return entries
 
 

@@ -72,11 +72,17 @@ class Labels:
 
 
 def aligned(
-    entries: Sequence[Entry], rows: Iterable[Row], failures: Iterable[Row], conformers: int, schema: pa.Schema
+    entries: Sequence[Entry],
+    rows: Iterable[Row],
+    failures: Iterable[Row],
+    conformers: int,
+    schema: pa.Schema,
+    kept: Iterable[str] = (),
 ) -> pa.Table:
     """The results of ``entries`` in their order, from the ``rows`` and ``failures`` of their unique molecules.
 
-    ``schema`` is that of the rows. A failure of a whole molecule stands for each of its ``conformers``.
+    ``schema`` is that of the rows, ``kept`` its columns that each entry has a value for. A failure of a whole molecule
+    stands for each of its ``conformers``.
     """
     found: dict[int, dict[int, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for one in (*rows, *failures):
@@ -88,11 +94,11 @@ def aligned(
             results += _each(failure_row(entry), conformers)
         elif entry.positions is not None:
             of_one = found[entry.molecule_id]
-            whole = [{**one, "conformer_id": entry.conformer_id} for one in of_one.get(-1, [])]
-            results += of_one.get(entry.conformer_id) or whole
+            own = {"conformer_id": entry.conformer_id, **dict(zip(kept, entry.kept))}
+            results += [{**one, **own} for one in of_one.get(entry.conformer_id) or of_one[-1]]
         else:
             of_all = found[first.setdefault(entry.smiles, entry.molecule_id)]
-            own = {"molecule_id": entry.molecule_id, "name": entry.name}
+            own = {"molecule_id": entry.molecule_id, "name": entry.name, **dict(zip(kept, entry.kept))}
             for conformer_id in sorted(of_all):
                 for one in of_all[conformer_id]:
                     results += [{**each, **own} for each in _each(one, conformers)]
