@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from qmgen.errors import UsageError
+from qmgen.molecules.entries import one_line
 from qmgen.molecules.types import Failure, Molecule
 
 Entry = TypeVar("Entry", Molecule, Failure, Molecule | Failure)
@@ -42,7 +43,7 @@ class Kept:
         known = list(columns)
         missing = [name for name in self._asked if name not in known and not (name == NAME and named)]
         if missing:
-            raise UsageError(f"{where}: no column {missing[0]!r} to keep; {_listed('the columns are', known)}")
+            raise UsageError(f"{where}: no column {missing[0]!r} to keep; {_listed('the columns are', known) or 'this kind of source has none'}")
         self._missing.clear()
 
     def add(self, entry: Entry, values: Mapping[str, Any]) -> Entry:
@@ -62,7 +63,7 @@ class Kept:
         """Raise ``UsageError`` where a column that was asked for was in no entry: its name is a mistake."""
         if self._missing:
             name = next(name for name in self._names if name in self._missing)
-            raise UsageError(f"{where}: no entry has {name!r} to keep; {_listed('there are', list(self._there))}")
+            raise UsageError(f"{where}: no entry has {name!r} to keep; {_listed('there are', list(self._there)) or 'there are none'}")
 
 
 def as_text(value: Any) -> str:
@@ -81,7 +82,6 @@ def as_text(value: Any) -> str:
 
 
 def _listed(what: str, names: list[str]) -> str:
-    if not names:
-        return "this kind of source has none" if what.startswith("the") else f"{what} none"
+    """``names`` for a message; "" where there are none."""
     more = ", ..." if len(names) > _LISTED else ""
-    return f"{what} {', '.join(names[:_LISTED])}{more}"
+    return f"{what} {', '.join(one_line(name, 60) for name in names[:_LISTED])}{more}" if names else ""
