@@ -43,7 +43,8 @@ class Kept:
         known = list(columns)
         missing = [name for name in self._asked if name not in known and not (name == NAME and named)]
         if missing:
-            raise UsageError(f"{where}: no column {missing[0]!r} to keep; {_listed('the columns are', known) or 'this kind of source has none'}")
+            there = _listed("the columns are", known) or "this kind of source has none"
+            raise UsageError(f"{where}: no column {missing[0]!r} to keep; {there}")
         self._missing.clear()
 
     def add(self, entry: Entry, values: Mapping[str, Any]) -> Entry:
@@ -63,7 +64,8 @@ class Kept:
         """Raise ``UsageError`` where a column that was asked for was in no entry: its name is a mistake."""
         if self._missing:
             name = next(name for name in self._names if name in self._missing)
-            raise UsageError(f"{where}: no entry has {name!r} to keep; {_listed('there are', list(self._there)) or 'there are none'}")
+            there = _listed("there are", list(self._there)) or "there are none"
+            raise UsageError(f"{where}: no entry has {name!r} to keep; {there}")
 
 
 def as_text(value: Any) -> str:
