@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qmgen.config import CallConfig, check
@@ -187,12 +188,14 @@ def _entries(molecules: Any, smiles_column: str | None, keep: Sequence[str], sta
     if isinstance(molecules, Path) or (isinstance(molecules, str) and Path(molecules).is_file()):
         with open_source([str(molecules)], smiles_column, stages, keep=keep) as source:
             return list(source)
-    if not is_one(molecules) and not isinstance(molecules, Iterable):
-        raise UsageError(f"molecules are a {type(molecules).__name__}: give a list of {ACCEPTED}, or a path")
+    # what is iterated over in a mapping or a data frame are its keys and the names of its columns
+    table = isinstance(molecules, Mapping) or hasattr(molecules, "columns")
+    if not is_one(molecules) and (table or not isinstance(molecules, Iterable)):
+        raise UsageError(f"molecules are a {type(molecules).__name__}: give a list or column of {ACCEPTED}, or a path")
     parse, kept = stages.load("parse"), Kept(keep)
     entries: list[Entry] = []
     for place, given in enumerate([molecules] if is_one(molecules) else molecules):
-        found = entries_of(place, given, parse, kept)
+        found = entries_of(place, given.as_py() if isinstance(given, pa.Scalar) else given, parse, kept)
         if found is None:
             raise UsageError(f"molecule {place} is a {type(given).__name__}: give {ACCEPTED}")
         entries += found

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import qmgen
@@ -108,6 +109,17 @@ def test_as_a_data_frame(stages: Stages) -> None:
     assert len(qmgen.label([], stages=stages).to_pandas()) == 0
     series = pandas.Series(["C_0", "C_1"], index=[5, 7])
     assert list(qmgen.label(series, stages=stages).to_pandas()["smile"]) == ["C_0", "C_1"]
+
+
+@pytest.mark.parametrize("kind", [list, tuple, iter, np.array, pa.array, lambda given: pa.chunked_array([given])])
+def test_any_column_of_smiles(stages: Stages, kind: Any) -> None:
+    assert [row["smile"] for row in qmgen.label(kind(["C_0", "CC_1"]), stages=stages)] == ["C_0", "CC_1"]
+
+
+@pytest.mark.parametrize("table", [{"smiles": ["C_0"]}, pa.table({"smiles": ["C_0"]})])
+def test_a_whole_table_is_refused(stages: Stages, table: Any) -> None:
+    with pytest.raises(UsageError, match=f"molecules are a {type(table).__name__}: give a list or column"):
+        qmgen.label(table, stages=stages)
 
 
 def test_without_pandas_it_says_what_to_do(stages: Stages, monkeypatch: pytest.MonkeyPatch) -> None:
