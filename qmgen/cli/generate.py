@@ -54,6 +54,13 @@ def generate(
         int | None, typer.Option(help="How many processes share the work units. [default: from Slurm, else 1]")
     ] = None,
     smiles_column: Annotated[str | None, typer.Option(help="Column of a .csv or .tsv that holds the SMILES.")] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            help="Columns of .csv and .parquet, properties of .sdf, keys of .xyz that become columns: name,pIC50.",
+            metavar="NAMES",
+        ),
+    ] = None,
     conformers: Annotated[
         int | None, typer.Option(help="Conformers per molecule; 1000 unless given with --embed qm1b. [default: 1]")
     ] = None,

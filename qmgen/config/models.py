@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from qmgen.config.sizes import DEFAULT_ELEMENTS, DEFAULT_RULES, Elements, sizes_of
+from qmgen.config.sizes import DEFAULT_ELEMENTS, DEFAULT_RULES, Elements, Names, sizes_of
 from qmgen.config.toml import document
 
 #: RDKit and NumPy take seeds up to here alike.
@@ -22,6 +22,8 @@ LARGEST_SEED = 2**31 - 1
 PLAIN_GUESSES = ("atoms", "core")
 #: the column ``conformer_id`` holds no larger number
 LARGEST_CONFORMER = 2**31 - 1
+#: characters of the name of a column
+LONGEST_NAME = 200
 
 
 def _as_list(value: Any) -> Any:
@@ -105,6 +107,7 @@ class LabelConfig(LevelConfig):
     #: settings that came after the first corpora were made: at their default they are not in the recipe, so that those
     #: are still recognised; and with which value of which other setting they have no effect at all
     later: ClassVar[Mapping[str, tuple[str, Any] | None]] = {
+        "keep": None,
         "embed": None,
         "relax": None,
         "relax_steps": ("relax", "none"),
@@ -115,6 +118,7 @@ class LabelConfig(LevelConfig):
     }
 
     smiles_column: str | None = None
+    keep: Names = Field(default=[])
     conformers: Count = 1
     seed: Seed = 0
     embed: Literal["etkdg3", "qm1b"] = "etkdg3"
@@ -132,6 +136,18 @@ class LabelConfig(LevelConfig):
     max_cycles: Count = 50
     batch_size: Count | None = None
     embed_time_limit: Positive = 60.0
+
+    @field_validator("keep")
+    @classmethod
+    def _columns(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if not name or not name.isprintable() or len(name) > LONGEST_NAME:
+                raise ValueError("should be names of columns, such as name,pIC50")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{twice[0]!r} is given more than once")
+        if both := sorted(name for name in names if name.removeprefix("input_") != name and name[6:] in names):
+            raise ValueError(f"{both[0]!r} is the column that {both[0][6:]!r} may be kept under: keep one of them")
+        return names
 
     @field_validator("guess")
     @classmethod
@@ -170,6 +186,12 @@ class LabelConfig(LevelConfig):
         if self.conformers * isomers > LARGEST_CONFORMER + 1:
             raise ValueError("conformers times max_stereo_isomers must stay below 2147483649: they share one number")
         return self
+
+
+class CallConfig(LabelConfig):
+    """``qmgen.label``: no files, and processes only where they are asked for."""
+
+    workers: Count | None = None
 
 
 class GenerateConfig(LabelConfig):
@@ -229,6 +251,8 @@ class GenerateConfig(LabelConfig):
             raise ValueError("molecules come from --molecules or from --enumerate, not from both")
         if self.enumerate is None and (self.sample is not None or self.sample_parts is not None):
             raise ValueError("--sample and --sample-parts draw from an enumeration: give --enumerate 9, say")
+        if self.keep and self.enumerate is not None:
+            raise ValueError("--keep carries columns of --molecules through: what is enumerated has none")
         return self
 
     @model_validator(mode="after")

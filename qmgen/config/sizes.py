@@ -19,6 +19,8 @@ def _words(value: Any) -> Any:
     return [word.strip() for word in value.split(",")] if isinstance(value, str) else value
 
 
+#: of columns: ``name,pIC50``, or a list
+Names = Annotated[list[str], BeforeValidator(_words)]
 Elements = Annotated[list[str], BeforeValidator(_words), Field(min_length=1)]
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from qmgen.corpus.duplicates import KEY, stated_in
 from qmgen.corpus.listing import Listing, siblings
 from qmgen.corpus.plan import FAILURES
 from qmgen.corpus.schema import decode, failure_schema
@@ -38,7 +39,8 @@ class Book:
     records of its data files by split, that of the failures file, and the decoded metadata of the latter.
 
     Of a unit that was added to a finished corpus also: ``retried``, the earlier failures that it has decided, by
-    reason; ``again``, how many molecules of each split have rows in earlier generations."""
+    reason; ``again``, how many molecules of each split have rows in earlier generations. ``named_duplicates`` counts
+    the merged entries that the failures file lists by name."""
 
     entries: int
     merged: int
@@ -49,6 +51,7 @@ class Book:
     metadata: Mapping[str, Any]
     retried: Mapping[str, int] = field(default_factory=dict)
     again: Mapping[str, int] = field(default_factory=dict)
+    named_duplicates: int = 0
 
     @property
     def records(self) -> list[FileRecord]:
@@ -73,6 +76,11 @@ def book_of(store: Store, failures: str) -> Book:
         isinstance(unit.get(name, 0), int) for name in ("entries", "merged", "pruned")
     ):
         raise Damaged(f"{failures} does not say what its unit holds")
+    try:
+        duplicates = len(stated_in(unit))
+    except ValueError as error:
+        raise Damaged(f"{failures}: {error}") from error
+    unit.pop(KEY, None)  # there may be many, and nobody needs them here
     molecules = len(np.unique(table["molecule_id"].to_numpy()))
     own = FileRecord(failures, table.num_rows, molecules, len(content), sha256(content).hexdigest())
     names = {kind: name for kind, name in siblings(failures).items() if kind != FAILURES}
@@ -94,6 +102,7 @@ def book_of(store: Store, failures: str) -> Book:
         metadata=metadata,
         retried=Counter(reason for _, _, reason in unit.get("decided", ())),
         again=unit.get("again", {}),
+        named_duplicates=duplicates,
     )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from qmgen.corpus.schema import failure_fields, is_of_parts, row_fields
+from qmgen.corpus.schema import SCHEMA_VERSION, failure_fields, is_of_parts, row_schema
 
-_PAGE = """# A qmgen corpus
+_PAGE = """{front_matter}# A qmgen corpus
 
 {rows} labelled geometries of {molecules} molecules, {level}. Licence: {licence}.
 {state}
@@ -16,7 +16,7 @@ _PAGE = """# A qmgen corpus
 {splits}
 
 {failures} entries got no label; each is a row in `failures/`, with its reason{reasons}.
-{merged} duplicates (equal canonical SMILES) were merged into their first occurrence.{pruned}{added}
+{merged} duplicates (equal canonical SMILES) were merged into their first occurrence{named}.{pruned}{added}
 
 ## Load it
 
@@ -26,9 +26,12 @@ train = qmgen.load("path/to/this/directory", split="train")        # pyarrow.Tab
 
 import glob, pandas                                                # or without qmgen, in this directory
 train = pandas.concat(map(pandas.read_parquet, sorted(glob.glob("data/train-*.parquet"))))
+
+import datasets                                                    # or with Hugging Face's library
+train = datasets.load_dataset("path/to/this/directory", split="train")
 ```
 
-Conformers of one molecule are all in the same split. `pos` is flat: `np.reshape(row["pos"], (-1, 3))`.
+{bonds}Conformers of one molecule are all in the same split. `pos` is flat: `np.reshape(row["pos"], (-1, 3))`.
 Energies in eV are Hartree x 27.211386245988 (CODATA 2018); compare with other programs in Hartree.
 
 ## Columns of `data/`
@@ -48,12 +51,28 @@ files; `qmgen validate` recomputes a sample with PySCF.
 """
 
 
+_BONDS = """`mapped_smiles` holds the bonds: atom map number k, from 1, is the k-th atom of `z` and `pos`. With RDKit:
+
+```python
+parameters = Chem.SmilesParserParams()
+parameters.removeHs = False
+mol = Chem.MolFromSmiles(row["mapped_smiles"], parameters)
+mol = Chem.RenumberAtoms(mol, sorted(range(mol.GetNumAtoms()), key=lambda i: mol.GetAtomWithIdx(i).GetAtomMapNum()))
+```
+
+"""
+
+#: what of a manifest says which columns there are
+_COLUMNS = ("schema_version", "recipe")
+
+
 def card(manifest: Mapping[str, Any]) -> str:
     """The page for a manifest (see ``manifest.write_manifest``)."""
     counts = manifest["counts"]
     theory = manifest.get("level_of_theory", {})
     reasons = ", ".join(f"{name}: {n}" for name, n in counts["failures_by_reason"].items())
     return _PAGE.format(
+        front_matter=_front_matter(counts["splits"]),
         rows=counts["rows"],
         molecules=counts["molecules"],
         level=f"{theory.get('xc', '?')}/{theory.get('basis', '?')}",
@@ -63,12 +82,28 @@ def card(manifest: Mapping[str, Any]) -> str:
         failures=counts["failures"],
         reasons=f" ({reasons})" if reasons else "",
         merged=counts["merged"],
+        named="; `duplicates.csv` lists those with names" if counts.get("named_duplicates") else "",
         pruned=f"\n{counts['pruned']} conformers were pruned, as the settings ask." if counts.get("pruned") else "",
         added=_added(manifest),
-        columns=_columns(row_fields(parts=is_of_parts(manifest))),
+        bonds=_bonds(manifest),
+        columns=_columns(list(row_schema({key: manifest[key] for key in _COLUMNS if key in manifest}))),
         failure_columns=_columns(failure_fields(is_of_parts(manifest))),
         theory="\n".join(f"- {key.replace('_', ' ')}: {value}" for key, value in theory.items()),
     )
+
+
+def _bonds(manifest: Mapping[str, Any]) -> str:
+    """How to have the bonds back, where rows have them."""
+    return _BONDS if manifest.get("schema_version", SCHEMA_VERSION) > 1 else ""
+
+
+def _front_matter(splits: Mapping[str, Any]) -> str:
+    """What Hugging Face's `datasets` reads of a card: the files of each split. A split without rows is left out, since
+    `datasets` refuses a folder with one."""
+    paths = [f"  - split: {name}\n    path: data/{name}-*.parquet" for name, n in splits.items() if n["rows"]]
+    if not paths:
+        return ""
+    return "\n".join(["---", "configs:", "- config_name: default", "  data_files:", *paths, "---", "", ""])
 
 
 def _added(manifest: Mapping[str, Any]) -> str:

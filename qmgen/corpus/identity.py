@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from qmgen.corpus.books import UNREADABLE
 from qmgen.corpus.listing import Listing, parse
 from qmgen.corpus.plan import FAILURES
-from qmgen.corpus.schema import canonical_json, decode
+from qmgen.corpus.schema import KNOWN_VERSIONS, SCHEMA_VERSION, canonical_json, decode
 from qmgen.corpus.splits import SPLITS
 from qmgen.corpus.store import Place, Store, store_of
 from qmgen.errors import UsageError
@@ -41,6 +41,25 @@ def stored_recipe(place: Place | Store) -> dict[str, Any] | None:
             if recipe is not None:
                 return recipe
     return None
+
+
+def stored_version(place: Place | Store) -> int:
+    """The version of the format that the files at ``place`` have, the newest where there are none: what is added to a
+    corpus has the columns that it has.
+
+    Raises ``UsageError`` for a version that is not known here.
+    """
+    store = store_of(place)
+    listing = Listing.of(store)
+    for name in (name for kind in (FAILURES, *SPLITS) for name in listing.files(kind)):
+        with contextlib.suppress(*UNREADABLE):
+            version = decode(pq.ParquetFile(store.open(name)).schema_arrow.metadata).get("schema_version")
+            if version in KNOWN_VERSIONS:
+                return int(version)
+            if version is not None:
+                what = f"{store.place}/{name} is of version {version} of the format"
+                raise UsageError(f"{what}: use the version of qmgen that wrote it")
+    return SCHEMA_VERSION
 
 
 def _checked(metadata: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from qmgen.corpus import duplicates
 from qmgen.corpus.books import SUMS, Book, Damaged, book_of
 from qmgen.corpus.card import card
 from qmgen.corpus.generations import generations
@@ -32,8 +33,9 @@ def write_manifest(
 ) -> dict[str, Any]:
     """Write manifest.json, SHA256SUMS and README.md from the units that are there, and return the manifest.
 
-    ``plan`` and ``metadata`` (what the data files carry, ``recipe`` among it) are those of generation 0; what was added
-    later is found in the store. Raises ``QmgenError`` where a unit cannot be read.
+    ``plan`` and ``metadata`` (what the data files carry, ``recipe`` among it, and ``schema_version`` where they are
+    of an older format) are those of generation 0; what was added later is found in the store. Raises ``QmgenError``
+    where a unit cannot be read.
     """
     store = store_of(place)
     listing = Listing.of(store)
@@ -66,9 +68,23 @@ def write_manifest(
         ],
     }
     store.write(SUMS, "".join(f"{records[name].sha256}  {name}\n" for name in names).encode())
+    write_duplicates(store, books)
     store.write("README.md", card(manifest).encode())
     store.write(MANIFEST, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
     return manifest
+
+
+def write_duplicates(store: Store, books: list[Book]) -> None:
+    """Write the list of merged names, where there are any."""
+    if any(book.named_duplicates for book in books):
+        store.write(duplicates.NAME, duplicates.text_of(store, named_in(books)))
+    elif duplicates.NAME in store.names(""):
+        store.remove(duplicates.NAME)
+
+
+def named_in(books: Sequence[Book]) -> list[str]:
+    """The failures files that list merged names."""
+    return [book.failures.name for book in books if book.named_duplicates]
 
 
 def counts_of(books: list[Book]) -> dict[str, Any]:
@@ -83,6 +99,7 @@ def counts_of(books: list[Book]) -> dict[str, Any]:
         }
         for split in SPLITS
     }
+    named = sum(book.named_duplicates for book in books)
     reasons: Counter[str] = Counter()
     for book in books:
         reasons.update(book.reasons)
@@ -92,6 +109,7 @@ def counts_of(books: list[Book]) -> dict[str, Any]:
         "molecules": sum(split["molecules"] for split in splits.values()),
         "entries": sum(book.entries for book in books),
         "merged": sum(book.merged for book in books),
+        **({"named_duplicates": named} if named else {}),
         "pruned": sum(book.pruned for book in books),
         "splits": splits,
         "failures": sum(reasons.values()),

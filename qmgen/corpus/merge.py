@@ -15,8 +15,8 @@ from qmgen.corpus.verify import THREADS, Inspected, inspect
 from qmgen.errors import QmgenError
 from qmgen.machine import versions
 
-#: metadata that one file alone has, or that the manifest has from elsewhere
-_NOT_SHARED = frozenset({"schema_version", "unit", "files"})
+#: metadata that one file alone has
+_NOT_SHARED = frozenset({"unit", "files"})
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,23 @@ QM1B: Mathiasen et al., "Generating QM1B with PySCF_IPU", NeurIPS 2023 Datasets 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
 
-SCHEMA_VERSION: Final = 1
+#: 2 added ``mapped_smiles`` and the columns that are kept of the source
+SCHEMA_VERSION: Final = 2
+KNOWN_VERSIONS: Final = (1, 2)
 PREFIX: Final = "qmgen."
 
 _PLACE = "0-based place of the molecule in the source"
 _PLACE_IN_PART = "2^32 times the 0-based number of the work unit, plus the 0-based place of the molecule in it"
 _STD = "standard deviation of the total energy over the last two iterations, at the final grid and precision"
+_MAPPED = (
+    "SMILES with all hydrogens as atoms: atom map number k, from 1, is the k-th atom of z, pos and charges; "
+    "empty where the bonds are not known"
+)
 
 
 def _field(name: str, kind: pa.DataType, unit: str, description: str) -> pa.Field:
@@ -30,8 +36,15 @@ def _list(kind: pa.DataType) -> pa.DataType:
     return pa.list_(pa.field("element", kind, nullable=False))
 
 
-def row_fields(forces: bool = False, std_description: str = _STD, parts: bool = False) -> list[pa.Field]:
-    """The fields of a row in file order; ``forces`` adds the opt-in column, ``parts``: of a whole enumeration."""
+def row_fields(
+    forces: bool = False,
+    std_description: str = _STD,
+    parts: bool = False,
+    version: int = SCHEMA_VERSION,
+    keep: Sequence[str] = (),
+) -> list[pa.Field]:
+    """The fields of a row in file order; ``forces`` adds the opt-in column, ``parts``: of a whole enumeration; ``keep``
+    names the columns of the source that are carried through."""
     fields = [
         _field("smile", pa.string(), "1", "canonical SMILES of the molecule; empty for a bare geometry"),
         _field("atoms", pa.string(), "1", "element symbols in the order of z, written together"),
@@ -55,7 +68,23 @@ def row_fields(forces: bool = False, std_description: str = _STD, parts: bool = 
     if forces:
         fields.append(_field("forces", _list(pa.float64()), "eV/Angstrom", "forces on the atoms, flat as pos"))
     fields.append(_field("precision", pa.string(), "1", "arithmetic path that made the row"))
+    if version > 1:
+        fields += [
+            _field("mapped_smiles", pa.string(), "1", _MAPPED),
+            *(_field(column, pa.string(), "1", _kept(name)) for name, column in kept_columns(keep).items()),
+        ]
     return fields
+
+
+def kept_columns(keep: Sequence[str]) -> dict[str, str]:
+    """The columns of a corpus that hold the columns ``keep`` of its source: the same names, but ``input_energy`` where
+    a corpus has an ``energy`` of its own. ``name`` needs no column beside the one that there is."""
+    own = {field.name for field in row_fields(forces=True)} if keep else set()
+    return {name: f"input_{name}" if name in own else name for name in keep if name != "name"}
+
+
+def _kept(name: str) -> str:
+    return f"{json.dumps(name, ensure_ascii=False)} of the source, as text; empty where it has none"
 
 
 def failure_fields(parts: bool = False) -> list[pa.Field]:
@@ -73,8 +102,13 @@ def failure_fields(parts: bool = False) -> list[pa.Field]:
 def row_schema(
     metadata: Mapping[str, Any] | None = None, forces: bool = False, std_description: str = _STD
 ) -> pa.Schema:
-    """Schema of the data files; ``metadata`` holds plain JSON values, without the prefix."""
-    return pa.schema(row_fields(forces, std_description, is_of_parts(metadata)), metadata=encode(metadata or {}))
+    """Schema of the data files; ``metadata`` holds plain JSON values, without the prefix, and says which columns there
+    are: by its ``schema_version`` (the newest where it has none), and by ``keep`` in its ``recipe``."""
+    about = metadata or {}
+    fields = row_fields(
+        forces, std_description, is_of_parts(about), about.get("schema_version", SCHEMA_VERSION), keep_of(about)
+    )
+    return pa.schema(fields, metadata=encode(about))
 
 
 def failure_schema(metadata: Mapping[str, Any] | None = None) -> pa.Schema:
@@ -86,6 +120,13 @@ def is_of_parts(metadata: Mapping[str, Any] | None) -> bool:
     """Whether the units of a corpus are parts of an enumeration: its recipe then describes the source, and lists no
     digests of files."""
     return isinstance((metadata or {}).get("recipe", {}).get("source"), Mapping)
+
+
+def keep_of(metadata: Mapping[str, Any]) -> list[str]:
+    """The columns of the source that are carried through, as far as the recipe lists any."""
+    recipe = metadata.get("recipe")
+    keep = recipe.get("keep") if isinstance(recipe, Mapping) else None
+    return [name for name in keep if isinstance(name, str)] if isinstance(keep, list | tuple) else []
 
 
 def encode(metadata: Mapping[str, Any]) -> dict[str, str]:

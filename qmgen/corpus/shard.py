@@ -80,19 +80,21 @@ def with_records(failures: pa.Table, records: list[FileRecord]) -> pa.Table:
 
 def write_table(table: pa.Table, target: Path | pa.NativeFile) -> None:
     """Parquet as this project writes it: zstd-3, floats split by byte stream, dictionaries for strings only, and a
-    checksum for every page."""
+    checksum for every page. A table without rows becomes a file without row groups."""
     # A list column is addressed by the path of its elements: plain "pos" would be ignored without a word.
     paths = {f.name: f"{f.name}.list.element" if pa.types.is_list(f.type) else f.name for f in table.schema}
     kinds = {f.name: f.type.value_type if pa.types.is_list(f.type) else f.type for f in table.schema}
-    pq.write_table(
-        table,
+    with pq.ParquetWriter(
         target,
+        table.schema,
         compression="zstd",
         compression_level=3,
         write_page_checksum=True,
         use_dictionary=[paths[name] for name, kind in kinds.items() if pa.types.is_string(kind)],
         column_encoding={paths[n]: "BYTE_STREAM_SPLIT" for n, kind in kinds.items() if pa.types.is_floating(kind)},
-    )
+    ) as writer:
+        if table.num_rows:  # Hugging Face's `datasets` cannot read a row group of 0 rows
+            writer.write_table(table)
 
 
 def digest(source: Path | pa.NativeFile) -> str:

@@ -21,7 +21,7 @@ from qmgen.corpus.findings import DAMAGE, GENERATE, MERGE, STALE, Finding, anew
 from qmgen.corpus.identity import config_hash
 from qmgen.corpus.listing import Key, siblings
 from qmgen.corpus.plan import FAILURES, Unit
-from qmgen.corpus.schema import SCHEMA_VERSION, canonical_json, decode, row_schema
+from qmgen.corpus.schema import KNOWN_VERSIONS, SCHEMA_VERSION, canonical_json, decode, row_schema
 from qmgen.corpus.shard import FILES
 from qmgen.corpus.store import Store
 from qmgen.errors import first_line
@@ -135,8 +135,8 @@ def _failures_file(book: Book, sums: Checksums, expected: Unit | None) -> Iterat
         what = f"accounts for {book.entries} entries instead of {expected.end - expected.start}"
         yield Finding(DAMAGE, name, what, anew(name))
     version = book.metadata.get("schema_version", SCHEMA_VERSION)
-    if version != SCHEMA_VERSION:
-        what = f"is of version {version} of the format; this qmgen knows {SCHEMA_VERSION}"
+    if version not in KNOWN_VERSIONS:
+        what = f"is of version {version} of the format; this qmgen knows {' and '.join(map(str, KNOWN_VERSIONS))}"
         yield Finding(DAMAGE, name, what, "use the version of qmgen that wrote it")
     recipe = book.metadata.get("recipe")
     if isinstance(recipe, dict) and config_hash(recipe) != book.metadata.get("config_hash"):
@@ -149,16 +149,19 @@ def _data_file(content: bytes, name: str, rows: int, found: UnitCheck, failures:
 
     try:
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
-        table, common = file.read(), _common(decode(file.schema_arrow.metadata))
+        table, metadata = file.read(), decode(file.schema_arrow.metadata)
     except UNREADABLE as error:
         wrong(f"cannot be read ({first_line(error)})")
         return _NONE
-    if not any(table.schema.remove_metadata().equals(row_schema(forces=f).remove_metadata()) for f in (False, True)):
+    # which columns there are follows from the recipe, which the failures file has too
+    known = metadata if metadata.get("schema_version") in KNOWN_VERSIONS else {}
+    schemas = (row_schema(known, forces=forces).remove_metadata() for forces in (False, True))
+    if not any(table.schema.remove_metadata().equals(schema) for schema in schemas):
         wrong("has other columns, types or nullability than rows have")
         return _NONE
     if table.num_rows != rows:
         wrong(f"holds {table.num_rows} rows instead of the {rows} that {failures} says")
-    if common != found.common:
+    if _common(metadata) != found.common:
         wrong(f"was made with other settings than {failures}")
     for what in _faults(table):
         wrong(what)

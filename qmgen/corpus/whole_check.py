@@ -6,12 +6,13 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from qmgen.corpus import duplicates
 from qmgen.corpus.books import SUMS, Book
 from qmgen.corpus.expected import Generation
 from qmgen.corpus.findings import DAMAGE, GENERATE, MERGE, NOTE, STALE, Finding
 from qmgen.corpus.identity import MANIFEST, config_hash
 from qmgen.corpus.listing import Listing, parse
-from qmgen.corpus.manifest import counts_of
+from qmgen.corpus.manifest import counts_of, named_in
 from qmgen.corpus.plan import FAILURES
 from qmgen.corpus.splits import SPLITS
 from qmgen.corpus.store import Store
@@ -71,6 +72,11 @@ def description(
         return
     if not top.get("README.md"):
         yield Finding(STALE, "README.md", "is lost", MERGE)
+    if named := named_in(books):
+        if duplicates.NAME not in top:
+            yield Finding(STALE, duplicates.NAME, "is lost", MERGE)
+        elif store.read(duplicates.NAME) != duplicates.text_of(store, named):
+            yield Finding(STALE, duplicates.NAME, "does not list the duplicates that the files of failures name", MERGE)
     if SUMS not in top:
         yield Finding(STALE, SUMS, "is lost", MERGE)
     elif store.read(SUMS) != sums_text(listing, books):

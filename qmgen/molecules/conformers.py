@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qmgen.molecules import embedding, refine, stereo
+from qmgen.molecules.mapped import mapped_smiles
 from qmgen.molecules.procedure import Procedure
 
 
@@ -15,6 +16,7 @@ class Ensemble(NamedTuple):
 
     ``pruned`` are the conformers (places in ``positions``, None there) that came out and were left out on purpose.
     Of an enumerated stereoisomer ``smiles`` is its own, canonical, and ``family`` that without stereo; else both empty.
+    ``mapped`` is the SMILES with all hydrogens, whose atom map number k is atom k of ``numbers``, counted from 1.
     """
 
     numbers: np.ndarray
@@ -22,6 +24,7 @@ class Ensemble(NamedTuple):
     pruned: frozenset[int] = frozenset()
     smiles: str = ""
     family: str = ""
+    mapped: str = ""
 
 
 def make(smiles: str, count: int, seed: int, procedure: Procedure) -> list[Ensemble]:
@@ -51,7 +54,8 @@ def _of_isomer(smiles: str, count: int, seed: int, procedure: Procedure) -> Ense
     if procedure.relax == "mmff":
         refine.relax(mol, procedure.relax_steps)
     pruned = _prune(mol, procedure)
-    return Ensemble(embedding.atomic_numbers(mol), embedding.positions(mol, count), frozenset(pruned))
+    numbers, places = embedding.atomic_numbers(mol), embedding.positions(mol, count)
+    return Ensemble(numbers, places, frozenset(pruned), mapped=mapped_smiles(mol))
 
 
 def _prune(mol: Any, procedure: Procedure) -> set[int]:

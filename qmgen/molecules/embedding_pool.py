@@ -111,6 +111,7 @@ def _given(molecule: Molecule, procedure: Procedure) -> Conformer | Failure:
             molecule.numbers,
             molecule.positions,
             without_stereo(molecule.smiles) if procedure.stereo == "enumerate" else "",
+            molecule.mapped_smiles,
         )
     )
 
@@ -142,8 +143,8 @@ def _made(
             if positions is None:
                 yield failure(place, name, smiles, Reason.EMBEDDING_FAILED, detail, first + number)
             else:
-                made = Conformer(place, first + number, name, smiles, isomer.numbers, positions, isomer.family)
-                yield _sound(made)
+                graph = (isomer.family, isomer.mapped)
+                yield _sound(Conformer(place, first + number, name, smiles, isomer.numbers, positions, *graph))
         first += len(isomer.positions)
     if pruned := sum(len(isomer.pruned) for isomer in answer):
         yield Pruned(place, pruned)

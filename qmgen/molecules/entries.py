@@ -222,12 +222,13 @@ def from_molecule(
         numbers = np.asarray(given.numbers if given.numbers is not None else [])
         positions = np.asarray(given.positions, dtype=np.float64)
     except (TypeError, ValueError):
-        return failure(molecule_id, given.name, given.smiles, Reason.BAD_COORDINATES, "positions are not numbers")
+        detail = "positions are not numbers"
+        return failure(molecule_id, given.name, given.smiles, Reason.BAD_COORDINATES, detail, given.conformer_id)
     if numbers.size and (
         numbers.ndim != 1 or numbers.dtype.kind not in "iu" or numbers.min() < 1 or numbers.max() > 118
     ):
         detail = "atomic numbers must be whole numbers from 1 to 118, one an atom"
-        return failure(molecule_id, given.name, given.smiles, Reason.UNSUPPORTED_ELEMENT, detail)
+        return failure(molecule_id, given.name, given.smiles, Reason.UNSUPPORTED_ELEMENT, detail, given.conformer_id)
     if positions.shape != (*numbers.shape[:1], 3):
         detail = f"positions of shape {positions.shape} for {numbers.size} atomic numbers, not three an atom"
         return failure(molecule_id, given.name, given.smiles, Reason.BAD_COORDINATES, detail, given.conformer_id)

@@ -11,26 +11,32 @@ from pathlib import Path
 
 from qmgen.molecules.csv_layout import Layout, Records, find_layout
 from qmgen.molecules.entries import failure, from_smiles
+from qmgen.molecules.kept import Kept
 from qmgen.molecules.text_file import open_text
 from qmgen.molecules.types import Failure, Molecule, Reason
 
 
-def read_csv(path: Path, smiles_column: str | None = None) -> Iterator[Molecule | Failure]:
+def read_csv(path: Path, smiles_column: str | None = None, kept: Kept | None = None) -> Iterator[Molecule | Failure]:
     """The rows of a table, in order; a row without a SMILES is a failure.
 
-    Raises ``UsageError`` (at the first entry) when no column of SMILES is found, as ``csv_layout.find_layout``.
+    Raises ``UsageError`` (at the first entry) when no column of SMILES is found, as ``csv_layout.find_layout``, or
+    where one to keep is not there.
     """
+    kept = kept or Kept()
     layout = find_layout(path, smiles_column)
     if layout is None:
         return
     with open_text(path, newline="") as stream:
         records = Records(stream, layout.delimiter)
+        header = layout.header or []
+        kept.require(path, header, named=layout.name is not None)
         if layout.header is not None:
             next(record for record in records if record)
         molecule_id = 0
         for record in records:
             if record:
-                yield _entry(molecule_id, record, layout, records.line)
+                values = dict(zip(header, record, strict=False)) if kept and isinstance(record, list) else {}
+                yield kept.add(_entry(molecule_id, record, layout, records.line), values)
                 molecule_id += 1
 
 

@@ -1,9 +1,9 @@
 """Reader of ``.parquet``: ``z`` (or ``atoms``) and ``pos``, one geometry a row, used exactly as given.
 
-These are the names of QM1B and of our own corpora; ``smile``, ``name``, ``molecule_id`` and ``conformer_id`` are
-taken where they are there. Without ``molecule_id`` it is the place of the row. ``pos`` is flat (x y z of the first
-atom, of the second, ...) or nested (three numbers an atom), in the unit that its metadata state under ``unit``, else in
-Bohr.
+These are the names of QM1B and of our own corpora; ``smile``, ``name``, ``molecule_id``, ``conformer_id`` and
+``mapped_smiles`` are taken where they are there. Without ``molecule_id`` it is the place of the row. ``pos`` is flat
+(x y z of the first atom, of the second, ...) or nested (three numbers an atom), in the unit that its metadata state
+under ``unit``, else in Bohr.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ from qmgen.molecules.geometry import (
     neighbours,
     scale_problem,
 )
+from qmgen.molecules.kept import Kept
+from qmgen.molecules.mapped import with_bonds
 from qmgen.molecules.parquet_footer import RowGroup, row_groups
 from qmgen.molecules.types import Failure, Molecule, Reason
 
-_TEXTS: Final = ("smile", "name")
+_TEXTS: Final = ("smile", "name", "mapped_smiles")
 _IDS: Final = ("molecule_id", "conformer_id")
 _SYMBOL: Final = re.compile(r"[A-Z][a-z]?|[0-9]+")
 _ROWS: Final = 1024
@@ -57,7 +59,7 @@ class _Layout:
     unit: str | None
 
 
-def read_parquet(path: Path) -> Iterator[Molecule | Failure]:
+def read_parquet(path: Path, kept: Kept | None = None) -> Iterator[Molecule | Failure]:
     """The rows of a ``.parquet`` file, in order, a batch of rows at a time.
 
     Raises ``UsageError`` when the file is no Parquet, is damaged, lacks the columns or has others under their names,
@@ -65,12 +67,15 @@ def read_parquet(path: Path) -> Iterator[Molecule | Failure]:
     """
     import pyarrow.parquet as pq
 
+    kept = kept or Kept()
     with _reading(path, "is not a Parquet file"):
         source = pq.ParquetFile(path, page_checksum_verification=True)
     with source:
         with _reading(path, "is damaged"):
             layout, stated = _layout(path, source.schema_arrow), row_groups(path)
+        kept.require(path, source.schema_arrow.names, named=False)
         columns = [layout.elements, "pos", *layout.others]
+        columns += [column for column in kept.columns if column not in columns]
         place = 0
         for group, about in enumerate(stated):
             too_large, rows = _too_large(about, columns), about.rows
@@ -89,7 +94,10 @@ def read_parquet(path: Path) -> Iterator[Molecule | Failure]:
                     break
                 for at in range(len(batch)):
                     row = {name: batch.column(name)[at] for name in columns}
-                    yield _entry(place, row, layout)
+                    entry = _entry(place, row, layout)
+                    if "mapped_smiles" in row:
+                        entry = with_bonds(entry, _text(row["mapped_smiles"]).strip())
+                    yield kept.add(entry, {name: row[name].as_py() for name in kept.columns if name in row})
                     place += 1
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -19,16 +21,23 @@ from qmgen.molecules.entries import (
     why_unreadable,
 )
 from qmgen.molecules.geometry import bohr_from_angstrom
+from qmgen.molecules.kept import Kept
+from qmgen.molecules.mapped import mapped_smiles
 from qmgen.molecules.mol_block import drawing_problem, read_atoms
 from qmgen.molecules.text_file import open_text
 from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
 
+#: the head of a data item: ``>  <pIC50>  (7)``
+_ITEM: Final = re.compile(r">[^<]*<([^>]*)>")
 
-def read_sdf(path: Path) -> Iterator[Molecule | Failure]:
-    """The records of an ``.sdf`` file, in order, named by their title lines; SMILES are derived and canonical."""
+
+def read_sdf(path: Path, kept: Kept | None = None) -> Iterator[Molecule | Failure]:
+    """The records of an ``.sdf`` file, in order, named by their title lines; SMILES are derived and canonical. Atoms
+    stay in the order of the record, and ``mapped_smiles`` holds its bonds."""
+    kept = kept or Kept()
     with open_text(path) as lines:
         for molecule_id, record in enumerate(_records(lines)):
-            yield _entry(molecule_id, record)
+            yield kept.add(_entry(molecule_id, record), _properties(record) if kept else {})
 
 
 def _records(lines: TextIO) -> Iterator[str]:
@@ -78,9 +87,26 @@ def _entry(molecule_id: int, record: str) -> Molecule | Failure:
         return failure(molecule_id, name, smiles, *problem, conformer_id=0)
     bohr = bohr_from_angstrom(positions)
     entry = from_geometry(molecule_id, name, smiles, numbers, bohr)
-    if isinstance(entry, Molecule) and (problem := bonds_problem(numbers, bohr, bonds)):
+    if isinstance(entry, Failure):
+        return entry
+    if problem := bonds_problem(numbers, bohr, bonds):
         return failure(molecule_id, name, smiles, *problem, conformer_id=0)
-    return entry
+    return replace(entry, mapped_smiles=mapped_smiles(mol))
+
+
+def _properties(record: str) -> dict[str, str]:
+    """The data items behind the mol block: each value is what stands between its head and the next blank line."""
+    found: dict[str, list[str]] = {}
+    values: list[str] | None = None
+    for line in record.partition("M  END")[2].split("\n"):
+        head = None if values else _ITEM.match(line)  # a value may look like a head
+        if head is not None:
+            values = found[head[1]] = []
+        elif values is not None and line.strip():
+            values.append(line.rstrip())
+        else:
+            values = None
+    return {name: "\n".join(lines) for name, lines in found.items()}
 
 
 _NO_BONDS_NEEDED: Final = "; correct the bonds, or give the geometry as .xyz: a label needs no bonds"

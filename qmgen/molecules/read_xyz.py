@@ -15,6 +15,7 @@ import numpy as np
 from qmgen.molecules.elements import number_of
 from qmgen.molecules.entries import failure, from_geometry
 from qmgen.molecules.geometry import bohr_from_angstrom
+from qmgen.molecules.kept import Kept
 from qmgen.molecules.text_file import open_text
 from qmgen.molecules.types import Failure, Molecule, Reason
 
@@ -22,6 +23,7 @@ from qmgen.molecules.types import Failure, Molecule, Reason
 MOST_ATOMS: Final = 1_000_000
 _CHARGE: Final = re.compile(r"(?<![\w.])charge\s*=\s*[\"']?([^\s\"',;]*)", re.IGNORECASE)
 _NAME: Final = re.compile(r"(?<![\w.])name\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|(\S+))", re.IGNORECASE)
+_PAIR: Final = re.compile(r"([^\s=]+)=(?:\"([^\"]*)\"|'([^']*)'|(\S*))")
 
 
 class _Unreadable(ValueError):
@@ -32,8 +34,9 @@ class _Unreadable(ValueError):
         self.reason = reason
 
 
-def read_xyz(path: Path) -> Iterator[Molecule | Failure]:
+def read_xyz(path: Path, kept: Kept | None = None) -> Iterator[Molecule | Failure]:
     """The frames of an ``.xyz`` file, in order. A broken frame is one failure; reading goes on at the next count."""
+    kept = kept or Kept()
     with open_text(path) as stream:
         for molecule_id, (start, lines, detail) in enumerate(_frames(_Lines(stream))):
             name = _name(lines[1]) if len(lines) > 1 else ""
@@ -46,7 +49,8 @@ def read_xyz(path: Path) -> Iterator[Molecule | Failure]:
             except _Unreadable as error:
                 yield failure(molecule_id, name, "", error.reason, str(error), conformer_id=0)
                 continue
-            yield from_geometry(molecule_id, name, "", numbers, bohr_from_angstrom(positions), charge)
+            entry = from_geometry(molecule_id, name, "", numbers, bohr_from_angstrom(positions), charge)
+            yield kept.add(entry, _pairs(lines[1]) if kept else {})
 
 
 class _Lines:
@@ -98,6 +102,11 @@ def _name(comment: str) -> str:
     if found := _NAME.search(comment):
         return next(group for group in found.groups() if group is not None)
     return "" if "=" in comment else comment.strip()
+
+
+def _pairs(comment: str) -> dict[str, str]:
+    """The ``key=value`` pairs of a comment; a value with spaces stands in quotes."""
+    return {found[1]: next(g for g in found.groups()[1:] if g is not None) for found in _PAIR.finditer(comment)}
 
 
 def _charge(comment: str) -> int:

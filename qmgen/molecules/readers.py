@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from qmgen.errors import UsageError, first_line
+from qmgen.molecules.kept import Kept
 from qmgen.molecules.types import Failure, Molecule
 
 SUFFIXES: Final = (".smi", ".csv", ".sdf", ".xyz", ".parquet", ".tsv", ".mol", ".extxyz")
@@ -18,13 +19,19 @@ _COMPRESSED: Final = ".gz"
 _KNOWN: Final = f"{' '.join(SUFFIXES)}, and all but .parquet with {_COMPRESSED} behind"
 
 
-def read_molecules(path: str | Path, smiles_column: str | None = None) -> Iterator[Molecule | Failure]:
+def read_molecules(
+    path: str | Path, smiles_column: str | None = None, keep: Sequence[str] = ()
+) -> Iterator[Molecule | Failure]:
     """The entries of a file, in order and as a stream; ``molecule_id`` is the 0-based place of each.
 
     What cannot be read or labelled is a ``Failure`` with its reason, never an exception. ``smiles_column`` is for
     ``.csv`` and ``.tsv`` (default: the column with a usual name, see ``read_csv``).
 
-    Raises ``UsageError`` at once for a missing file, an unknown suffix, a missing column, or no entry at all.
+    ``keep`` names columns of ``.csv`` and ``.parquet``, properties of ``.sdf`` and keys of the comments of ``.xyz``
+    whose values the entries carry (``Molecule.kept``, in this order and without ``name``, which is the entry's name).
+
+    Raises ``UsageError`` at once for a missing file, an unknown suffix, a missing column, or no entry at all; at the
+    end for a property that no entry had.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -40,7 +47,8 @@ def read_molecules(path: str | Path, smiles_column: str | None = None) -> Iterat
     try:
         if path.stat().st_size == 0:
             raise UsageError(f"{path} is empty; give a file with at least one molecule")
-        entries = _to_the_end(path, _reader(path, suffix, smiles_column))
+        kept = Kept(keep)
+        entries = _to_the_end(path, _reader(path, suffix, smiles_column, kept), kept)
         first = next(entries, None)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
@@ -64,34 +72,37 @@ def read_files(paths: Iterable[str | Path]) -> Iterator[Molecule | Failure]:
     return entries()
 
 
-def _to_the_end(path: Path, entries: Iterator[Molecule | Failure]) -> Iterator[Molecule | Failure]:
-    """The entries; ``UsageError`` where a compressed file is cut or damaged, or the disk fails."""
+def _to_the_end(path: Path, entries: Iterator[Molecule | Failure], kept: Kept) -> Iterator[Molecule | Failure]:
+    """The entries; ``UsageError`` where a compressed file is cut or damaged, the disk fails, or no entry had a property
+    that was to be kept."""
     try:
         yield from entries
     except (OSError, EOFError, zlib.error) as error:
         if isinstance(error, OSError) and error.strerror:
             raise UsageError(f"{path} cannot be read: {error.strerror}") from None
         raise UsageError(f"{path} is cut or damaged ({first_line(error)}); make or fetch it again") from None
+    kept.finish(path)
 
 
-def _reader(path: Path, suffix: str, smiles_column: str | None) -> Iterator[Molecule | Failure]:
+def _reader(path: Path, suffix: str, smiles_column: str | None, kept: Kept) -> Iterator[Molecule | Failure]:
     """The reader for a suffix; each lives in its own module, imported when asked for."""
     if suffix == ".smi":
         from qmgen.molecules.read_smi import read_smi
 
+        kept.require(path, ())
         return read_smi(path)
     if suffix in (".csv", ".tsv"):
         from qmgen.molecules.read_csv import read_csv
 
-        return read_csv(path, smiles_column)
+        return read_csv(path, smiles_column, kept)
     if suffix in (".sdf", ".mol"):
         from qmgen.molecules.read_sdf import read_sdf
 
-        return read_sdf(path)
+        return read_sdf(path, kept)
     if suffix in (".xyz", ".extxyz"):
         from qmgen.molecules.read_xyz import read_xyz
 
-        return read_xyz(path)
+        return read_xyz(path, kept)
     from qmgen.molecules.read_parquet import read_parquet
 
-    return read_parquet(path)
+    return read_parquet(path, kept)

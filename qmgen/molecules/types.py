@@ -42,7 +42,9 @@ class Molecule:
     canonical, without isotopes and atom-map numbers (empty for a bare geometry).
     ``numbers`` (atoms,) uint8 and ``positions`` (atoms, 3) float64 in Bohr are set when the source gave a geometry.
     ``charge`` is the net charge as far as the source states one. ``conformer_id`` belongs to a given geometry, where
-    the source numbers several of one molecule.
+    the source numbers several of one molecule. ``mapped_smiles`` holds the bonds of a given geometry, where the source
+    states them: a SMILES with all hydrogens whose atom map number k is atom k of ``numbers``, counted from 1.
+    ``kept`` are the values of the columns that were asked for, as text.
     """
 
     molecule_id: int
@@ -52,6 +54,8 @@ class Molecule:
     positions: np.ndarray | None = None
     charge: int = 0
     conformer_id: int = 0
+    mapped_smiles: str = ""
+    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,8 @@ class Conformer:
 
     Positions are representable in float32: the corpus stores them so, and a label must belong to the stored geometry.
     Where stereoisomers are enumerated, ``smiles`` is the isomer's, and ``family`` the one without stereo marks, which
-    all isomers of a molecule share; else ``family`` is empty.
+    all isomers of a molecule share; else ``family`` is empty. ``mapped_smiles`` is the SMILES of this geometry with all
+    hydrogens, whose atom map number k is atom k of ``numbers``, counted from 1; empty where no bonds are known.
     """
 
     molecule_id: int
@@ -70,6 +75,7 @@ class Conformer:
     numbers: np.ndarray
     positions: np.ndarray
     family: str = ""
+    mapped_smiles: str = ""
 
 
 @dataclass(frozen=True)

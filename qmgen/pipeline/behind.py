@@ -68,7 +68,7 @@ def whole_source(
     if all(name in files for name in digests):
         names = [typed.get(name, files[name]) for name in digests]
         opened = stack.enter_context(
-            open_source([files[name] for name in digests], source.smiles_column, source.stages)
+            open_source([files[name] for name in digests], source.smiles_column, source.stages, keep=source.keep)
         )
         return _naming(config, names), opened
     new = [name for name in digests if name in files and name not in before.current["source"]]
@@ -82,7 +82,9 @@ def whole_source(
         raise UsageError(f"{gone}, and its rows do not say all of them: give them with --molecules, the new ones last")
     if [*before.current["source"], *new] != list(digests):
         raise UsageError(f"{gone}: give them with --molecules, the new ones last")
-    added = stack.enter_context(open_source([files[name] for name in new], source.smiles_column, source.stages))
+    added = stack.enter_context(
+        open_source([files[name] for name in new], source.smiles_column, source.stages, keep=source.keep)
+    )
     behind = Behind(
         added.files,
         added.smiles_column,
@@ -90,6 +92,8 @@ def whole_source(
         before.entries + added.entries,
         tuple(digests),
         added.held,
+        added.keep,
+        None,  # of what is there already too
         before,
         store,
     )

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _THREADS: Final = 8
 #: all that a corpus consists of, for starting anew
 _FOLDERS: Final = ("data", "failures", "generations", "runs", "source", ".tmp/partial")
-_FILES: Final = ("manifest.json", "SHA256SUMS", "README.md", "config.toml")
+_FILES: Final = ("manifest.json", "SHA256SUMS", "README.md", "config.toml", "duplicates.csv")
 
 
 def refuse_if_running(store: Store, rank: Rank) -> None:

@@ -73,7 +73,7 @@ def works(
     """
     earlier = Earlier(store, Listing.of(store), before)
     first = int(before.current["conformers"])
-    for unit, mine in source.places(generation.plan):
+    for unit, mine, duplicates in source.places(generation.plan):
         if unit.index not in wanted:
             continue
         new = [entry for place, entry in mine if place >= before.entries]
@@ -90,6 +90,7 @@ def works(
             [*grown, *new],
             max(unit.end - max(unit.start, before.entries), 0) - len(new),
             Already(known=len(grown), first=dict.fromkeys(ids, first), labelled=rows.intersection(ids)),
+            tuple(one for one in duplicates if one[0] >= before.entries),
         )
 
 

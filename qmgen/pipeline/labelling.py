@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from qmgen.corpus.schema import keep_of, row_schema
 from qmgen.corpus.splits import SPLITS
 from qmgen.labeling.types import Tally
 from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned, Reason
@@ -121,6 +122,10 @@ class _Attempt:
         self.refused: list[Failure] = []
         self.awaited: set[Key] = set()
         self.held: set[Key] = set()
+        self.molecules: dict[Key, Molecule] = {}
+        # a corpus from before goes on with the columns that it has
+        self.columns = row_schema(job.metadata).names
+        self.carried = keep_of(job.metadata)
 
     def run(self, entries: list[Entry]) -> None:
         check = self.job.stages.load("check")
@@ -128,6 +133,7 @@ class _Attempt:
         refused = (entry for entry in checked if isinstance(entry, Failure))
         self.refused = [one for entry in refused for one in self.already.failures(entry)]
         left = [entry for entry in checked if isinstance(entry, Molecule) and not self._finished(entry)]
+        self.molecules = {(m.molecule_id, -1 if m.positions is None else m.conformer_id): m for m in left}
         suspected = {molecule for molecule, _ in self.suspects}
         left.sort(key=lambda molecule: molecule.molecule_id not in suspected)
         self._tell()
@@ -218,7 +224,8 @@ class _Attempt:
                 key = (conformer.molecule_id, conformer.conformer_id)
                 self.awaited.remove(key)
                 split = job.splitter.split(conformer.family or conformer.smiles, symbols(conformer.numbers))
-                found.rows[split].append(row(conformer, label))
+                made = row(conformer, label, self._molecule_of(conformer), self.carried)
+                found.rows[split].append({name: made[name] for name in self.columns})
                 self.rows += 1
             self._tell()
             if key in self.held:
@@ -226,6 +233,10 @@ class _Attempt:
                 if not self.held:
                     self.listener.holding((), *self._numbers())
                     self._between()
+
+    def _molecule_of(self, conformer: Conformer) -> Molecule | None:
+        given = self.molecules.get((conformer.molecule_id, conformer.conformer_id))
+        return given or self.molecules.get((conformer.molecule_id, -1))
 
     def _starting(self, batch: list[Conformer]) -> None:
         keys = tuple((conformer.molecule_id, conformer.conformer_id) for conformer in batch)

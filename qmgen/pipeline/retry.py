@@ -153,7 +153,7 @@ class _Task:
 
     def _pieces(self, source: Origin, planned: Plan) -> Iterator[list[Entry]]:
         if isinstance(source, Source):
-            for _, placed in source.places(Plan(source.entries, -(-source.entries // _AT_A_TIME))):
+            for _, placed, _ in source.places(Plan(source.entries, -(-source.entries // _AT_A_TIME))):
                 yield [entry for _, entry in placed]
             return
         with closing(source.works(planned, {unit_of(molecule) for molecule in self.failed})) as works:

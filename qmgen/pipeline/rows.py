@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
 from qmgen.constants import AU_TO_DEBYE, BOHR_TO_ANGSTROM, CODATA_YEAR, ELEMENTARY_CHARGE_C, HARTREE_TO_EV
+from qmgen.corpus.schema import kept_columns
 from qmgen.labeling.types import Label
 from qmgen.molecules.elements import symbol_of
-from qmgen.molecules.types import Conformer, Failure, Reason
+from qmgen.molecules.types import Conformer, Failure, Molecule, Reason
 
 #: what the eV, Debye and Angstrom of a corpus mean (part of its metadata)
 CONSTANTS: dict[str, float | int] = {
@@ -26,8 +29,11 @@ def symbols(numbers: np.ndarray) -> list[str]:
     return [symbol_of(int(z)) for z in numbers]
 
 
-def row(conformer: Conformer, label: Label) -> dict[str, Any]:
-    """The row of a labelled conformer, in the units of the corpus.
+def row(
+    conformer: Conformer, label: Label, molecule: Molecule | None = None, keep: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The row of a labelled conformer of ``molecule``, in the units of the corpus, with the columns ``keep`` of its
+    source.
 
     Raises ``ValueError`` if the positions would change when stored as float32: the label would belong to another
     geometry than the one that is stored.
@@ -35,6 +41,7 @@ def row(conformer: Conformer, label: Label) -> dict[str, Any]:
     positions = conformer.positions.astype(np.float32)
     if not np.array_equal(positions.astype(np.float64), conformer.positions):
         raise ValueError(f"molecule {conformer.molecule_id}: positions are not representable in float32")
+    columns = kept_columns(keep).values()
     homo, lumo = label.homo * HARTREE_TO_EV, label.lumo * HARTREE_TO_EV
     return {
         "smile": conformer.smiles,
@@ -56,6 +63,8 @@ def row(conformer: Conformer, label: Label) -> dict[str, Any]:
         "dipole": np.asarray(label.dipole, dtype=np.float64) * AU_TO_DEBYE,
         "charges": np.asarray(label.charges, dtype=np.float64),
         "precision": label.precision,
+        "mapped_smiles": conformer.mapped_smiles,
+        **dict(zip_longest(columns, (molecule.kept if molecule is not None else ())[: len(columns)], fillvalue="")),
     }
 
 

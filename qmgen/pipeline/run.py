@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from qmgen import caches
 from qmgen.corpus.books import book_of
 from qmgen.corpus.generations import begin
-from qmgen.corpus.identity import check_same
+from qmgen.corpus.identity import check_same, stored_version
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.manifest import counts_of
 from qmgen.corpus.plan import Unit
@@ -81,6 +81,8 @@ def generate(
 def work_at(aim: Aim, store: Store, rank: Rank, progress: Progress, clock: Clock, watch: StopWatch) -> Summary:
     """Do the share of ``rank`` in ``aim``; its lock is held. Raises as ``generate`` does."""
     layout(aim.config.workers, aim.config.devices, aim.plan.count)  # refuses wrong devices before anything is begun
+    metadata = {**aim.job.metadata, "schema_version": stored_version(store)}
+    aim = replace(aim, job=replace(aim.job, metadata=metadata))
     if aim.generation is not None:
         begin(store, aim.generation)
         store.clear()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Container, Generator, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -15,11 +16,14 @@ from typing import Any, Final, Protocol
 from qmgen.corpus.plan import Plan, Unit, plan
 from qmgen.corpus.shard import digest
 from qmgen.errors import Interrupted, QmgenError, UsageError
+from qmgen.molecules.duplicates import NamedDuplicates, merge_key
 from qmgen.molecules.types import Failure, Molecule, Reason
 from qmgen.pipeline.already import Already
 from qmgen.pipeline.stages import Stages
 
 Entry = Molecule | Failure
+#: the molecule_id and name of a duplicate, and the molecule_id of the molecule that it was merged into
+Duplicate = tuple[int, str, int]
 
 #: seconds that are spent on units of others before a sign of life
 _PATIENCE: Final = 1.0
@@ -29,13 +33,14 @@ HELD: Final = 20000  # entries kept in memory instead of being read a second tim
 
 @dataclass(frozen=True)
 class Work:
-    """A unit and what is to be done in it: its entries, less ``merged`` duplicates of earlier ones; and, where it adds
-    to a finished corpus, what is there ``already``."""
+    """A unit and what is to be done in it: its entries, less ``merged`` duplicates of earlier ones, of which
+    ``duplicates`` are those with a name; and, where it adds to a finished corpus, what is there ``already``."""
 
     unit: Unit
     entries: list[Entry]
     merged: int
     already: Already | None = None
+    duplicates: tuple[Duplicate, ...] = ()
 
 
 class Origin(Protocol):
@@ -65,7 +70,8 @@ class Origin(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """``files`` in order, ``entries`` in all of them together, ``digests`` (SHA-256) of their contents."""
+    """``files`` in order, ``entries`` in all of them together, ``digests`` (SHA-256) of their contents; ``keep``, the
+    columns that their entries carry, and ``named``, the SMILES that have duplicates with names (None: any may)."""
 
     files: tuple[Path, ...]
     smiles_column: str | None
@@ -73,12 +79,14 @@ class Source:
     entries: int
     digests: tuple[str, ...]
     held: tuple[Entry, ...] | None = None
+    keep: tuple[str, ...] = ()
+    named: frozenset[str] | None = None
 
     def __iter__(self) -> Iterator[Entry]:
         """All entries, unmerged. Identifiers go on from one file to the next, so that they do not collide."""
         if self.held is not None:
             return iter(self.held)
-        return _read(self.files, self.smiles_column, self.stages)
+        return _read(self.files, self.smiles_column, self.stages, self.keep)
 
     @property
     def identity(self) -> list[str]:
@@ -104,17 +112,19 @@ class Source:
         A geometry whose identifiers were given before becomes a failure: two rows must not share a key.
         """
         told = time.monotonic()
-        for unit, mine in self.places(plan):
+        for unit, mine, duplicates in self.places(plan):
             if unit.index not in wanted:
                 if time.monotonic() - told > _PATIENCE:  # whoever waits has signals to heed
                     yield None
                     told = time.monotonic()
             else:
-                yield Work(unit, [entry for _, entry in mine], unit.end - unit.start - len(mine))
+                merged = unit.end - unit.start - len(mine)
+                yield Work(unit, [entry for _, entry in mine], merged, duplicates=duplicates)
 
-    def places(self, plan: Plan) -> Iterator[tuple[Unit, list[tuple[int, Entry]]]]:
-        """The units of ``plan`` with their entries as in ``works``, each with its place in the source."""
-        placed = _Placed(islice(iter(self), plan.begin + plan.wanted))
+    def places(self, plan: Plan) -> Iterator[tuple[Unit, list[tuple[int, Entry]], tuple[Duplicate, ...]]]:
+        """The units of ``plan`` with their entries as in ``works``, each with its place in the source, and their
+        duplicates with names."""
+        placed = _Placed(islice(iter(self), plan.begin + plan.wanted), self.named)
         unique: Iterator[Entry] = iter(self.stages.load("merge")(placed))
         keys = _Keys()
         entry = next(unique, None)
@@ -130,20 +140,39 @@ class Source:
                     f"the molecules have changed while they were read: {placed.place + 1} of {self.entries} are left "
                     f"in {', '.join(map(str, self.files))}; put the file back, and run again"
                 )
-            yield unit, mine
+            yield unit, mine, placed.merged(unit.start, unit.end)
 
 
 class _Placed(Iterator[Entry]):
-    """Entries, and the ``place`` (from 0) of the one taken last; a merger hands out each before it takes the next."""
+    """Entries, and the ``place`` (from 0) of the one taken last; a merger hands out each before it takes the next.
 
-    def __init__(self, entries: Iterator[Entry]) -> None:
-        self._entries = entries
+    Of the molecules in ``named`` (None: of all) it knows which are duplicates: all but the first.
+    """
+
+    def __init__(self, entries: Iterator[Entry], named: frozenset[str] | None) -> None:
+        self._entries, self._named = entries, named
         self.place = -1
+        self._first: dict[str, int] = {}
+        self._merged: deque[tuple[int, Duplicate]] = deque()
 
     def __next__(self) -> Entry:
         entry = next(self._entries)
         self.place += 1
+        key = merge_key(entry)
+        if key and (self._named is None or key in self._named):
+            first = self._first.setdefault(key, entry.molecule_id)
+            if first != entry.molecule_id and entry.name:
+                self._merged.append((self.place, (entry.molecule_id, entry.name, first)))
         return entry
+
+    def merged(self, start: int, end: int) -> tuple[Duplicate, ...]:
+        """The duplicates with names from place ``start`` up to ``end``; those before are forgotten."""
+        found = []
+        while self._merged and self._merged[0][0] < end:
+            place, duplicate = self._merged.popleft()
+            if place >= start:
+                found.append(duplicate)
+        return tuple(found)
 
 
 class _Keys:
@@ -165,20 +194,34 @@ class _Keys:
         return entry
 
 
+def unique_keys(entries: Iterable[Entry]) -> list[Entry]:
+    """The entries, with a failure in place of a geometry whose identifiers were given before."""
+    keys = _Keys()
+    return [keys.check(entry) for entry in entries]
+
+
 @contextmanager
 def open_source(
-    files: Sequence[str], smiles_column: str | None, stages: Stages, stopping: Callable[[], bool] = lambda: False
+    files: Sequence[str],
+    smiles_column: str | None,
+    stages: Stages,
+    stopping: Callable[[], bool] = lambda: False,
+    keep: Sequence[str] = (),
 ) -> Iterator[Source]:
-    """The source of ``files`` (``-`` is standard input, spooled to a temporary file for as long as this is open).
+    """The source of ``files`` (``-`` is standard input, spooled to a temporary file for as long as this is open), whose
+    entries carry the columns ``keep``.
 
-    Raises ``UsageError`` on a file that is missing, empty, or holds no molecule; ``Interrupted`` when ``stopping()``.
+    Raises ``UsageError`` on a file that is missing, empty, holds no molecule, or lacks a column to keep;
+    ``Interrupted`` when ``stopping()``.
     """
     with tempfile.TemporaryDirectory(prefix="qmgen-") as folder:
         paths = tuple(_spool(Path(folder)) if name == "-" else _checked(Path(name)) for name in files)
         entries = 0
         held: list[Entry] | None = []
-        for entry in _read(paths, smiles_column, stages):
+        duplicates = NamedDuplicates()
+        for entry in _read(paths, smiles_column, stages, keep):
             entries += 1
+            duplicates.see(entry)
             if stopping():
                 raise Interrupted("stopped while the molecules were counted; the same command begins again")
             if held is not None:
@@ -188,15 +231,18 @@ def open_source(
         if not entries:
             raise UsageError(f"no molecules in {', '.join(files)}: the input must hold at least one")
         digests = tuple(digest(path) for path in paths)  # of the contents: names and places change no row
-        yield Source(paths, smiles_column, stages, entries, digests, None if held is None else tuple(held))
+        of_all = None if held is None else tuple(held)
+        yield Source(paths, smiles_column, stages, entries, digests, of_all, tuple(keep), duplicates.keys)
 
 
-def _read(paths: Sequence[Path], smiles_column: str | None, stages: Stages) -> Iterator[Entry]:
+def _read(
+    paths: Sequence[Path], smiles_column: str | None, stages: Stages, keep: Sequence[str] = ()
+) -> Iterator[Entry]:
     read = stages.load("read")
     offset = 0
     for path in paths:
         last = -1
-        for entry in read(path, smiles_column):
+        for entry in read(path, smiles_column, *([keep] if keep else [])):
             last = max(last, entry.molecule_id)
             if offset + last > _LARGEST_ID:
                 raise UsageError(

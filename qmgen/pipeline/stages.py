@@ -15,7 +15,8 @@ from typing import Any
 class Stages:
     """``module:function`` of each station.
 
-    ``read(path, smiles_column)`` and ``merge(entries)`` yield Molecule or Failure; ``merge`` hands out each before it
+    ``read(path, smiles_column)`` (with a third, the columns to keep, where there are any) and ``merge(entries)`` yield
+    Molecule or Failure; ``merge`` hands out each before it
     takes the next. ``parse(molecule_id, smiles, name)`` returns one. ``check(entry, settings)`` hands it back, or a
     Failure if the level of theory cannot label it. ``conformers(molecules, count, seed, time_limit, procedure=...)``
     yields Conformer, Failure or Pruned, ``label(conformers, settings, starting)`` (Conformer, Label) or Failure, in any

@@ -87,6 +87,8 @@ def do_unit(
     counts: dict[str, Any] = {"entries": entries, "merged": work.merged}
     if work.already is not None:
         counts |= work.already.counts(labelled.rows)
+    if work.duplicates:  # the manifest lists them, in a file of its own
+        counts["duplicates"] = [list(one) for one in work.duplicates]
     if job.procedure.prunes:  # a corpus that never prunes keeps the bytes that it had before there was such a thing
         counts["pruned"] = labelled.pruned
     schema = failure_schema({**job.metadata, "unit": counts})

@@ -235,7 +235,7 @@ def test_grid_levels_in_a_file_are_a_list(tmp_path: Path) -> None:
     ("model", "without"),
     [
         (GenerateConfig, {"enumerate", "sample", "sample_parts"}),  # molecules come from one source
-        (GenerateConfig, {"molecules"}),
+        (GenerateConfig, {"molecules", "keep"}),  # what is enumerated has no columns
         (ValidateConfig, set()),
         (BenchConfig, set()),
     ],

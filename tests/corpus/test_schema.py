@@ -29,8 +29,9 @@ TYPES = {
 def test_qm1b_columns_come_first() -> None:
     schema = row_schema()
     assert schema.names[:10] == QM1B
-    assert schema.names[10:12] == ["molecule_id", "conformer_id"] and schema.names[-1] == "precision"
-    assert "forces" not in schema.names and row_schema(forces=True).names[-2] == "forces"
+    assert schema.names[10:12] == ["molecule_id", "conformer_id"]
+    assert schema.names[-2:] == ["precision", "mapped_smiles"]
+    assert "forces" not in schema.names and row_schema(forces=True).names[-3] == "forces"
 
 
 @pytest.mark.parametrize("schema", [row_schema(forces=True), failure_schema()])
@@ -49,7 +50,7 @@ def test_types() -> None:
 
 def test_metadata_come_back_as_they_went() -> None:
     metadata = {"level_of_theory": {"xc": "b3lyp5", "conv_energy": 1e-9}, "config_hash": "ab", "seeds": [0, 1]}
-    assert decode(row_schema(metadata).metadata) == {"schema_version": 1, **metadata}
+    assert decode(row_schema(metadata).metadata) == {"schema_version": 2, **metadata}
 
 
 def test_rows_are_sorted_and_exact(row: Row) -> None:

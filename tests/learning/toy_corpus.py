@@ -84,5 +84,6 @@ def make_row(molecule: int, forces: bool, strength: float) -> dict[str, Any]:
         "N": 7, "std": 1e-9, "y": gap, "pos": positions.ravel(),
         "molecule_id": molecule, "conformer_id": 0, "name": f"mol{molecule}", "converged": True, "cycles": 9,
         "orbital_gradient": 1e-7, "dipole": charges @ positions * DEBYE, "charges": charges, "precision": "float64",
+        "mapped_smiles": "",
     }  # fmt: skip
     return {**row, "forces": (-gradient / BOHR_TO_ANGSTROM).ravel()} if forces else row

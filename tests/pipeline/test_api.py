@@ -32,8 +32,10 @@ def test_same_rows_as_the_command(
 
 def test_smiles_and_molecules_in_any_mixture(stages: Stages) -> None:
     labels = qmgen.label(["C_0", Molecule(77, "mine", "CC_1"), "bad", "C_2"], stages=stages)
-    assert [row["molecule_id"] for row in labels] == [0, 1, 3] and labels[1]["name"] == "mine"
-    assert labels[-1]["smile"] == "C_2" and len(labels) == 3
+    assert [row["molecule_id"] for row in labels] == [0, 1, 2, 3] and labels[1]["name"] == "mine"
+    assert labels[-1]["smile"] == "C_2" and len(labels) == 4
+    assert [row["reason"] for row in labels] == [None, None, "unreadable", None]
+    assert labels.table["molecule_id"].to_pylist() == [0, 1, 3]
     assert labels.failures["molecule_id"].to_pylist() == [2]
     assert labels.table.schema.field("energy").metadata[b"unit"] == b"eV"
     assert len(qmgen.label("C_0", stages=stages)) == 1
@@ -64,6 +66,8 @@ def test_mistakes_are_named(stages: Stages) -> None:
         {"precision": "float16"},
         {"guess": "huckel"},
         {"smiles_column": 3},
+        {"workers": 0},
+        {"workers": True},
         {"embed": "etkdg"},
         {"relax": "uff"},
         {"relax_steps": 0},
@@ -131,9 +135,10 @@ def test_molecules_are_checked_as_in_a_file(stages: Stages) -> None:
         "no elements": "bad_coordinates",
     }
     assert labels.failures["conformer_id"].to_pylist()[:2] == [-1, 3]
-    assert [(row["molecule_id"], row["conformer_id"]) for row in labels] == [(8, 2)]
+    assert [(row["molecule_id"], row["conformer_id"]) for row in labels if row["reason"] is None] == [(8, 2)]
+    assert [row["name"] for row in labels] == [molecule.name for molecule in given]
     # 1.4 is no float32: the label belongs to the nearest that is
-    assert labels[0]["pos"][5] == np.float32(1.4)
+    assert labels[8]["pos"][5] == np.float32(1.4)
 
 
 @pytest.mark.parametrize(
@@ -149,4 +154,4 @@ def test_arrays_that_are_no_geometry_are_failures(numbers: list, positions: list
     wrong = Molecule(0, "wrong", "", numbers, positions)  # type: ignore[arg-type]
     labels = qmgen.label([wrong, "C_0"], stages=stages)
     assert labels.failures["reason"].to_pylist() == [reason]
-    assert len(labels) == 1
+    assert [row["reason"] for row in labels] == [reason, None] and labels.table.num_rows == 1

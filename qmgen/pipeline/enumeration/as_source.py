@@ -43,7 +43,7 @@ def source_of(
     """
     stopping = watch.stopping if watch is not None else lambda: False
     if config.enumerate is None:
-        with open_source(config.molecules, config.smiles_column, stages, stopping) as source:
+        with open_source(config.molecules, config.smiles_column, stages, stopping, config.keep) as source:
             yield source
         return
     if not is_listed(config):

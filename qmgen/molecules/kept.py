@@ -1,0 +1,89 @@
+"""Columns of the source that are carried through to the rows (``--keep name,pIC50``), as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from qmgen.errors import UsageError
+from qmgen.molecules.entries import one_line
+from qmgen.molecules.types import Failure, Molecule
+
+Entry = TypeVar("Entry", Molecule, Failure, Molecule | Failure)
+
+#: the column of this name stands in every row already: to ask for it says which value it has
+NAME: Final = "name"
+#: so many names of other columns are listed in a message
+_LISTED: Final = 20
+
+
+class Kept:
+    """The columns that were asked for, while one source is read. False where there are none."""
+
+    def __init__(self, names: Sequence[str] = ()) -> None:
+        self._asked = tuple(names)
+        self._names = tuple(name for name in names if name != NAME)
+        self._missing = set(self._names)
+        self._there: dict[str, None] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._asked)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All names that were asked for."""
+        return self._asked
+
+    def require(self, where: Path | str, columns: Iterable[str], named: bool = True) -> None:
+        """Raise ``UsageError`` unless all are among ``columns``, which every entry of the source has; ``name`` may also
+        be what the reader takes for the name, where it is ``named`` at all."""
+        known = list(columns)
+        missing = [name for name in self._asked if name not in known and not (name == NAME and named)]
+        if missing:
+            there = _listed("the columns are", known) or "this kind of source has none"
+            raise UsageError(f"{where}: no column {missing[0]!r} to keep; {there}")
+        self._missing.clear()
+
+    def add(self, entry: Entry, values: Mapping[str, Any]) -> Entry:
+        """``entry`` with those of ``values`` that were asked for; what it lacks is empty."""
+        if not self._asked:
+            return entry
+        self._missing.difference_update(values)
+        if len(self._there) < _LISTED:
+            self._there.update(dict.fromkeys(values))
+        if NAME in self._asked and (name := as_text(values.get(NAME)).strip()):
+            entry = replace(entry, name=name)
+        if isinstance(entry, Failure):
+            return entry
+        return replace(entry, kept=tuple(as_text(values.get(name)) for name in self._names))
+
+    def finish(self, where: Path | str) -> None:
+        """Raise ``UsageError`` where a column that was asked for was in no entry: its name is a mistake."""
+        if self._missing:
+            name = next(name for name in self._names if name in self._missing)
+            there = _listed("there are", list(self._there)) or "there are none"
+            raise UsageError(f"{where}: no entry has {name!r} to keep; {there}")
+
+
+def as_text(value: Any) -> str:
+    """A value as text: "" for None, a number as the shortest text that gives it back, lists and records as JSON."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if hasattr(value, "tolist"):  # NumPy's
+        value = value.tolist()
+    if isinstance(value, bool | list | tuple | dict):
+        return json.dumps(value, default=as_text, ensure_ascii=False)
+    return str(value)
+
+
+def _listed(what: str, names: list[str]) -> str:
+    """``names`` for a message; "" where there are none."""
+    more = ", ..." if len(names) > _LISTED else ""
+    return f"{what} {', '.join(one_line(name, 60) for name in names[:_LISTED])}{more}" if names else ""

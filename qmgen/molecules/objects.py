@@ -1,0 +1,165 @@
+"""Molecules that a program hands over: SMILES, ``Molecule``, RDKit's ``Mol``, ASE's ``Atoms``.
+
+Neither RDKit nor ASE is imported to find out what an object is: whoever has one has imported it. ASE is not required at
+all; whatever has the methods of its ``Atoms`` is one.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final, TypeGuard
+
+import numpy as np
+
+from qmgen.molecules.entries import failure, from_geometry, from_molecule, from_smiles, graph_problem, quiet_chem
+from qmgen.molecules.geometry import bohr_from_angstrom
+from qmgen.molecules.kept import Kept
+from qmgen.molecules.mapped import mapped_smiles, with_bonds
+from qmgen.molecules.types import Failure, Molecule, Reason
+
+Entry = Molecule | Failure
+Parse = Callable[[int, str, str], Entry]
+
+#: what is accepted, for messages
+ACCEPTED: Final = "SMILES, qmgen.Molecule, RDKit Mol or ASE Atoms objects"
+_ATOMS: Final = ("get_atomic_numbers", "get_positions", "get_pbc")
+_CHARGE: Final = ("charge", "total_charge", "net_charge", "q")
+#: keys of a multiplicity, and the values that mean a closed shell: ``spin`` is 2S in some data sets and 2S+1 in others
+_SPIN: Final = {"spin": (0, 1), "multiplicity": (1,), "spin_multiplicity": (1,), "mult": (1,)}
+
+
+def is_one(given: object) -> bool:
+    """Whether ``given`` is a molecule by itself, and no list of them: ASE's ``Atoms`` can be iterated too."""
+    return given is None or isinstance(given, str | Molecule) or _is_rdkit(given) or _is_ase(given)
+
+
+def entries_of(
+    molecule_id: int, given: object, parse: Parse = from_smiles, kept: Kept | None = None
+) -> list[Entry] | None:
+    """The entries of ``given``, as if it stood at ``molecule_id`` in a file; None where it is none of ``ACCEPTED``.
+
+    An RDKit ``Mol`` with three-dimensional conformers is one entry for each of them, used exactly as given, in
+    Angstrom; any other is its SMILES. Of ASE's ``Atoms`` positions are in Angstrom; ``info`` may hold ``name``,
+    ``charge`` and a multiplicity. None and NaN, which other programs put where there is nothing, are a failure.
+    ``kept`` takes properties of a ``Mol`` and ``info`` of ``Atoms``.
+    """
+    kept = kept or Kept()
+    if isinstance(given, str):
+        return [parse(molecule_id, given, "")]
+    if isinstance(given, Molecule):
+        entry = from_molecule(molecule_id, given, parse)
+        return [entry if given.positions is None else with_bonds(entry, given.mapped_smiles)]
+    if given is None or (isinstance(given, float) and math.isnan(given)):
+        detail = f"{given} stands where a molecule should (RDKit gives None for what it cannot read)"
+        return [failure(molecule_id, "", "", Reason.UNREADABLE, detail)]
+    if _is_rdkit(given):
+        properties = given.GetPropsAsDict() if kept else {}
+        return [kept.add(entry, properties) for entry in _of_rdkit(molecule_id, given, parse)]
+    if not _is_ase(given):
+        return None
+    info = getattr(given, "info", None)
+    info = info if isinstance(info, Mapping) else {}
+    return [kept.add(_of_ase(molecule_id, given, info), info)]
+
+
+def _is_rdkit(given: Any) -> TypeGuard[Any]:
+    rdchem = sys.modules.get("rdkit.Chem.rdchem")
+    return rdchem is not None and isinstance(given, rdchem.Mol)
+
+
+def _is_ase(given: object) -> bool:
+    return all(callable(getattr(given, name, None)) for name in _ATOMS) and not isinstance(given, type)
+
+
+def _of_rdkit(molecule_id: int, given: Any, parse: Parse) -> list[Entry]:
+    name = given.GetProp("_Name").strip() if given.HasProp("_Name") else ""
+    with quiet_chem() as chem:
+        conformers = [conformer for conformer in given.GetConformers() if conformer.Is3D()]
+        try:
+            if not conformers:
+                return [parse(molecule_id, chem.MolToSmiles(given), name)]
+            return [_at(chem, molecule_id, n, name, given, one) for n, one in enumerate(conformers)]
+        except (ValueError, RuntimeError) as error:
+            return [failure(molecule_id, name, "", Reason.UNREADABLE, f"RDKit molecule: {error}")]
+
+
+def _at(chem: Any, molecule_id: int, conformer_id: int, name: str, given: Any, conformer: Any) -> Entry:
+    """The entry of one conformer. Its stereo marks are those of its geometry, as of a mol block."""
+    mol = chem.Mol(given, False, conformer.GetId())
+    for atom in mol.GetAtoms():  # labels, not chemistry
+        atom.SetAtomMapNum(0)
+        atom.SetIsotope(0)
+    chem.SanitizeMol(mol)
+    chem.AssignStereochemistryFrom3D(mol)
+    smiles = chem.CanonSmiles(chem.MolToSmiles(chem.RemoveHs(mol)))
+    numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()], dtype=np.int64)
+    positions = np.array(conformer.GetPositions())
+    problem = graph_problem(mol)
+    if problem is None and (missing := sum(atom.GetTotalNumHs() for atom in mol.GetAtoms())):
+        problem = Reason.BAD_COORDINATES, f"{missing} hydrogens have no position; add them, or remove the conformers"
+    if problem is None and not positions[:, 2].any() and any(atom.GetDegree() > 3 for atom in mol.GetAtoms()):
+        problem = Reason.BAD_COORDINATES, "a flat drawing, no geometry: every z is 0; remove the conformers"
+    if problem:
+        return failure(molecule_id, name, smiles, *problem, conformer_id=conformer_id)
+    positions = bohr_from_angstrom(positions)
+    entry = from_geometry(molecule_id, name, smiles, numbers, positions, conformer_id=conformer_id)
+    return replace(entry, mapped_smiles=mapped_smiles(mol)) if isinstance(entry, Molecule) else entry
+
+
+def _of_ase(molecule_id: int, given: Any, info: Mapping[str, Any]) -> Entry:
+    name = str(info.get("name") or "")
+
+    def fail(reason: Reason, detail: str) -> Failure:
+        return failure(molecule_id, name, "", reason, detail, conformer_id=0)
+
+    try:
+        numbers = np.asarray(given.get_atomic_numbers())
+        positions = np.asarray(given.get_positions(), dtype=np.float64).reshape(-1, 3)
+        periodic = bool(np.any(given.get_pbc()))
+        stated = [_number(key, info[key]) for key in _CHARGE if info.get(key) is not None]
+        stated += _initial_charge(given)
+        spins = {key: _number(key, info[key]) for key in _SPIN if info.get(key) is not None}
+        moments = _initial(given, "get_initial_magnetic_moments")
+    except (ValueError, TypeError) as error:
+        return fail(Reason.UNREADABLE, f"ASE atoms: {error}")
+    if periodic:
+        return fail(Reason.UNREADABLE, "a periodic cell; only molecules are labelled: set pbc to False if it is one")
+    if len(set(stated)) > 1:
+        return fail(Reason.UNREADABLE, f"several charges are stated: {', '.join(map(str, stated))}")
+    for key, spin in spins.items():
+        if spin not in _SPIN[key]:
+            return fail(Reason.ODD_ELECTRONS, f"{key} = {spin}; only closed shells are labelled")
+    if np.any(moments):
+        return fail(Reason.ODD_ELECTRONS, "magnetic moments are set; only closed shells are labelled")
+    if numbers.size and (numbers.min() < 1 or numbers.max() > 118):
+        return fail(Reason.UNSUPPORTED_ELEMENT, "atomic numbers must be from 1 to 118")
+    return from_geometry(molecule_id, name, "", numbers, bohr_from_angstrom(positions), stated[0] if stated else 0)
+
+
+def _number(key: str, value: Any) -> int:
+    """A whole number that ``info`` states. Raises ``ValueError`` for anything else."""
+    try:
+        number = float(value)
+        if number == round(number):
+            return round(number)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError(f"{key} = {value!r} is not a whole number")
+
+
+def _initial_charge(given: Any) -> list[int]:
+    """The sum of the initial charges of the atoms, where any is set; partial charges may add up to zero."""
+    charges = _initial(given, "get_initial_charges")
+    if not np.any(charges):
+        return []
+    total = float(charges.sum())
+    if not abs(total - round(total)) < 1e-3:
+        raise ValueError(f"the initial charges add up to {total:g}, which is not a whole number")
+    return [round(total)]
+
+
+def _initial(given: Any, method: str) -> np.ndarray:
+    return np.asarray(getattr(given, method, list)(), dtype=np.float64)

@@ -1,0 +1,200 @@
+"""RDKit's and ASE's objects as molecules: the right geometry, or a refusal that says why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from rdkit import Chem
+from rdkit.Chem import AllChem
+
+from qmgen.constants import BOHR_TO_ANGSTROM
+from qmgen.molecules.objects import entries_of, is_one
+from qmgen.molecules.types import Failure, Molecule
+
+
+def embedded(smiles: str, conformers: int = 1) -> Any:
+    mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    AllChem.EmbedMultipleConfs(mol, conformers, randomSeed=7)
+    return mol
+
+
+def entries(given: object) -> list[Molecule | Failure]:
+    found = entries_of(4, given)
+    assert found is not None and all(entry.molecule_id == 4 for entry in found)
+    return found
+
+
+@pytest.mark.parametrize("smiles", ["CCO", "c1ccccc1O", "C[C@H](N)C(=O)O", "C[N+](=O)[O-]", "F/C=C/F"])
+def test_a_mol_without_conformers_is_its_smiles(smiles: str) -> None:
+    mol = Chem.MolFromSmiles(smiles)
+    for given in (mol, Chem.AddHs(mol)):
+        (entry,) = entries(given)
+        assert isinstance(entry, Molecule) and entry.positions is None
+        assert entry.smiles == Chem.CanonSmiles(smiles)
+
+
+def test_a_drawing_is_its_smiles() -> None:
+    mol = Chem.MolFromSmiles("CCO")
+    AllChem.Compute2DCoords(mol)
+    (entry,) = entries(mol)
+    assert isinstance(entry, Molecule) and entry.positions is None and entry.smiles == "CCO"
+
+
+@pytest.mark.parametrize("smiles", ["CCO", "Oc1ccccc1", "C[C@H](N)C(=O)O", "F/C=C/F"])
+def test_conformers_are_used_as_they_are(smiles: str) -> None:
+    mol = embedded(smiles, 3)
+    order = list(np.random.default_rng(3).permutation(mol.GetNumAtoms()))
+    mol = Chem.RenumberAtoms(mol, [int(place) for place in order])
+    mol.SetProp("_Name", "mine")
+    found = entries(mol)
+    assert [entry.conformer_id for entry in found] == [0, 1, 2]
+    for entry, conformer in zip(found, mol.GetConformers(), strict=True):
+        assert isinstance(entry, Molecule) and entry.name == "mine" and entry.smiles == Chem.CanonSmiles(smiles)
+        assert entry.numbers is not None and entry.positions is not None
+        assert entry.numbers.tolist() == [atom.GetAtomicNum() for atom in mol.GetAtoms()]
+        np.testing.assert_allclose(entry.positions * BOHR_TO_ANGSTROM, conformer.GetPositions(), atol=1e-6)
+
+
+def test_labels_of_atoms_make_no_molecule() -> None:
+    mol = embedded("CO")
+    for atom in mol.GetAtoms():
+        atom.SetAtomMapNum(atom.GetIdx() + 1)
+        atom.SetIsotope(2 * atom.GetAtomicNum())
+    before = Chem.MolToSmiles(mol)
+    (entry,) = entries(mol)
+    assert entry.smiles == "CO" and Chem.MolToSmiles(mol) == before
+
+
+def of_geometry(smiles: str, explicit: bool = True) -> Any:
+    mol = embedded(smiles)
+    return mol if explicit else Chem.RemoveHs(mol)
+
+
+def flat() -> Any:
+    mol = embedded("CC")
+    for place in range(mol.GetNumAtoms()):
+        x, y, _ = mol.GetConformer().GetAtomPosition(place)
+        mol.GetConformer().SetAtomPosition(place, (x, y, 0.0))
+    return mol
+
+
+def unsound() -> Any:
+    mol = Chem.RWMol(embedded("C"))
+    place = mol.AddAtom(Chem.Atom(1))
+    mol.AddBond(0, place, Chem.BondType.SINGLE)
+    return mol
+
+
+@pytest.mark.parametrize(
+    ("given", "reason", "detail"),
+    [
+        (of_geometry("CCO", explicit=False), "bad_coordinates", "6 hydrogens have no position"),
+        (of_geometry("C[NH3+]"), "net_charge", "+1"),
+        (of_geometry("[CH3]"), "odd_electrons", "odd number of electrons"),
+        (flat(), "bad_coordinates", "a flat drawing"),
+        (unsound(), "unreadable", "RDKit molecule: "),
+        (Chem.MolFromSmiles("[Na+]"), "net_charge", "+1"),
+        (Chem.Mol(), "unreadable", "no SMILES"),
+        (None, "unreadable", "None stands where a molecule should"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_labelled_is_refused_by_name(given: Any, reason: str, detail: str) -> None:
+    (entry,) = entries(given)
+    assert isinstance(entry, Failure) and entry.reason == reason and detail in entry.detail
+
+
+class Atoms:
+    """As much of ASE's class as counts: the methods, in Angstrom, and ``info``. It is a sequence, as ASE's is."""
+
+    def __init__(self, numbers: list, positions: Any, pbc: Any = False, **more: Any) -> None:
+        self.numbers, self.positions, self.pbc = numbers, positions, pbc
+        self.charges, self.moments = more.pop("charges", None), more.pop("moments", None)
+        self.info = more
+
+    def get_atomic_numbers(self) -> np.ndarray:
+        return np.array(self.numbers)
+
+    def get_positions(self) -> np.ndarray:
+        return np.array(self.positions, dtype=float)
+
+    def get_pbc(self) -> np.ndarray:
+        return np.array([self.pbc] * 3 if isinstance(self.pbc, bool) else self.pbc)
+
+    def get_initial_charges(self) -> np.ndarray:
+        return np.zeros(len(self.numbers)) if self.charges is None else np.array(self.charges)
+
+    def get_initial_magnetic_moments(self) -> np.ndarray:
+        return np.zeros(len(self.numbers)) if self.moments is None else np.array(self.moments)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, place: int) -> int:
+        return self.numbers[place]
+
+
+WATER = [[0.0, 0.0, 0.119], [0.0, 0.763, -0.477], [0.0, -0.763, -0.477]]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {}, {"charge": 0}, {"charge": 0, "spin": 1}, {"charge": 0.0, "spin": 0}, {"multiplicity": 1},
+        {"charges": [-0.6, 0.3, 0.3]}, {"energy": -76.0, "total_charge": "0"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_atoms_of_ase(more: dict[str, Any]) -> None:
+    atoms = Atoms([8, 1, 1], WATER, name="water", **more)
+    assert is_one(atoms)
+    (entry,) = entries(atoms)
+    assert isinstance(entry, Molecule) and entry.name == "water" and entry.smiles == ""
+    assert entry.numbers is not None and entry.numbers.tolist() == [8, 1, 1] and entry.numbers.dtype == np.uint8
+    np.testing.assert_allclose(entry.positions, np.array(WATER) / BOHR_TO_ANGSTROM, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("more", "reason", "detail"),
+    [
+        ({"charge": 1}, "net_charge", "+1"),
+        ({"total_charge": -2}, "net_charge", "-2"),
+        ({"charges": [-1.0, 0.0, 0.0]}, "net_charge", "-1"),
+        ({"charges": [-0.5, 0.0, 0.0]}, "unreadable", "-0.5"),
+        ({"charge": 0, "charges": [1.0, 0.0, 0.0]}, "unreadable", "several charges"),
+        ({"charge": 0.5}, "unreadable", "charge = 0.5 is not a whole number"),
+        ({"charge": "neutral"}, "unreadable", "not a whole number"),
+        ({"charge": 0, "spin": 3}, "odd_electrons", "spin = 3"),
+        ({"multiplicity": 2}, "odd_electrons", "multiplicity = 2"),
+        ({"moments": [1.0, 0.0, 0.0]}, "odd_electrons", "magnetic moments"),
+        ({"pbc": True}, "unreadable", "a periodic cell"),
+        ({"pbc": [True, False, False]}, "unreadable", "a periodic cell"),
+    ],
+    ids=str,
+)
+def test_a_charge_a_spin_or_a_cell_that_ase_states_is_not_passed_over(
+    more: dict[str, Any], reason: str, detail: str
+) -> None:
+    (entry,) = entries(Atoms([8, 1, 1], WATER, **more))
+    assert isinstance(entry, Failure) and (entry.reason, entry.conformer_id) == (reason, 0) and detail in entry.detail
+
+
+@pytest.mark.parametrize(
+    ("numbers", "positions", "reason"),
+    [
+        ([1], [[0, 0, 0]], "odd_electrons"),
+        ([0, 1], [[0, 0, 0], [0, 0, 1]], "unsupported_element"),
+        ([1, 1], [[0, 0, 0], [0, 0, np.nan]], "bad_coordinates"),
+        ([1, 1], [[0, 0, 0], [0, 0, 0]], "coincident_atoms"),
+        ([], np.zeros((0, 3)), "unreadable"),
+    ],
+)
+def test_atoms_are_checked_as_in_a_file(numbers: list, positions: Any, reason: str) -> None:
+    (entry,) = entries(Atoms(numbers, positions))
+    assert isinstance(entry, Failure) and entry.reason == reason
+
+
+@pytest.mark.parametrize("given", [3, b"CCO", {"smiles": "C"}, object(), ["CCO"], Atoms], ids=str)
+def test_anything_else_is_no_molecule(given: object) -> None:
+    assert entries_of(0, given) is None and not is_one(given)
