@@ -35,7 +35,7 @@ COMMON = (1, 6, 7, 8, 9)
 _GRID_CHUNK = 8 * BLOCK
 #: points with less weight (Bohr^3) add under 1e-11 Ha in all, even beside a nucleus (density 1e3, 1e4 such points)
 WEIGHT_THRESHOLD = 1e-18
-#: rounding of the orbital gradient that float32 on a sketch leaves, in units of 2^-24 / ``Basis.least_overlap`` Hartree.
+#: rounding of the orbital gradient by float32 on a sketch, in units of 2^-24 / ``Basis.least_overlap`` Hartree.
 #: Potentials in float32 and float64 differ by 1 to 12 of these (STO-3G, 3-21G, 6-31G; 4 molecules, 3 functionals), but
 #: most of that hardly depends on the density, and a visit corrects it. With 4, STO-3G is at its limit at the default
 #: threshold: there the iterations left the model below it for each of the 337 reference molecules

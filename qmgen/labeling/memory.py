@@ -25,9 +25,9 @@ def bytes_by_part(shape: Shape, components: int, batch: int, how: str) -> dict[s
     - ``integrals``: map: (ij|kl) while they are made, and what is made of them: three (p, p). vmap: for each conformer
       twice (p, p), as rows are padded (measured: 0.98 to 1.94), three of one conformer, and the chunk in work.
     - ``supermatrix``: for each conformer the panels of its lower triangle; vmap: the whole.
-    - ``grid``: orbitals (and gradients: ``components`` values) at the points of the sketch, in float32 (or float64, which takes no more at the peak), and of a group
-      of blocks of the asked grid; the sketch in float64 before it is rounded, and copies in work: map: of the group.
-      vmap: of the sketch, and two of the group; points, weights and a copy of theirs for each conformer.
+    - ``grid``: orbitals (and gradients: ``components`` values) at the points of the sketch, and of a group of blocks of
+      the asked grid; the sketch in float64 before it is rounded to float32 (where it is), and copies in work: map: of
+      the group. vmap: of the sketch, and two of the group; points, weights and a copy of theirs for each conformer.
     - ``history``: of DIIS: Fock matrices, errors and densities (n, n).
 
     Compiled programs, Python and its libraries come on top: some hundred megabytes, whatever the molecule.

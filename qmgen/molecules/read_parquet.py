@@ -37,6 +37,8 @@ _TEXTS: Final = ("smile", "name", "mapped_smiles")
 _IDS: Final = ("molecule_id", "conformer_id")
 _SYMBOL: Final = re.compile(r"[A-Z][a-z]?|[0-9]+")
 _ROWS: Final = 1024
+#: bytes of a name or a SMILES, beyond which it is none
+_LONGEST_TEXT: Final = 2**16
 #: the largest numbers that the columns of a corpus hold
 _LARGEST: Final = {"molecule_id": 2**63 - 1, "conformer_id": 2**31 - 1}
 #: characters of ``atoms`` an atom: a symbol, quotes, a comma, blanks
@@ -45,6 +47,9 @@ _CHARACTERS: Final = 16
 _DECODED: Final = 2**24
 #: values of ``pos`` in a byte before compression: coordinates take a bit at the very least, as do the ends of lists
 _VALUES_IN_A_BYTE: Final = 64
+#: bytes of a number or symbol in a list, levels included, and of a dictionary or a header beside them
+_BYTES_OF_A_VALUE: Final = 64
+_SLACK: Final = 2**20
 #: bytes of a column of a row group, and how often more these are than in the file, beyond which it is no real data
 _BYTES: Final = 2**27
 _COMPRESSION: Final = 1000
@@ -69,13 +74,16 @@ def read_parquet(path: Path, kept: Kept | None = None) -> Iterator[Molecule | Fa
 
     kept = kept or Kept()
     with _reading(path, "is not a Parquet file"):
-        source = pq.ParquetFile(path, page_checksum_verification=True)
-    with source:
-        with _reading(path, "is damaged"):
-            layout, stated = _layout(path, source.schema_arrow), row_groups(path)
-        kept.require(path, source.schema_arrow.names, named=False)
+        schema = pq.read_schema(path)
+    with _reading(path, "is damaged"):
+        layout, stated = _layout(path, schema), row_groups(path)
+        kept.require(path, schema.names, named=False)
         columns = [layout.elements, "pos", *layout.others]
         columns += [column for column in kept.columns if column not in columns]
+        # texts stay in their dictionaries: one of many rows, written once, is not multiplied in memory
+        texts = [column for column in columns if _is_text(schema.field(column).type)]
+        source = pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=texts)
+    with source:
         place = 0
         for group, about in enumerate(stated):
             too_large, rows = _too_large(about, columns), about.rows
@@ -189,6 +197,8 @@ def _too_large(group: RowGroup, columns: list[str]) -> str:
         values[name] = count
         if whole > _BYTES and whole > _COMPRESSION * max(column.bytes_stored, 1):
             return f"column {name} has {whole} bytes, out of {column.bytes_stored} in the file"
+        if len(column.path) > 1 and whole > _BYTES_OF_A_VALUE * count + _SLACK:
+            return f"column {name} has {whole} bytes for {count} values"
         if name not in ("z", "pos") or count <= _DECODED:
             continue
         if count > (3 if name == "pos" else 1) * MOST_ATOMS * group.rows:
@@ -201,6 +211,10 @@ def _too_large(group: RowGroup, columns: list[str]) -> str:
 
 
 def _entry(place: int, row: dict[str, Any], layout: _Layout) -> Molecule | Failure:
+    for column in _TEXTS:
+        if column in row and _length(row[column]) > _LONGEST_TEXT:
+            detail = f"row {place}: column {column} has more than {_LONGEST_TEXT} bytes"
+            return failure(place, "", "", Reason.UNREADABLE, detail)
     name, smiles = (_text(row[column]) if column in row else "" for column in ("name", "smile"))
     smiles = smiles.strip()
     ids = {"molecule_id": place, "conformer_id": 0}
@@ -241,20 +255,19 @@ _STATE_UNIT: Final = "state its unit in the metadata of the field, as {'unit': '
 
 def _text(scalar: Any) -> str:
     """A text, with U+FFFD for bytes that are not UTF-8; "" for null."""
-    try:
-        value = scalar.as_py()
-    except UnicodeDecodeError:
-        scalar = getattr(scalar, "value", scalar)  # of a dictionary's
-        value = scalar.as_buffer().to_pybytes()
-    return value.decode(errors="replace") if isinstance(value, bytes) else "" if value is None else str(value)
+    scalar = scalar.value if hasattr(scalar, "dictionary") else scalar
+    if scalar is None or not scalar.is_valid:
+        return ""
+    return scalar.as_buffer().to_pybytes().decode(errors="replace") if _is_text(scalar.type) else str(scalar.as_py())
 
 
 def _length(scalar: Any) -> int:
     """Of a list its length, of nested ones that of all lists in it, of a text its bytes; 0 for null."""
-    if not scalar.is_valid:
+    scalar = scalar.value if hasattr(scalar, "dictionary") else scalar
+    if scalar is None or not scalar.is_valid:
         return 0
     if _inner(scalar.type) is None:
-        return len(_text(scalar))
+        return int(scalar.as_buffer().size) if _is_text(scalar.type) else 0
     values = scalar.values
     return len(values) if _inner(values.type) is None else max(len(values), len(values.flatten()))
 

@@ -236,6 +236,44 @@ def test_a_small_file_takes_little_memory(tmp_path, monkeypatch, lengths):
         assert isinstance(entry, Failure) and f"{count} values in 1 rows" in entry.detail
 
 
+def test_long_texts_that_are_written_once(tmp_path):
+    once = pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int32()), pa.array(["x" * 70_000, "methane"]))
+    first, second = read_molecules(write(tmp_path, [BOHR.tolist()] * 2, [Z] * 2, name=once))
+    assert isinstance(first, Failure) and "column name has more than 65536 bytes" in first.detail
+    assert isinstance(second, Molecule) and second.name == "methane"
+    symbols = pa.array([["C", "H", "H", "H", "H" * 2_000_000]])
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"atoms": symbols, "pos": [BOHR.tolist()]}), path)
+    (entry,) = read_molecules(path)
+    assert isinstance(entry, Failure) and "bytes for 5 values" in entry.detail
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.binary(), pa.dictionary(pa.int8(), pa.string()), pa.int64()]
+)
+def test_names_of_any_kind(tmp_path, kind):
+    names = pa.array([1, None]) if kind == pa.int64() else pa.array(["1", None]).cast(kind)
+    entries = read_molecules(write(tmp_path, [H2] * 2, [[1, 1]] * 2, name=names))
+    assert [entry.name for entry in entries] == ["1", ""]
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.list_(pa.string()), pa.list_(pa.uint8()), pa.list_(pa.int64())])
+def test_elements_of_any_kind(tmp_path, kind):
+    atoms = "CHHHH" if kind == pa.string() else list("CHHHH") if kind.value_type == pa.string() else Z
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"atoms": pa.array([atoms], kind), "pos": [BOHR.tolist()]}), path)
+    (entry,) = read_molecules(path)
+    assert isinstance(entry, Molecule) and entry.numbers.tolist() == Z
+
+
+@pytest.mark.parametrize("atoms", [[6, 1], [6.0], [[6.0, 1.0]], [True], [[True]]])
+def test_elements_of_a_wrong_kind(tmp_path, atoms):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"z": atoms, "pos": [BOHR.tolist()] * len(atoms)}), path)
+    with pytest.raises(UsageError, match="not the elements of the atoms"):
+        read_molecules(path)
+
+
 def test_counts_of_the_footer_are_those_of_pyarrow(tmp_path):
     path = tmp_path / "a.parquet"
     pq.write_table(
