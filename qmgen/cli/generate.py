@@ -6,11 +6,14 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from qmgen.cli.talk import print_json, say
+
+if TYPE_CHECKING:
+    from qmgen.config import GenerateConfig
 
 #: the process ended well, but left more molecules without a label than the person allows
 TOO_MANY_FAILURES = 3
@@ -129,6 +132,7 @@ def generate(
 
     flags = {name: given[name] for name in GenerateConfig.model_fields if name in given}
     settings = resolve(GenerateConfig, config, flags)
+    check_source(settings, flags)
 
     if dry_run:
         from qmgen.pipeline.estimate import estimate
@@ -150,6 +154,20 @@ def generate(
         for line in next_steps(summary.directory, summary.rows) if summary.complete else ():
             say(line)
     return TOO_MANY_FAILURES if summary.too_many_failures else 0
+
+
+def check_source(settings: GenerateConfig, flags: dict[str, Any]) -> None:
+    """Raises ``UsageError`` for flags that choose among enumerated molecules where none are enumerated: one would take
+    the corpus for filtered. In a file, which may be of an earlier run, they are of no effect."""
+    from qmgen.errors import UsageError
+
+    given = [name for name in ("elements", "rules", "max_hydrogens") if flags.get(name) is not None]
+    if given and settings.enumerate is None:
+        flag = given[0].replace("_", "-")
+        raise UsageError(
+            f"--{flag} chooses among molecules that are enumerated, and those of a file are all taken: leave it out, "
+            "or see what rules say of a file with `qmgen enumerate --check FILE`"
+        )
 
 
 def next_steps(directory: str, rows: int) -> list[str]:

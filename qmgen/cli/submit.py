@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qmgen.cli.generate import generate
+from qmgen.cli.generate import check_source, generate
 from qmgen.cli.talk import print_json, say
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def submit(
     words = list(extra or [])
     more = {name: value for name, value in _checked(config, words).items() if name in GenerateConfig.model_fields}
     run = resolve(GenerateConfig, config, more)
+    check_source(run, more)
     job = _job(config, words, run, settings)
     if dry_run:
         print(_text(job, settings), end="")

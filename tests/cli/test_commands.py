@@ -66,6 +66,20 @@ def test_generate_hands_over_what_was_given(runs: list[GenerateConfig], tmp_path
     assert config.out == tmp_path / "o"
 
 
+@pytest.mark.parametrize("words", [["--rules", "gdb11"], ["--elements", "C,N"], ["--max-hydrogens", "4"]])
+def test_flags_that_choose_among_enumerated_molecules_need_an_enumeration(
+    words: list[str], runs: list[GenerateConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody is to take the corpus of a file for filtered; a file with such settings may be of an earlier run."""
+    assert main([*GENERATE, *words]) == 2
+    told = capsys.readouterr().err
+    assert f"{words[0]} chooses among molecules that are enumerated" in told and told.count("\n") == 1
+    assert main(["generate", "--enumerate", "3", "--out", "corpus", *words]) == 0
+    file = tmp_path / "run.toml"
+    file.write_text('rules = "none"\nelements = ["C"]\nmax_hydrogens = 4\nmolecules = "a.smi"\nout = "o"\n')
+    assert main(["generate", str(file)]) == 0 and len(runs) == 2
+
+
 def test_generate_talks_to_standard_error(runs: list[GenerateConfig], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(GENERATE) == 0
     printed = capsys.readouterr()

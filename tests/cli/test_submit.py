@@ -64,6 +64,7 @@ def test_a_dry_run_for_parsl_prints_every_command(place: Path, capsys: pytest.Ca
         (["--ranks", "2", "--", "--molecules", "-"], "standard input"),
         (["--ranks", "2", "--", "--molecules", "none.smi"], "no such file: none.smi"),
         (["--ranks", "2", "--", "--dry-run"], "--dry-run is not for ranks"),
+        (["--ranks", "2", "--", "--max-hydrogens", "4"], "--max-hydrogens chooses among molecules that are enumerated"),
     ],
 )
 def test_what_cannot_work_is_refused_in_one_line(

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from qmgen.errors import UsageError
 from qmgen.learning.training.checkpoint import KEY
 from qmgen.learning.training.model_file import NAME
 
 
 def kind_of(run: Path | str) -> str:
-    """What the model file of a run, or the file itself, says it is; empty where there is none or it says nothing."""
+    """What the model file of a run, or the file itself, says it is; empty where there is none or it says nothing.
+
+    Raises ``UsageError`` where nothing is at that place.
+    """
     from safetensors import SafetensorError, safe_open
 
     path = Path(run)
+    if not path.exists():
+        raise UsageError(f"no trained network at {path}: give the --out of a `qmgen train`, or its model.safetensors")
     file = path / NAME if path.is_dir() else path
     try:
         with safe_open(file, framework="numpy") as stream:

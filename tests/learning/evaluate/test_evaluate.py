@@ -189,3 +189,6 @@ def test_mistakes_are_one_line(
 def test_a_run_that_is_none(tmp_path: Path, toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(tmp_path), "--data", str(toy)]) == 2
     assert "no trained network" in capsys.readouterr().err
+    assert main(["evaluate", str(tmp_path / "nowhere")]) == 2  # before anything else that is missing
+    told = capsys.readouterr().err
+    assert "no trained network at" in told and "nowhere" in told and told.count("\n") == 1

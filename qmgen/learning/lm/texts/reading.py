@@ -24,7 +24,7 @@ SPLIT_SEED: Final = 0
 #: tokens of the enumerated molecules of nine heavy atoms, the special ones among them
 USUAL: Final = 23
 #: what to do about lines that cannot be tokenised, where a training reads them
-HINT: Final = "mend or remove them, or leave them out with --skip-unreadable"
+HINT: Final = "mend or remove such lines, or leave them out with --skip-unreadable"
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def read_lines(
     files: Sequence[Path],
     vocabulary: Vocabulary | None = None,
     skip: bool = False,
-    hint: str = "mend or remove them",
+    hint: str = "mend or remove such lines",
 ) -> Lines:
     """The texts of ``files``. With ``skip`` those that cannot be tokenised, or have a token that ``vocabulary`` lacks,
     are left out; else ``hint`` says what to do about them.
