@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-#: 2 added ``mapped_smiles`` and the columns that are kept of the source
+#: 2 added ``mapped_smiles``, ``spin_hint`` and the columns that are kept of the source
 SCHEMA_VERSION: Final = 2
 KNOWN_VERSIONS: Final = (1, 2)
 PREFIX: Final = "qmgen."
@@ -26,6 +26,7 @@ _MAPPED = (
     "SMILES with all hydrogens as atoms: atom map number k, from 1, is the k-th atom of z, pos and charges; "
     "empty where the bonds are not known"
 )
+_SPIN = "what of the geometry is known to have a triplet ground state; empty for all else. Labels are of closed shells"
 
 
 def _field(name: str, kind: pa.DataType, unit: str, description: str) -> pa.Field:
@@ -71,6 +72,7 @@ def row_fields(
     if version > 1:
         fields += [
             _field("mapped_smiles", pa.string(), "1", _MAPPED),
+            _field("spin_hint", pa.string(), "1", _SPIN),
             *(_field(column, pa.string(), "1", _kept(name)) for name, column in kept_columns(keep).items()),
         ]
     return fields

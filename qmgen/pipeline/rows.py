@@ -12,6 +12,7 @@ from qmgen.constants import AU_TO_DEBYE, BOHR_TO_ANGSTROM, CODATA_YEAR, ELEMENTA
 from qmgen.corpus.schema import kept_columns
 from qmgen.labeling.types import Label
 from qmgen.molecules.elements import symbol_of
+from qmgen.molecules.spin import spin_hint
 from qmgen.molecules.types import Conformer, Failure, Molecule, Reason
 
 #: what the eV, Debye and Angstrom of a corpus mean (part of its metadata)
@@ -64,6 +65,7 @@ def row(
         "charges": np.asarray(label.charges, dtype=np.float64),
         "precision": label.precision,
         "mapped_smiles": conformer.mapped_smiles,
+        "spin_hint": spin_hint(conformer.numbers, conformer.positions),
         **dict(zip_longest(columns, (molecule.kept if molecule is not None else ())[: len(columns)], fillvalue="")),
     }
 

@@ -33,7 +33,7 @@ def make_row(molecule: int, conformer: int = 0, **changes: Any) -> dict[str, Any
         "pos": random.normal(size=9).astype(np.float32),
         "molecule_id": molecule, "conformer_id": conformer, "name": f"mol{molecule}", "converged": True, "cycles": 9,
         "orbital_gradient": 1e-7, "dipole": random.normal(size=3), "charges": random.normal(size=3),
-        "precision": "float64", "mapped_smiles": "[O:1]([H:2])[H:3]",
+        "precision": "float64", "mapped_smiles": "[O:1]([H:2])[H:3]", "spin_hint": "",
     }  # fmt: skip
     return {**row, **changes}
 

@@ -30,7 +30,7 @@ def test_qm1b_columns_come_first() -> None:
     schema = row_schema()
     assert schema.names[:10] == QM1B
     assert schema.names[10:12] == ["molecule_id", "conformer_id"]
-    assert schema.names[-2:] == ["precision", "mapped_smiles"]
+    assert schema.names[-3:] == ["precision", "mapped_smiles", "spin_hint"]
     assert "forces" not in schema.names and row_schema(forces=True).names[-3] == "forces"
 
 

@@ -63,7 +63,7 @@ def test_encodings_took_effect(tmp_path: Path, tables: dict[str, pa.Table]) -> N
     columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
     floats = {"energy", "homo", "lumo", "std", "y", "orbital_gradient", "pos.list.element", "dipole.list.element",
               "charges.list.element"}  # fmt: skip
-    strings = {"smile", "atoms", "name", "precision", "mapped_smiles"}
+    strings = {"smile", "atoms", "name", "precision", "mapped_smiles", "spin_hint"}
     assert floats | strings < columns.keys()
     for path, column in columns.items():
         assert column.compression == "ZSTD"

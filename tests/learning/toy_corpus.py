@@ -85,5 +85,6 @@ def make_row(molecule: int, forces: bool, strength: float) -> dict[str, Any]:
         "molecule_id": molecule, "conformer_id": 0, "name": f"mol{molecule}", "converged": True, "cycles": 9,
         "orbital_gradient": 1e-7, "dipole": charges @ positions * DEBYE, "charges": charges, "precision": "float64",
         "mapped_smiles": "",
+        "spin_hint": "",
     }  # fmt: skip
     return {**row, "forces": (-gradient / BOHR_TO_ANGSTROM).ravel()} if forces else row

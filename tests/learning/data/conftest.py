@@ -26,7 +26,7 @@ def molecule(number: int, conformer: int = 0, forces: bool = False) -> dict[str,
         "lumo": 3.5, "N": 7, "std": 1e-9, "y": 10.0 + random.normal(), "molecule_id": number,
         "pos": random.normal(size=3 * len(z)).astype(np.float32), "conformer_id": conformer, "name": "",
         "converged": True, "cycles": 9, "orbital_gradient": 1e-7, "dipole": random.normal(size=3),
-        "charges": random.normal(size=len(z)), "precision": "float64", "mapped_smiles": "",
+        "charges": random.normal(size=len(z)), "precision": "float64", "mapped_smiles": "", "spin_hint": "",
     }  # fmt: skip
     return {**row, "forces": random.normal(size=3 * len(z))} if forces else row
 
