@@ -64,6 +64,7 @@ def test_xyz_frames_windows_endings_blank_lines_numbers_and_names(read):
         ("2\nx\nH 0 0\nH 0 0 1\n", Reason.BAD_COORDINATES),
         ("2\nx\nH 0 0 0\nH 0 0 0\n", Reason.COINCIDENT_ATOMS),
         ("2\nx\nH 0 0 0\nH 0 0 0.09\n", Reason.COINCIDENT_ATOMS),
+        ("2\nx\nH 0 0 0\nF 0 0 0.45\n", Reason.BAD_COORDINATES),
         ("2\nx\nQq 0 0 0\nH 0 0 1\n", Reason.UNREADABLE),
         ("2\nx charge=+1\nH 0 0 0\nH 0 0 1\n", Reason.NET_CHARGE),
         ("2\nx charge=half\nH 0 0 0\nH 0 0 1\n", Reason.UNREADABLE),
