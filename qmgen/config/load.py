@@ -63,7 +63,7 @@ def check(model: type[Model], values: Mapping[str, Any], origin: Mapping[str, st
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise UsageError("\n".join(_line(detail, origin or {}) for detail in error.errors())) from None
+        raise UsageError(*(_line(detail, origin or {}) for detail in error.errors())) from None
 
 
 def read_file(model: type[CommandConfig], file: Path) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def _alone(store: Store) -> Iterator[None]:
         yield
         return
     while True:
-        lock = Lock(store.local / FOLDER / "begin.lock")
+        lock = Lock(store.local / FOLDER / "begin.lock", store.local)
         try:
             lock.acquire()
         except Held:

@@ -121,7 +121,7 @@ def _locks_tell(store: Store) -> bool:
     if store.local is None:
         return True  # then it lies in this machine's own temporary directory
     names = [name for name in store.names(FOLDER) if name.endswith(".json")]
-    return bool(names) and knows_locks(store.local / names[0])
+    return bool(names) and knows_locks(store.local / names[0], store.local)
 
 
 def _rank_of_lock(name: str) -> int | None:

@@ -55,12 +55,12 @@ def records(store: Store) -> Iterator[dict[str, Any]]:
 
 def rank_lock(store: Store, rank: int) -> Lock:
     """The lock of a rank on this corpus; on an object store it holds among the processes of this machine."""
-    return Lock(_lock_path(store, rank))
+    return Lock(_lock_path(store, rank), store.local)
 
 
 def running(store: Store, rank: int) -> dict[str, Any] | None:
     """Who runs this rank now (``pid``, ``host``); None where nobody does, or nobody that can be seen from here."""
-    return held(_lock_path(store, rank))
+    return held(_lock_path(store, rank), store.local)
 
 
 def _lock_path(store: Store, rank: int) -> Path:

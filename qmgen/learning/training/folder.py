@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from qmgen import files
 from qmgen.corpus.identity import difference
 from qmgen.corpus.locks import Held, Lock
 from qmgen.errors import QmgenError, UsageError
@@ -90,6 +91,11 @@ def claim(settings: Training) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: choose another --out")
     with alone(out):
+        of_trainings = (
+            "scratch",
+            *(name for top in ("", "scratch/") for name in (f"{top}rows-*", f"{top}rows-*/seed-*")),
+        )
+        files.refuse_links(out, *(str(path.relative_to(out)) for name in of_trainings for path in out.glob(name)))
         known = _known(settings, out)
         if settings.overwrite:
             _remove(out)
