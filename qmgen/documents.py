@@ -33,7 +33,7 @@ def json_of(text: str | bytes) -> Any:
         value = json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
-    _refuse_odd(value)
+    _refuse_odd(value, finite=True)
     return value
 
 
@@ -56,12 +56,13 @@ def toml_of(text: str | bytes) -> dict[str, Any]:
         value = tomllib.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
-    _refuse_odd(value)
+    _refuse_odd(value, finite=False)  # TOML has infinities; who reads them says where they may stand
     return value
 
 
-def _refuse_odd(value: Any) -> None:
-    """Raise ``ValueError`` for nesting deeper than ``DEEPEST``, infinities, and text that cannot be encoded."""
+def _refuse_odd(value: Any, finite: bool) -> None:
+    """Raise ``ValueError`` for nesting deeper than ``DEEPEST``, text that cannot be encoded, and, with ``finite``,
+    numbers that are infinite or none."""
     level: list[Any] = [value]
     for _ in range(DEEPEST + 1):
         inner: list[Any] = []
@@ -69,7 +70,7 @@ def _refuse_odd(value: Any) -> None:
             if isinstance(one, str):
                 if not one.isascii():
                     one.encode()
-            elif isinstance(one, float):
+            elif isinstance(one, float) and finite:
                 if not math.isfinite(one):
                     raise ValueError(f"it holds the number {one}")
             elif isinstance(one, Mapping):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
@@ -13,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from qmgen.config.models import CommandConfig
+from qmgen.documents import toml_of
 from qmgen.errors import UsageError
 
 Model = TypeVar("Model", bound=CommandConfig)
@@ -69,13 +69,13 @@ def check(model: type[Model], values: Mapping[str, Any], origin: Mapping[str, st
 def read_file(model: type[CommandConfig], file: Path) -> dict[str, Any]:
     """The settings of a TOML file, with relative paths made relative to the file."""
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        values = toml_of(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"no such config file: {file}") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise UsageError(f"cannot read the config file {file}: {reason}") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise UsageError(f"{file} is not valid TOML: {error}") from None
     for key in values:
         if key not in model.model_fields:

@@ -36,7 +36,8 @@ class Held(Exception):
     def who(self) -> str:
         """``process 4711 on node7``, as far as known."""
         pid, host = self.by.get("pid"), self.by.get("host")
-        return f"process {pid} on {host}" if pid and host else "another process"
+        known = isinstance(pid, int) and isinstance(host, str)
+        return f"process {pid} on {host}" if known else "another process"
 
 
 class Lock:

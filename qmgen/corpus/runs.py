@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -19,9 +20,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from qmgen.corpus.locks import Lock, held
-from qmgen.corpus.store import Store
+from qmgen.corpus.store import Store, read_small
+from qmgen.documents import table_of
 
 FOLDER: Final = "runs"
+_LOCK: Final = re.compile(rf"{FOLDER}/rank-([0-9]{{5,12}})\.lock")
 RUNNING, FINISHED, STOPPED, FAILED = "running", "finished", "stopped", "failed"
 
 
@@ -48,9 +51,7 @@ def records(store: Store) -> Iterator[dict[str, Any]]:
     for name in sorted(store.names(FOLDER)):
         if name.endswith(".json"):
             with contextlib.suppress(OSError, ValueError):
-                found = json.loads(store.read(name))
-                if isinstance(found, dict):
-                    yield found
+                yield table_of(read_small(store, name))
 
 
 def rank_lock(store: Store, rank: int) -> Lock:
@@ -61,6 +62,12 @@ def rank_lock(store: Store, rank: int) -> Lock:
 def running(store: Store, rank: int) -> dict[str, Any] | None:
     """Who runs this rank now (``pid``, ``host``); None where nobody does, or nobody that can be seen from here."""
     return held(_lock_path(store, rank), store.local)
+
+
+def rank_of_lock(name: str) -> int | None:
+    """The rank whose lock is called ``name``; None where it is no such name."""
+    found = _LOCK.fullmatch(name)
+    return None if found is None else int(found[1])
 
 
 def _lock_path(store: Store, rank: int) -> Path:

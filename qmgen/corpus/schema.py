@@ -14,6 +14,8 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from qmgen.documents import json_of
+
 SCHEMA_VERSION: Final = 1
 PREFIX: Final = "qmgen."
 
@@ -103,8 +105,8 @@ def decode(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
             continue
         text = value.decode()
         try:
-            plain[name.removeprefix(PREFIX)] = json.loads(text)
-        except json.JSONDecodeError:
+            plain[name.removeprefix(PREFIX)] = json_of(text)
+        except ValueError:
             plain[name.removeprefix(PREFIX)] = text
     return plain
 

@@ -229,7 +229,7 @@ def _settings(
     if begun is None:
         retries = [one for one in history.generations if one.kind == RETRY]
         return harder(retries[-1].recipe if retries else history.current, reasons, given)
-    settings = {name: begun.recipe[name] for name in SETTINGS}
+    settings = {name: begun.recipe.get(name) for name in SETTINGS}
     if other := [name for name, value in given.items() if value not in (None, settings[name])]:
         raise UsageError(
             f"a retry of {store.place} with {other[0]} = {settings[other[0]]} is not finished: `qmgen retry` without "

@@ -43,6 +43,8 @@ OF_TRAINING: Final = (
     "scale-map.png",
 )
 OF_REPORT: Final = ("scaling.json", "scaling.png", "transfer.json", "transfer.png")
+#: folders of a run that may be there
+_FOLDERS: Final = ("scratch", "rows-*", "rows-*/seed-*", "scratch/rows-*", "scratch/rows-*/seed-*")
 _CELL: Final = re.compile(r"(scratch/)?rows-\d+/seed-\d+")
 #: seconds that a process waits for another that is looking at the same folder
 _PATIENCE: Final = 10.0
@@ -91,11 +93,8 @@ def claim(settings: Training) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: choose another --out")
     with alone(out):
-        of_trainings = (
-            "scratch",
-            *(name for top in ("", "scratch/") for name in (f"{top}rows-*", f"{top}rows-*/seed-*")),
-        )
-        files.refuse_links(out, *(str(path.relative_to(out)) for name in of_trainings for path in out.glob(name)))
+        inside = [path for name in _FOLDERS for path in out.glob(name)]
+        files.refuse_links(out, *(str(path.relative_to(out)) for path in inside))
         known = _known(settings, out)
         if settings.overwrite:
             _remove(out)
