@@ -9,7 +9,6 @@ should that statement be lost.
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from qmgen.corpus.locks import Held, Lock
 from qmgen.corpus.plan import MOST_ADDITIONS, MOST_UNITS, Plan
 from qmgen.corpus.record_values import is_count, list_of
 from qmgen.corpus.schema import decode
+from qmgen.corpus.seal import sealed
 from qmgen.corpus.store import Store, read_small
 from qmgen.documents import table_of
 from qmgen.errors import UsageError
@@ -111,7 +111,7 @@ def begin(store: Store, generation: Generation) -> None:
             )
         try:
             if begun is None or generation.name not in store.names(FOLDER):  # none, or one that cannot be read
-                store.write(generation.name, _document(generation.as_json()))
+                store.write(generation.name, sealed(generation.as_json()))
             _unfinished(store, generation)
         except OSError as error:
             raise UsageError(f"cannot write to {store.place}: {error.strerror or error}") from error
@@ -124,11 +124,7 @@ def _unfinished(store: Store, generation: Generation) -> None:
         more = [one for one in list_of(manifest.get("more")) if isinstance(one, dict)]
         if all(one.get("number") != generation.number for one in more):
             manifest |= {"complete": False, "more": [*more, generation.as_json()]}
-            store.write(MANIFEST, _document(manifest))
-
-
-def _document(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+            store.write(MANIFEST, sealed(manifest))
 
 
 @contextmanager

@@ -48,8 +48,9 @@ def stored_recipe(place: Place | Store) -> dict[str, Any] | None:
 def _checked(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
     """The recipe, where it is the one whose hash stands beside it: a flipped byte must not look like another corpus."""
     recipe = metadata.get("recipe")
-    sound = isinstance(recipe, dict) and not odd_recipe(recipe)
-    return recipe if sound and config_hash(recipe) == metadata.get("config_hash") else None
+    if not isinstance(recipe, dict) or odd_recipe(recipe):
+        return None
+    return recipe if config_hash(recipe) == metadata.get("config_hash") else None
 
 
 #: settings of a recipe that others are computed from, with what they must be

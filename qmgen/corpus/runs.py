@@ -7,7 +7,6 @@ getting on reads these, and asks the kernel who still holds a rank's lock.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import socket
@@ -20,17 +19,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from qmgen.corpus.locks import Lock, held
+from qmgen.corpus.seal import sealed
 from qmgen.corpus.store import Store, read_small
 from qmgen.documents import table_of
 
 FOLDER: Final = "runs"
+#: of the lines of a record
+INDENT: Final = 1
 _LOCK: Final = re.compile(rf"{FOLDER}/rank-([0-9]{{5,12}})\.lock")
 RUNNING, FINISHED, STOPPED, FAILED = "running", "finished", "stopped", "failed"
 
 
 @dataclass(frozen=True)
 class RunFile:
-    """The record of one process, under a name that no other process has."""
+    """The record of one process, under a name that no other process has, with a checksum of itself."""
 
     store: Store
     name: str
@@ -43,7 +45,7 @@ class RunFile:
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Replace the record. Raises ``OSError``."""
-        self.store.write(self.name, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
+        self.store.write(self.name, sealed(record, INDENT))
 
 
 def records(store: Store) -> Iterator[dict[str, Any]]:
