@@ -25,21 +25,22 @@ _LONG_KEY: Final = re.compile(
 )
 
 
-def json_of(text: str | bytes) -> Any:
-    """What a JSON document holds. Raises ``ValueError`` for anything else, and where it is nested too deep."""
+def json_of(text: str | bytes, finite: bool = True) -> Any:
+    """What a JSON document holds. Raises ``ValueError`` for anything else, where it is nested too deep, and, with
+    ``finite``, for numbers that are infinite or none."""
     if len(text) > LARGEST:
         raise ValueError(f"it has {len(text)} bytes")
     try:
         value = json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
-    _refuse_odd(value, finite=True)
+    _refuse_odd(value, finite)
     return value
 
 
-def table_of(text: str | bytes) -> dict[str, Any]:
-    """The table (object) that a JSON document holds. Raises ``ValueError`` for anything else."""
-    value = json_of(text)
+def table_of(text: str | bytes, finite: bool = True) -> dict[str, Any]:
+    """The table (object) that a JSON document holds. Raises ``ValueError`` for anything else, and as ``json_of``."""
+    value = json_of(text, finite)
     if not isinstance(value, dict):
         raise ValueError(f"it holds a {type(value).__name__} and no table")
     return value

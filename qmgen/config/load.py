@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from qmgen.config.models import CommandConfig
+from qmgen.config.models import CommandConfig, is_url
 from qmgen.documents import toml_of
 from qmgen.errors import UsageError
 
@@ -97,7 +97,7 @@ def nearest(word: str, known: Collection[str]) -> str:
 def _beside(file: Path, value: Any) -> Any:
     if isinstance(value, list):
         return [_beside(file, item) for item in value]
-    if not isinstance(value, str) or value in ("", "-") or "://" in value:
+    if not isinstance(value, str) or value in ("", "-") or is_url(value):
         return value
     return os.path.normpath(file.parent / Path(value).expanduser())
 

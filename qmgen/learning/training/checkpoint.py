@@ -20,6 +20,7 @@ import ml_dtypes  # JAX's own
 import numpy as np
 
 from qmgen import files
+from qmgen.documents import table_of
 from qmgen.errors import QmgenError, first_line
 
 #: the key of our metadata, JSON, in the file's own
@@ -92,11 +93,11 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         with safe_open(path, framework="numpy") as stream:
             text = (stream.metadata() or {}).get(KEY)
         arrays = {name: _array(**found) for name, found in deserialize(path.read_bytes())}
+        about = None if text is None else table_of(text, finite=False)  # there may be no best loss yet
     except (SafetensorError, OSError, ValueError) as error:
         raise Damaged(f"{path} is damaged ({first_line(error)})") from error
-    if text is None:
+    if about is None:
         raise Damaged(f"{path} was not written by qmgen")
-    about = json.loads(text)
     if about.pop("crc32", None) != _checksum(arrays):
         raise Damaged(f"{path} is damaged (its checksum is not that of its arrays)")
     return arrays, about

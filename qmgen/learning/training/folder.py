@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from qmgen import files
 from qmgen.corpus.identity import difference
 from qmgen.corpus.locks import Held, Lock
+from qmgen.documents import table_of
 from qmgen.errors import QmgenError, UsageError
 from qmgen.learning.training import checkpoint, journal
 
@@ -121,8 +122,10 @@ def finished(folder: Path, identity: dict[str, Any], anew: str) -> dict[str, Any
     Raises ``UsageError`` where it is damaged, or of another training than ``identity``.
     """
     try:
-        result: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        result = table_of(files.read(folder / RESULT))
         kept = result["identity"]
+        if not isinstance(kept, dict):
+            raise TypeError("its identity is no table")
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):

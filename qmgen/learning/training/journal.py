@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from qmgen import files
+from qmgen.documents import json_of
 from qmgen.errors import QmgenError
 from qmgen.learning.training import checkpoint
 
@@ -61,7 +62,7 @@ def read(path: Path) -> list[dict[str, Any]]:
         return lines
     for line in text.splitlines(keepends=True):
         try:
-            found = json.loads(line)
+            found = json_of(line)
         except ValueError:
             break
         if not line.endswith("\n") or not isinstance(found, dict) or not isinstance(found.get("step"), int):
