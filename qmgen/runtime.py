@@ -99,9 +99,9 @@ def _refuse_platform(jax: Any) -> None:
     try:
         jax.devices()
     except Exception as error:  # RuntimeError, AssertionError, and those of the plugins
-        said = first_line(error).partition(" (set JAX_PLATFORMS")[0]
+        said = f" ({first_line(error).partition(' (set JAX_PLATFORMS')[0]})" if str(error).strip() else ""
         raise UsageError(
-            f"JAX_PLATFORMS={wanted}: jax finds no such device here ({said}): unset it, or set JAX_PLATFORMS=cpu"
+            f"JAX_PLATFORMS={wanted}: jax finds no such device here{said}: unset it, or set JAX_PLATFORMS=cpu"
         ) from error
 
 

@@ -99,7 +99,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = f"{error.format_message().rstrip('.')} (see {command} --help)"
         return _report(error, [one_line(message)], error.exit_code, debug)
     except OSError as error:
-        forget_output()
         return _report(error, [_refused(error)], QmgenError.exit_code, debug)
     except MemoryError as error:
         return _report(error, ["there is too little memory for this"], QmgenError.exit_code, debug)
@@ -125,7 +124,14 @@ def _standard_output() -> Iterator[None]:
 def _refused(error: OSError) -> str:
     """What the system refused, on one line: of which file, as far as it says."""
     what = error.strerror or first_line(error)
-    return one_line(f"{what}: {error.filename}" if error.filename is not None else what)
+    if error.filename is not None:
+        return one_line(f"{what}: {error.filename}")
+    try:
+        sys.stdout.flush()
+    except OSError:  # what could not be written is still there
+        forget_output()
+        return one_line(f"cannot write to standard output: {what}")
+    return one_line(what)
 
 
 def _report(error: BaseException, lines: Sequence[str], code: int, debug: bool) -> int:

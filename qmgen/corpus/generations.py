@@ -73,8 +73,8 @@ class Generation:
         counts = is_count(number, 1, MOST_ADDITIONS) and is_count(entries, 1) and is_count(begin)
         if not counts or not is_count(units, 1, min(entries, MOST_UNITS)):
             raise ValueError("its numbers are none of a corpus")
-        if kind not in (EXTEND, RETRY) or not isinstance(base, str) or (odd := odd_recipe(recipe)):
-            raise ValueError("it says not what was added" if not isinstance(recipe, dict) else f"its recipe: {odd}")
+        if kind not in (EXTEND, RETRY) or not isinstance(base, str) or odd_recipe(recipe):
+            raise ValueError("it does not say what was added")
         return cls(number, kind, base, dict(recipe), Plan(entries, units, None, number, begin))
 
 
