@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed or out of tolerance, 2 usage or configuration, 3 mo
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,8 @@ from qmgen.cli.verify import verify
 from qmgen.errors import QmgenError, UsageError, first_line, one_line
 
 INTERRUPTED = 130
+#: errors of a file that is open already, whose name the system does not tell
+_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF, errno.EROFS)
 
 app = typer.Typer(
     add_completion=False,
@@ -131,7 +134,7 @@ def _refused(error: OSError) -> str:
     except OSError:  # what could not be written is still there
         forget_output()
         return one_line(f"cannot write to standard output: {what}")
-    return one_line(what)
+    return one_line(f"cannot write: {what}" if error.errno in _WRITING else what)
 
 
 def _report(error: BaseException, lines: Sequence[str], code: int, debug: bool) -> int:

@@ -226,6 +226,8 @@ def _settings(
 ) -> dict[str, Any]:
     """Of the retry that was begun, else harder than those of the last one, else than those of the corpus."""
     given = {name: getattr(config, name) for name in SETTINGS}
+    if lacking := [name for name in SETTINGS if name not in history.current]:
+        raise UsageError(f"{store.place} does not say with which {lacking[0]} it was made: it cannot be tried again")
     if begun is None:
         retries = [one for one in history.generations if one.kind == RETRY]
         return harder(retries[-1].recipe if retries else history.current, reasons, given)

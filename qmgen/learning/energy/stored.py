@@ -49,8 +49,7 @@ def load_model(path: Path) -> StoredHamiltonian:
     found = read_model(file, KIND, "trained Hamiltonian", "qmgen train energy")
     arrays, about = found.arrays, found.about
     with of_this_version(file):
-        require(about, xc=str, basis=str, basis_checksum=str, grid_level=int, elements=list, refine=int)
-        require(about, loss=str, geometries=(int, str))
+        require(about, xc=str, basis=str, basis_checksum=str, grid_level=int, elements=list)
         if not all(isinstance(z, int) for z in about["elements"]):
             raise TypeError("its elements are no numbers")
         network = network_from(about.pop("network"))
