@@ -7,9 +7,17 @@ from __future__ import annotations
 
 
 class QmgenError(Exception):
-    """Work failed for a reason the user can act on (exit code 1)."""
+    """Work failed for a reason the user can act on (exit code 1). Each argument is a line of its own."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
+
+    @property
+    def lines(self) -> list[str]:
+        """What is printed: a line for each argument, whatever the texts hold that they quote."""
+        return [one_line(str(argument)) for argument in self.args] or [type(self).__name__]
 
 
 class UsageError(QmgenError):
@@ -34,9 +42,17 @@ class BeingWritten(UsageError):
     """Another process is writing the same file (exit code 2)."""
 
 
+def one_line(text: str) -> str:
+    """``text`` with all that is not printable escaped as in Python (a line end as ``\\n``): names of files and texts
+    that a message quotes neither break it into several lines nor steer the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 def first_line(error: BaseException) -> str:
-    """What ``error`` says, on one line; its kind where it says nothing."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    """The first line of what ``error`` says that is not empty; its kind where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def from_process(where: str, exit_code: int | None, message: str, traceback: str) -> Exception:

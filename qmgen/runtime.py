@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from qmgen.caches import Programs, cache_directory
+from qmgen.errors import UsageError, first_line
 
 #: compilations shorter than this (seconds) are not worth a file
 SHORTEST_KEPT = 0.1
@@ -63,6 +64,7 @@ def prepare(cache: Path | None = None, double: bool = True) -> Path | None:
     Networks that are trained in float32 leave float64 as it is (``double=False``). Products of float32 matrices are
     exact to float32 unless ``JAX_DEFAULT_MATMUL_PRECISION`` says otherwise.
     A directory chosen before (``JAX_COMPILATION_CACHE_DIR``, or by the calling program) stays unless ``cache`` is set.
+    Raises ``UsageError`` where ``JAX_PLATFORMS`` names a device that is not there.
     Without a directory there is no cache (``None``), and one that cannot be written is only read: slower, not wrong
     (``caches.trouble`` says so in a line). Harmless when repeated.
     """
@@ -73,6 +75,7 @@ def prepare(cache: Path | None = None, double: bool = True) -> Path | None:
     if "JAX_DEFAULT_MATMUL_PRECISION" not in os.environ:
         # a GPU would round the factors of float32 products to 10 bits; who wants that asks for it
         jax.config.update("jax_default_matmul_precision", "highest")
+    _refuse_platform(jax)
     chosen = cache or getattr(jax.config, "jax_compilation_cache_dir", None) or default_cache()
     directory = Path(chosen)
     try:
@@ -86,6 +89,20 @@ def prepare(cache: Path | None = None, double: bool = True) -> Path | None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     _keep_programs_whole()
     return directory
+
+
+def _refuse_platform(jax: Any) -> None:
+    """Raise ``UsageError`` where ``JAX_PLATFORMS`` asks for a device that is not there."""
+    wanted = getattr(jax.config, "jax_platforms", None)
+    if not wanted or wanted.split(",")[0] == "cpu":  # else nothing is asked of a device before it is needed
+        return
+    try:
+        jax.devices()
+    except Exception as error:  # RuntimeError, AssertionError, and those of the plugins
+        said = f" ({first_line(error).partition(' (set JAX_PLATFORMS')[0]})" if str(error).strip() else ""
+        raise UsageError(
+            f"JAX_PLATFORMS={wanted}: jax finds no such device here{said}: unset it, or set JAX_PLATFORMS=cpu"
+        ) from error
 
 
 def _keep_programs_whole() -> bool:

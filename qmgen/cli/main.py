@@ -6,10 +6,11 @@ Exit codes: 0 done, 1 failed or out of tolerance, 2 usage or configuration, 3 mo
 
 from __future__ import annotations
 
-import os
+import errno
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -25,13 +26,15 @@ from qmgen.cli.retry import retry
 from qmgen.cli.sample import sample
 from qmgen.cli.status import status
 from qmgen.cli.submit import submit
-from qmgen.cli.talk import say
+from qmgen.cli.talk import forget_output, open_streams, say
 from qmgen.cli.train import train
 from qmgen.cli.validate import validate
 from qmgen.cli.verify import verify
-from qmgen.errors import QmgenError, UsageError
+from qmgen.errors import QmgenError, UsageError, first_line, one_line
 
 INTERRUPTED = 130
+#: errors of a file that is open already, whose name the system does not tell
+_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF, errno.EROFS)
 
 app = typer.Typer(
     add_completion=False,
@@ -75,38 +78,70 @@ def _common(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line and returns its exit code; errors become one line on standard error."""
+    open_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]  # accepted anywhere, not only before the command
     try:
         code = app(args=words or ["--help"], prog_name="qmgen", standalone_mode=False)
-        sys.stdout.flush()
+        with _standard_output():
+            sys.stdout.flush()
         if code == INTERRUPTED:  # typer has caught the KeyboardInterrupt
             say("qmgen: interrupted")
         return int(code or 0) if words else UsageError.exit_code
     except BrokenPipeError:
-        # whoever read our output has seen enough; keep the interpreter from complaining at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        forget_output()  # whoever read it has seen enough
         return 1
     except (typer.Abort, KeyboardInterrupt) as error:
-        return _report(error, "interrupted", INTERRUPTED, debug)
+        return _report(error, ["interrupted"], INTERRUPTED, debug)
     except QmgenError as error:
-        return _report(error, str(error), error.exit_code, debug)
+        return _report(error, error.lines, error.exit_code, debug)
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "qmgen"
-        return _report(error, f"{error.format_message().rstrip('.')} (see {command} --help)", error.exit_code, debug)
+        message = f"{error.format_message().rstrip('.')} (see {command} --help)"
+        return _report(error, [one_line(message)], error.exit_code, debug)
+    except OSError as error:
+        return _report(error, [_refused(error)], QmgenError.exit_code, debug)
+    except MemoryError as error:
+        return _report(error, ["there is too little memory for this"], QmgenError.exit_code, debug)
     except Exception as error:
         hint = "" if debug else "; --debug shows where"
-        return _report(error, f"{type(error).__name__}: {error} (this is a bug in qmgen{hint})", 1, debug)
+        said = f": {first_line(error)}" if str(error).strip() else ""
+        line = one_line(f"{type(error).__name__}{said} (this is a bug in qmgen{hint})")
+        return _report(error, [line], 1, debug)
 
 
-def _report(error: BaseException, message: str, code: int, debug: bool) -> int:
+@contextmanager
+def _standard_output() -> Iterator[None]:
+    """Raises ``QmgenError`` where what was printed cannot be written: a full disk, a stream that was closed."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        forget_output()
+        raise QmgenError(f"cannot write to standard output: {error.strerror or first_line(error)}") from error
+
+
+def _refused(error: OSError) -> str:
+    """What the system refused, on one line: of which file, as far as it says."""
+    what = error.strerror or first_line(error)
+    if error.filename is not None:
+        return one_line(f"{what}: {error.filename}")
+    try:
+        sys.stdout.flush()
+    except OSError:  # what could not be written is still there
+        forget_output()
+        return one_line(f"cannot write to standard output: {what}")
+    return one_line(f"cannot write: {what}" if error.errno in _WRITING else what)
+
+
+def _report(error: BaseException, lines: Sequence[str], code: int, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
-    for line in message.splitlines():
-        if line.strip():
-            say(f"qmgen: {line}")
+    for line in lines:
+        say(f"qmgen: {line}")
     return code
 
 

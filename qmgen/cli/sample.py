@@ -96,7 +96,8 @@ def _whole(path: Path) -> Iterator[Callable[[str], None]]:
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that what follows is done
     try:
         with told():
-            stream = temporary.open("w", encoding="utf-8")
+            temporary.unlink(missing_ok=True)
+            stream = temporary.open("x", encoding="utf-8")
         yield write
         with told():
             stream.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
@@ -13,7 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from qmgen.config.environment import check_variables, variable
-from qmgen.config.models import CommandConfig
+from qmgen.config.models import CommandConfig, is_url
+from qmgen.documents import toml_of
 from qmgen.errors import UsageError
 
 Model = TypeVar("Model", bound=CommandConfig)
@@ -62,19 +62,19 @@ def check(model: type[Model], values: Mapping[str, Any], origin: Mapping[str, st
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise UsageError("\n".join(_line(detail, origin or {}) for detail in error.errors())) from None
+        raise UsageError(*(_line(detail, origin or {}) for detail in error.errors())) from None
 
 
 def read_file(model: type[CommandConfig], file: Path) -> dict[str, Any]:
     """The settings of a TOML file, with relative paths made relative to the file."""
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        values = toml_of(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"no such config file: {file}") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise UsageError(f"cannot read the config file {file}: {reason}") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise UsageError(f"{file} is not valid TOML: {error}") from None
     for key in values:
         if key not in model.model_fields:
@@ -96,7 +96,7 @@ def nearest(word: str, known: Collection[str]) -> str:
 def _beside(file: Path, value: Any) -> Any:
     if isinstance(value, list):
         return [_beside(file, item) for item in value]
-    if not isinstance(value, str) or value in ("", "-") or "://" in value:
+    if not isinstance(value, str) or value in ("", "-") or is_url(value):
         return value
     return os.path.normpath(file.parent / Path(value).expanduser())
 

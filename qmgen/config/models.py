@@ -7,11 +7,24 @@ as text (environment variables) are converted before they get here, in ``load``.
 from __future__ import annotations
 
 import difflib
+import errno
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from qmgen.config.sizes import DEFAULT_ELEMENTS, DEFAULT_RULES, Elements, Names, sizes_of
 from qmgen.config.toml import document
@@ -34,12 +47,41 @@ def _as_list(value: Any) -> Any:
     return value
 
 
+#: how a URL begins, its slashes right or wrong: none of these is meant to be a folder of this machine
+_URL: Final = re.compile(r"(s3a?|s3n|gs|gcs|https?|ftp|file|hdfs|abfss?|azure|az):", re.IGNORECASE)
+
+
+def is_url(text: str) -> bool:
+    """Whether ``text`` is meant as a URL, however many slashes follow the colon."""
+    return "://" in text or _URL.match(text) is not None
+
+
 def _as_path(value: Any) -> Any:
+    if isinstance(value, str | Path) and is_url(str(value)):
+        raise ValueError("should be a directory or file of this machine: object stores are for corpora alone")
     return Path(value) if isinstance(value, str) and value else value
 
 
 def _as_place(value: Any) -> Any:
-    return value if isinstance(value, str) and "://" in value else _as_path(value)
+    if not isinstance(value, str | Path) or not is_url(str(value)):
+        return _as_path(value)
+    scheme, _, rest = str(value).partition(":")
+    if isinstance(value, str) and rest.startswith("//"):
+        return value
+    form = f"{scheme.lower()}://{rest.lstrip('/') or 'bucket/prefix'}"
+    raise ValueError(f"should have two slashes, as a URL has: {form} (a directory of that name: ./{value})")
+
+
+def path_trouble(path: str) -> str | None:
+    """Why the system will not even look ``path`` up, in words; None where it does, whatever is there."""
+    try:
+        os.stat(path)
+    except ValueError:
+        return "it holds a null character"
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES):
+            return error.strerror
+    return None
 
 
 def _as_text(value: Any) -> Any:
@@ -50,7 +92,10 @@ Files = Annotated[list[str], BeforeValidator(_as_list)]
 Folder = Annotated[Path, BeforeValidator(_as_path)]
 #: a directory, or the URL of a prefix in an object store, which stays text
 Place = Annotated[Path | str, BeforeValidator(_as_place)]
-Count = Annotated[int, Field(ge=1)]
+#: no count is larger: it must fit into 32 bits wherever it is handed on to
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+#: as many files of each split: what a corpus can have (``corpus.plan.MOST_UNITS``)
+Units = Annotated[int, Field(ge=1, le=2**20)]
 GridLevel = Annotated[int, Field(ge=0, le=5)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -72,6 +117,23 @@ class CommandConfig(BaseModel):
     of_process: ClassVar[frozenset[str]] = frozenset()
     #: the flag of a setting, where it is not the setting's own name: one that is repeated is singular
     flag_names: ClassVar[Mapping[str, str]] = {}
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _paths_can_be_looked_up(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """A name that is too long, or a link that leads to itself, is a mistake of who wrote it."""
+        names = (cls.path_fields | {"rules"}) & cls.model_fields.keys()
+        errors: list[InitErrorDetails] = []
+        for name in sorted(names & values.keys() if isinstance(values, Mapping) else ()):
+            given = values[name] if isinstance(values[name], list | tuple) else [values[name]]
+            texts = [str(one) for one in given if isinstance(one, str | Path)]
+            for text in (text for text in texts if not is_url(text)):
+                if (why := path_trouble(text)) is not None:
+                    kind = PydanticCustomError("path", "{why}", {"why": f"{why}: give another path"})
+                    errors.append(InitErrorDetails(type=kind, loc=(name,), input=text))
+        if errors:
+            raise ValidationError.from_exception_data(cls.__name__, errors)
+        return handler(values)
 
     def resolved_toml(self, directory: Path | None = None) -> str:
         """Every setting as TOML. Paths are written relative to ``directory``, the place where the text will lie."""
@@ -219,7 +281,7 @@ class GenerateConfig(LabelConfig):
     max_hydrogens: int | None = Field(default=None, ge=0)
     sample: Count | None = None
     sample_parts: str | None = None
-    units: Count | None = None
+    units: Units | None = None
     validation_fraction: Fraction = 0.05
     test_fraction: Fraction = 0.05
     out: Place

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from qmgen.corpus.duplicates import KEY, stated_in
 from qmgen.corpus.listing import Listing, siblings
 from qmgen.corpus.plan import FAILURES
+from qmgen.corpus.record_values import is_count
 from qmgen.corpus.schema import decode, failure_schema
 from qmgen.corpus.shard import FILES, FileRecord, digest
 from qmgen.corpus.store import Store
@@ -71,11 +72,10 @@ def book_of(store: Store, failures: str) -> Book:
         raise Damaged(f"{failures} contradicts itself (the metadata of the file and those of its schema differ)")
     if not table.schema.remove_metadata().equals(failure_schema().remove_metadata()):
         raise Damaged(f"{failures} has other columns than a failures file")
-    unit = metadata.get("unit", {})
-    if not isinstance(unit, dict) or not all(
-        isinstance(unit.get(name, 0), int) for name in ("entries", "merged", "pruned")
-    ):
-        raise Damaged(f"{failures} does not say what its unit holds")
+    for name in ("recipe", "level_of_theory", "constants"):
+        if not isinstance(metadata.get(name, {}), dict):
+            raise Damaged(f"{failures} holds no table {name}")
+    unit = unit_in(metadata, failures)
     try:
         duplicates = len(stated_in(unit))
     except ValueError as error:
@@ -87,7 +87,7 @@ def book_of(store: Store, failures: str) -> Book:
     known = metadata.get(FILES)
     try:
         data = {
-            kind: FileRecord(name, **known[name]) if known is not None else _measured(store, name)
+            kind: _record(name, known[name]) if known is not None else _measured(store, name)
             for kind, name in names.items()
         }
     except (KeyError, TypeError, AttributeError) as error:
@@ -100,10 +100,32 @@ def book_of(store: Store, failures: str) -> Book:
         data=data,
         failures=own,
         metadata=metadata,
-        retried=Counter(reason for _, _, reason in unit.get("decided", ())),
+        retried=Counter(reason for _, _, reason in unit.get("decided", [])),
         again=unit.get("again", {}),
         named_duplicates=duplicates,
     )
+
+
+def unit_in(metadata: Mapping[str, Any], failures: str) -> dict[str, Any]:
+    """What the decoded ``metadata`` of a failures file say of its unit. Raises ``Damaged`` for what no unit has."""
+    unit = metadata.get("unit", {})
+    if isinstance(unit, dict):
+        decided, again = unit.get("decided", []), unit.get("again", {})
+        counts = all(is_count(unit.get(name, 0)) for name in ("entries", "merged", "pruned"))
+        keys = isinstance(decided, list) and all(
+            isinstance(key, list) and [*map(type, key)] == [int, int, str] for key in decided
+        )
+        if counts and keys and isinstance(again, dict) and all(map(is_count, again.values())):
+            return unit
+    raise Damaged(f"{failures} does not say what its unit holds")
+
+
+def _record(name: str, known: Mapping[str, Any]) -> FileRecord:
+    """The record of a companion. Raises ``TypeError`` for what is none."""
+    found = FileRecord(name, **known)
+    if not all(map(is_count, (found.rows, found.molecules, found.bytes))) or not isinstance(found.sha256, str):
+        raise TypeError("wrong types or sizes")
+    return found
 
 
 def damage_of(store: Store, listing: Listing, failures: str, sums: Mapping[str, Collection[str]]) -> Iterator[str]:

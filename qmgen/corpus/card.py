@@ -122,7 +122,7 @@ def _added(manifest: Mapping[str, Any]) -> str:
         if one["kind"] == "retry":
             what = f"failures tried again ({changes}); those rows of earlier failures files no longer count"
         else:
-            files = len(one["recipe"]["source"]) - len(before["source"])
+            files = len(one["recipe"].get("source", [])) - len(before.get("source", []))
             what = ", ".join(filter(None, [changes, f"molecules of {files} more file(s)" if files else ""]))
             before = one["recipe"]
         lines.append(f"- more-{one['number']}: {what}")

@@ -7,7 +7,6 @@ not how many entries. What was added to a finished corpus is a generation of its
 from __future__ import annotations
 
 import contextlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,8 +14,10 @@ from typing import Any
 
 from qmgen.corpus.identity import MANIFEST
 from qmgen.corpus.listing import Key, Listing, parse
-from qmgen.corpus.plan import Plan, Unit
-from qmgen.corpus.store import Store
+from qmgen.corpus.plan import MOST_ADDITIONS, MOST_UNITS, Plan, Unit
+from qmgen.corpus.record_values import is_count, units_of
+from qmgen.corpus.store import Store, read_small
+from qmgen.documents import table_of
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ def _recorded(records: Iterable[Mapping[str, Any]]) -> Iterator[Plan]:
     found = [(record, plan) for record in records if (plan := plan_of(record.get("plan"))) is not None]
     for more in {plan.more for _, plan in found}:
         mine = [(record, plan) for record, plan in found if plan.more == more]
-        made = {record.get("config_hash") for record, _ in mine if record.get("units")}
-        kept = [plan for record, plan in mine if record.get("config_hash") in made]
+        made = {str(record.get("config_hash")) for record, _ in mine if record.get("units")}
+        kept = [plan for record, plan in mine if str(record.get("config_hash")) in made]
         yield from kept or [mine[-1][1]]
 
 
@@ -87,12 +88,12 @@ def _added(manifest: Mapping[str, Any]) -> Iterator[Plan | None]:
 
 
 def plan_of(value: Any) -> Plan | None:
-    """The plan that a record or a manifest holds; None where it is none."""
+    """The plan that a record or a manifest holds; None where it is none, or beyond what a corpus can have."""
     with contextlib.suppress(KeyError, TypeError, AttributeError):
         entries, units, wanted = value["entries"], value["units"], value["wanted"]
         more, begin = value.get("more", 0), value.get("begin", 0)
-        whole = all(isinstance(number, int) for number in (entries, units, wanted, more, begin))
-        if whole and 1 <= units <= entries and 1 <= wanted <= entries and more >= 0 and begin >= 0:
+        known = is_count(entries, 1) and is_count(units, 1, min(entries, MOST_UNITS)) and is_count(wanted, 1, entries)
+        if known and is_count(more, 0, MOST_ADDITIONS) and is_count(begin):
             parts = value.get("enumeration") is True
             return Plan(entries, units, wanted if wanted < entries else None, more, begin, parts=parts)
     return None
@@ -100,17 +101,11 @@ def plan_of(value: Any) -> Plan | None:
 
 def recorded_units(records: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
     """The finished units in the records of runs: name of the failures file, and what the record says of the unit."""
-    names: dict[Plan, list[str]] = {}
     for record in records:
         plan = plan_of(record.get("plan"))
-        units = record.get("units")
-        if plan is None or not isinstance(units, list):
-            continue
-        if plan not in names:
-            names[plan] = [unit.files()["failures"] for unit in plan]
-        for unit in units:
-            if isinstance(unit, dict) and isinstance(index := unit.get("index"), int) and 0 <= index < len(names[plan]):
-                yield names[plan][index], unit
+        for told in units_of(record) if plan is not None else ():
+            if plan is not None and is_count(index := told.get("index")) and (unit := plan.unit(index)) is not None:
+                yield unit.files()["failures"], told
 
 
 def recorded_sums(records: Iterable[Mapping[str, Any]]) -> dict[str, frozenset[str]]:
@@ -125,12 +120,11 @@ def recorded_sums(records: Iterable[Mapping[str, Any]]) -> dict[str, frozenset[s
 def manifest_of(store: Store) -> dict[str, Any] | None:
     """What manifest.json holds; {} where there is none, None where it cannot be read."""
     try:
-        found = json.loads(store.read(MANIFEST))
+        return table_of(read_small(store, MANIFEST))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
 
 
 def _by_names(more: int, listing: Listing) -> Generation:

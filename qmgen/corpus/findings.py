@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from qmgen.errors import one_line
+
 #: rows are wrong, lost or doubled · what describes the corpus is lost or out of date · no harm
 DAMAGE, STALE, NOTE = "damage", "stale", "note"
 
@@ -24,7 +26,7 @@ class Finding:
 
     def text(self) -> str:
         """One line."""
-        return f"{self.severity}: {self.file}: {self.what}" + (f"; {self.todo}" if self.todo else "")
+        return one_line(f"{self.severity}: {self.file}: {self.what}" + (f"; {self.todo}" if self.todo else ""))
 
 
 def anew(failures: str) -> str:

@@ -9,7 +9,6 @@ should that statement be lost.
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,12 +17,16 @@ from typing import Any, Final
 
 import pyarrow.parquet as pq
 
-from qmgen.corpus.identity import MANIFEST, config_hash
+from qmgen.corpus.books import UNREADABLE
+from qmgen.corpus.identity import MANIFEST, config_hash, odd_recipe
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.locks import Held, Lock
-from qmgen.corpus.plan import Plan
+from qmgen.corpus.plan import MOST_ADDITIONS, MOST_UNITS, Plan
+from qmgen.corpus.record_values import is_count, list_of
 from qmgen.corpus.schema import decode
-from qmgen.corpus.store import Store
+from qmgen.corpus.seal import sealed
+from qmgen.corpus.store import Store, read_small
+from qmgen.documents import table_of
 from qmgen.errors import UsageError
 
 FOLDER: Final = "generations"
@@ -65,14 +68,14 @@ class Generation:
     @classmethod
     def of(cls, stated: Mapping[str, Any]) -> Generation:
         """The inverse of ``as_json``. Raises ``KeyError``, ``TypeError`` or ``ValueError`` on anything else."""
-        number, planned = int(stated["number"]), stated["plan"]
-        return cls(
-            number,
-            str(stated["kind"]),
-            str(stated["base"]),
-            dict(stated["recipe"]),
-            Plan(int(planned["entries"]), int(planned["units"]), None, number, int(planned["begin"])),
-        )
+        number, kind, base, recipe = (stated[name] for name in ("number", "kind", "base", "recipe"))
+        entries, units, begin = (stated["plan"][name] for name in ("entries", "units", "begin"))
+        counts = is_count(number, 1, MOST_ADDITIONS) and is_count(entries, 1) and is_count(begin)
+        if not counts or not is_count(units, 1, min(entries, MOST_UNITS)):
+            raise ValueError("its numbers are none of a corpus")
+        if kind not in (EXTEND, RETRY) or not isinstance(base, str) or odd_recipe(recipe):
+            raise ValueError("it does not say what was added")
+        return cls(number, kind, base, dict(recipe), Plan(entries, units, None, number, begin))
 
 
 def generations(store: Store, listing: Listing | None = None) -> list[Generation]:
@@ -83,12 +86,15 @@ def generations(store: Store, listing: Listing | None = None) -> list[Generation
     found: dict[int, Generation] = {}
     for name in stated:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            one = Generation.of(json.loads(store.read(name)))
-            found[one.number] = one
+            one = Generation.of(table_of(read_small(store, name)))
+            if one.name == name:
+                found[one.number] = one
     for number in files.keys() - found.keys():  # a lost or damaged statement: the files say the same
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # pyarrow's errors are ValueErrors
+        with contextlib.suppress(*UNREADABLE):
             metadata = decode(pq.ParquetFile(store.open(files[number])).schema_arrow.metadata)
-            found[number] = Generation.of({**metadata["more"], "recipe": metadata["recipe"]})
+            one = Generation.of({**metadata["more"], "recipe": metadata["recipe"]})
+            if one.number == number:
+                found[number] = one
     return [found[number] for number in sorted(found)]
 
 
@@ -104,8 +110,8 @@ def begin(store: Store, generation: Generation) -> None:
                 f"another process has just begun to add something else to {store.place}: wait for it, then run again"
             )
         try:
-            if generation.name not in store.names(FOLDER):
-                store.write(generation.name, _document(generation.as_json()))
+            if begun is None or generation.name not in store.names(FOLDER):  # none, or one that cannot be read
+                store.write(generation.name, sealed(generation.as_json()))
             _unfinished(store, generation)
         except OSError as error:
             raise UsageError(f"cannot write to {store.place}: {error.strerror or error}") from error
@@ -113,16 +119,12 @@ def begin(store: Store, generation: Generation) -> None:
 
 def _unfinished(store: Store, generation: Generation) -> None:
     """Counting anew can wait until there is something to count; that it is not all must stand there at once."""
-    with contextlib.suppress(FileNotFoundError, ValueError, AttributeError):
-        manifest = json.loads(store.read(MANIFEST))
-        more = manifest.get("more", [])
-        if all(one["number"] != generation.number for one in more):
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        manifest = table_of(read_small(store, MANIFEST))
+        more = [one for one in list_of(manifest.get("more")) if isinstance(one, dict)]
+        if all(one.get("number") != generation.number for one in more):
             manifest |= {"complete": False, "more": [*more, generation.as_json()]}
-            store.write(MANIFEST, _document(manifest))
-
-
-def _document(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+            store.write(MANIFEST, sealed(manifest))
 
 
 @contextmanager
@@ -132,7 +134,7 @@ def _alone(store: Store) -> Iterator[None]:
         yield
         return
     while True:
-        lock = Lock(store.local / FOLDER / "begin.lock")
+        lock = Lock(store.local / FOLDER / "begin.lock", store.local)
         try:
             lock.acquire()
         except Held:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from qmgen.corpus.books import Damaged, book_of
+from qmgen.corpus.expected import manifest_of, plan_of
 from qmgen.corpus.generations import EXTEND, Generation, generations
-from qmgen.corpus.identity import MANIFEST, stored_recipe
+from qmgen.corpus.identity import stored_recipe
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.plan import Plan, plan_of_parts
 from qmgen.corpus.store import Store
@@ -70,15 +69,9 @@ def history_of(store: Store, listing: Listing) -> History | None:
     recipe = stored_recipe(store)
     if recipe is None:
         return None
-    planned: Plan | None = None
     if isinstance(recipe.get("source"), Mapping):  # the parts of an enumeration
-        return History(recipe, plan_of_parts(int(recipe["source"]["units"])), tuple(generations(store, listing)))
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        stated = json.loads(store.read(MANIFEST))["plan"]
-        entries, wanted = int(stated["entries"]), int(stated["wanted"])
-        planned = Plan(entries, int(stated["units"]), None if wanted == entries else wanted)
-    if planned is None:
-        planned = _plan_of_files(store, listing)
+        return History(recipe, plan_of_parts(recipe["source"]["units"]), tuple(generations(store, listing)))
+    planned = plan_of((manifest_of(store) or {}).get("plan")) or _plan_of_files(store, listing)
     return None if planned is None else History(recipe, planned, tuple(generations(store, listing)))
 
 

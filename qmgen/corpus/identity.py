@@ -12,11 +12,13 @@ import pyarrow.parquet as pq
 
 from qmgen.corpus.books import UNREADABLE
 from qmgen.corpus.listing import Listing, parse
-from qmgen.corpus.plan import FAILURES
+from qmgen.corpus.plan import FAILURES, MOST_UNITS
+from qmgen.corpus.record_values import LARGEST, is_count
 from qmgen.corpus.schema import KNOWN_VERSIONS, SCHEMA_VERSION, canonical_json, decode
 from qmgen.corpus.splits import SPLITS
-from qmgen.corpus.store import Place, Store, store_of
-from qmgen.errors import UsageError
+from qmgen.corpus.store import Place, Store, read_small, store_of
+from qmgen.documents import table_of
+from qmgen.errors import UsageError, first_line
 
 MANIFEST = "manifest.json"
 
@@ -30,7 +32,7 @@ def stored_recipe(place: Place | Store) -> dict[str, Any] | None:
     """The recipe of the corpus at ``place``, from its manifest or else from any of its files; None without one."""
     store = store_of(place)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        recipe = _checked(json.loads(store.read(MANIFEST)))
+        recipe = _checked(table_of(read_small(store, MANIFEST)))
         if recipe is not None:
             return recipe
     # a lost or damaged manifest: the files say the same
@@ -65,7 +67,33 @@ def stored_version(place: Place | Store) -> int:
 def _checked(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
     """The recipe, where it is the one whose hash stands beside it: a flipped byte must not look like another corpus."""
     recipe = metadata.get("recipe")
-    return recipe if isinstance(recipe, dict) and config_hash(recipe) == metadata.get("config_hash") else None
+    if not isinstance(recipe, dict) or odd_recipe(recipe):
+        return None
+    return recipe if config_hash(recipe) == metadata.get("config_hash") else None
+
+
+#: settings of a recipe that others are computed from, with what they must be
+_TYPES: Final[dict[str, tuple[type, ...]]] = {
+    "conformers": (int,),
+    "max_cycles": (int,),
+    "embed_time_limit": (int, float),
+    "guess": (str,),
+    "batch_size": (int, type(None)),
+}
+
+
+def odd_recipe(recipe: Any) -> str:
+    """What is wrong with a recipe that a file states; nothing where it can be gone on with."""
+    if not isinstance(recipe, dict):
+        return "it is no table"
+    for name, types in _TYPES.items():
+        value = recipe.get(name, types[0]())
+        if not isinstance(value, types) or isinstance(value, bool) or (isinstance(value, int) and value > LARGEST):
+            return f"{name} is {first_line(ValueError(value))[:40]}"
+    source = recipe.get("source", [])
+    if isinstance(source, Mapping):
+        return "" if is_count(source.get("units"), 1, MOST_UNITS) else "it states no number of units"
+    return "" if isinstance(source, list) and all(isinstance(one, str) for one in source) else "it lists no source"
 
 
 def check_same(place: Place | Store, recipe: Mapping[str, Any], overwrite: bool = False) -> None:
@@ -97,7 +125,7 @@ GROWING: Final = ("conformers", "source")
 def only_adds(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Whether ``new`` differs from ``old`` by other molecules or more conformers alone."""
     rest = [{key: value for key, value in recipe.items() if key not in GROWING} for recipe in (old, new)]
-    return config_hash(rest[0]) == config_hash(rest[1]) and new["conformers"] >= old["conformers"]
+    return config_hash(rest[0]) == config_hash(rest[1]) and new["conformers"] >= old.get("conformers", 0)
 
 
 def _unreadable_is_ours(name: str) -> bool:

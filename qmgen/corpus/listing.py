@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
-from qmgen.corpus.plan import FAILURES, Unit
+from qmgen.corpus.plan import FAILURES, MOST_UNITS, Unit
 from qmgen.corpus.splits import SPLITS
 from qmgen.corpus.store import Store
 
 _NAME: Final = re.compile(
-    r"^(?P<folder>data/(?P<split>train|validation|test)|failures/part)-(?P<index>\d{5,})-of-(?P<count>\d{5,})"
-    r"(\.more-(?P<more>\d+))?(\.first-(?P<first>\d+))?\.parquet$"
+    r"(?P<folder>data/(?P<split>train|validation|test)|failures/part)-(?P<index>\d{5,7})-of-(?P<count>\d{5,7})"
+    r"(\.more-(?P<more>\d{1,7}))?(\.first-(?P<first>\d{1,18}))?\.parquet",
+    re.ASCII,
 )
 #: a unit without its entries: (more, count, index)
 Key = tuple[int, int, int]
@@ -105,8 +106,8 @@ class Listing:
 
 def parse(name: str) -> Named | None:
     """What ``data/train-00000-of-00064.parquet`` says; None for a name that is none of ours."""
-    match = _NAME.match(name)
-    if match is None:
+    match = _NAME.fullmatch(name)
+    if match is None or not 0 < int(match["count"]) <= MOST_UNITS:  # as many units would be asked for
         return None
     first = None if match["first"] is None else int(match["first"])
     return Named(match["split"] or FAILURES, (int(match["more"] or 0), int(match["count"]), int(match["index"])), first)

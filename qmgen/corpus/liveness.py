@@ -13,9 +13,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from qmgen.corpus.locks import knows_locks
-from qmgen.corpus.record_values import number_of, units_of, whole_of
-from qmgen.corpus.runs import FAILED, FINISHED, FOLDER, RUNNING, STOPPED, running
+from qmgen.corpus.plan import MOST_UNITS
+from qmgen.corpus.record_values import is_count, number_of, units_of, whole_of
+from qmgen.corpus.runs import FAILED, FINISHED, FOLDER, RUNNING, STOPPED, rank_of_lock, running
 from qmgen.corpus.store import Store
+from qmgen.errors import one_line
 
 PERHAPS, KILLED, SILENT = "perhaps running", "killed", "silent"
 #: states of a rank that something may still come from
@@ -50,9 +52,9 @@ def rank_states(store: Store, told: list[dict[str, Any]], now: datetime | None =
     now = now or datetime.now(UTC)
     by_rank: dict[int, list[dict[str, Any]]] = {}
     for record in told:
-        if isinstance(rank := record.get("rank"), int) and rank >= 0:
+        if is_count(rank := record.get("rank"), 0, MOST_UNITS):
             by_rank.setdefault(rank, []).append(record)
-    seen = {rank for name in store.names(FOLDER) if (rank := _rank_of_lock(name)) is not None}
+    seen = {rank for name in store.names(FOLDER) if (rank := rank_of_lock(name)) is not None}
     return [
         state for rank in sorted(by_rank.keys() | seen) for state in _states(store, rank, by_rank.get(rank, []), now)
     ]
@@ -68,7 +70,8 @@ def _states(store: Store, rank: int, told: list[dict[str, Any]], now: datetime) 
                 break
         pid, host = holder.get("pid"), holder.get("host")
         size = told[-1].get("world_size") if told else None
-        return [RankState(rank, size, RUNNING, host, pid, note="no record yet: it has just begun, or is at its end")]
+        note = "no record yet: it has just begun, or is at its end"
+        return [_state(rank, RUNNING, {"world_size": size, "pid": pid, "host": host}, now, note, of_lock=True)]
     if not told:
         return []
     record = told[-1]
@@ -85,7 +88,9 @@ def _states(store: Store, rank: int, told: list[dict[str, Any]], now: datetime) 
     return [_state(rank, PERHAPS if age <= FRESH else SILENT, record, now)]
 
 
-def _state(rank: int, state: str, record: Mapping[str, Any], now: datetime, note: str = "") -> RankState:
+def _state(
+    rank: int, state: str, record: Mapping[str, Any], now: datetime, note: str = "", of_lock: bool = False
+) -> RankState:
     age = _age(record, now)
     if not note and age is not None and age < -FRESH:
         note = "its record is dated in the future: clocks differ"
@@ -94,7 +99,7 @@ def _state(rank: int, state: str, record: Mapping[str, Any], now: datetime, note
         rank=rank,
         world_size=size if isinstance(size, int) else None,
         state=state,
-        host=host if isinstance(host, str) else None,
+        host=one_line(host) if isinstance(host, str) else None,
         pid=pid if isinstance(pid, int) else None,
         rows=whole_of(record.get("rows")),
         units_done=len(units_of(record)),
@@ -103,7 +108,7 @@ def _state(rank: int, state: str, record: Mapping[str, Any], now: datetime, note
         written=written if isinstance(written, str) else None,
         age=age if age is not None and age >= 0 else None,
         note=note,
-        record=record,
+        record=None if of_lock else record,
     )
 
 
@@ -121,9 +126,4 @@ def _locks_tell(store: Store) -> bool:
     if store.local is None:
         return True  # then it lies in this machine's own temporary directory
     names = [name for name in store.names(FOLDER) if name.endswith(".json")]
-    return bool(names) and knows_locks(store.local / names[0])
-
-
-def _rank_of_lock(name: str) -> int | None:
-    digits = name.rsplit("/", 1)[-1].removeprefix("rank-").removesuffix(".lock")
-    return int(digits) if name.endswith(".lock") and digits.isdigit() else None
+    return bool(names) and knows_locks(store.local / names[0], store.local)

@@ -15,6 +15,9 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from qmgen import files
+from qmgen.documents import json_of
+
 #: what file systems without such locks answer
 _NO_LOCKS: Final = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 #: times that a lock is tried for, and seconds between
@@ -33,20 +36,24 @@ class Held(Exception):
     def who(self) -> str:
         """``process 4711 on node7``, as far as known."""
         pid, host = self.by.get("pid"), self.by.get("host")
-        return f"process {pid} on {host}" if pid and host else "another process"
+        known = isinstance(pid, int) and isinstance(host, str)
+        return f"process {pid} on {host}" if known else "another process"
 
 
 class Lock:
     """An exclusive lock on the file ``path``, which is made for it and removed at the end; a context.
 
+    No part of ``path`` below the folder ``top`` (its own, where None) may be a symbolic link.
     ``certain`` is False on a file system that knows no locks: then nobody is kept out. Raises ``Held`` at once when
-    another process has it, ``OSError`` where the file cannot be made.
+    another process has it, ``OSError`` where the file cannot be made, ``files.Linked`` among it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, top: Path | None = None) -> None:
         self.path = path
         self.certain = True
+        self._top = path.parent if top is None else top
         self._handle: int | None = None
+        self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Lock:
         self.acquire()
@@ -57,10 +64,15 @@ class Lock:
 
     def acquire(self) -> None:
         """Take it, or raise ``Held``."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            where = self.path.parent.relative_to(self._top)
+            self._acquire(stack.enter_context(files.opened(self._top, where, make=True)))
+            self._open = stack.pop_all()
+
+    def _acquire(self, folder: int) -> None:
         tries = 0
         while True:
-            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            handle = _opened(self.path, folder, os.O_RDWR | os.O_CREAT)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -76,10 +88,10 @@ class Lock:
                     os.close(handle)
                     raise
                 self.certain = False
-            if not self.certain or still_there(handle, self.path):
+            if not self.certain or still_there(handle, self.path.name, folder):
                 break
             os.close(handle)  # its last holder has just removed it: what we have locked has no name any more
-        self._handle = handle
+        self._handle, self._folder = handle, folder
         with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
             os.truncate(handle, 0)
             os.write(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
@@ -90,25 +102,29 @@ class Lock:
             return
         if self.certain:
             with contextlib.suppress(OSError):
-                self.path.unlink()  # while it is held, so that nobody's newer file is removed
+                # while it is held, so that nobody's newer file is removed
+                os.unlink(self.path.name, dir_fd=self._folder)
         os.close(self._handle)
         self._handle = None
+        self._open.close()
 
 
-def held(path: Path) -> dict[str, Any] | None:
-    """What the holder of the lock on ``path`` wrote about itself; None where nobody holds it."""
-    return _probe(path)[1]
+def held(path: Path, top: Path | None = None) -> dict[str, Any] | None:
+    """What the holder of the lock on ``path`` wrote about itself; None where nobody holds it. ``top``: see ``Lock``."""
+    return _probe(path, top)[1]
 
 
-def knows_locks(path: Path) -> bool:
+def knows_locks(path: Path, top: Path | None = None) -> bool:
     """Whether the file system of ``path``, a file that exists, has such locks at all."""
-    return _probe(path)[0]
+    return _probe(path, top)[0]
 
 
-def _probe(path: Path) -> tuple[bool, dict[str, Any] | None]:
+def _probe(path: Path, top: Path | None) -> tuple[bool, dict[str, Any] | None]:
     """Whether the file has a lock that works, and what its holder wrote, if there is one."""
+    top = path.parent if top is None else top
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with files.opened(top, path.parent.relative_to(top)) as folder:
+            handle = _opened(path, folder, os.O_RDONLY)
     except OSError:
         return False, None
     try:
@@ -122,16 +138,27 @@ def _probe(path: Path) -> tuple[bool, dict[str, Any] | None]:
     return True, None
 
 
-def still_there(handle: int, path: Path) -> bool:
-    """Whether ``path`` is still the name of the open file: else it was removed or renamed since."""
+def still_there(handle: int, path: Path | str, folder: int | None = None) -> bool:
+    """Whether ``path`` (in the open ``folder``, where one is given) is still the name of the open file: else it was
+    removed or renamed since."""
     with contextlib.suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(handle), path.stat())
+        return os.path.samestat(os.fstat(handle), os.stat(path, dir_fd=folder, follow_symlinks=False))
     return False
+
+
+def _opened(path: Path, folder: int, flags: int) -> int:
+    """The lock file itself, never what a link of that name leads to; a pipe is not waited for."""
+    try:
+        return os.open(path.name, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644, dir_fd=folder)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise files.Linked(path) from None
+        raise
 
 
 def _about(handle: int) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
-        found = json.loads(os.pread(handle, 4096, 0))
+        found = json_of(os.pread(handle, 4096, 0))
         if isinstance(found, dict):
             return found
     return {}

@@ -5,10 +5,11 @@ All are made anew from what the finished units say of themselves, so that they c
 
 from __future__ import annotations
 
-import json
+import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from hashlib import sha256
+from typing import Any, Final
 
 from qmgen.corpus import duplicates
 from qmgen.corpus.books import SUMS, Book, Damaged, book_of
@@ -18,9 +19,16 @@ from qmgen.corpus.identity import MANIFEST, config_hash
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.plan import FAILURES, Plan
 from qmgen.corpus.schema import SCHEMA_VERSION
+from qmgen.corpus.seal import sealed
 from qmgen.corpus.splits import SPLITS
-from qmgen.corpus.store import Place, Store, store_of
+from qmgen.corpus.store import Place, Store, read_small, store_of
+from qmgen.documents import table_of
 from qmgen.errors import QmgenError
+
+CARD: Final = "README.md"
+CONFIG: Final = "config.toml"
+#: in the manifest: SHA-256 of what describes the corpus beside it
+DESCRIBED: Final = "described"
 
 
 def write_manifest(
@@ -38,6 +46,8 @@ def write_manifest(
     where a unit cannot be read.
     """
     store = store_of(place)
+    theory = metadata.get("level_of_theory", {})  # sorted, as the files have it: one page, whoever writes it
+    metadata = {**metadata, **({"level_of_theory": dict(sorted(theory.items()))} if theory else {})}
     listing = Listing.of(store)
     for name in listing.superseded():
         store.remove(name)
@@ -67,11 +77,16 @@ def write_manifest(
             for name in names
         ],
     }
+    page = card(manifest).encode()
+    manifest[DESCRIBED] = {CARD: sha256(page).hexdigest()}
+    with contextlib.suppress(FileNotFoundError):  # it is lost
+        manifest[DESCRIBED][CONFIG] = sha256(read_small(store, CONFIG)).hexdigest()
     store.write(SUMS, "".join(f"{records[name].sha256}  {name}\n" for name in names).encode())
     write_duplicates(store, books)
-    store.write("README.md", card(manifest).encode())
-    store.write(MANIFEST, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
-    return manifest
+    store.write(CARD, page)
+    content = sealed(manifest)
+    store.write(MANIFEST, content)
+    return table_of(content)
 
 
 def write_duplicates(store: Store, books: list[Book]) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from qmgen import files
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.manifest import write_manifest
 from qmgen.corpus.plan import Plan, plan_of_parts
-from qmgen.corpus.store import Place, Store
+from qmgen.corpus.store import Place, Store, read_small, store_of
+from qmgen.corpus.store.local import FOLDERS
 from qmgen.corpus.verify import THREADS, Inspected, inspect
+from qmgen.documents import toml_of
 from qmgen.errors import QmgenError
 from qmgen.machine import versions
 
@@ -45,8 +47,11 @@ def merge(
     An unfinished corpus gets a manifest that says so. Raises as ``inspect``, and ``QmgenError`` where the plan or the
     licence cannot be known any more, or the store refuses.
     """
+    store = store_of(place)
+    if store.local is not None:
+        files.refuse_links(store.local, *FOLDERS)
     for _ in range(3):
-        found = inspect(place, threads=threads, begin=begin, advance=advance)
+        found = inspect(store, threads=threads, begin=begin, advance=advance)
         if found.damaged or not found.books:
             return Merged(found, None)
         manifest = _write(found)
@@ -117,6 +122,6 @@ def _versions(found: Inspected) -> dict[str, str | None]:
 
 def _config(store: Store) -> dict[str, Any]:
     try:
-        return tomllib.loads(store.read("config.toml").decode())
+        return toml_of(read_small(store, "config.toml"))
     except (OSError, ValueError):
         return {}

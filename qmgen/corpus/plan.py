@@ -21,6 +21,10 @@ LEAST_UNITS: Final = 8  # so that a small job keeps several workers busy
 #: from here on units grow instead: a file costs a file system the same, however small
 MANY_UNITS: Final = 4096
 MOST_ROWS_PER_UNIT: Final = 25000
+#: no corpus has more: four million files, of which a file system makes heavy work
+MOST_UNITS: Final = 2**20
+#: nor was it added to more often
+MOST_ADDITIONS: Final = 10**6
 FAILURES: Final = "failures"
 
 
@@ -83,24 +87,34 @@ class Plan:
     def __iter__(self) -> Iterator[Unit]:
         """The units to be done, in order."""
         for index in range(self.count):
-            start, stop = index * self.entries // self.count, (index + 1) * self.entries // self.count
-            if start >= self.wanted > 0:
+            unit = self.unit(index)
+            if unit is None:
                 return
-            first = self.wanted - start if stop > self.wanted else None
-            yield Unit(index, self.count, self.begin + start, self.begin + stop, first, self.more, self.parts)
+            yield unit
+
+    def unit(self, index: int) -> Unit | None:
+        """Unit ``index``; None where there is none, or nothing of it is to be done."""
+        if not 0 <= index < self.count:
+            return None
+        start, stop = index * self.entries // self.count, (index + 1) * self.entries // self.count
+        if start >= self.wanted > 0:
+            return None
+        first = self.wanted - start if stop > self.wanted else None
+        return Unit(index, self.count, self.begin + start, self.begin + stop, first, self.more, self.parts)
 
 
 def plan(entries: int, conformers: int = 1, units: int | None = None, limit: int | None = None) -> Plan:
     """The plan for ``entries`` molecules of ``conformers`` geometries each.
 
     About 1000 rows a unit, but at least 8 units and never more than entries; above 4096 units they grow to 25 000 rows
-    before there are more. Or exactly ``units``. Raises ``ValueError`` when there is nothing to plan.
+    before there are more; there are never more than ``MOST_UNITS``. Or exactly ``units``. Raises ``ValueError`` when
+    there is nothing to plan.
     """
     if entries < 1 or conformers < 1 or (units is not None and units < 1) or (limit is not None and limit < 1):
         raise ValueError("a plan needs at least one molecule, one conformer and one unit, and a limit of at least 1")
     rows = entries * conformers
     fewest = max(-(-rows // MOST_ROWS_PER_UNIT), MANY_UNITS)
-    automatic = min(max(-(-rows // ROWS_PER_UNIT), LEAST_UNITS), fewest)
+    automatic = min(max(-(-rows // ROWS_PER_UNIT), LEAST_UNITS), fewest, MOST_UNITS)
     return Plan(entries, min(units or automatic, entries), limit)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from qmgen.corpus.books import UNREADABLE
 from qmgen.corpus.listing import Listing, siblings
 from qmgen.corpus.plan import FAILURES
 from qmgen.corpus.schema import decode
@@ -31,7 +32,10 @@ class Corpus:
     @property
     def level_of_theory(self) -> dict[str, Any]:
         """Functional, basis, grid, thresholds: what it takes to compute the same labels again."""
-        return dict(self.metadata.get("level_of_theory", {}))
+        stated = self.metadata.get("level_of_theory", {})
+        if not isinstance(stated, dict):
+            raise UsageError(f"{self.place} does not state its level of theory: qmgen did not write its metadata")
+        return dict(stated)
 
     @property
     def place(self) -> str:
@@ -63,10 +67,11 @@ class Corpus:
         """All rows of a split (of all splits where None) in one table."""
         self._check(columns)
         schema = self.schema if columns is None else pa.schema([self.schema.field(c) for c in columns])
-        tables = [self.open(name).read(columns=columns) for name in self.files(split)]
-        if columns is not None:
-            tables = [table.select(list(columns)).replace_schema_metadata(None) for table in tables]
-        return pa.concat_tables(tables) if tables else schema.empty_table()
+        tables = [self._read(name, columns) for name in self.files(split)]
+        try:
+            return pa.concat_tables(tables) if tables else schema.empty_table()
+        except pa.ArrowException as error:
+            raise UsageError(f"the files of {self.place} do not all have the same columns: see qmgen verify") from error
 
     def failures(self) -> pa.Table:
         """Every molecule and conformer without a label, and why; not those that a later retry has decided."""
@@ -75,6 +80,13 @@ class Corpus:
             self.open(name)  # refuses a damaged one with a line that says what to do
         tables = list(undecided(self.store, listing, later(listing)))
         return pa.concat_tables(tables) if tables else pa.table({})
+
+    def _read(self, name: str, columns: Sequence[str] | None) -> pa.Table:
+        try:
+            table = self.open(name).read(columns=columns)
+            return table if columns is None else table.select(list(columns)).replace_schema_metadata(None)
+        except UNREADABLE as error:
+            raise _unreadable(self.store, name, error) from error
 
     def open(self, name: str) -> pq.ParquetFile:
         """One of its files. Raises ``UsageError`` where it cannot be read."""
@@ -104,7 +116,10 @@ def open_corpus(place: Place) -> Corpus:
         state = "holds no finished work unit yet" if begun else "is not a qmgen corpus"
         raise UsageError(f"{store.place} {state}: there is no file like data/train-00000-of-00008.parquet in it")
     schema = _open(store, files[0]).schema_arrow
-    return Corpus(store, schema.remove_metadata(), decode(schema.metadata))
+    try:
+        return Corpus(store, schema.remove_metadata(), decode(schema.metadata))
+    except ValueError as error:
+        raise _unreadable(store, files[0], error) from error
 
 
 def load(directory: Place, split: str | None = None, columns: Sequence[str] | None = None) -> pa.Table:
@@ -118,8 +133,12 @@ def load(directory: Place, split: str | None = None, columns: Sequence[str] | No
 def _open(store: Store, name: str) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(store.open(name), page_checksum_verification=True)
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
-        reason = first_line(error)
-        raise UsageError(
-            f"{store.place}/{name} cannot be read ({reason}): run the same `qmgen generate` again, which mends it"
-        ) from error
+    except UNREADABLE as error:
+        raise _unreadable(store, name, error) from error
+
+
+def _unreadable(store: Store, name: str, error: BaseException) -> UsageError:
+    return UsageError(
+        f"{store.place}/{name} cannot be read ({first_line(error)}): run the same `qmgen generate` again, "
+        "which mends it"
+    )

@@ -7,8 +7,8 @@ getting on reads these, and asks the kernel who still holds a rank's lock.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+import re
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -19,15 +19,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from qmgen.corpus.locks import Lock, held
-from qmgen.corpus.store import Store
+from qmgen.corpus.seal import sealed
+from qmgen.corpus.store import Store, read_small
+from qmgen.documents import table_of
 
 FOLDER: Final = "runs"
+#: of the lines of a record
+INDENT: Final = 1
+_LOCK: Final = re.compile(rf"{FOLDER}/rank-([0-9]{{5,12}})\.lock")
 RUNNING, FINISHED, STOPPED, FAILED = "running", "finished", "stopped", "failed"
 
 
 @dataclass(frozen=True)
 class RunFile:
-    """The record of one process, under a name that no other process has."""
+    """The record of one process, under a name that no other process has, with a checksum of itself."""
 
     store: Store
     name: str
@@ -40,7 +45,7 @@ class RunFile:
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Replace the record. Raises ``OSError``."""
-        self.store.write(self.name, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
+        self.store.write(self.name, sealed(record, INDENT))
 
 
 def records(store: Store) -> Iterator[dict[str, Any]]:
@@ -48,19 +53,23 @@ def records(store: Store) -> Iterator[dict[str, Any]]:
     for name in sorted(store.names(FOLDER)):
         if name.endswith(".json"):
             with contextlib.suppress(OSError, ValueError):
-                found = json.loads(store.read(name))
-                if isinstance(found, dict):
-                    yield found
+                yield table_of(read_small(store, name))
 
 
 def rank_lock(store: Store, rank: int) -> Lock:
     """The lock of a rank on this corpus; on an object store it holds among the processes of this machine."""
-    return Lock(_lock_path(store, rank))
+    return Lock(_lock_path(store, rank), store.local)
 
 
 def running(store: Store, rank: int) -> dict[str, Any] | None:
     """Who runs this rank now (``pid``, ``host``); None where nobody does, or nobody that can be seen from here."""
-    return held(_lock_path(store, rank))
+    return held(_lock_path(store, rank), store.local)
+
+
+def rank_of_lock(name: str) -> int | None:
+    """The rank whose lock is called ``name``; None where it is no such name."""
+    found = _LOCK.fullmatch(name)
+    return None if found is None else int(found[1])
 
 
 def _lock_path(store: Store, rank: int) -> Path:

@@ -14,6 +14,8 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from qmgen.documents import json_of
+
 #: 2 added ``mapped_smiles``, ``spin_hint`` and the columns that are kept of the source
 SCHEMA_VERSION: Final = 2
 KNOWN_VERSIONS: Final = (1, 2)
@@ -146,8 +148,8 @@ def decode(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
             continue
         text = value.decode()
         try:
-            plain[name.removeprefix(PREFIX)] = json.loads(text)
-        except json.JSONDecodeError:
+            plain[name.removeprefix(PREFIX)] = json_of(text)
+        except ValueError:
             plain[name.removeprefix(PREFIX)] = text
     return plain
 

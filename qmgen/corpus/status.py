@@ -146,7 +146,7 @@ def _held(
 def _by_manifest(names: Sequence[str], manifest: Mapping[str, Any]) -> tuple[int, Counter[str]] | None:
     """The counts of the manifest, where it is of just these units."""
     counts = manifest.get("counts")
-    listed = {f.get("name") for f in list_of(manifest.get("files")) if isinstance(f, dict)}
+    listed = {str(f.get("name")) for f in list_of(manifest.get("files")) if isinstance(f, dict)}
     if not isinstance(counts, dict) or not names or not {*names} <= listed or 4 * len(names) != len(listed):
         return None
     reasons = counts.get("failures_by_reason")

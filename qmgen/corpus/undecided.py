@@ -7,14 +7,17 @@ molecule, conformer and reason. They stay in those files, which are never change
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from qmgen.corpus.books import UNREADABLE, Damaged, unit_in
 from qmgen.corpus.listing import Listing
-from qmgen.corpus.schema import decode
+from qmgen.corpus.schema import decode, failure_schema
 from qmgen.corpus.store import Store
+from qmgen.errors import UsageError, first_line
 
 #: a row of a failures file: molecule_id, conformer_id, reason
 Decided = tuple[int, int, str]
@@ -25,8 +28,9 @@ def decided(store: Store, listing: Listing, number: int) -> set[Decided]:
     found: set[Decided] = set()
     for key, name in listing.units():
         if key[0] == number:
-            unit = decode(pq.ParquetFile(store.open(name)).schema_arrow.metadata).get("unit", {})
-            found.update((int(m), int(c), str(reason)) for m, c, reason in unit.get("decided", ()))
+            with _readable(store, name):
+                unit = unit_in(decode(pq.ParquetFile(store.open(name)).schema_arrow.metadata), name)
+            found.update((m, c, reason) for m, c, reason in unit.get("decided", []))
     return found
 
 
@@ -39,9 +43,22 @@ def undecided(store: Store, listing: Listing, numbers: Iterable[int], below: int
     for key, name in listing.units():
         if below is not None and key[0] >= below:
             continue
-        table = pq.ParquetFile(store.open(name)).read().replace_schema_metadata(None)
+        with _readable(store, name):
+            table = pq.ParquetFile(store.open(name)).read().replace_schema_metadata(None)
+            if not table.schema.equals(failure_schema().remove_metadata()):
+                raise Damaged(f"{name} has other columns than a failures file")
         gone = set().union(*(those for number, those in known.items() if number > key[0]))
         yield _without(table, gone) if gone and table.num_rows else table
+
+
+@contextmanager
+def _readable(store: Store, name: str) -> Iterator[None]:
+    """Raises ``UsageError`` where the failures file ``name`` is damaged."""
+    try:
+        yield
+    except (Damaged, *UNREADABLE) as error:
+        what = str(error) if isinstance(error, Damaged) else f"{name} cannot be read ({first_line(error)})"
+        raise UsageError(f"{store.place}: {what}: run the same `qmgen generate` again, which mends it") from error
 
 
 def later(listing: Listing) -> list[int]:

@@ -1,6 +1,7 @@
 """Whether a corpus is what was written, whole and consistent; nothing but its own files is needed.
 
-Checked are checksums, pages, columns, row counts, numbers, keys, settings, and what describes the whole. Nothing is
+Checked are checksums, pages, columns, row counts, numbers, keys, settings, the notes of runs, and what describes the
+whole. Nothing is
 written: it works on a read-only mount, and beside runs that go on.
 """
 
@@ -21,7 +22,7 @@ from qmgen.corpus.manifest import counts_of
 from qmgen.corpus.runs import FOLDER, records
 from qmgen.corpus.store import Place, Store, store_of
 from qmgen.corpus.unit_check import Checksums, UnitCheck, check_unit
-from qmgen.corpus.whole_check import description, lost_files, stray_files
+from qmgen.corpus.whole_check import damaged_notes, description, lost_files, stray_files
 from qmgen.errors import QmgenError, UsageError
 
 #: hashing and decoding leave Python alone
@@ -146,6 +147,7 @@ def _inspect(store: Store, threads: int, begin: Callable[[int], None], advance: 
     missing = [unit.tail.removesuffix(".parquet") for g in found for unit in g.units if not listing.done(unit)]
     books = [result.book for result in checks if result.book is not None]
     unread = len(books) < len(checks)
+    findings += damaged_notes(store)
     if not unread:
         findings += description(store, listing, manifest, books, bool(found) and not missing)
     findings = list(dict.fromkeys(findings))

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from hashlib import sha256
+from typing import Any, Final
 
 from qmgen.corpus import duplicates
 from qmgen.corpus.books import SUMS, Book
-from qmgen.corpus.expected import Generation
+from qmgen.corpus.card import card
+from qmgen.corpus.expected import Generation, plan_of
 from qmgen.corpus.findings import DAMAGE, GENERATE, MERGE, NOTE, STALE, Finding
+from qmgen.corpus.generations import FOLDER as ADDED
+from qmgen.corpus.generations import generations
 from qmgen.corpus.identity import MANIFEST, config_hash
 from qmgen.corpus.listing import Listing, parse
-from qmgen.corpus.manifest import counts_of, named_in
+from qmgen.corpus.manifest import CARD, CONFIG, DESCRIBED, counts_of, named_in
 from qmgen.corpus.plan import FAILURES
+from qmgen.corpus.record_values import list_of
+from qmgen.corpus.runs import FOLDER as RUNS
+from qmgen.corpus.runs import INDENT
+from qmgen.corpus.seal import fault
 from qmgen.corpus.splits import SPLITS
-from qmgen.corpus.store import Store
+from qmgen.corpus.store import Store, read_small
+from qmgen.documents import toml_of
+from qmgen.errors import first_line
+
+#: metadata of files that the manifest has not, or of its own
+_OF_FILES: Final = frozenset({"unit", "files", "more", "schema_version"})
+CHANGED: Final = "is not what was written (its checksum differs)"
 
 
 def stray_files(listing: Listing, found: Sequence[Generation]) -> Iterator[Finding]:
@@ -40,9 +53,9 @@ def stray_files(listing: Listing, found: Sequence[Generation]) -> Iterator[Findi
 def lost_files(listing: Listing, sums: Mapping[str, str], manifest: Mapping[str, Any]) -> Iterator[Finding]:
     """Units that SHA256SUMS or the manifest lists and that are gone, unless a longer cut has taken their place."""
     listed = manifest.get("files")
-    names = {f["name"] for f in listed if isinstance(f, dict) and "name" in f} if isinstance(listed, list) else set()
+    names = {str(f["name"]) for f in list_of(listed) if isinstance(f, dict) and "name" in f}
     committed = {key for key, _ in listing.units()}
-    for name in sorted({*sums, *map(str, names)}):
+    for name in sorted({*sums, *names}):
         named = parse(name)
         if named is None or name in listing.sizes:
             continue
@@ -50,28 +63,51 @@ def lost_files(listing: Listing, sums: Mapping[str, str], manifest: Mapping[str,
             yield Finding(DAMAGE, name, f"is lost: {SUMS if name in sums else MANIFEST} lists it", GENERATE)
 
 
+def damaged_notes(store: Store) -> Iterator[Finding]:
+    """The records of runs and the statements of what was added that are not what was written."""
+    for folder, indent, todo in (
+        (RUNS, INDENT, "remove it, or put it back: it says how a run went, and no row depends on it"),
+        (ADDED, 2, "remove it, or put it back: the files of what was added say the same"),
+    ):
+        for name in sorted(store.names(folder)):
+            if name.endswith(".json"):
+                try:
+                    what = fault(read_small(store, name), indent)
+                except FileNotFoundError:  # it was replaced just now
+                    continue
+                if what is not None:
+                    yield Finding(STALE, name, what, todo)
+
+
 def description(
     store: Store, listing: Listing, manifest: Mapping[str, Any] | None, books: Sequence[Book], complete: bool
 ) -> Iterator[Finding]:
-    """What is lost or out of date. Of an unfinished corpus, only what is there and cannot be read."""
+    """What is lost, out of date or changed. Of an unfinished corpus, only what is there and is not what was written."""
     top = store.names("")
+    of_manifest: list[Finding] = []
     if manifest is None:
-        yield Finding(STALE, MANIFEST, "cannot be read", MERGE)
+        of_manifest.append(Finding(STALE, MANIFEST, "cannot be read", MERGE))
     elif manifest and books and _hash(manifest) != books[0].metadata.get("config_hash"):
-        yield Finding(STALE, MANIFEST, "describes another corpus, or a recipe that is not the one of its hash", MERGE)
+        what = "describes another corpus, or a recipe that is not the one of its hash"
+        of_manifest.append(Finding(STALE, MANIFEST, what, MERGE))
     elif complete:
-        yield from _manifest(manifest, listing, books)
-    if "config.toml" in top:
-        try:
-            tomllib.loads(store.read("config.toml").decode())
-        except ValueError:
-            yield Finding(NOTE, "config.toml", "is damaged", "the same `qmgen generate` writes it anew")
-    else:
-        yield Finding(NOTE, "config.toml", "is lost", "the same `qmgen generate` writes it anew")
+        of_manifest.extend(_manifest(store, manifest, listing, books))
+    if not of_manifest and manifest and (changed := fault(read_small(store, MANIFEST))) is not None:
+        of_manifest.append(Finding(STALE, MANIFEST, changed, MERGE))
+    yield from of_manifest
+    described = (manifest or {}).get(DESCRIBED) if complete else None
+    sums = described if isinstance(described, dict) else {}
+    yield from _config(store, top, sums.get(CONFIG), manifest or {})
     if not complete:
         return
-    if not top.get("README.md"):
-        yield Finding(STALE, "README.md", "is lost", MERGE)
+    if not top.get(CARD):
+        yield Finding(STALE, CARD, "is lost", MERGE)
+    elif CARD in sums:
+        if sha256(store.read(CARD)).hexdigest() != sums[CARD]:
+            yield Finding(STALE, CARD, CHANGED, MERGE)
+    elif manifest and not _is_card(store, manifest):
+        what = "is not what this qmgen would write: another version did, or it was changed since"
+        yield Finding(NOTE, CARD, what, MERGE)
     if named := named_in(books):
         if duplicates.NAME not in top:
             yield Finding(STALE, duplicates.NAME, "is lost", MERGE)
@@ -83,6 +119,43 @@ def description(
         yield Finding(STALE, SUMS, "does not list the files that are there, with their checksums, in order", MERGE)
 
 
+def _config(store: Store, top: Mapping[str, int], known: Any, manifest: Mapping[str, Any]) -> Iterator[Finding]:
+    """config.toml: ``known`` is its SHA-256 where the manifest has it. Else its settings must be those of the rows."""
+    anew = "the same `qmgen generate` writes it anew"
+    if CONFIG not in top:
+        yield Finding(NOTE, CONFIG, "is lost", anew)
+        return
+    content = read_small(store, CONFIG)
+    try:
+        settings = toml_of(content)
+    except ValueError as error:
+        severity = NOTE if known is None else STALE
+        yield Finding(severity, CONFIG, f"is damaged ({first_line(error)})", anew)
+        return
+    recipes = [one.get("recipe") for one in (manifest, *list_of(manifest.get("more"))) if isinstance(one, dict)]
+    odd = [_other(settings, recipe) for recipe in recipes if isinstance(recipe, dict)]
+    if odd and all(odd):
+        yield Finding(STALE, CONFIG, odd[-1], anew)
+    elif known is not None and sha256(content).hexdigest() != known:
+        yield Finding(STALE, CONFIG, CHANGED, f"{anew}; if you changed it, `qmgen merge` takes it as it is")
+
+
+def _other(settings: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
+    """The first setting that is not that of the rows, in words; nothing where all are. What a network's guess is
+    called, and where the molecules lie, changes no row."""
+    for name, value in recipe.items():
+        if name not in ("guess", "source") and name in settings and settings[name] != value:
+            return f"says {name} = {settings[name]!r}, and the rows were made with {value!r}"
+    return ""
+
+
+def _is_card(store: Store, manifest: Mapping[str, Any]) -> bool:
+    try:
+        return store.read(CARD) == card(manifest).encode()
+    except (KeyError, TypeError, ValueError, AttributeError):  # of a manifest that lacks something
+        return False
+
+
 def sums_text(listing: Listing, books: Sequence[Book]) -> bytes:
     """What SHA256SUMS should be."""
     records = {record.name: record for book in books for record in book.records}
@@ -90,24 +163,31 @@ def sums_text(listing: Listing, books: Sequence[Book]) -> bytes:
     return "".join(f"{records[name].sha256}  {name}\n" for name in names).encode()
 
 
-def _manifest(manifest: Mapping[str, Any], listing: Listing, books: Sequence[Book]) -> Iterator[Finding]:
+def _manifest(store: Store, manifest: Mapping[str, Any], listing: Listing, books: Sequence[Book]) -> Iterator[Finding]:
+    """The manifest of a complete corpus against what its files say."""
     if not manifest:
         yield Finding(STALE, MANIFEST, "is lost", MERGE)
         return
-    records: dict[Any, dict[str, Any]] = {
+    records: dict[str, dict[str, Any]] = {
         record.name: {"name": record.name, "rows": record.rows, "bytes": record.bytes, "sha256": record.sha256}
         for book in books
         for record in book.records
     }
-    listed = manifest.get("files")
-    held: dict[Any, Any] = {f.get("name"): f for f in listed if isinstance(f, dict)} if isinstance(listed, list) else {}
+    held = {str(f.get("name")): f for f in list_of(manifest.get("files")) if isinstance(f, dict)}
     differing = sorted(name for name in records.keys() | held.keys() if records.get(name) != held.get(name))
+    shared = {key: value for key, value in books[0].metadata.items() if key not in _OF_FILES} if books else {}
+    other = sorted(key for key, value in shared.items() if manifest.get(key) != value)
+    added = [one.as_json() for one in generations(store, listing)]
     if differing:
         yield Finding(STALE, MANIFEST, f"says otherwise than the files of {differing[0]}{_more(differing)}", MERGE)
+    elif other:
+        yield Finding(STALE, MANIFEST, f"has another {other[0]} than the metadata of the files", MERGE)
     elif manifest.get("complete") is not True:
         yield Finding(STALE, MANIFEST, "says that the corpus is not complete", MERGE)
     elif manifest.get("counts") != counts_of(list(books)):
         yield Finding(STALE, MANIFEST, "has other counts than the files", MERGE)
+    elif manifest.get("more", []) != added or plan_of(manifest.get("plan")) is None:
+        yield Finding(STALE, MANIFEST, "has another plan than the files", MERGE)
 
 
 def _hash(manifest: Mapping[str, Any]) -> str | None:

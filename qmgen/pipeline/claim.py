@@ -10,14 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from qmgen import files
 from qmgen.corpus.books import damage_of, sums_of
 from qmgen.corpus.expected import recorded_sums
 from qmgen.corpus.identity import stored_recipe
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.locks import Held
 from qmgen.corpus.plan import Plan, Unit
-from qmgen.corpus.runs import rank_lock, records, running
+from qmgen.corpus.runs import FOLDER as RUNS
+from qmgen.corpus.runs import rank_lock, rank_of_lock, records, running
 from qmgen.corpus.store import Store
+from qmgen.corpus.store.local import FOLDERS
 from qmgen.errors import AlreadyRunning, Interrupted, QmgenError, UsageError
 from qmgen.pipeline.partial import forget
 from qmgen.pipeline.ranks import Rank
@@ -53,6 +56,7 @@ def as_rank(store: Store, rank: Rank) -> Iterator[None]:
     """
     if store.local is not None and store.local.exists() and not store.local.is_dir():
         raise UsageError(f"{store.place} is a file: choose another --out")
+    refuse_links(store)
     lock = rank_lock(store, rank.rank)
     try:
         lock.acquire()
@@ -72,6 +76,12 @@ def as_rank(store: Store, rank: Rank) -> Iterator[None]:
         lock.release()
 
 
+def refuse_links(store: Store) -> None:
+    """Raise ``UsageError`` where a folder of the corpus is a symbolic link: before anything is written."""
+    if store.local is not None:
+        files.refuse_links(store.local, *FOLDERS)
+
+
 def start_anew(store: Store, rank: Rank, molecules: Sequence[str] = ()) -> None:
     """Remove the corpus in ``store`` (``--overwrite``). Raises ``UsageError`` where that could hurt another run."""
     if rank.world_size > 1:
@@ -88,7 +98,7 @@ def start_anew(store: Store, rank: Rank, molecules: Sequence[str] = ()) -> None:
     for name in molecules:
         if inside is not None and name != "-" and Path(name).resolve().is_relative_to(inside):
             raise UsageError(f"--overwrite would remove {name}, which the molecules come from: move it elsewhere first")
-    for other in range(rank.rank + 1, _ranks_seen(store)):
+    for other in _other_ranks(store, rank.rank):
         if (by := running(store, other)) is not None:
             raise UsageError(f"rank {other} of {store.place} is running (process {by.get('pid')}): stop it first")
     for folder in _FOLDERS:
@@ -167,7 +177,7 @@ def forget_partials(folder: Path | None, units: list[Unit], listing: Listing) ->
             forget(folder, unit)
 
 
-def _ranks_seen(store: Store) -> int:
-    """One more than the largest rank that has left a lock here."""
-    names = (name.rsplit("-", 1)[-1] for name in store.names("runs") if name.endswith(".lock"))
-    return max((int(name.removesuffix(".lock")) for name in names if name[:5].isdigit()), default=-1) + 1
+def _other_ranks(store: Store, rank: int) -> list[int]:
+    """The ranks above ``rank`` that have left a lock here."""
+    seen = (rank_of_lock(name) for name in store.names(RUNS))
+    return sorted(other for other in seen if other is not None and other > rank)

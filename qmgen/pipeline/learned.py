@@ -6,7 +6,6 @@ called stands in config.toml, in the manifest and in ``runs/``, and may change.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from qmgen.corpus.shard import digest
+from qmgen.documents import table_of
 from qmgen.errors import QmgenError, UsageError, first_line
 from qmgen.labeling.types import PLAIN_GUESSES, is_network, network_guess
 
@@ -59,8 +59,10 @@ def about(path: str) -> dict[str, Any]:
 
     try:
         with safe_open(file, framework="numpy") as stream:
-            found = json.loads((stream.metadata() or {}).get(_KEY, "{}"))
+            found = table_of((stream.metadata() or {}).get(_KEY, "{}"))
         level = found.get("level_of_theory") or {}
+        if not all(isinstance(level[name], str) for name in ("xc", "basis")):
+            raise TypeError("its level of theory is no text")
         known = {"checksum": digest(file), "xc": level["xc"], "basis": level["basis"]}
     except OSError as error:
         raise UsageError(f"guess = {path!r}: {error.strerror or error}") from error

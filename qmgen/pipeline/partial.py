@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -24,10 +23,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from qmgen import files
 from qmgen.corpus.plan import FAILURES, Unit
 from qmgen.corpus.rows import row_table
 from qmgen.corpus.schema import row_schema
 from qmgen.corpus.shard import write_table
+from qmgen.documents import table_of
 from qmgen.molecules.types import Failure, Reason
 from qmgen.pipeline.labelling import Labelled
 from qmgen.pipeline.rows import failure_row
@@ -52,10 +53,18 @@ def path_of(folder: Path, unit: Unit) -> Path:
 
 def forget(folder: Path, unit: Unit) -> None:
     """Remove the partial work of ``unit``, and what killed processes left of their attempts to write it."""
-    path = path_of(folder, unit)
-    with contextlib.suppress(OSError):
-        for leftover in (path, *folder.glob(f".{path.name}.*")):
-            leftover.unlink(missing_ok=True)
+    name = path_of(folder, unit).name
+    top, within = _in_corpus(folder)
+    with contextlib.suppress(OSError), files.opened(top, within) as handle:
+        for left in (name, *(one for one in os.listdir(handle) if one.startswith(f".{name}."))):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(left, dir_fd=handle)
+
+
+def _in_corpus(folder: Path) -> tuple[Path, Path]:
+    """The directory of the corpus, and the folder of partial work (``.tmp/partial``) in it."""
+    top = folder.parent.parent
+    return top, folder.relative_to(top)
 
 
 class Keeper:
@@ -97,20 +106,12 @@ class Keeper:
         if amount == self._saved:
             self._last = begin
             return
-        path = path_of(self._folder, self._unit)
-        temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}")
+        top, within = _in_corpus(self._folder)
         try:
-            content = self._content(found, complete)
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(temporary, path)
+            name = path_of(within, self._unit)
+            files.write(top, str(name), self._content(found, complete))
             self._saved = amount
         except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
             if not self._complained:
                 self._complained = True
                 self._say(f"partial work was not saved: {getattr(error, 'strerror', None) or error}")
@@ -121,7 +122,7 @@ class Keeper:
         """The unit is finished, or what was saved will not do."""
         forget(self._folder, self._unit)
 
-    def _content(self, found: Labelled, complete: set[int]) -> memoryview:
+    def _content(self, found: Labelled, complete: set[int]) -> bytes:
         parts = []
         for split, rows in found.rows.items():
             names = pa.array([split] * len(rows), pa.string())
@@ -138,15 +139,15 @@ class Keeper:
         metadata = {**table.schema.metadata, _KEY: text, _SUM: _checksum(table, text)}
         sink = pa.BufferOutputStream()
         write_table(table.replace_schema_metadata(metadata), sink)
-        return memoryview(sink.getvalue())
+        return bytes(sink.getvalue().to_pybytes())
 
     def _read(self, path: Path) -> Labelled:
-        table = pq.read_table(pa.BufferReader(path.read_bytes())).combine_chunks()
+        table = pq.read_table(pa.BufferReader(files.read(path))).combine_chunks()
         metadata = table.schema.metadata or {}
         text = metadata[_KEY]
         if metadata[_SUM] != _checksum(table, text):
             raise ValueError("checksum")
-        known = json.loads(text)
+        known = table_of(text)
         if {name: known[name] for name in self._belongs} != self._belongs:
             raise _Foreign("it belongs to another configuration or range of molecules")
         if not table.schema.equals(self._schema.append(_SPLIT)):

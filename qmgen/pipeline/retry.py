@@ -226,10 +226,12 @@ def _settings(
 ) -> dict[str, Any]:
     """Of the retry that was begun, else harder than those of the last one, else than those of the corpus."""
     given = {name: getattr(config, name) for name in SETTINGS}
+    if lacking := [name for name in SETTINGS if name not in history.current]:
+        raise UsageError(f"{store.place} does not say with which {lacking[0]} it was made: it cannot be tried again")
     if begun is None:
         retries = [one for one in history.generations if one.kind == RETRY]
         return harder(retries[-1].recipe if retries else history.current, reasons, given)
-    settings = {name: begun.recipe[name] for name in SETTINGS}
+    settings = {name: begun.recipe.get(name) for name in SETTINGS}
     if other := [name for name, value in given.items() if value not in (None, settings[name])]:
         raise UsageError(
             f"a retry of {store.place} with {other[0]} = {settings[other[0]]} is not finished: `qmgen retry` without "

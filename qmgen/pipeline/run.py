@@ -167,10 +167,10 @@ class _Run:
         left = to_do - len(self.results)
         whole = finished == total
         manifest: dict[str, Any] | None = None
+        if self.aim.generation is not None and self.aim.describes(listing):
+            write_config(self.store, self.aim.config)  # before the manifest, which holds its checksum
         if whole or (self.rank.world_size == 1 and total <= _FEW_UNITS):
             manifest = self._manifest()
-        if self.aim.generation is not None and self.aim.describes(listing):
-            write_config(self.store, self.aim.config)
         if left:
             how = "the same command without --overwrite" if self.aim.config.overwrite else "the same command"
             raise Interrupted(

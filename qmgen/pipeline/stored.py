@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from qmgen.config.load import check
 from qmgen.config.models import PLAIN_GUESSES, GenerateConfig
 from qmgen.corpus.shard import digest
-from qmgen.corpus.store import Store
-from qmgen.corpus.store.place import place_of
-from qmgen.errors import UsageError
+from qmgen.corpus.store import Store, place_of, read_small
+from qmgen.documents import toml_of
+from qmgen.errors import UsageError, first_line
 from qmgen.pipeline.enumeration.as_source import NAME
 
 CONFIG = "config.toml"
@@ -22,15 +20,18 @@ CONFIG = "config.toml"
 def stored_config(store: Store) -> GenerateConfig:
     """What config.toml of the corpus in ``store`` says. Raises ``UsageError`` where it is missing or damaged."""
     try:
-        values: dict[str, Any] = tomllib.loads(store.read(CONFIG).decode())
+        values = toml_of(read_small(store, CONFIG))
     except FileNotFoundError:
         raise UsageError(
             f"{store.place} has no {CONFIG}: give the directory of a corpus, or run its command again"
         ) from None
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {store.place}/{CONFIG} ({error}): run the corpus' own command again") from None
-    molecules = [_beside(store.local, path) for path in values.get("molecules", [])]
-    found = {**values, "molecules": molecules, "out": place_of(store)}
+        raise UsageError(
+            f"cannot read {store.place}/{CONFIG} ({first_line(error)}): run the corpus' own command again"
+        ) from None
+    found = {**values, "out": place_of(store)}
+    if isinstance(names := values.get("molecules", []), list):  # else check says what is wrong with it
+        found["molecules"] = [_beside(store.local, path) if isinstance(path, str) else path for path in names]
     guess = found.get("guess")
     if not isinstance(guess, str) or guess in PLAIN_GUESSES:
         return check(GenerateConfig, found)

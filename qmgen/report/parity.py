@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from qmgen.constants import HARTREE_TO_EV
-from qmgen.errors import UsageError
+from qmgen.report.scaling import save
 from qmgen.validation.compare import QUANTITIES
 from qmgen.validation.result import Report
 
@@ -53,14 +53,7 @@ def draw(report: Report, path: Path) -> Path:
     verdict = "all within tolerance" if report.passed else "OUT OF TOLERANCE"
     program = f"PySCF {report.provenance.get('pyscf', '')}".strip()
     figure.suptitle(f"{_counted(len(report.rows))}, {report.level}: qmgen against {program}, {verdict}", fontsize=12)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, metadata={"Software": "qmgen"} if path.suffix == ".png" else None)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}; choose another place with --out") from error
-    except ValueError as error:  # a suffix that matplotlib does not know
-        raise UsageError(f"cannot write {path}: {error}") from error
-    return path
+    return save(figure, path, "place with --out")
 
 
 def _parity(axes: Any, theirs: np.ndarray, ours: np.ndarray, name: str, unit: str, style: str) -> None:

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from qmgen import files
 from qmgen.errors import QmgenError, UsageError
 from qmgen.learning.fp8 import NOTE
 
@@ -66,18 +66,14 @@ def draw(result: dict[str, Any], path: Path) -> Path:
 
 def save(figure: Any, path: Path, flag: str = "--out") -> Path:
     """Write ``figure``, whole or not at all. Raises ``UsageError`` when it cannot be written."""
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    content, kind = io.BytesIO(), path.suffix[1:] or "png"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(temporary, metadata={"Software": "qmgen"} if path.suffix == ".png" else None)
-        os.replace(temporary, path)
+        figure.savefig(content, format=kind, metadata={"Software": "qmgen"} if path.suffix == ".png" else None)
+        files.write(path.parent, path.name, content.getvalue())
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}; choose another {flag}") from error
     except ValueError as error:  # a suffix that matplotlib does not know
         raise UsageError(f"cannot write {path}: {error}") from error
-    finally:
-        with suppress(OSError):  # where nothing could be written there is nothing to remove
-            temporary.unlink()
     return path
 
 

@@ -11,6 +11,7 @@ from time import perf_counter
 
 import numpy as np
 
+from qmgen import files
 from qmgen.corpus.reader import open_corpus
 from qmgen.errors import QmgenError, UsageError
 from qmgen.machine import granted_cpus, versions
@@ -211,7 +212,6 @@ def _target(directory: Path, out: Path | None) -> Path:
 
 def _write(report: Report, path: Path) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(report.to_json(), encoding="utf-8")
+        files.write(path.parent, path.name, report.to_json().encode())
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}; choose another place with --out") from error

@@ -111,6 +111,159 @@ def test_the_module_is_the_command(bare_environment: dict[str, str], tmp_path: P
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    "text", ["a\nb", "a\r\nqmgen: all is well", "\x1b[31mred", "\x07", "a\u2028b", "a\x85b", "\u202eb"]
+)
+@pytest.mark.parametrize("kind", [QmgenError, UsageError, ZeroDivisionError, OSError])
+def test_what_a_message_quotes_neither_breaks_its_line_nor_steers_the_terminal(
+    text: str, kind: type[Exception], failing: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(kind(f"no such file: {text}"))
+    assert cli.main(["generate"]) in (1, 2)
+    printed = capsys.readouterr().err
+    assert len(printed.splitlines()) == 1 and printed.startswith("qmgen: ") and printed[:-1].isprintable()
+
+
+def test_several_mistakes_are_a_line_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.toml").write_text('molecules = "a\\nb.smi"\nout = "o"\nconformers = 0\nxc = 3\n')
+    assert cli.main(["generate", str(tmp_path / "a.toml")]) == 2
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 2 and "conformers = 0" in printed and "xc = 3" in printed
+
+
+@pytest.mark.parametrize("word", ["a\nb", "a\x1b[2Jb"])
+def test_words_of_the_command_line_are_quoted_on_one_line(
+    word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words in ([word], ["generate", word], ["verify", word], ["generate", f"--{word}"], ["bench", "--count", word]):
+        assert cli.main(words) == 2
+        printed = capsys.readouterr().err
+        assert printed.count("\n") == 1 and printed[:-1].isprintable(), printed
+
+
+LONG = 300 * "a"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["generate", "--molecules", "x.smi", "--out", "o", "--guess", LONG],
+        ["generate", "--molecules", "x.smi", "--out", LONG],
+        ["generate", "--molecules", LONG, "--out", "o"],
+        ["generate", "--enumerate", "2", "--out", "o", "--rules", LONG],
+        ["generate", f"{LONG}.toml"],
+        ["verify", LONG],
+        ["status", f"{LONG}/y"],
+        ["merge", 1500 * "abc/"],
+        ["retry", LONG],
+        ["validate", "x", "--out", LONG],
+        ["bench", "--out", LONG],
+        ["enumerate", "--heavy-atoms", "2", "--out", LONG],
+        ["enumerate", "--check", LONG],
+        ["train", "schnet", "--data", LONG, "--out", "o"],
+        ["train", "energy", "--molecules", "x.smi", "--out", "o", "--init", LONG],
+        ["train", "lm", "--data", "x.smi", "--out", LONG],
+        ["evaluate", LONG, "--data", "x"],
+        ["evaluate", "x", "--molecules", "x.smi", "--figure", LONG],
+        ["quantize", LONG],
+        ["sample", LONG],
+        ["sample", "x", "--out", LONG],
+        ["submit", LONG, "--ranks", "2"],
+        ["verify", "loop"],
+        ["generate", "--molecules", "loop", "--out", "o"],
+    ],
+    ids=lambda words: " ".join(words)[:40],
+)
+def test_paths_that_no_system_takes_are_one_line(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "x.smi").write_text("O\n")
+    assert cli.main(words) == 2
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1 and ("File name too long" in printed or "levels of symbolic links" in printed)
+
+
+@pytest.mark.parametrize(
+    ("words", "form"),
+    [
+        (["generate", "--molecules", "x.smi", "--out", "s3:/b/x"], "s3://b/x"),
+        (["generate", "--molecules", "x.smi", "--out", "gs:b/x"], "gs://b/x"),
+        (["status", "S3:/b/x"], "s3://b/x"),
+        (["verify", "s3:"], "s3://bucket/prefix"),
+        (["train", "schnet", "--data", "s3:/b/x", "--out", "o"], "s3://b/x"),
+        (["train", "schnet", "--data", "x", "--out", "s3://b/x"], "a directory or file of this machine"),
+        (["validate", "x", "--out", "s3:/b/x"], "a directory or file of this machine"),
+        (["evaluate", "s3://b/x", "--data", "x"], "a directory or file of this machine"),
+    ],
+)
+def test_urls_are_written_with_two_slashes_and_only_where_they_may_stand(
+    words: list[str], form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words) == 2
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1 and form in printed and not list(tmp_path.iterdir())
+
+
+def test_a_url_with_one_slash_in_a_file_is_told_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.toml").write_text('molecules = "x.smi"\nout = "s3:/b/x"\n')
+    assert cli.main(["generate", str(tmp_path / "a.toml")]) == 2
+    assert "s3://b/x" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        ("verify nothing >&-", 2, "is not a directory"),
+        ("verify nothing 2>&-", 2, ""),
+        ("verify nothing <&- >&- 2>&-", 2, ""),
+        ("generate --molecules - --out o <&-", 2, "standard input is empty"),
+        ("doctor --help >&-", 1, "cannot write to standard output: Bad file descriptor"),
+        ("doctor --help > /dev/full", 1, "cannot write: No space left on device"),
+        ("doctor --help >&- 2>&-", 1, ""),
+        ("verify nothing 2> /dev/full", 2, ""),
+    ],
+)
+def test_closed_and_full_streams(
+    command: str, code: int, said: str, bare_environment: dict[str, str], tmp_path: Path
+) -> None:
+    script = f'"{sys.executable}" -m qmgen {command}'
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, env=bare_environment, capture_output=True, text=True)
+    assert done.returncode == code and said in done.stderr and len(done.stderr.splitlines()) == bool(said)
+
+
+def test_a_file_never_gets_the_number_of_a_closed_stream(bare_environment: dict[str, str], tmp_path: Path) -> None:
+    """Whatever a library prints would land in it."""
+    script = (
+        "import os; from qmgen.cli.talk import open_streams; open_streams(); "
+        "file = open('file', 'w'); os.write(1 if False else 2, b'noise'); print(file.fileno(), file=file)"
+    )
+    command = f'"{sys.executable}" -c "{script}" <&- >&- 2>&-'
+    assert subprocess.run(["sh", "-c", command], cwd=tmp_path, env=bare_environment).returncode == 0
+    assert int((tmp_path / "file").read_text()) > 2
+
+
+@pytest.mark.parametrize("platforms", ["cuda", "tpu", "nonsense"])
+def test_a_platform_that_is_not_there_is_one_line(
+    platforms: str, bare_environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "x.smi").write_text("O\n")
+    words = ["evaluate", "none", "--molecules", "x.smi"] if platforms != "cuda" else [
+        "generate", "--molecules", "x.smi", "--out", "o", "--workers", "1", "--grid-level", "0"
+    ]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "qmgen", *words], cwd=tmp_path, env={**bare_environment, "JAX_PLATFORMS": platforms},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    if done.returncode == 0:
+        pytest.skip(f"this machine has {platforms}")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert f"JAX_PLATFORMS={platforms}: jax finds no such device here" in done.stderr
+
+
 def test_a_reader_that_leaves_early_is_no_error(bare_environment: dict[str, str]) -> None:
     command = f'"{sys.executable}" -m qmgen generate --help | true'
     done = subprocess.run(["sh", "-c", command], env=bare_environment, capture_output=True, text=True, check=False)

@@ -109,24 +109,24 @@ def test_a_refused_rename_commits_nothing(
 ) -> None:
     rename, calls = os.replace, []
 
-    def replace(old: Any, new: Any) -> None:
-        calls.append(new)
+    def replace(old: Any, new: Any, **folders: Any) -> None:
+        calls.append(Path(str(new)).name.split("-")[0])
         if len(calls) == at + 1:
             refuse()
-        rename(old, new)
+        rename(old, new, **folders)
 
     monkeypatch.setattr(os, "replace", replace)
     with pytest.raises(QmgenError, match="No space left"):
         write_unit(tmp_path, UNIT, tables)
     # what has its name is whole, and stays: another process may have written the very same
     assert not list(tmp_path.glob("failures/*")) and not list((tmp_path / ".tmp").iterdir())
-    assert [Path(str(c)).parent.name for c in calls] == ["data", "data", "data", "failures"][: at + 1]
+    assert calls == ["train", "validation", "test", "part"][: at + 1]
 
 
 def test_a_killed_writer_leaves_only_temporaries(tmp_path: Path, tables: dict[str, pa.Table]) -> None:
     child = os.fork()
     if not child:
-        os.replace = lambda old, new: os._exit(0)  # type: ignore[assignment]
+        os.replace = lambda old, new, **folders: os._exit(0)  # type: ignore[assignment]
         write_unit(tmp_path, UNIT, tables)
     os.waitpid(child, 0)
     assert list((tmp_path / ".tmp").rglob("*.parquet")) and not list((tmp_path / "data").glob("*.parquet"))

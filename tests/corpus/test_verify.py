@@ -10,17 +10,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from qmgen.corpus.findings import DAMAGE, NOTE, STALE
+from qmgen.corpus.expected import manifest_of
+from qmgen.corpus.findings import DAMAGE, NOTE, STALE, Finding
+from qmgen.corpus.generations import RETRY, Generation
 from qmgen.corpus.key_check import doubled_keys
+from qmgen.corpus.merge import merge
+from qmgen.corpus.plan import Plan
+from qmgen.corpus.runs import RunFile
+from qmgen.corpus.seal import sealed
 from qmgen.corpus.shard import FileRecord, digest, with_records, write_table
 from qmgen.corpus.store import store_of
 from qmgen.corpus.unit_check import Checksums, check_unit
 from qmgen.corpus.verify import Inspected, inspect
+from qmgen.corpus.whole_check import damaged_notes, description
 from qmgen.errors import QmgenError, UsageError
 
 TRAIN, FAILED = "data/train-00001-of-00004.parquet", "failures/part-00001-of-00004.parquet"
@@ -284,6 +290,99 @@ def test_a_description_that_is_out_of_date(written: Any, file: str, spoil: Calla
     assert not found.damaged and any(what in line for line in said(found, STALE)), found.findings
 
 
+def of_run(directory: Path) -> str:
+    """The name of a record as a run writes it."""
+    file = RunFile.new(store_of(directory))
+    file.write({"state": "finished", "host": "node7", "rank": 0, "versions": {"qmgen": "0"}, "seconds": 1.5})
+    return file.name
+
+
+def of_addition(directory: Path) -> str:
+    generation = Generation(1, RETRY, "f" * 64, {"xc": "pbe", "conformers": 2}, Plan(4, 2, None, 1))
+    store_of(directory).write(generation.name, sealed(generation.as_json()))
+    return generation.name
+
+
+@pytest.mark.parametrize(
+    "name", [lambda place: "README.md", lambda place: "manifest.json", lambda place: "config.toml", of_run, of_addition]
+)
+def test_every_changed_byte_of_what_describes_a_corpus_is_found(written: Any, name: Callable[[Path], str]) -> None:
+    (written.directory / "config.toml").write_text(
+        '# seed is not set\nconformers = 2\nlicence = "CC0-1.0"\nworkers = 1\n'
+    )
+    written.manifest()
+    path = written.directory / name(written.directory)
+    content, store, chance = path.read_bytes(), store_of(written.directory), random.Random(7)
+    before = [finding.file for finding in inspect(store).findings]
+    assert f"generations/{path.name}" not in before and path.name not in before
+    checks = _describing(written.directory)
+    places = {0, len(content) - 1, *chance.sample(range(len(content)), min(len(content), 250))}
+    unseen = []
+    for place in sorted(places):
+        for changed in (_flipped(content, place, chance), content[:place] + content[place + 1 :]):
+            path.write_bytes(changed)
+            if not any(finding.file.endswith(path.name) and finding.severity == STALE for finding in checks()):
+                unseen.append((place, changed[max(place - 10, 0) : place + 10]))
+    assert unseen == []
+    path.write_bytes(content)
+    assert [finding.file for finding in inspect(store).findings] == before
+
+
+def _describing(directory: Path) -> Callable[[], list[Finding]]:
+    """The part of an inspection that looks at descriptions, for a complete corpus: its files are read once."""
+    store = store_of(directory)
+    found = inspect(store)
+    return lambda: [
+        *damaged_notes(store), *description(store, found.listing, manifest_of(store), found.books, True)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("conformers = 4", "says conformers = 4, and the rows were made with 2"),
+        ('xc = "pbe"', "says xc = 'pbe', and the rows were made with 'b3lyp5'"),
+    ],
+)
+def test_settings_that_are_not_those_of_the_rows_are_named_even_without_a_checksum(
+    written: Any, setting: str, said: str
+) -> None:
+    """As in corpora from before the manifest held one."""
+    _unsealed(written.directory)
+    assert inspect(written.directory).findings == []
+    (written.directory / "config.toml").write_text(setting + "\n")
+    assert said in said_of(written.directory, "config.toml")
+
+
+def test_a_changed_config_is_taken_as_it_is_by_merge(written: Any) -> None:
+    """Who moves the molecules writes their new place into it."""
+    (written.directory / "config.toml").write_text('conformers = 2\nmolecules = ["elsewhere.smi"]\n')
+    found = inspect(written.directory)
+    assert [finding.file for finding in found.findings] == ["config.toml"] and not found.sound
+    assert merge(written.directory).manifest is not None
+    assert inspect(written.directory).sound
+
+
+def test_a_level_of_theory_that_is_not_that_of_the_files_is_named_even_without_a_checksum(written: Any) -> None:
+    _unsealed(written.directory)
+    path = written.directory / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["level_of_theory"]["basis"] = "6-31g"
+    path.write_text(json.dumps(manifest))
+    assert "has another level_of_theory than the metadata of the files" in said_of(written.directory, "manifest.json")
+
+
+def said_of(directory: Path, name: str) -> str:
+    return "; ".join(finding.what for finding in inspect(directory).findings if finding.file == name)
+
+
+def _unsealed(directory: Path) -> None:
+    """The manifest as older versions wrote it: without checksums of itself and of what lies beside it."""
+    path = directory / "manifest.json"
+    kept = {key: value for key, value in json.loads(path.read_text()).items() if key not in ("described", "sha256")}
+    path.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
+
+
 def test_an_unfinished_corpus_is_sound_and_not_complete(written: Any) -> None:
     for name in ("SHA256SUMS", "manifest.json", FAILED):
         (written.directory / name).unlink()
@@ -359,7 +458,8 @@ def test_garbage_for_records_and_sums_is_survived(written: Any) -> None:
     for number, value in enumerate(odd):
         (written.directory / "runs" / f"{number}.json").write_text(json.dumps(value))
     (written.directory / "runs" / "cut.json").write_text('{"plan": ')
-    assert inspect(written.directory).sound
-    np.random.default_rng(0).bytes(10)
+    found = inspect(written.directory)
+    assert [finding.file for finding in found.findings] == ["runs/0.json", "runs/cut.json"]  # those that are no record
+    assert found.complete and not found.damaged
     (written.directory / "SHA256SUMS").write_bytes(b"\xff\xfe no sums\n\x00")
     assert not inspect(written.directory).damaged

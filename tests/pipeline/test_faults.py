@@ -22,7 +22,8 @@ import pytest
 from qmgen.cli.main import main
 from qmgen.config import GenerateConfig
 from qmgen.corpus.merge import merge
-from qmgen.corpus.runs import rank_lock
+from qmgen.corpus.runs import INDENT, rank_lock
+from qmgen.corpus.seal import sealed
 from qmgen.corpus.status import status
 from qmgen.corpus.store import LocalStore, store_of
 from qmgen.corpus.verify import inspect
@@ -297,7 +298,7 @@ def test_clocks_that_jump(run: Callable[..., Summary], whole: Path, years: int) 
     then = datetime.now(UTC) + timedelta(days=365 * years)
     for path in whole.glob("runs/*.json"):
         record = {**json.loads(path.read_text()), "began": then.isoformat(), "written": then.isoformat()}
-        path.write_text(json.dumps(record))
+        path.write_bytes(sealed(record, INDENT))
         path.rename(path.with_name(f"{then:%Y%m%dT%H%M%S}-elsewhere-1.json"))
     dead = whole / ".tmp" / "elsewhere-4711-0"
     dead.mkdir(parents=True)

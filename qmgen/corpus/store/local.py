@@ -1,23 +1,33 @@
-"""A corpus in a directory: temporary files on the same file system, synchronised and renamed."""
+"""A corpus in a directory: temporary files on the same file system, synchronised and renamed.
+
+The directory itself may be a link, as the user names it. What lies in it may come from anybody: links in it are read,
+where they name regular files, and nothing is written, locked or removed through them.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 import pyarrow as pa
 
+from qmgen import files
 from qmgen.corpus.locks import Held, Lock
 
 #: where unfinished files are, beside the finished ones: renaming works within one file system only
 TEMPORARY: Final = ".tmp"
+#: what a killed process leaves of a file that it was writing: ``.NAME.host-process-number``
+_LEFT: Final = re.compile(r"\..*\..*-.*-.*", re.DOTALL)
+#: folders of a corpus, in the order in which they are asked for
+FOLDERS: Final = ("data", "failures", "generations", "runs", "source", TEMPORARY, f"{TEMPORARY}/partial")
 
 _numbers = count()
 
@@ -37,77 +47,70 @@ class LocalStore:
         found: dict[str, int] = {}
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._directory / folder) as listed:
             for entry in listed:
-                with contextlib.suppress(FileNotFoundError):  # removed since
+                with contextlib.suppress(OSError):  # removed since, or a link that leads nowhere
                     if entry.is_file():
                         found[f"{folder}/{entry.name}" if folder else entry.name] = entry.stat().st_size
         return found
 
     def open(self, name: str) -> pa.NativeFile:
-        return pa.OSFile(str(self._directory / name))
+        path = self._directory / name
+        files.refuse_odd(path.stat(), path)
+        return pa.OSFile(str(path))
 
     def read(self, name: str) -> bytes:
-        return (self._directory / name).read_bytes()
+        return files.read(self._directory / name)
 
     def write(self, name: str, data: bytes) -> None:
-        path = self._directory / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}-{next(_numbers)}")
-        try:
-            with temporary.open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        files.write(self._directory, name, data)
 
     def put(self, name: str, finished: Path) -> None:
-        final = self._directory / name
-        final.parent.mkdir(parents=True, exist_ok=True)
-        with finished.open("rb") as stream:
-            os.fsync(stream.fileno())
-        os.replace(finished, final)
-        _sync(final.parent)
+        path = PurePath(name)
+        with files.opened(self._directory, path.parent, make=True) as folder:
+            with finished.open("rb") as stream:
+                os.fsync(stream.fileno())
+            os.replace(finished, path.name, dst_dir_fd=folder)
+            files.synchronise(folder)
 
     def remove(self, name: str) -> None:
-        (self._directory / name).unlink(missing_ok=True)
+        files.remove(self._directory, name)
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
         # the host's name may hold dots: nothing here may take a part of it for a suffix
-        nest = self._directory / TEMPORARY / f"{socket.gethostname()}-{os.getpid()}-{next(_numbers)}"
-        with Lock(nest.parent / f"{nest.name}.lock"):
-            nest.mkdir(parents=True, exist_ok=True)
+        name = f"{socket.gethostname()}-{os.getpid()}-{next(_numbers)}"
+        with (
+            Lock(self._directory / TEMPORARY / f"{name}.lock", self._directory),
+            files.opened(self._directory, TEMPORARY) as folder,
+        ):
+            shutil.rmtree(name, ignore_errors=True, dir_fd=folder)  # of a dead process with this number
+            os.mkdir(name, dir_fd=folder)  # nobody's link: it would be there already
             try:
-                yield nest
+                yield self._directory / TEMPORARY / name
             finally:
-                shutil.rmtree(nest, ignore_errors=True)
+                shutil.rmtree(name, ignore_errors=True, dir_fd=folder)
 
     def clear(self) -> None:
         """Workspaces whose lock nobody holds belong to the dead, wherever they ran."""
-        top = self._directory / TEMPORARY
-        nests = {path.name.removesuffix(".lock") for path in top.glob("*-*.lock")}
-        nests |= {path.name for path in top.glob("*-*") if path.is_dir()}
-        for nest in nests:
-            with contextlib.suppress(Held, OSError), Lock(top / f"{nest}.lock") as lock:
-                if lock.certain:
-                    shutil.rmtree(top / nest, ignore_errors=True)
-        for path in [*self._directory.glob(".*.*-*-*"), *self._directory.glob("runs/.*.*-*-*")]:
-            if f".{socket.gethostname()}-" in path.name and not _alive(path.name):
-                path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError), files.opened(self._directory, TEMPORARY) as folder:
+            with os.scandir(folder) as listed:
+                nests = {entry.name.removesuffix(".lock") for entry in listed if _of_workspace(entry)}
+            for nest in nests:
+                lock = Lock(self._directory / TEMPORARY / f"{nest}.lock", self._directory)
+                with contextlib.suppress(Held, OSError), lock:
+                    if lock.certain:
+                        shutil.rmtree(nest, ignore_errors=True, dir_fd=folder)
+        for name in ("", "runs"):
+            with contextlib.suppress(FileNotFoundError), files.opened(self._directory, name) as folder:
+                for left in filter(_LEFT.fullmatch, os.listdir(folder)):
+                    if f".{socket.gethostname()}-" in left and not _alive(left):
+                        with contextlib.suppress(FileNotFoundError):
+                            os.unlink(left, dir_fd=folder)
+
+
+def _of_workspace(entry: os.DirEntry[str]) -> bool:
+    return "-" in entry.name and (entry.name.endswith(".lock") or entry.is_dir(follow_symlinks=False))
 
 
 def _alive(name: str) -> bool:
     pid = name.rsplit("-", 2)[-2]
     return not pid.isdigit() or not Path("/proc").is_dir() or Path("/proc", pid).exists()
-
-
-def _sync(folder: Path) -> None:
-    """Make the renames in ``folder`` last through a power cut, where the file system knows how."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError:  # some network file systems refuse to synchronise a folder
-        pass
-    finally:
-        os.close(handle)

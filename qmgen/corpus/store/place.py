@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 from qmgen.corpus.store.local import LocalStore
 from qmgen.corpus.store.store import Store
+from qmgen.documents import LARGEST
 
 #: a directory, or the URL of a prefix in an object store
 Place = Path | str
@@ -25,6 +28,14 @@ def store_of(place: Place | Store) -> Store:
 def place_of(store: Store) -> Place:
     """What ``store_of`` makes the same store from, in another process."""
     return store.local if store.local is not None else str(getattr(store, "url", store.place))
+
+
+def read_small(store: Store, name: str) -> bytes:
+    """The whole of a file that describes the corpus. Raises ``OSError``, also for one that is far too large for that:
+    a file may be as long as it says without taking any room."""
+    if store.local is not None and (store.local / name).stat().st_size > LARGEST:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), name)
+    return store.read(name)
 
 
 def joined(place: Place, name: str) -> Place:

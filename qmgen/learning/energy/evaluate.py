@@ -88,7 +88,7 @@ def evaluate_hamiltonian(
     references = References(store)
     task = HamiltonianTask(stored.network, stored.statistics, level.functional, Aim(0), references, [])
     kept = ("xc", "basis", "grid_level", "loss", "refine", "geometries")
-    report = HamiltonianReport({"model": str(settings.run), **{key: about[key] for key in kept}}, skipped=skipped)
+    report = HamiltonianReport({"model": str(settings.run), **{key: about.get(key) for key in kept}}, skipped=skipped)
     tallies = _Tallies()
     for index, geometry in enumerate(chosen):
         found = _one(index, store, references, task, stored.params, tallies)

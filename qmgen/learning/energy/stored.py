@@ -13,7 +13,7 @@ import numpy as np
 from qmgen.errors import UsageError
 from qmgen.learning.hamiltonian.network import Network, network_from
 from qmgen.learning.training import checkpoint
-from qmgen.learning.training.model_file import NAME, of_this_version, read_model
+from qmgen.learning.training.model_file import NAME, of_this_version, read_model, require
 
 KIND: Final = "hamiltonian"
 
@@ -49,6 +49,9 @@ def load_model(path: Path) -> StoredHamiltonian:
     found = read_model(file, KIND, "trained Hamiltonian", "qmgen train energy")
     arrays, about = found.arrays, found.about
     with of_this_version(file):
+        require(about, xc=str, basis=str, basis_checksum=str, grid_level=int, elements=list)
+        if not all(isinstance(z, int) for z in about["elements"]):
+            raise TypeError("its elements are no numbers")
         network = network_from(about.pop("network"))
         params = jax.eval_shape(lambda: network.init(jax.random.key(0)))
         statistics = {name.partition(".")[2]: leaf for name, leaf in arrays.items() if name.startswith("statistics.")}

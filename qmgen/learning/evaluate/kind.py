@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from qmgen.documents import table_of
 from qmgen.errors import UsageError
 from qmgen.learning.training.checkpoint import KEY
 from qmgen.learning.training.model_file import NAME
@@ -23,6 +23,6 @@ def kind_of(run: Path | str) -> str:
     file = path / NAME if path.is_dir() else path
     try:
         with safe_open(file, framework="numpy") as stream:
-            return str(json.loads((stream.metadata() or {}).get(KEY, "{}")).get("kind", ""))
-    except (OSError, SafetensorError, ValueError, AttributeError):
+            return str(table_of((stream.metadata() or {}).get(KEY, "{}"), finite=False).get("kind", ""))
+    except (OSError, SafetensorError, ValueError):
         return ""

@@ -81,7 +81,8 @@ class Writer:
                 if suffix == ".parquet":
                     self._open_parquet()
                 else:
-                    self._stream = self._temporary.open("w", encoding="utf-8", newline="")
+                    self._temporary.unlink(missing_ok=True)
+                    self._stream = self._temporary.open("x", encoding="utf-8", newline="")
         with self._complaining():
             self._head()
 

@@ -14,6 +14,8 @@ from typing import Final
 
 from qmgen.learning.fp8.formats import E4M3, E4M3_IPU, E5M2, E5M2_IPU, Format
 
+#: of a history or a block
+LARGEST: Final = 2**16
 KINDS: Final = ("none", "amax", "cscale", "delayed", "block")
 
 
@@ -44,6 +46,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"no recipe is called {self.kind!r}: there are {', '.join(KINDS)}")
+        if max(self.history, self.block) > LARGEST:
+            raise ValueError(f"history and block are at most {LARGEST}")
         if self.history < 1 or self.block < 1 or abs(self.bias) > 31 or abs(self.margin) > 31:
             raise ValueError("history and block must be at least 1, bias and margin within -31 and 31")
 

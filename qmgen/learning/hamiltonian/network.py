@@ -27,10 +27,14 @@ from qmgen.learning.hamiltonian.inputs import Inputs
 from qmgen.learning.hamiltonian.qpt import model as qpt_model
 from qmgen.learning.hamiltonian.qpt.shape import ELEMENTS, PLACES, QptShape
 from qmgen.learning.hamiltonian.qpt.shape import PRESETS as QPT
+from qmgen.learning.targets.normalisation import HEAVIEST
+from qmgen.learning.training.model_file import shape_of
 
 Params = Any
 #: elements of rows beyond the second are not part of what is enumerated
 _HEAVIER: Final = 11
+#: orbitals of an atom; those of the largest basis sets are fewer
+_SLOTS: Final = 256
 
 
 class Network(Protocol):
@@ -85,7 +89,10 @@ class Blocks:
         return blocks_describe.statistics_of(self.shape, list(seen))
 
     def statistics_from(self, leaves: Sequence[Any]) -> Any:
-        return blocks_describe.Statistics(*leaves)
+        found, elements = blocks_describe.Statistics(*leaves), len(self.shape.elements)
+        if np.shape(found.mean)[:3] != (2, elements, elements) or np.shape(found.mean) != np.shape(found.scale):
+            raise ValueError("its statistics are of other elements")
+        return found
 
     def correction(self, params: Params, statistics: Any, seen: Any) -> jax.Array:
         return blocks_model.correction(params, self.shape, blocks_describe.normalised(self.shape, statistics, seen))
@@ -148,12 +155,17 @@ def presets() -> list[str]:
 
 def network_from(about: dict[str, Any]) -> Network:
     """The network that ``to_json`` described. Raises ``KeyError`` and the like for what is none."""
+    if not isinstance(about, dict) or not isinstance(about["preset"], str):
+        raise TypeError("its network is no table")
     shape = about["shape"]
     if about["kind"] == "qpt":
-        return Qpt(about["preset"], QptShape(**shape))
+        return Qpt(about["preset"], shape_of(QptShape, shape))
     if about["kind"] != "blocks":
         raise KeyError(about["kind"])
-    return Blocks(about["preset"], BlocksShape(**{**shape, "elements": tuple(shape["elements"])}))
+    found = shape_of(BlocksShape, {**shape, "elements": tuple(shape["elements"])})
+    if not all(isinstance(z, int) and 0 < z <= HEAVIEST for z in found.elements) or found.slots > _SLOTS:
+        raise ValueError("its atoms are none")
+    return Blocks(about["preset"], found)
 
 
 def shells_of(basis: Basis, elements: Sequence[int] = ()) -> tuple[int, int]:

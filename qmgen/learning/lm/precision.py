@@ -77,5 +77,10 @@ def recipe_from_json(found: dict[str, Any]) -> Recipe:
     """The inverse. Raises ``KeyError``, ``TypeError`` or ``ValueError`` for anything else."""
     values = dict(found)
     formats = values.pop("formats")
+    if formats not in ("ocp", "ipu"):
+        raise ValueError(f"its formats are {str(formats)[:40]}")
+    numbers = [value for name, value in values.items() if name != "kind"]
+    if not isinstance(values["kind"], str) or not all(type(value) is int for value in numbers):
+        raise TypeError("its recipe holds other types")
     recipe = replace(NONE, **values)
     return on_ipu(recipe) if formats == "ipu" else recipe

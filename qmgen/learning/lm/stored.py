@@ -10,15 +10,17 @@ from typing import Any, Final
 import jax
 import jax.numpy as jnp
 
+from qmgen import files
+from qmgen.corpus.record_values import list_of
 from qmgen.errors import UsageError
 from qmgen.learning.fp8 import NONE, Recipe, Scaled8
 from qmgen.learning.lm.network.model import Arithmetic, init, probes_of
 from qmgen.learning.lm.network.shape import LmShape
-from qmgen.learning.lm.precision import recipe_from_json, recipe_to_json, unrolled
+from qmgen.learning.lm.precision import PLAIN, recipe_from_json, recipe_to_json, unrolled
 from qmgen.learning.lm.texts.tokens import Vocabulary
 from qmgen.learning.training import checkpoint
 from qmgen.learning.training.folder import CONFIG
-from qmgen.learning.training.model_file import NAME, of_this_version, read_model
+from qmgen.learning.training.model_file import LARGEST_SIZE, NAME, of_this_version, read_model, require, shape_of
 
 KIND: Final = "lm"
 #: rows of a batch, where a model is used
@@ -69,9 +71,14 @@ def load_model(path: Path) -> StoredLm:
     found = read_model(file, KIND, "language model", "qmgen train lm")
     arrays, about = found.arrays, found.about
     with of_this_version(file):
-        shape = LmShape(**about.pop("shape"))
+        shape = shape_of(LmShape, about.pop("shape"))
         recipe = recipe_from_json(about.pop("recipe"))
+        require(about, vocabulary=list, precision=str, activations=str, longest=int, validation_fraction=float)
         vocabulary = Vocabulary(tuple(about.pop("vocabulary")))
+        if len(vocabulary) != shape.vocabulary or about["longest"] > LARGEST_SIZE:
+            raise ValueError(f"it has {len(vocabulary)} tokens and says {shape.vocabulary}, the longest text apart")
+        if about["activations"] not in PLAIN.values():
+            raise ValueError(f"its activations are {about['activations'][:40]}")
         quantised = bool(about.pop("quantised"))
         tree = checkpoint.unflatten(arrays, _like(shape, recipe, quantised), str(file))
     return StoredLm(tree, shape, vocabulary, recipe, about, quantised, file, found.checksum)
@@ -90,17 +97,23 @@ def own_files(model: StoredLm) -> list[Path]:
     if not config.exists():
         return []
     found = read_file(TrainLmConfig, config).get("data") or []
-    files = [Path(file) for file in ([found] if isinstance(found, str) else found)]
-    return files if all(file.exists() for file in files) else []
+    names = [found] if isinstance(found, str) else list_of(found)
+    try:
+        there = [Path(name) for name in names if isinstance(name, str) and Path(name).exists()]
+    except (OSError, ValueError):
+        return []
+    return there if len(there) == len(names) else []
 
 
 def parent_of(model: StoredLm) -> Path | None:
     """The file that a quantised model was made of, where it is still the same; None otherwise."""
     assert model.path is not None
-    place = (model.path.parent / str(model.about.get("made_of", ""))).resolve()
-    if not place.is_file() or sha256(place.read_bytes()).hexdigest() != model.about.get("made_of_checksum"):
+    try:
+        place = (model.path.parent / str(model.about.get("made_of", ""))).resolve()
+        same = place.is_file() and sha256(files.read(place)).hexdigest() == model.about.get("made_of_checksum")
+    except (OSError, ValueError, RuntimeError):  # a name that leads nowhere, or round in circles
         return None
-    return place
+    return place if same else None
 
 
 def _like(shape: LmShape, recipe: Recipe, quantised: bool) -> Any:

@@ -14,11 +14,12 @@ import numpy as np
 from qmgen import runtime
 from qmgen.errors import UsageError
 from qmgen.learning.schnet import parameters
+from qmgen.learning.schnet.predict import outputs_of
 from qmgen.learning.schnet.shape import SchNetShape
 from qmgen.learning.targets import Target, targets_of
 from qmgen.learning.targets.normalisation import Normalisation
 from qmgen.learning.training import checkpoint
-from qmgen.learning.training.model_file import NAME, of_this_version, read_model
+from qmgen.learning.training.model_file import NAME, of_this_version, read_model, require, shape_of
 
 KIND: Final = "schnet"
 _CELL: Final = re.compile(r"rows-(\d+)/seed-(\d+)")
@@ -61,9 +62,15 @@ def load_model(path: Path) -> Stored:
     found = read_model(file, KIND, "trained SchNet", "qmgen train schnet")
     arrays, about = found.arrays, found.about
     with of_this_version(file):
-        shape = SchNetShape(**about.pop("shape"))
+        shape = shape_of(SchNetShape, about.pop("shape"))
+        require(about, targets=list)
+        if not isinstance(about.get("level_of_theory", {}), dict | None):
+            raise TypeError("its level of theory is no table")
         targets = targets_of(about["targets"])
         normalisation = Normalisation.from_json(about.pop("normalisation"))
+        normalisation.of(targets)
+        if shape.outputs != outputs_of(targets):
+            raise ValueError(f"it has {shape.outputs} outputs for {len(targets)} targets")
         like = jax.eval_shape(lambda: parameters.init(jax.random.key(0), shape))
         kinds = {array.dtype for array in arrays.values()}
         if kinds == {np.dtype(np.float64)}:

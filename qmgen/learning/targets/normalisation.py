@@ -22,6 +22,8 @@ from qmgen.molecules.elements import symbol_of
 
 #: a spread this small beside the values themselves is their rounding, and nothing to divide by
 _ROUNDING: Final = 1e-12
+#: atomic numbers end here
+HEAVIEST: Final = 118
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,21 @@ class Normalisation:
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Normalisation:
-        """The inverse of ``to_json``."""
+        """The inverse of ``to_json``. Raises ``ValueError`` and the like for anything else."""
         references = {n: {int(z): float(v) for z, v in found.items()} for n, found in plain["references"].items()}
         mean, scale = ({n: float(v) for n, v in plain[key].items()} for key in ("mean", "scale"))
-        return cls(mean, scale, references, tuple(int(z) for z in plain["elements"]))
+        elements = tuple(int(z) for z in plain["elements"])
+        numbers = [*mean.values(), *scale.values(), *(v for found in references.values() for v in found.values())]
+        if not np.isfinite(numbers).all() or 0.0 in scale.values():
+            raise ValueError("its normalisation holds numbers that are none")
+        if any(not 0 < z <= HEAVIEST for z in (*elements, *(z for found in references.values() for z in found))):
+            raise ValueError("its normalisation names elements that do not exist")
+        return cls(mean, scale, references, elements)
+
+    def of(self, targets: Iterable[Target]) -> None:
+        """Raises ``KeyError`` where it lacks one of ``targets``."""
+        for target in targets:
+            _ = self.mean[target.name], self.scale[target.name]
 
     def _shares(self, name: str, atoms: Packed | np.ndarray) -> np.ndarray | float:
         """(M, 1): the sum of the references of each molecule's atoms."""

@@ -9,9 +9,7 @@ name, so that a damaged file costs a minute of work and not the run.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +19,8 @@ import jax
 import ml_dtypes  # JAX's own
 import numpy as np
 
+from qmgen import files
+from qmgen.documents import table_of
 from qmgen.errors import QmgenError, first_line
 
 #: the key of our metadata, JSON, in the file's own
@@ -75,24 +75,12 @@ def save(path: Path, tree: Any, metadata: Mapping[str, Any], keep: Path | None =
 
 
 def write(path: Path, data: bytes, keep: Path | None = None) -> None:
-    """``data`` as the file ``path``, whole or not at all. Raises ``QmgenError`` where that cannot be done."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """``data`` as the file ``path``, whole or not at all; ``keep``, in the same folder, as of ``save``. Raises
+    ``QmgenError`` where that cannot be done."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if keep is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.replace(path, keep)
-        os.replace(temporary, path)
-        _synchronise(path.parent)
+        files.write(path.parent, path.name, data, None if keep is None else keep.name)
     except OSError as error:
         raise QmgenError(f"cannot write {path}: {error.strerror or error}; the same command continues") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -105,11 +93,11 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         with safe_open(path, framework="numpy") as stream:
             text = (stream.metadata() or {}).get(KEY)
         arrays = {name: _array(**found) for name, found in deserialize(path.read_bytes())}
+        about = None if text is None else table_of(text, finite=False)  # there may be no best loss yet
     except (SafetensorError, OSError, ValueError) as error:
         raise Damaged(f"{path} is damaged ({first_line(error)})") from error
-    if text is None:
+    if about is None:
         raise Damaged(f"{path} was not written by qmgen")
-    about = json.loads(text)
     if about.pop("crc32", None) != _checksum(arrays):
         raise Damaged(f"{path} is damaged (its checksum is not that of its arrays)")
     return arrays, about
@@ -185,13 +173,3 @@ def _checksum(arrays: Mapping[str, np.ndarray]) -> int:
     for name in sorted(arrays):
         total = zlib.crc32(arrays[name].tobytes(), zlib.crc32(name.encode(), total))
     return total
-
-
-def _synchronise(folder: Path) -> None:
-    """Make a rename last through a power cut, where the file system knows how."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
-            os.fsync(handle)
-    finally:
-        os.close(handle)

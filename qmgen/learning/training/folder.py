@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from qmgen import files
 from qmgen.corpus.identity import difference
 from qmgen.corpus.locks import Held, Lock
+from qmgen.documents import table_of
 from qmgen.errors import QmgenError, UsageError
 from qmgen.learning.training import checkpoint, journal
 
@@ -42,6 +44,8 @@ OF_TRAINING: Final = (
     "scale-map.png",
 )
 OF_REPORT: Final = ("scaling.json", "scaling.png", "transfer.json", "transfer.png")
+#: folders of a run that may be there
+_FOLDERS: Final = ("scratch", "rows-*", "rows-*/seed-*", "scratch/rows-*", "scratch/rows-*/seed-*")
 _CELL: Final = re.compile(r"(scratch/)?rows-\d+/seed-\d+")
 #: seconds that a process waits for another that is looking at the same folder
 _PATIENCE: Final = 10.0
@@ -90,6 +94,8 @@ def claim(settings: Training) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: choose another --out")
     with alone(out):
+        inside = [path for name in _FOLDERS for path in out.glob(name)]
+        files.refuse_links(out, *(str(path.relative_to(out)) for path in inside))
         known = _known(settings, out)
         if settings.overwrite:
             _remove(out)
@@ -116,8 +122,10 @@ def finished(folder: Path, identity: dict[str, Any], anew: str) -> dict[str, Any
     Raises ``UsageError`` where it is damaged, or of another training than ``identity``.
     """
     try:
-        result: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        result = table_of(files.read(folder / RESULT))
         kept = result["identity"]
+        if not isinstance(kept, dict):
+            raise TypeError("its identity is no table")
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):

@@ -6,12 +6,15 @@ the file of a resumed training reads as that of an undisturbed one.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from qmgen import files
+from qmgen.documents import json_of
 from qmgen.errors import QmgenError
 from qmgen.learning.training import checkpoint
 
@@ -27,7 +30,9 @@ class Journal:
         self.path = path
         kept = [line for line in read(path) if line["step"] <= step]
         checkpoint.write(path, "".join(_text(line) for line in kept).encode())
-        self._stream = path.open("a", encoding="utf-8")
+        with files.opened(path.parent) as folder:  # never through a link of this name
+            stream = files.open_for_writing(folder, path.name, path, append=True)
+        self._stream = io.TextIOWrapper(stream, encoding="utf-8")
 
     def __enter__(self) -> Journal:
         return self
@@ -57,7 +62,7 @@ def read(path: Path) -> list[dict[str, Any]]:
         return lines
     for line in text.splitlines(keepends=True):
         try:
-            found = json.loads(line)
+            found = json_of(line)
         except ValueError:
             break
         if not line.endswith("\n") or not isinstance(found, dict) or not isinstance(found.get("step"), int):

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from qmgen.errors import Interrupted, QmgenError, UsageError
+from qmgen.errors import Interrupted, QmgenError, UsageError, first_line
 from qmgen.learning.training import checkpoint, journal
 from qmgen.learning.training.progress import Progress
 from qmgen.learning.training.state import Params, State, Step, emptied, first, stepper
@@ -101,6 +101,14 @@ class _Books:
     best_total: float = math.inf
     errors: dict[str, float] | None = None
     worse: int = 0  # validations since the best
+
+    def plain(self) -> bool:
+        """Whether all of it has the types that it should have."""
+        counts = (self.step, self.rows_seen, self.best_step, self.worse)
+        errors = self.errors if isinstance(self.errors, dict) else {}
+        numbers = (self.seconds, self.best_total, *errors.values())
+        tables = isinstance(self.place, dict | None) and isinstance(self.errors, dict | None)
+        return tables and all(type(n) is int for n in counts) and all(type(n) in (int, float) for n in numbers)
 
 
 def train(
@@ -217,9 +225,15 @@ def _begin(
     if found is None:
         return state, best, books
     tree, about, passed_over = found
+    kept = about.pop("identity", None)
+    try:
+        books = _Books(**about)
+    except TypeError as error:
+        raise _odd(folder, first_line(error)) from None
+    if not isinstance(kept, dict) or not books.plain():
+        raise _odd(folder, "it says not how far it is")
     for line in passed_over:
-        progress.say(f"{line}: continuing from the one before it, step {about['step']}")
-    kept = about.pop("identity")
+        progress.say(f"{line}: continuing from the one before it, step {int(tree['state'].step)}")
     if kept != dict(identity):
         odd = sorted(key for key in kept.keys() | identity.keys() if kept.get(key) != identity.get(key))
         raise UsageError(
@@ -227,7 +241,11 @@ def _begin(
             "--overwrite to start anew"
         )
     tree = jax.tree.map(_beside, {"state": state, "best": best}, tree)
-    return tree["state"], tree["best"], _Books(**about)
+    return tree["state"], tree["best"], books
+
+
+def _odd(folder: Path, what: str) -> checkpoint.Damaged:
+    return checkpoint.Damaged(f"the checkpoint in {folder} is of another version of qmgen ({what}): train it anew")
 
 
 def _beside(like: Any, leaf: Any) -> Any:

@@ -16,11 +16,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Final
+from typing import Any, Final
 
+from qmgen import files
 from qmgen.corpus.identity import difference
 from qmgen.corpus.locks import still_there
-from qmgen.corpus.store import LocalStore
+from qmgen.documents import table_of
 from qmgen.errors import BeingWritten, UsageError
 from qmgen.molecules.selection import Place
 
@@ -77,8 +78,8 @@ class Output:
 
     def __enter__(self) -> Output:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._stream: IO[bytes] = self.partial.open("ab")
+            with files.opened(self.path.parent, make=True) as folder:
+                self._stream = files.open_for_writing(folder, self.partial.name, self.partial, append=True)
         except OSError as error:
             raise UsageError(f"cannot write {self.path}: {error.strerror or error}; choose another --out") from error
         try:
@@ -114,9 +115,10 @@ class Output:
         """Go on from what an earlier process was sure of; what it wrote after that is cut off."""
         known = None if self._overwrite else _read(self._note)
         size = os.fstat(self._stream.fileno()).st_size
-        if known is not None and known.get("fingerprint") == self._fingerprint and known["at"]["bytes"] <= size:
-            self.at = Progress(**known["at"])
-        elif known is not None and known.get("fingerprint") != self._fingerprint:
+        at = None if known is None else _progress(known.get("at"))
+        if known is not None and known.get("fingerprint") == self._fingerprint:
+            self.at = at if at is not None and at.bytes <= size else Progress()
+        elif known is not None:
             raise UsageError(
                 f"{self.partial} was begun with other settings{self._difference(known)}: give those, choose another "
                 "--out, or --overwrite"
@@ -156,7 +158,7 @@ class Output:
 
 
 def _write(path: Path, text: str) -> None:
-    LocalStore(path.parent).write(path.name, text.encode())
+    files.write(path.parent, path.name, text.encode())
 
 
 def _digest(path: Path) -> str:
@@ -166,7 +168,18 @@ def _digest(path: Path) -> str:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return table_of(files.read(path))
     except (OSError, ValueError):
         return None
-    return value if isinstance(value, dict) else None
+
+
+def _progress(value: Any) -> Progress | None:
+    """What a note says of how far the file is; None where it is damaged."""
+    try:
+        found = Progress(**value)
+    except TypeError:
+        return None
+    numbers = (found.query, found.item, found.bytes, found.molecules)
+    if not isinstance(found.removed, dict) or not all(isinstance(n, int) and n >= 0 for n in numbers):
+        return None
+    return found if all(isinstance(n, int) for n in found.removed.values()) else None

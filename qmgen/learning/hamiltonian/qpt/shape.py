@@ -33,6 +33,8 @@ class QptShape:
     def __post_init__(self) -> None:
         if self.published and self.averaged:
             raise ValueError("the published form knows one frame")
+        if min(self.width, self.heads, self.layers) < 1:
+            raise ValueError("a network has at least one of everything")
         if self.width % self.heads or self.heads % 2:
             raise ValueError(f"{self.heads} heads: an even number that divides the width {self.width} is needed")
 

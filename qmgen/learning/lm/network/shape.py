@@ -37,6 +37,8 @@ class LmShape:
     def __post_init__(self) -> None:
         if self.arch not in ("gpt", "llama"):
             raise ValueError(f"arch is gpt or llama, not {self.arch!r}")
+        if min(self.width, self.layers, self.heads, self.kv_heads, self.inner, self.vocabulary, self.context) < 1:
+            raise ValueError("a network has at least one of everything")
         if self.width % self.heads or self.heads % self.kv_heads:
             raise ValueError("heads must divide the width, and heads of keys and values the heads")
 
