@@ -31,7 +31,7 @@ def test_qm1b_columns_come_first() -> None:
     assert schema.names[:10] == QM1B
     assert schema.names[10:12] == ["molecule_id", "conformer_id"]
     assert schema.names[-3:] == ["precision", "mapped_smiles", "spin_hint"]
-    assert "forces" not in schema.names and row_schema(forces=True).names[-3] == "forces"
+    assert "forces" not in schema.names and row_schema(forces=True).names[-4] == "forces"
 
 
 @pytest.mark.parametrize("schema", [row_schema(forces=True), failure_schema()])
