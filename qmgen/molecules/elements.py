@@ -11,6 +11,8 @@ Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr Rf Db Sg Bh Hs Mt Ds 
 """
 #: symbols in order of atomic number: ``SYMBOLS[6]`` is "C"; ``SYMBOLS[0]`` stands for no element
 SYMBOLS: Final[tuple[str, ...]] = ("?", *_TABLE.split())
+#: characters of the longest symbol or number
+_LONGEST: Final = 3
 _NUMBERS: Final = {symbol: number for number, symbol in enumerate(SYMBOLS) if number}
 
 
@@ -21,7 +23,9 @@ def symbol_of(number: int) -> str:
 
 def number_of(text: str) -> int | None:
     """The atomic number of a symbol in any case ("C", "cl", "CL") or of a number in digits ("6"); None if neither."""
-    if text.isascii() and text.isdigit():
+    if len(text) > _LONGEST or not text.isascii():  # int() refuses thousands of digits; "ſi" capitalised is "Si"
+        return None
+    if text.isdigit():
         number = int(text)
         return number if 0 < number < len(SYMBOLS) else None
     return _NUMBERS.get(text.capitalize())

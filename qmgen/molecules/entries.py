@@ -112,12 +112,15 @@ def from_geometry(
     positions: np.ndarray,
     charge: int = 0,
     conformer_id: int = 0,
+    multiplicity: int | None = None,
 ) -> Molecule | Failure:
-    """The molecule with a given geometry: numbers (atoms,), positions (atoms, 3) in Bohr at the corpus's precision."""
+    """The molecule with a given geometry: numbers (atoms,), positions (atoms, 3) in Bohr at the corpus's precision.
+
+    ``multiplicity`` is 2S + 1 where the source states it."""
     problem = (
         ((Reason.UNREADABLE, "no atoms") if len(numbers) == 0 else None)
         or geometry_problem(numbers, positions)
-        or electrons_problem(numbers, charge)
+        or electrons_problem(numbers, charge, multiplicity)
     )
     if problem:
         return failure(molecule_id, name, smiles, *problem, conformer_id=conformer_id)

@@ -16,6 +16,11 @@ from qmgen.molecules.types import Reason
 
 #: two atoms nearer than this (Angstrom) are one point, by mistake
 COINCIDENCE_ANGSTROM: Final = 0.1
+#: the most atoms of a geometry that is read, whatever its file: far beyond what can be labelled, and few enough for
+#: checks of all pairs
+MOST_ATOMS: Final = 5000
+#: no coordinate (Angstrom) of a molecule of that size is larger
+LARGEST_COORDINATE: Final = 1e4
 _BLOCK: Final = 256
 
 
@@ -49,12 +54,27 @@ def closest_pair(positions: np.ndarray) -> tuple[float, int, int]:
     return best, *sorted(pair)  # type: ignore[return-value]
 
 
+def size_problem(atoms: int) -> tuple[Reason, str] | None:
+    """Why a geometry of so many atoms is not read: more than ``MOST_ATOMS``."""
+    if atoms > MOST_ATOMS:
+        return Reason.UNREADABLE, f"a geometry of {atoms} atoms; at most {MOST_ATOMS} are read"
+    return None
+
+
 def geometry_problem(numbers: np.ndarray, positions: np.ndarray) -> tuple[Reason, str] | None:
-    """Why numbers (atoms,) at positions (atoms, 3) in Bohr cannot be labelled: not finite, or two atoms coincide."""
+    """Why numbers (atoms,) at positions (atoms, 3) in Bohr cannot be labelled: too many, not finite, beyond
+    ``LARGEST_COORDINATE``, or two atoms coincide."""
+    if problem := size_problem(len(numbers)):
+        return problem
     finite = np.isfinite(positions).all(axis=-1)
     if not finite.all():
         atom = int(np.argmin(finite))
         return Reason.BAD_COORDINATES, f"atom {atom} ({symbol_of(int(numbers[atom]))}) has no finite position"
+    far = (np.abs(positions) * BOHR_TO_ANGSTROM > LARGEST_COORDINATE).any(axis=-1)
+    if far.any():
+        atom = int(np.argmax(far))
+        where = f"atom {atom} ({symbol_of(int(numbers[atom]))}) has a coordinate beyond {LARGEST_COORDINATE:g} Angstrom"
+        return Reason.BAD_COORDINATES, where
     distance, i, j = closest_pair(positions)
     if distance * BOHR_TO_ANGSTROM < COINCIDENCE_ANGSTROM:
         pair = f"atoms {i} ({symbol_of(int(numbers[i]))}) and {j} ({symbol_of(int(numbers[j]))})"
@@ -62,10 +82,14 @@ def geometry_problem(numbers: np.ndarray, positions: np.ndarray) -> tuple[Reason
     return None
 
 
-def electrons_problem(numbers: np.ndarray, charge: int) -> tuple[Reason, str] | None:
-    """Why a molecule is outside closed-shell, neutral work: a net charge, or an odd count of electrons."""
+def electrons_problem(numbers: np.ndarray, charge: int, multiplicity: int | None = None) -> tuple[Reason, str] | None:
+    """Why a molecule is outside closed-shell, neutral work: a net charge, an odd count of electrons, or a
+    ``multiplicity`` (None where it is not stated) other than 1."""
     if charge:
         return Reason.NET_CHARGE, f"net charge {charge:+d}; only neutral molecules are labelled"
     if int(np.asarray(numbers, dtype=np.int64).sum()) % 2:
         return Reason.ODD_ELECTRONS, "odd number of electrons; only closed shells are labelled"
+    if multiplicity is not None and multiplicity != 1:
+        detail = f"multiplicity {multiplicity}: {multiplicity - 1} unpaired electrons; only closed shells are labelled"
+        return Reason.ODD_ELECTRONS, detail
     return None

@@ -9,6 +9,7 @@ from typing import Final
 
 from qmgen.errors import UsageError
 from qmgen.molecules.entries import failure, from_smiles
+from qmgen.molecules.stated_charge import agreeing
 from qmgen.molecules.types import Failure, Molecule, Reason
 
 SMILES_COLUMNS: Final = ("smiles", "SMILES", "smile")
@@ -16,7 +17,8 @@ NAME_COLUMNS: Final = ("name", "Name", "NAME", "title", "id", "ID")
 
 
 def read_csv(path: Path, smiles_column: str | None = None) -> Iterator[Molecule | Failure]:
-    """The rows of a ``.csv`` file, in order; a row without a SMILES is a failure.
+    """The rows of a ``.csv`` file, in order; a row without a SMILES is a failure, and so is one
+    whose column of charge or multiplicity is not that of its SMILES.
 
     Raises ``UsageError`` (at the first entry) when the column is not in the header.
     """
@@ -45,7 +47,7 @@ def read_csv(path: Path, smiles_column: str | None = None) -> Iterator[Molecule 
                 detail = f"line {rows.line_num}: the SMILES runs over several lines; a quote is not closed"
                 yield failure(molecule_id, name, "", Reason.UNREADABLE, detail)
             else:
-                yield from_smiles(molecule_id, smiles, name)
+                yield agreeing(from_smiles(molecule_id, smiles, name), dict(zip(header, row, strict=False)))
             molecule_id += 1
 
 

@@ -1,7 +1,8 @@
 """Reader of ``.parquet``: ``z`` (or ``atoms``) and ``pos`` flat in Bohr, one geometry a row, used exactly as given.
 
 These are the names of QM1B and of our own corpora; ``smile``, ``name``, ``molecule_id`` and ``conformer_id`` are
-taken where they are there. Without ``molecule_id`` it is the place of the row.
+taken where they are there, and what columns such as ``charge`` and ``spin`` state. Without ``molecule_id`` it is the
+place of the row.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ import numpy as np
 from qmgen.errors import UsageError
 from qmgen.molecules.elements import number_of
 from qmgen.molecules.entries import failure, from_geometry, of_geometry
-from qmgen.molecules.geometry import stored_precision
-from qmgen.molecules.types import Failure, Molecule, Reason
+from qmgen.molecules.geometry import size_problem, stored_precision
+from qmgen.molecules.stated_charge import names_charge, stated_charge
+from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
 
 _OPTIONAL: Final = ("smile", "name", "molecule_id", "conformer_id")
+#: columns that are read for something else
+_NO_STATEMENT: Final = frozenset({"z", "atoms", "pos", *_OPTIONAL})
 _SYMBOL: Final = re.compile(r"[A-Z][a-z]?|[0-9]+")
 _ROWS: Final = 1024
 
@@ -43,6 +47,7 @@ def read_parquet(path: Path) -> Iterator[Molecule | Failure]:
             wanted = "'z' or 'atoms'" if elements is None else "'pos'"
             raise UsageError(f"{path}: no column {wanted}; the columns are {', '.join(there)}")
         columns = [elements, "pos", *(column for column in _OPTIONAL if column in there)]
+        columns += [field.name for field in source.schema_arrow if _may_state(field) and field.name not in columns]
         place = 0
         for batch in source.iter_batches(batch_size=_ROWS, columns=columns):
             for row in batch.to_pylist():
@@ -60,8 +65,11 @@ def _entry(place: int, row: dict[str, Any], elements: str) -> Molecule | Failure
     def fail(reason: Reason, detail: str) -> Failure:
         return failure(molecule_id, name, smiles, reason, f"row {place}: {detail}", conformer_id=conformer_id)
 
+    given = row[elements]
+    if isinstance(given, list) and (too_large := size_problem(len(given))):
+        return fail(*too_large)
     try:
-        numbers = _numbers(row[elements])
+        numbers = _numbers(given)
     except (ValueError, TypeError) as error:
         return fail(Reason.UNREADABLE, f"column {elements}: {error}")
     try:
@@ -73,8 +81,27 @@ def _entry(place: int, row: dict[str, Any], elements: str) -> Molecule | Failure
     smiles, problem = of_geometry(smiles)
     if problem:
         return fail(*problem)
+    try:
+        state = stated_charge(numbers, {key: value for key, value in row.items() if key not in _NO_STATEMENT})
+    except EntryRefused as error:
+        return fail(error.reason, str(error))
     positions = stored_precision(flat.reshape(-1, 3))
-    return from_geometry(molecule_id, name, smiles, numbers, positions, conformer_id=conformer_id)
+    return from_geometry(
+        molecule_id, name, smiles, numbers, positions, state.charge, conformer_id, multiplicity=state.multiplicity
+    )
+
+
+def _may_state(field: Any) -> bool:
+    """Whether a column, or a member of a column of structures, may state a charge or multiplicity by its name."""
+    if names_charge(field.name):
+        return True
+    return any(_may_state(field.type.field(place)) for place in range(_members(field.type)))
+
+
+def _members(kind: Any) -> int:
+    import pyarrow as pa
+
+    return int(kind.num_fields) if pa.types.is_struct(kind) else 0
 
 
 def _numbers(value: Any) -> np.ndarray:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO
 
 import numpy as np
 
 from qmgen.molecules.entries import failure, from_geometry, graph_problem, quiet_chem, why_unreadable
-from qmgen.molecules.geometry import bohr_from_angstrom
-from qmgen.molecules.types import Failure, Molecule, Reason
+from qmgen.molecules.geometry import bohr_from_angstrom, size_problem
+from qmgen.molecules.stated_charge import ElectronicState, names_charge, stated_charge
+from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
+
+#: a header of a property ("> 25 <charge>"), and the line after it
+_PROPERTY: Final = re.compile(r"^>[^\n<]*<([^>\n]*)>[^\n]*\n([^\n]*)", re.MULTILINE)
+#: the atoms of a V3000 block; those of a V2000 block are 999 at most
+_COUNTS: Final = re.compile(r"^M\s+V30\s+COUNTS\s+(\d+)", re.MULTILINE | re.ASCII)
 
 
 def read_sdf(path: Path) -> Iterator[Molecule | Failure]:
@@ -36,6 +43,8 @@ def _records(lines: TextIO) -> Iterator[str]:
 def _entry(molecule_id: int, record: str) -> Molecule | Failure:
     head = record.split("\n", 2)
     name = head[0].strip()
+    if too_large := size_problem(_atoms(record)):  # before RDKit, which takes minutes for it
+        return failure(molecule_id, name, "", *too_large, conformer_id=0)
     with quiet_chem() as chem:
         try:
             mol = chem.MolFromMolBlock(record, removeHs=False)
@@ -54,9 +63,33 @@ def _entry(molecule_id: int, record: str) -> Molecule | Failure:
         problem = Reason.BAD_COORDINATES, "a flat drawing (2D), no geometry; give the molecule as SMILES instead"
     if problem is None and missing:
         problem = Reason.BAD_COORDINATES, f"{missing} hydrogens have no position; add them, or give SMILES instead"
+    state = ElectronicState(0, None)
+    try:
+        if not problem:
+            stated = _stated(record)
+            state = stated_charge(numbers, *stated)
+            state = stated_charge(numbers, {"charge of the mol block": 0}, *stated)  # which goes before vague words
+    except EntryRefused as error:
+        problem = error.reason, str(error)
     if problem:
         return failure(molecule_id, name, smiles, *problem, conformer_id=0)
-    return from_geometry(molecule_id, name, smiles, numbers, bohr_from_angstrom(positions))
+    at = bohr_from_angstrom(positions)
+    return from_geometry(molecule_id, name, smiles, numbers, at, state.charge, multiplicity=state.multiplicity)
+
+
+def _stated(record: str) -> list[dict[str, str]]:
+    """The properties of a record ("> <charge>", and the line after it) that may state a charge or multiplicity."""
+    found: list[dict[str, str]] = []
+    for header, text in _PROPERTY.findall(record[max(record.find("M  END"), 0) :]):
+        if names_charge(header, of_atoms=False) and text.strip():
+            found.append({header: text.strip()})
+    return found
+
+
+def _atoms(record: str) -> int:
+    """The atoms that a V3000 block states (of more than nine digits the first nine); 0 for any other record."""
+    found = _COUNTS.search(record)
+    return int(found[1][:9]) if found else 0
 
 
 def _bad_numbers(record: str) -> tuple[Reason, str] | None:

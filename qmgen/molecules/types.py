@@ -88,3 +88,11 @@ class Failure:
     smiles: str
     reason: Reason
     detail: str
+
+
+class EntryRefused(ValueError):
+    """An entry is not used, for a ``reason`` and with words for its failure."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
