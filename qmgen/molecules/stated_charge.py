@@ -83,7 +83,8 @@ _MULTIPLICITIES: Final = ("singlet", "doublet", "triplet", "quartet", "quintet",
 _NUMBER: Final = re.compile(r"[+-]?(?:\d{1,6}\.?\d{0,20}|\.\d{1,20})(?:[eE][+-]?\d{1,2})?", re.ASCII)
 _SIGN_LAST: Final = re.compile(r"(\d{1,2})([+-])", re.ASCII)
 _BEFORE: Final = r"(?<![A-Za-z0-9])"
-_OWNER: Final = r"(?:(?:total|net|overall|formal|molecular|molecule|mol|system|spin)[\s_-]+)*"
+#: repeated a few times at most, for the time of a search is to grow with the text alone
+_OWNER: Final = r"(?:(?:total|net|overall|formal|molecular|molecule|mol|system|spin)[\s_-]{1,3}){0,4}"
 _IS: Final = r"""["')\]]*\s*(?P<sep>[:=]?)\s*["'(\[]*(?P<value>[+-]?\d[\d.]*(?:e[+-]?\d+)?[+-]?)(?![\w./-]*\w)"""
 #: "Charge: 1" and "charge 1" in free words, by kind
 _IN_WORDS: Final = {
@@ -109,13 +110,13 @@ _NEUTRAL: Final = re.compile(rf"{_BEFORE}(?:neutral|uncharged)(?![A-Za-z])", re.
 #: charges of atoms, which are no statement
 _ATOMIC_CHARGES: Final = re.compile(
     rf"{_BEFORE}(?:(?:partial|atomic|mulliken|l(?:o|ö|oe)wdin|hirshfeld|r?esp|chelpg|npa|nbo|bader|cm5|gasteiger|mbis)"
-    r"[\s_-]+)+charges?(?![A-Za-z])",
+    r"[\s_-]{1,3}){1,4}charges?(?![A-Za-z])",
     re.IGNORECASE,
 )
 #: words that tell of a charge or of unpaired electrons, but not how many, by what they are about
 _VAGUE_WORDS: Final = {
     "charge": re.compile(
-        rf"{_BEFORE}(?:\w*charge[ds]?|chrg|(?:mono|di|tri|poly|radical)?(?:cat|an)ion(?:ic|s)?)(?![A-Za-z])"
+        rf"charge[ds]?(?![A-Za-z])|{_BEFORE}(?:chrg|(?:mono|di|tri|poly|radical)?(?:cat|an)ion(?:ic|s)?)(?![A-Za-z])"
         r"|^\s*[+-]\d\s*$|(?<!\S)\d[+-]\s*$",
         re.IGNORECASE,
     ),
@@ -296,7 +297,7 @@ class _Statements:
         if "=" not in text and ":" not in text:
             return
         self._pairs(parse_comment(text), _DEEPEST)
-        self._in_words(text, marked=True)
+        self._in_words(" ".join(text.split()), marked=True)
 
     def state(self, protons: int) -> ElectronicState:
         """The statements together, for atomic numbers that add up to ``protons``."""

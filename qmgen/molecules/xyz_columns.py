@@ -8,6 +8,7 @@ masses or other values of each element. Any other line is ambiguous, and refused
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -92,9 +93,10 @@ def number(text: str) -> float | None:
     if len(text) > _LONGEST_NUMBER or not _NUMBER.fullmatch(text):
         return None
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        return float(_EXPONENT.sub("e", text))
+        value = float(_EXPONENT.sub("e", text))
+    return value if math.isfinite(value) else None
 
 
 def _layout(comment: XyzComment) -> _Layout | None:
