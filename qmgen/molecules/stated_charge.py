@@ -301,11 +301,12 @@ class _Statements:
 
     def state(self, protons: int) -> ElectronicState:
         """The statements together, for atomic numbers that add up to ``protons``."""
-        about_charge, about_spin = bool(self.charges), bool(self.multiplicities)
-        vague = [text for what, text in self.vague if not (about_charge if what == "charge" else about_spin)]
-        if self.refused or vague:
-            self._refuse((self.refused + vague)[0])
         charge = self.charges[0][0] if self.charges else 0
+        # a stated multiplicity goes before "radical"; and an odd number of electrons is refused as what it is
+        settled = {"charge": bool(self.charges), "spin": bool(self.multiplicities) or (protons - charge) % 2 == 1}
+        unclear = self.refused + [text for what, text in self.vague if not settled[what]]
+        if unclear:
+            self._refuse(unclear[0])
         for other, text in self.charges[1:]:
             if other != charge:
                 self._contradict(self.charges[0][1], text)

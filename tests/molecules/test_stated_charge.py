@@ -196,6 +196,12 @@ def test_a_refused_statement_is_a_failure_of_its_frame(read, text):
     assert isinstance(bad, Failure) and bad.reason is Reason.UNREADABLE and isinstance(good, Molecule)
 
 
+@pytest.mark.parametrize(("comment", "reason"), [("radical", Reason.ODD_ELECTRONS), ("a cation", Reason.UNREADABLE)])
+def test_words_for_an_odd_number_of_electrons(read, comment, reason):
+    (entry,) = read("a.xyz", f"2\n{comment}\nO 0 0 0\nH 0 0 0.97\n")
+    assert isinstance(entry, Failure) and entry.reason is reason
+
+
 @pytest.mark.parametrize(
     ("column", "values", "reason"),
     [
