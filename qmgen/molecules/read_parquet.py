@@ -15,10 +15,11 @@ from typing import Any, Final
 import numpy as np
 
 from qmgen.errors import UsageError
+from qmgen.molecules.charge_keys import names_charge
 from qmgen.molecules.elements import number_of
 from qmgen.molecules.entries import failure, from_geometry, of_geometry
 from qmgen.molecules.geometry import size_problem, stored_precision
-from qmgen.molecules.stated_charge import names_charge, stated_charge
+from qmgen.molecules.stated_charge import stated_charge
 from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
 
 _OPTIONAL: Final = ("smile", "name", "molecule_id", "conformer_id")

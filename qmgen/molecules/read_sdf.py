@@ -10,9 +10,10 @@ from typing import Final, TextIO
 
 import numpy as np
 
+from qmgen.molecules.charge_keys import names_charge
 from qmgen.molecules.entries import failure, from_geometry, graph_problem, quiet_chem, why_unreadable
 from qmgen.molecules.geometry import bohr_from_angstrom, size_problem
-from qmgen.molecules.stated_charge import ElectronicState, names_charge, stated_charge
+from qmgen.molecules.stated_charge import ElectronicState, stated_charge
 from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
 
 #: a header of a property ("> 25 <charge>"), and the line after it

@@ -18,14 +18,15 @@ number of electrons count, and a singlet is taken where it is among them: with a
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from qmgen.molecules.charge_keys import kind_of_key
 from qmgen.molecules.elements import number_of
 from qmgen.molecules.entries import atomic_numbers, failure, one_line
 from qmgen.molecules.geometry import electrons_problem
@@ -41,38 +42,8 @@ _DEEPEST: Final = 3
 #: characters of free words that are searched
 _LONGEST_WORDS: Final = 1 << 16
 _LONGEST_FORMULA: Final = 40
-_LONGEST_KEY: Final = 200
-
-_WHOSE: Final = (
-    "(?:total|tot|net|overall|formal|molecular|molecule|mol|system|sys|ref|dft|qm|qc|calc|target|pubchem|jchem|global"
-    "|initial|info|atoms)*"
-)
-_SPIN_OF: Final = "(?:spin|electronic)?"
-#: kinds of statements by the letters and digits of a key, in lower case
-_KEYS: Final = {
-    "pair": re.compile(r"(?:charge|chrg|q)(?:and)?(?:spin)?(?:multiplicity|mult|spin)"),
-    "charge": re.compile(
-        rf"{_WHOSE}(?:charge|chrg|chg)(?:state|total|net|tot|e|int|ofthe(?:smiles|molblock))?"
-        rf"|{_WHOSE}q(?:tot|total|net)?"
-    ),
-    "multiplicity": re.compile(rf"{_WHOSE}{_SPIN_OF}{_WHOSE}(?:multiplicity|mult|multip)|2s1"),
-    "spin": re.compile(rf"{_WHOSE}spin(?:state|total|tot|quantumnumber)?"),
-    "unpaired": re.compile(
-        r"(?:n|nr|no|num|number|numberof)?(?:unpaired(?:electrons?|e|els?|spins?)?|radicalelectrons?)|uhf|nopen|2s|twos|spin2s"
-    ),
-    "moment": re.compile(rf"{_WHOSE}(?:magmom|magneticmoment|magneti[sz]ation)"),
-    "charges": re.compile(rf"{_WHOSE}charges"),
-    "moments": re.compile(rf"{_WHOSE}(?:magmoms|magneticmoments|spins)"),
-}
 
 _PLAIN: Final = ("pair", "charge", "multiplicity", "spin", "unpaired")
-#: words in a key that make it about atoms, or about how a charge was found
-_OF_ATOMS: Final = word_set(
-    "partial atomic atom mulliken lowdin loewdin hirshfeld esp resp chelpg npa nbo bader cm5 ddec ddec6 gasteiger mbis "
-    "peoe mmff mmff94 iao natural becke vdd eeq density densities population populations"
-)
-#: words in a key that make it about something else: a unit, a nucleus, another state of protonation
-_BESIDE: Final = word_set("unit units ph physiological isoelectric nuclear nucleus core valence effective group")
 #: keys whose value is a label: it may hold any word, but not a plain ``charge=1``
 _LABELS: Final = word_set(
     "name title id uid label tag inchi inchikey formula composition config_type configtype source dataset file "
@@ -156,19 +127,10 @@ def stated_charge(numbers: np.ndarray, *sources: XyzComment | Mapping[str, Any])
     return found.state(int(np.asarray(numbers, dtype=np.int64).sum()))
 
 
-def names_charge(key: str, of_atoms: bool = True) -> bool:
-    """Whether a column of this name states a charge or multiplicity, or may do so: then its values are to be read.
-
-    Without ``of_atoms`` columns about the charges or moments of atoms do not count.
-    """
-    kind = _kind(key)
-    return kind not in (None, "beside", *(() if of_atoms else ("atoms", "charges", "moments")))
-
-
 def agreeing(entry: Molecule | Failure, row: Mapping[str, Any]) -> Molecule | Failure:
     """The entry that a SMILES gave, or a ``Failure`` where other columns of its row state another charge or
     multiplicity. Only columns that are plainly named so count ("charge", not "charge at pH 7"); empty ones do not."""
-    stated = {key: value for key, value in row.items() if _kind(key) in _PLAIN and str(value).strip()}
+    stated = {key: value for key, value in row.items() if kind_of_key(key) in _PLAIN and str(value).strip()}
     if isinstance(entry, Failure) or not stated:
         return entry
     numbers = atomic_numbers(entry)
@@ -180,42 +142,11 @@ def agreeing(entry: Molecule | Failure, row: Mapping[str, Any]) -> Molecule | Fa
     return failure(entry.molecule_id, entry.name, entry.smiles, *problem) if problem else entry
 
 
-def of_atoms(key: str) -> str | None:
-    """ "charges" or "magmoms" where a column with a value for each atom holds such by its name; None for others."""
-    kind = _kind(key)
-    if kind is None or kind in ("beside", "vague", "unpaired", "multiplicity", "pair"):
-        return None
-    return "magmoms" if kind in ("spin", "moment", "moments") or "spin" in key.lower() else "charges"
-
-
 def has_statement(text: str) -> bool:
     """Whether a label with this text would be read as a statement ("charge=1"), so that a writer must change it."""
     found = _Statements(1)
     found.label(text)
-    return bool(found.charges or found.multiplicities or found.vague)
-
-
-def _parts(key: str) -> list[str]:
-    return re.findall(r"[a-z]+|\d+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", key).lower())
-
-
-def _kind(key: str) -> str | None:
-    """What a key states: a key of ``_KEYS``, "atoms" (of each atom), "vague", "beside" (the point); None for others."""
-    return _kind_of_short(key[:_LONGEST_KEY])
-
-
-@lru_cache(maxsize=4096)  # the frames of a file have the same keys
-def _kind_of_short(key: str) -> str | None:
-    parts = _parts(key)
-    fused, words = "".join(parts), set(parts)
-    for kind, pattern in _KEYS.items():
-        if pattern.fullmatch(fused):
-            return kind
-    if not ("charge" in fused or "multiplicity" in fused or words & {"chrg", "spin", "spins", "mult", "unpaired"}):
-        return None
-    if words & _BESIDE:
-        return "beside"
-    return "atoms" if words & _OF_ATOMS else "vague"
+    return bool(found.charges or found.multiplicities or found.vague or found.refused)
 
 
 def _numbers(value: Any) -> list[float] | None:
@@ -230,9 +161,10 @@ def _numbers(value: Any) -> list[float] | None:
     if not all(isinstance(item, int | float | np.number) and not isinstance(item, bool) for item in flat):
         return None
     try:
-        return [float(item) for item in flat]
+        numbers = [float(item) for item in flat]
     except OverflowError:
         return None
+    return numbers if all(map(math.isfinite, numbers)) else None
 
 
 def _whole(value: Any) -> int | None:
@@ -273,7 +205,7 @@ class _Statements:
 
     def pair(self, key: str, value: Any, depth: int = 0) -> None:
         """The statement that a value under a key makes, if any."""
-        kind = _kind(key)
+        kind = kind_of_key(key)
         if value is None:
             return
         text = f"{key}={one_line(value, 50)}"
@@ -330,7 +262,7 @@ class _Statements:
         words = comment.words.split()
         for at, (key, value) in enumerate(comment.pairs):
             last = at + 1 == len(comment.pairs)
-            if _kind(key) == "pair" and last and words and _whole(value) is not None:  # "charge/mult = 0 1"
+            if kind_of_key(key) == "pair" and last and words and _whole(value) is not None:  # "charge/mult = 0 1"
                 value = f"{value} {words[0]}"
             self.pair(key, value, depth)
 
@@ -367,7 +299,7 @@ class _Statements:
         """Charges or moments of the atoms: their sum states a charge, any moment an open shell."""
         numbers = _numbers(value)
         spins = kind == "moments" or "spin" in key.lower()
-        if numbers is None or len(numbers) not in (1, self.atoms) or not np.isfinite(numbers).all():
+        if numbers is None or len(numbers) not in (1, self.atoms):
             if kind != "atoms":  # else of a form of its own, and about atoms in any case
                 self.refused.append(text)
         elif spins:

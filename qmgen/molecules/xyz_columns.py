@@ -16,9 +16,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from qmgen.constants import BOHR_TO_ANGSTROM
+from qmgen.molecules.charge_keys import of_atoms
 from qmgen.molecules.elements import number_of
 from qmgen.molecules.geometry import MOST_ATOMS
-from qmgen.molecules.stated_charge import of_atoms
 from qmgen.molecules.types import EntryRefused, Reason
 from qmgen.molecules.xyz_comment import XyzComment, quoted, word_set
 
