@@ -20,6 +20,8 @@ _RADII: Final = """
 #: covalent radii in Angstrom by atomic number, the table of RDKit, which is that of B. Cordero et al., Dalton Trans.
 #: 2832 (2008), completed beyond curium; ``COVALENT_RADII[0]`` stands for no element
 COVALENT_RADII: Final[tuple[float, ...]] = (0.0, *(int(radius) / 100 for radius in _RADII.split()))
+#: characters of the longest symbol or number
+_LONGEST: Final = 3
 _NUMBERS: Final = {symbol: number for number, symbol in enumerate(SYMBOLS) if number}
 
 
@@ -30,7 +32,9 @@ def symbol_of(number: int) -> str:
 
 def number_of(text: str) -> int | None:
     """The atomic number of a symbol in any case ("C", "cl", "CL") or of a number in digits ("6"); None if neither."""
-    if text.isascii() and text.isdigit():
+    if len(text) > _LONGEST or not text.isascii():  # int() refuses thousands of digits; "ſi" capitalised is "Si"
+        return None
+    if text.isdigit():
         number = int(text)
         return number if 0 < number < len(SYMBOLS) else None
     return _NUMBERS.get(text.capitalize())

@@ -167,11 +167,13 @@ def from_geometry(
     charge: int = 0,
     conformer_id: int = 0,
     as_given: bool = False,
+    multiplicity: int | None = None,
 ) -> Molecule | Failure:
     """The molecule with a given geometry: numbers (atoms,), positions (atoms, 3) in Bohr at the corpus's precision.
 
     ``smiles`` is canonical and derived from the bonds of the same record, or empty; where it is as the source gives it
-    beside the geometry (``as_given``), it is made canonical and compared with the geometry.
+    beside the geometry (``as_given``), it is made canonical and compared with the geometry. ``multiplicity`` is 2S + 1
+    where the source states it.
     """
     problem = (
         ((Reason.UNREADABLE, "no atoms") if len(numbers) == 0 else None)
@@ -181,7 +183,7 @@ def from_geometry(
     if problem is None and as_given and (problem := _text_problem(smiles)) is None:
         smiles, problem = of_geometry(smiles)
         problem = problem or _not_of_geometry(smiles, numbers, positions)
-    problem = problem or electrons_problem(numbers, charge)
+    problem = problem or electrons_problem(numbers, charge, multiplicity)
     if problem:
         return failure(molecule_id, name, smiles, *problem, conformer_id=conformer_id)
     return Molecule(molecule_id, name, smiles, numbers.astype(np.uint8), positions, charge, conformer_id)

@@ -19,6 +19,8 @@ COINCIDENCE_ANGSTROM: Final = 0.1
 #: the most atoms of a geometry that is read, whatever its file: far beyond what can be labelled, and few enough for
 #: checks of all pairs
 MOST_ATOMS: Final = 5000
+#: no coordinate (Angstrom) of a molecule of that size is larger
+LARGEST_COORDINATE: Final = 1e4
 #: Two atoms nearer than this share of the sum of their covalent radii are refused. The shortest bonds of main-group
 #: molecules are 0.77 of it (N2, CO), of bonds to hydrogen, which are all single, 0.95 (HCl); the shortest of all is
 #: that of Cr2, 0.60. The shares are 0.6 to 0.8 of those bonds, and leave scans room: H2 from 0.35 Angstrom, N2 from
@@ -33,6 +35,8 @@ SHORT_TOGETHER: Final = 0.6
 #: OF2 0.60
 SHORT_FOR_UNKNOWN_UNIT: Final = 0.64
 _BLOCK: Final = 256
+#: digits of a count in a message
+_SHOWN_DIGITS: Final = 20
 _RADII: Final = np.array(COVALENT_RADII)
 #: names of units of length (without dots, blanks and case), and what one is in Angstrom; Bohr is the unit inside
 _BOHR: Final = ("bohr", "bohrs", "a0", "au", "atomicunit", "atomicunits")
@@ -100,22 +104,30 @@ def closest_pair(positions: np.ndarray) -> tuple[float, int, int]:
     return best, *sorted(pair)  # type: ignore[return-value]
 
 
-def size_problem(atoms: int) -> tuple[Reason, str] | None:
-    """Why a geometry of so many atoms is not read: more than ``MOST_ATOMS``."""
-    if atoms > MOST_ATOMS:
-        return Reason.UNREADABLE, f"{atoms} atoms; a molecule of at most {MOST_ATOMS} atoms is read"
-    return None
+def size_problem(atoms: int | str) -> tuple[Reason, str] | None:
+    """Why a geometry of so many atoms, a number or its digits as a file has them, is not read: more than
+    ``MOST_ATOMS``."""
+    digits = str(atoms).lstrip("0") or "0"
+    if len(digits) <= len(str(MOST_ATOMS)) and int(digits) <= MOST_ATOMS:  # int() refuses thousands of digits
+        return None
+    shown = digits if len(digits) <= _SHOWN_DIGITS else f"{digits[:_SHOWN_DIGITS]}…"
+    return Reason.UNREADABLE, f"{shown} atoms; a molecule of at most {MOST_ATOMS} atoms is read"
 
 
 def geometry_problem(numbers: np.ndarray, positions: np.ndarray) -> tuple[Reason, str] | None:
-    """Why numbers (atoms,) at positions (atoms, 3) in Bohr cannot be labelled: too many, not finite, or two atoms
-    coincide."""
+    """Why numbers (atoms,) at positions (atoms, 3) in Bohr cannot be labelled: too many, not finite, beyond
+    ``LARGEST_COORDINATE``, or two atoms coincide."""
     if problem := size_problem(len(numbers)):
         return problem
     finite = np.isfinite(positions).all(axis=-1)
     if not finite.all():
         atom = int(np.argmin(finite))
         return Reason.BAD_COORDINATES, f"atom {atom} ({symbol_of(int(numbers[atom]))}) has no finite position"
+    far = (np.abs(positions) * BOHR_TO_ANGSTROM > LARGEST_COORDINATE).any(axis=-1)
+    if far.any():
+        atom = int(np.argmax(far))
+        where = f"atom {atom} ({symbol_of(int(numbers[atom]))}) has a coordinate beyond {LARGEST_COORDINATE:g} Angstrom"
+        return Reason.BAD_COORDINATES, where
     distance, i, j = closest_pair(positions)
     if distance * BOHR_TO_ANGSTROM < COINCIDENCE_ANGSTROM:
         pair = f"atoms {i} ({symbol_of(int(numbers[i]))}) and {j} ({symbol_of(int(numbers[j]))})"
@@ -182,10 +194,14 @@ def scale_problem(near: Neighbours, least: float) -> str:
     return f"bonds of {middle:.2f} times their usual lengths, as in no molecule" if middle < least else ""
 
 
-def electrons_problem(numbers: np.ndarray, charge: int) -> tuple[Reason, str] | None:
-    """Why a molecule is outside closed-shell, neutral work: a net charge, or an odd count of electrons."""
+def electrons_problem(numbers: np.ndarray, charge: int, multiplicity: int | None = None) -> tuple[Reason, str] | None:
+    """Why a molecule is outside closed-shell, neutral work: a net charge, an odd count of electrons, or a
+    ``multiplicity`` (None where it is not stated) other than 1."""
     if charge:
         return Reason.NET_CHARGE, f"net charge {charge:+d}; only neutral molecules are labelled"
     if int(np.asarray(numbers, dtype=np.int64).sum()) % 2:
         return Reason.ODD_ELECTRONS, "odd number of electrons; only closed shells are labelled"
+    if multiplicity is not None and multiplicity != 1:
+        detail = f"multiplicity {multiplicity}: {multiplicity - 1} unpaired electrons; only closed shells are labelled"
+        return Reason.ODD_ELECTRONS, detail
     return None

@@ -26,8 +26,9 @@ _ATOM_FIELDS: Final = ((34, 2, "mass difference"), (36, 3, "charge")) + tuple(
 )
 _LISTS: Final = ("CHG", "RAD", "ISO")
 _LARGEST_CHARGE_CODE: Final = 7
-#: bonds of these types are of a molecule; 5 to 8 are of a query
+#: bonds of these types are of a molecule
 _BONDS: Final = (1, 2, 3, 4, 9)
+_QUERIES: Final = (5, 6, 7, 8)
 #: of a flat geometry no atom is farther from the plane (root mean square, Angstrom)
 _FLAT: Final = 0.01
 
@@ -103,6 +104,8 @@ def _v3000(lines: list[str]) -> Iterator[tuple[int | None, list[float]]]:
         if words[0] in ("BEGIN", "END") and len(words) > 1:
             part = words[1] if words[0] == "BEGIN" else ""
         elif words[0] == "COUNTS":
+            if words[1:] and _WHOLE.fullmatch(words[1]) and (problem := size_problem(words[1].lstrip("+-"))):
+                raise EntryRefused(*problem)
             for word in words[1:]:
                 _whole(word, at, "count", needed=True)
         elif part == "ATOM":
@@ -143,7 +146,9 @@ def _check_bond(first: int, second: int, kind: int, atoms: int, at: int) -> None
     if not (1 <= first <= atoms and 1 <= second <= atoms and first != second):
         raise EntryRefused(Reason.UNREADABLE, f"line {at}: a bond of atoms {first} and {second}, of {atoms} atoms")
     if kind not in _BONDS:
-        raise EntryRefused(Reason.UNREADABLE, f"line {at}: a bond of type {kind}, which is of no molecule")
+        what = "a query (~), which is" if kind in _QUERIES else "which is"
+        detail = f"line {at}: a bond of type {kind}, {what} of no molecule; write the bond that is meant, or give the"
+        raise EntryRefused(Reason.UNREADABLE, f"{detail} geometry as .xyz")
 
 
 def _whole(field: str, at: int, name: str, needed: bool = False) -> int:

@@ -18,7 +18,8 @@ from qmgen.molecules.entries import failure, from_geometry, from_molecule, from_
 from qmgen.molecules.geometry import bohr_from_angstrom
 from qmgen.molecules.kept import Kept
 from qmgen.molecules.mapped import mapped_smiles, with_bonds
-from qmgen.molecules.types import Failure, Molecule, Reason
+from qmgen.molecules.stated_charge import stated_charge
+from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
 
 Entry = Molecule | Failure
 Parse = Callable[[int, str, str], Entry]
@@ -26,9 +27,6 @@ Parse = Callable[[int, str, str], Entry]
 #: what is accepted, for messages
 ACCEPTED: Final = "SMILES, qmgen.Molecule, RDKit Mol or ASE Atoms objects"
 _ATOMS: Final = ("get_atomic_numbers", "get_positions", "get_pbc")
-_CHARGE: Final = ("charge", "total_charge", "net_charge", "q")
-#: keys of a multiplicity, and the values that mean a closed shell: ``spin`` is 2S in some data sets and 2S+1 in others
-_SPIN: Final = {"spin": (0, 1), "multiplicity": (1,), "spin_multiplicity": (1,), "mult": (1,)}
 
 
 def is_one(given: object) -> bool:
@@ -42,8 +40,9 @@ def entries_of(
     """The entries of ``given``, as if it stood at ``molecule_id`` in a file; None where it is none of ``ACCEPTED``.
 
     An RDKit ``Mol`` with three-dimensional conformers is one entry for each of them, used exactly as given, in
-    Angstrom; any other is its SMILES. Of ASE's ``Atoms`` positions are in Angstrom; ``info`` may hold ``name``,
-    ``charge`` and a multiplicity. None and NaN, which other programs put where there is nothing, are a failure.
+    Angstrom; any other is its SMILES. Of ASE's ``Atoms`` positions are in Angstrom; ``info`` may hold ``name``, and
+    what it states of charge and multiplicity is read as that of a file (``stated_charge``). None and NaN, which other
+    programs put where there is nothing, are a failure.
     ``kept`` takes properties of a ``Mol`` and ``info`` of ``Atoms``.
     """
     kept = kept or Kept()
@@ -119,46 +118,33 @@ def _of_ase(molecule_id: int, given: Any, info: Mapping[str, Any]) -> Entry:
         numbers = np.asarray(given.get_atomic_numbers())
         positions = np.asarray(given.get_positions(), dtype=np.float64).reshape(-1, 3)
         periodic = bool(np.any(given.get_pbc()))
-        stated = [_number(key, info[key]) for key in _CHARGE if info.get(key) is not None]
-        stated += _initial_charge(given)
-        spins = {key: _number(key, info[key]) for key in _SPIN if info.get(key) is not None}
+        initial = _initial_charge(given)
         moments = _initial(given, "get_initial_magnetic_moments")
     except (ValueError, TypeError) as error:
         return fail(Reason.UNREADABLE, f"ASE atoms: {error}")
     if periodic:
         return fail(Reason.UNREADABLE, "a periodic cell; only molecules are labelled: set pbc to False if it is one")
-    if len(set(stated)) > 1:
-        return fail(Reason.UNREADABLE, f"several charges are stated: {', '.join(map(str, stated))}")
-    for key, spin in spins.items():
-        if spin not in _SPIN[key]:
-            return fail(Reason.ODD_ELECTRONS, f"{key} = {spin}; only closed shells are labelled")
     if np.any(moments):
         return fail(Reason.ODD_ELECTRONS, "magnetic moments are set; only closed shells are labelled")
     if numbers.size and (numbers.min() < 1 or numbers.max() > 118):
         return fail(Reason.UNSUPPORTED_ELEMENT, "atomic numbers must be from 1 to 118")
-    return from_geometry(molecule_id, name, "", numbers, bohr_from_angstrom(positions), stated[0] if stated else 0)
-
-
-def _number(key: str, value: Any) -> int:
-    """A whole number that ``info`` states. Raises ``ValueError`` for anything else."""
     try:
-        number = float(value)
-        if number == round(number):
-            return round(number)
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise ValueError(f"{key} = {value!r} is not a whole number")
+        state = stated_charge(numbers, info, initial)
+    except EntryRefused as error:
+        return fail(error.reason, str(error))
+    at = bohr_from_angstrom(positions)
+    return from_geometry(molecule_id, name, "", numbers, at, state.charge, multiplicity=state.multiplicity)
 
 
-def _initial_charge(given: Any) -> list[int]:
+def _initial_charge(given: Any) -> dict[str, int]:
     """The sum of the initial charges of the atoms, where any is set; partial charges may add up to zero."""
     charges = _initial(given, "get_initial_charges")
     if not np.any(charges):
-        return []
+        return {}
     total = float(charges.sum())
     if not abs(total - round(total)) < 1e-3:
         raise ValueError(f"the initial charges add up to {total:g}, which is not a whole number")
-    return [round(total)]
+    return {"initial charge": round(total)}
 
 
 def _initial(given: Any, method: str) -> np.ndarray:

@@ -12,12 +12,14 @@ from pathlib import Path
 from qmgen.molecules.csv_layout import Layout, Records, find_layout
 from qmgen.molecules.entries import failure, from_smiles
 from qmgen.molecules.kept import Kept
+from qmgen.molecules.stated_charge import agreeing
 from qmgen.molecules.text_file import open_text
 from qmgen.molecules.types import Failure, Molecule, Reason
 
 
 def read_csv(path: Path, smiles_column: str | None = None, kept: Kept | None = None) -> Iterator[Molecule | Failure]:
-    """The rows of a table, in order; a row without a SMILES is a failure.
+    """The rows of a table, in order; a row without a SMILES is a failure, and so is one whose column of charge or
+    multiplicity is not that of its SMILES.
 
     Raises ``UsageError`` (at the first entry) when no column of SMILES is found, as ``csv_layout.find_layout``, or
     where one to keep is not there.
@@ -35,8 +37,9 @@ def read_csv(path: Path, smiles_column: str | None = None, kept: Kept | None = N
         molecule_id = 0
         for record in records:
             if record:
-                values = dict(zip(header, record, strict=False)) if kept and isinstance(record, list) else {}
-                yield kept.add(_entry(molecule_id, record, layout, records.line), values)
+                values = list(zip(header, record, strict=False)) if isinstance(record, list) else []
+                entry = agreeing(_entry(molecule_id, record, layout, records.line), values)
+                yield kept.add(entry, dict(values) if kept else {})
                 molecule_id += 1
 
 

@@ -1,15 +1,16 @@
 """Reader of ``.parquet``: ``z`` (or ``atoms``) and ``pos``, one geometry a row, used exactly as given.
 
 These are the names of QM1B and of our own corpora; ``smile``, ``name``, ``molecule_id``, ``conformer_id`` and
-``mapped_smiles`` are taken where they are there. Without ``molecule_id`` it is the place of the row. ``pos`` is flat
-(x y z of the first atom, of the second, ...) or nested (three numbers an atom), in the unit that its metadata state
-under ``unit``, else in Bohr.
+``mapped_smiles`` are taken where they are there, and what columns such as ``charge`` and ``spin``, or members of that
+name in a column of structures, state. Without ``molecule_id`` it is the place of the row. ``pos`` is flat (x y z of the
+first atom, of the second, ...) or nested (three numbers an atom), in the unit that its metadata state under ``unit``,
+else in Bohr.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from qmgen.errors import UsageError
+from qmgen.molecules.charge_keys import names_charge
 from qmgen.molecules.elements import number_of
 from qmgen.molecules.entries import failure, from_geometry, one_line
 from qmgen.molecules.geometry import (
@@ -27,16 +29,20 @@ from qmgen.molecules.geometry import (
     is_length,
     neighbours,
     scale_problem,
+    size_problem,
 )
 from qmgen.molecules.kept import Kept
 from qmgen.molecules.mapped import with_bonds
 from qmgen.molecules.parquet_footer import RowGroup, row_groups
-from qmgen.molecules.types import Failure, Molecule, Reason
+from qmgen.molecules.stated_charge import stated_charge
+from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
 
 _TEXTS: Final = ("smile", "name", "mapped_smiles")
 _IDS: Final = ("molecule_id", "conformer_id")
 _SYMBOL: Final = re.compile(r"[A-Z][a-z]?|[0-9]+")
 _ROWS: Final = 1024
+#: names in a path: members that lie deeper are not looked at
+_DEEPEST: Final = 16
 #: bytes of a name or a SMILES, beyond which it is none
 _LONGEST_TEXT: Final = 2**16
 #: the largest numbers that the columns of a corpus hold
@@ -57,10 +63,12 @@ _COMPRESSION: Final = 1000
 
 @dataclass(frozen=True)
 class _Layout:
-    """The columns that are read (``elements`` is "z" or "atoms"), and the ``unit`` of pos as far as it is stated."""
+    """The columns that are read (``elements`` is "z" or "atoms"), ``states``, paths of what may state a charge or
+    multiplicity (a column, or a member of structures in one), and the ``unit`` of pos as far as it is stated."""
 
     elements: str
     others: tuple[str, ...]
+    states: tuple[tuple[str, ...], ...]
     unit: str | None
 
 
@@ -78,15 +86,20 @@ def read_parquet(path: Path, kept: Kept | None = None) -> Iterator[Molecule | Fa
     with _reading(path, "is damaged"):
         layout, stated = _layout(path, schema), row_groups(path)
         kept.require(path, schema.names, named=False)
-        columns = [layout.elements, "pos", *layout.others]
-        columns += [column for column in kept.columns if column not in columns]
+        wanted: list[tuple[str, ...]] = [
+            (column,) for column in dict.fromkeys((layout.elements, "pos", *layout.others, *kept.columns))
+        ]
+        wanted += [state for state in layout.states if state[:1] not in wanted]
+        columns = list(dict.fromkeys(first for first, *_ in wanted))
+        for column in columns:
+            _check_once(path, schema.names, column)
         # texts stay in their dictionaries: one of many rows, written once, is not multiplied in memory
-        texts = [column for column in columns if _is_text(schema.field(column).type)]
+        texts = [".".join(each) for each in wanted if _is_text(_kind(schema, each))]
         source = pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=texts)
     with source:
         place = 0
         for group, about in enumerate(stated):
-            too_large, rows = _too_large(about, columns), about.rows
+            too_large, rows = _too_large(about, wanted, layout), about.rows
             if too_large and rows == 1:
                 yield failure(place, "", "", Reason.UNREADABLE, f"row {place}: {too_large}")
                 place += 1
@@ -94,7 +107,8 @@ def read_parquet(path: Path, kept: Kept | None = None) -> Iterator[Molecule | Fa
             if too_large:
                 raise UsageError(f"{path}: rows {place} to {place + rows - 1}: {too_large}; take the wrong rows out")
             with _reading(path, f"is damaged from row {place} on"):
-                batches = source.iter_batches(batch_size=_ROWS, row_groups=[group], columns=columns)
+                read = [".".join(each) for each in wanted]
+                batches = source.iter_batches(batch_size=_ROWS, row_groups=[group], columns=read)
             while True:
                 with _reading(path, f"is damaged from row {place} on"):
                     batch = next(batches, None)
@@ -135,14 +149,45 @@ def _layout(path: Path, schema: Any) -> _Layout:
         raise UsageError(f"{path}: no column {wanted}; the columns are {one_line(', '.join(there), 1000)}")
     others = tuple(column for column in (*_TEXTS, *_IDS) if column in there)
     for column in (elements, "pos", *others):
-        if there.count(column) > 1:
-            raise UsageError(f"{path}: there are {there.count(column)} columns {column!r}; leave one")
+        _check_once(path, there, column)
     _check_kinds(path, schema, elements)
     unit = _unit(schema)
     if unit is not None and not is_length(unit):
         known = "Bohr, Angstrom, nm, pm"
         raise UsageError(f"{path}: column pos is in {one_line(unit)!r}, which is no known unit of length ({known})")
-    return _Layout(elements, others, unit)
+    states = [state for state in _states(path, list(schema)) if state[0] not in (elements, "pos", *others)]
+    return _Layout(elements, others, tuple(states), unit)
+
+
+def _check_once(path: Path, there: list[str], column: str) -> None:
+    if there.count(column) > 1:
+        raise UsageError(f"{path}: there are {there.count(column)} columns {one_line(repr(column))}; leave one")
+
+
+def _states(path: Path, fields: list[Any], before: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """The paths of columns, and of members in columns of structures, that may state a charge or multiplicity."""
+    import pyarrow.types as kinds
+
+    found: list[tuple[str, ...]] = []
+    for field in fields:
+        here = (*before, field.name)
+        inside: list[tuple[str, ...]] = []
+        if names_charge(field.name):
+            inside = [here]
+        elif kinds.is_struct(field.type) and len(here) < _DEEPEST:
+            inside = _states(path, [field.type.field(place) for place in range(field.type.num_fields)], here)
+        if inside:
+            _check_once(path, [".".join((*before, other.name)) for other in fields], ".".join(here))
+        found += inside
+    return found
+
+
+def _kind(schema: Any, where: tuple[str, ...]) -> Any:
+    """The type of the column, or of the member, at a path."""
+    kind = schema.field(where[0]).type
+    for name in where[1:]:
+        kind = kind.field(name).type
+    return kind
 
 
 def _check_kinds(path: Path, schema: Any, elements: str) -> None:
@@ -187,19 +232,19 @@ def _unit(schema: Any) -> str | None:
     return None
 
 
-def _too_large(group: RowGroup, columns: list[str]) -> str:
-    """Why the columns of a row group must not be decoded, from the counts that the file states; else ""."""
+def _too_large(group: RowGroup, wanted: list[tuple[str, ...]], layout: _Layout) -> str:
+    """Why the ``wanted`` columns of a row group must not be decoded, from the counts that the file states; else ""."""
     values: dict[str, int] = {}
     for column in group.columns:
         name, count, whole = column.path[0] if column.path else "", column.values, column.bytes_whole
-        if name not in columns:
+        if not _is_in(column.path, wanted):
             continue
         values[name] = count
         if whole > _BYTES and whole > _COMPRESSION * max(column.bytes_stored, 1):
             return f"column {name} has {whole} bytes, out of {column.bytes_stored} in the file"
         if len(column.path) > 1 and whole > _BYTES_OF_A_VALUE * count + _SLACK:
             return f"column {name} has {whole} bytes for {count} values"
-        if name not in ("z", "pos") or count <= _DECODED:
+        if count <= _DECODED or (name not in ("z", "pos") and not _is_in(column.path, layout.states)):
             continue
         if count > (3 if name == "pos" else 1) * MOST_ATOMS * group.rows:
             return f"column {name} has {count} values in {group.rows} rows; up to {MOST_ATOMS} atoms are read"
@@ -208,6 +253,10 @@ def _too_large(group: RowGroup, columns: list[str]) -> str:
     if values.get("pos", 0) > _DECODED and "z" in values and values["pos"] > 3 * values["z"]:
         return f"column pos has {values['pos']} values, column z {values['z']}: not three an atom"
     return ""
+
+
+def _is_in(path: tuple[str, ...], these: Iterable[tuple[str, ...]]) -> bool:
+    return any(path[: len(one)] == one for one in these)
 
 
 def _entry(place: int, row: dict[str, Any], layout: _Layout) -> Molecule | Failure:
@@ -230,9 +279,12 @@ def _entry(place: int, row: dict[str, Any], layout: _Layout) -> Molecule | Failu
         return failure(molecule_id, name, smiles, reason, f"row {place}: {detail}", conformer_id=conformer_id)
 
     elements = row[layout.elements]
-    longest = MOST_ATOMS if _inner(elements.type) is not None else _CHARACTERS * MOST_ATOMS
-    if _length(elements) > longest or _length(row["pos"]) > 3 * MOST_ATOMS:
-        return fail(Reason.UNREADABLE, f"more than {MOST_ATOMS} atoms")
+    listed = _inner(elements.type) is not None
+    if too_large := size_problem(max(_length(elements) if listed else 0, -(-_length(row["pos"]) // 3))):
+        return fail(*too_large)
+    if not listed and _length(elements) > _CHARACTERS * MOST_ATOMS:
+        detail = f"column {layout.elements} has {_length(elements)} bytes, more than {MOST_ATOMS} atoms take"
+        return fail(Reason.UNREADABLE, detail)
     try:
         numbers = _numbers(elements)
     except (ValueError, TypeError) as error:
@@ -241,8 +293,14 @@ def _entry(place: int, row: dict[str, Any], layout: _Layout) -> Molecule | Failu
         given = _positions(row["pos"], len(numbers))
     except (ValueError, TypeError) as error:
         return fail(Reason.BAD_COORDINATES, f"column pos: {error}")
+    try:
+        state = stated_charge(numbers, *({where[-1]: _stated(row, where)} for where in layout.states))
+    except EntryRefused as error:
+        return fail(error.reason, str(error))
     positions = bohr_from(given, layout.unit or "Bohr")
-    entry = from_geometry(molecule_id, name, smiles, numbers, positions, conformer_id=conformer_id, as_given=True)
+    entry = from_geometry(
+        molecule_id, name, smiles, numbers, positions, state.charge, conformer_id, True, state.multiplicity
+    )
     if isinstance(entry, Failure) or layout.unit is not None or len(numbers) < 2:
         return entry
     if why := scale_problem(neighbours(numbers, positions), SHORT_FOR_UNKNOWN_UNIT):
@@ -251,6 +309,34 @@ def _entry(place: int, row: dict[str, Any], layout: _Layout) -> Molecule | Failu
 
 
 _STATE_UNIT: Final = "state its unit in the metadata of the field, as {'unit': 'Angstrom'} or {'unit': 'Bohr'}"
+
+
+def _stated(row: Mapping[str, Any], where: tuple[str, ...]) -> Any:
+    """The value of a row at a path, in Python's types. Raises ``EntryRefused`` for a text that is too long."""
+    value = row[where[0]]
+    for name in where[1:]:
+        if not value.is_valid:
+            return None
+        value = value[name]
+    if _length(value) > _LONGEST_TEXT and _inner(value.type) is None:
+        detail = f"column {'.'.join(where)} has more than {_LONGEST_TEXT} bytes"
+        raise EntryRefused(Reason.UNREADABLE, detail)
+    return _plain(value)
+
+
+def _plain(scalar: Any) -> Any:
+    """A value in Python's types, a text as ``_text``; of a long list the beginning, which is too long for any atoms."""
+    import pyarrow.types as kinds
+
+    scalar = scalar.value if hasattr(scalar, "dictionary") else scalar
+    if scalar is None or not scalar.is_valid:
+        return None
+    if _inner(scalar.type) is not None:
+        values = scalar.values[: MOST_ATOMS + 1]
+        return values.to_pylist() if kinds.is_primitive(values.type) else [_plain(value) for value in values]
+    if kinds.is_struct(scalar.type):
+        return {scalar.type.field(place).name: _plain(scalar[place]) for place in range(len(scalar.type))}
+    return _text(scalar) if _is_text(scalar.type) else scalar.as_py()
 
 
 def _text(scalar: Any) -> str:

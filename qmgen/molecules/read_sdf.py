@@ -10,6 +10,7 @@ from typing import Final, TextIO
 
 import numpy as np
 
+from qmgen.molecules.charge_keys import names_charge
 from qmgen.molecules.connectivity import bonds_problem
 from qmgen.molecules.entries import (
     bond_problem,
@@ -24,11 +25,14 @@ from qmgen.molecules.geometry import bohr_from_angstrom
 from qmgen.molecules.kept import Kept
 from qmgen.molecules.mapped import mapped_smiles
 from qmgen.molecules.mol_block import drawing_problem, read_atoms
+from qmgen.molecules.stated_charge import ElectronicState, stated_charge
 from qmgen.molecules.text_file import open_text
 from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
 
 #: the head of a data item: ``>  <pIC50>  (7)``
 _ITEM: Final = re.compile(r">[^<]*<([^>]*)>")
+#: one within the value of another, and the line after it: some programs leave out the blank line between two items
+_WITHIN: Final = re.compile(r"^>[^<\n]*<([^>\n]*)>[^\n]*\n([^\n]*)", re.MULTILINE)
 
 
 def read_sdf(path: Path, kept: Kept | None = None) -> Iterator[Molecule | Failure]:
@@ -37,7 +41,8 @@ def read_sdf(path: Path, kept: Kept | None = None) -> Iterator[Molecule | Failur
     kept = kept or Kept()
     with open_text(path) as lines:
         for molecule_id, record in enumerate(_records(lines)):
-            yield kept.add(_entry(molecule_id, record), _properties(record) if kept else {})
+            properties = _properties(record)
+            yield kept.add(_entry(molecule_id, record, properties), dict(properties) if kept else {})
 
 
 def _records(lines: TextIO) -> Iterator[str]:
@@ -52,7 +57,7 @@ def _records(lines: TextIO) -> Iterator[str]:
         yield "".join(record)
 
 
-def _entry(molecule_id: int, record: str) -> Molecule | Failure:
+def _entry(molecule_id: int, record: str, properties: list[tuple[str, str]]) -> Molecule | Failure:
     head = record.split("\n", 2)
     name = head[0].strip()
     drawn = len(head) > 1 and head[1][20:22] == "2D"
@@ -85,8 +90,12 @@ def _entry(molecule_id: int, record: str) -> Molecule | Failure:
         problem = Reason.BAD_COORDINATES, f"a flat drawing: {why}; {_DRAWING}"
     if problem:
         return failure(molecule_id, name, smiles, *problem, conformer_id=0)
+    try:
+        state = _stated(numbers, properties)
+    except EntryRefused as error:
+        return failure(molecule_id, name, smiles, error.reason, str(error), conformer_id=0)
     bohr = bohr_from_angstrom(positions)
-    entry = from_geometry(molecule_id, name, smiles, numbers, bohr)
+    entry = from_geometry(molecule_id, name, smiles, numbers, bohr, state.charge, multiplicity=state.multiplicity)
     if isinstance(entry, Failure):
         return entry
     if problem := bonds_problem(numbers, bohr, bonds):
@@ -94,19 +103,29 @@ def _entry(molecule_id: int, record: str) -> Molecule | Failure:
     return replace(entry, mapped_smiles=mapped_smiles(mol))
 
 
-def _properties(record: str) -> dict[str, str]:
-    """The data items behind the mol block: each value is what stands between its head and the next blank line."""
-    found: dict[str, list[str]] = {}
+def _stated(numbers: np.ndarray, properties: list[tuple[str, str]]) -> ElectronicState:
+    """What the data items state, which must agree with the block: that is neutral. Raises ``EntryRefused``."""
+    within = [found.groups() for _, value in properties for found in _WITHIN.finditer(value)]
+    found = [(key, value.strip()) for key, value in (*properties, *within) if names_charge(key, of_atoms=False)]
+    items = [{key: value} for key, value in found if value]
+    stated_charge(numbers, *items)  # without the block, since its charge would settle words that are not clear
+    return stated_charge(numbers, {"charge of the mol block": 0}, *items)
+
+
+def _properties(record: str) -> list[tuple[str, str]]:
+    """The data items behind the mol block, by name: a value is what stands between its head and the next blank line."""
+    found: list[tuple[str, list[str]]] = []
     values: list[str] | None = None
     for line in record.partition("M  END")[2].split("\n"):
         head = None if values else _ITEM.match(line)  # a value may look like a head
         if head is not None:
-            values = found[head[1]] = []
+            values = []
+            found.append((head[1], values))
         elif values is not None and line.strip():
             values.append(line.rstrip())
         else:
             values = None
-    return {name: "\n".join(lines) for name, lines in found.items()}
+    return [(name, "\n".join(lines)) for name, lines in found]
 
 
 _NO_BONDS_NEEDED: Final = "; correct the bonds, or give the geometry as .xyz: a label needs no bonds"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.errors import UsageError
 from qmgen.molecules.elements import symbol_of
 from qmgen.molecules.embedding import EmbeddingRefused
+from qmgen.molecules.stated_charge import has_statement
 from qmgen.molecules.thermal import thermal_geometries
 from qmgen.molecules.types import Conformer, Failure, Molecule
 
@@ -77,9 +79,10 @@ def write_thermal(
 
 def frame(conformer: Conformer, recipe: str) -> str:
     """A frame of an ``.xyz`` file, positions in Angstrom; the comment ends with ``recipe``."""
-    # a quote would end the name, and the reader takes "charge=" for a charge wherever it stands
+    # a quote would end the name, a backslash before one too; and the reader takes "charge=1" in a name for a charge
     name = " ".join((conformer.name or conformer.smiles).split()).replace('"', "'")
-    name = name.replace("=", "-") if "charge" in name.lower() else name
+    name = re.sub("[=:]", "-", name) if has_statement(name) else name
+    name = re.sub(r"\\(?=[\\'\"]|$)", r"\\\\", name)
     lines = [f"{len(conformer.numbers)}", f'name="{name}" smiles="{conformer.smiles}" {recipe}']
     for number, at in zip(conformer.numbers, np.asarray(conformer.positions) * BOHR_TO_ANGSTROM, strict=True):
         lines.append(" ".join([symbol_of(int(number)), *(f"{x:.13g}" for x in at)]))

@@ -85,6 +85,26 @@ def test_keys_of_xyz(tmp_path: Path) -> None:
         kept(path, "forces")
 
 
+@pytest.mark.parametrize(
+    ("comment", "value"),
+    [
+        (r'note="a \"b\" c"', 'a "b" c'), ("note = 5", "5"), ("note=[1, 2]", "1, 2"),
+        ('{"note": [1, 2.5]}', "[1, 2.5]"),
+        ("x=1,note=2", "2"), ("'note'=\"it's\"", "it's"),
+    ],
+)  # fmt: skip
+def test_keys_of_xyz_in_all_forms(tmp_path: Path, comment: str, value: str) -> None:
+    path = tmp_path / "a.extxyz"
+    path.write_text(f"2\n{comment}\nH 0 0 0\nH 0 0 0.74\n")
+    assert [entry[1] for entry in kept(path, "note")] == [value]
+
+
+def test_keys_of_xyz_frames_that_are_refused_are_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.xyz"
+    path.write_text("2\nname=x energy=1 charge=1\nH 0 0 0\nH 0 0 0.74\n")
+    assert kept(path, "energy") == [("x",)]
+
+
 def test_columns_of_parquet(tmp_path: Path) -> None:
     columns: dict[str, Any] = {
         "z": [[1, 1], [1, 1]], "pos": [[0.0, 0, 0, 0, 0, 1.4]] * 2, "y": [0.1, None], "split": ["a", None],

@@ -1,0 +1,295 @@
+"""The comment line of an XYZ frame: its ``key=value`` pairs and free words, its length unit, and its periodic cell.
+
+The pairs are those of extended XYZ as ASE and OVITO write it: a value is bare, in quotes (``\\"`` stands for a quote),
+or in brackets; white space may stand around ``=``. A comment that is one JSON object gives its members as pairs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from qmgen.molecules.entries import one_line
+from qmgen.molecules.types import EntryRefused, Reason
+
+_QUOTED: Final = {mark: re.compile(rf"{mark}(?:[^{mark}\\]|\\.)*{mark}", re.DOTALL) for mark in "\"'"}
+_CLOSING: Final = {"[": "]", "{": "}"}
+_BARE_KEY: Final = re.compile(r"[^\s=]+")
+#: up to white space, or to the comma before the next key; a name may hold such a comma
+_BARE_VALUE: Final = re.compile(r"(?:[^\s,;]|[,;](?!\s*[A-Za-z_][\w.-]*\s*=))*")
+_BARE_NAME: Final = re.compile(r"\S*")
+_SPACE: Final = re.compile(r"\s*")
+_ESCAPED: Final = re.compile(r"\\([\"'\\])")
+
+
+def word_set(words: str) -> frozenset[str]:
+    """The words of a text."""
+    return frozenset(words.split())
+
+
+_ANGSTROM: Final = word_set("a ang angstrom angstroms angstroem angstroems ångström ångströms ångstrom å \u212b")
+_BOHR: Final = word_set("bohr bohrs bohr_radius a0 a_0 au a.u a.u. atomic atomic_unit atomic_units")
+_OTHER_LENGTHS: Final = word_set(
+    "nm pm m meter metre meters metres nanometer nanometre nanometers nanometres picometer picometre picometers "
+    "picometres fractional scaled direct crystal"
+)
+#: units that say nothing about lengths; "real" and "metal" are LAMMPS' sets, whose lengths are in Angstrom
+_OTHER_UNITS: Final = word_set(
+    "ev mev kev hartree hartrees ha eh mha rydberg ry kcal kj mol kcal/mol kj/mol kelvin k fs ps e debye d ev/atom "
+    "ev/angstrom ev/a ev/å ev/ang ev/bohr ha/bohr hartree/bohr eh/bohr kcal/mol/angstrom kcal/mol/a cm-1 cm^-1 amu da "
+    "dalton gpa bar e*angstrom e*bohr real metal"
+)
+_LENGTHS: Final = word_set(
+    "length lengths pos position positions coord coords coordinate coordinates distance distances xyz geom geometry "
+    "cartesian cartesians"
+)
+_QUANTITIES: Final = word_set(
+    "energy energies force forces gradient gradients charge charges dipole dipoles time stress virial velocity "
+    "velocities momentum momenta mass masses temperature frequency frequencies polarizability spin hessian"
+)
+_OF_UNITS: Final = _LENGTHS | {"unit", "units"}
+#: keys whose value is free text
+_TEXT_KEYS: Final = word_set("comment comments description note notes remark remarks info")
+_UNIT_WORD: Final = re.compile(
+    r"(?<![\w/*^.])(?P<unit>bohrs?|a0|a\.u\.?|au|atomic[ _]units?|[aåÅ\u212b]ngstr(?:o|ö|oe)ms?|[åÅ\u212b]|nm|pm"
+    r"|(?:nano|pico)met(?:er|re)s?|fractional|scaled)(?![\w/*^])",
+    re.IGNORECASE,
+)
+_NOUN: Final = re.compile(
+    r"(?P<lengths>\b(?:coord\w*|positions?|geometr\w+|xyz|distances?|lengths?|cartesians?)\b)"
+    r"|\b(?:energ\w+|E|gradients?|forces?|dipoles?|homo|lumo|gap|charges?|velocit\w+|moment\w+|hessian)\b",
+    re.IGNORECASE,
+)
+_NUMBER_BEFORE: Final = re.compile(r"(?:\d\.\d*(?:e[+-]?\d+)?|= ?[+-]?\d+)\s*[(\[]?$", re.IGNORECASE)
+_MARKED: Final = re.compile(r"(?:\bin|(?<![A-Za-z])units?\s*:?|[(\[])\s*$", re.IGNORECASE)
+_FOLLOWED: Final = re.compile(r"[)\]]?\s*(?:units?|coord\w*|positions?|geometr\w+)\b", re.IGNORECASE)
+#: characters before and after a unit that tell what it is the unit of
+_WINDOW: Final = 200
+_CELL_KEYS: Final = frozenset(
+    {"lattice", "cell", "unitcell", "unit_cell", "box", "latticevectors", "lattice_vectors", "cell_vectors"}
+)
+_PERIODIC_WORDS: Final = re.compile(
+    r"(?<!no )(?<!non[ -])(?<!not )(?<!without )(?<![\w-])(?:pbc(?!\w)|periodic (?:boundar|cell|box|system)"
+    r"|(?:lattice|cell|box)\W*(?:[+-]?\d[\d.e+-]*[\s,]+){2}[+-]?\d)",
+    re.IGNORECASE,
+)
+_TRUTH: Final = {"f": False, "false": False, "0": False, "t": True, "true": True, "1": True}
+_NO_CELL: Final = frozenset({"", "none", "null", "0", "0.", "0.0", "[]"})
+
+
+@dataclass(frozen=True)
+class XyzComment:
+    """A comment: ``text`` as it stands, ``pairs`` of key and value in order, and ``words``, what is no pair.
+
+    A value is a string, or any JSON value where the comment ``is_json``, a JSON object. ``context`` is ``words`` with
+    each pair, shortened, in its place.
+    """
+
+    text: str
+    pairs: tuple[tuple[str, Any], ...]
+    words: str
+    context: str
+    is_json: bool = False
+
+    def values(self, *keys: str) -> list[Any]:
+        """The values of all pairs whose key, in any case, is one of ``keys``."""
+        return [value for key, value in self.pairs if key.lower() in keys]
+
+    @property
+    def name(self) -> str:
+        """The value of ``name``; the whole comment where it holds no ``=``."""
+        names = [] if self.is_json else self.values("name")
+        if names:
+            return str(names[0])
+        return "" if "=" in self.text else self.text.strip()
+
+
+def quoted(text: str) -> str:
+    """A comment for a message: one line, shortened, in quotes."""
+    return f'"{one_line(text, 70)}"'
+
+
+def parse_comment(text: str) -> XyzComment:
+    """The pairs and words of a comment; any text is one."""
+    found = json_object(text)
+    if found is not None:
+        return XyzComment(text, tuple(members(found)), "", "", is_json=True)
+    pairs: list[tuple[str, Any]] = []
+    words: list[str] = []
+    context: list[str] = []
+    unclosed: set[str] = set()  # brackets and quotes that are ordinary characters from here on
+    at = _after_space(text, 0)
+    while at < len(text):
+        token, end = _token(text, at, _BARE_KEY, unclosed)
+        after = _after_space(text, end)
+        if text[after : after + 1] == "=":
+            before, key = re.fullmatch(r"(?:(.*)[,;])?([^,;]*)", token, re.DOTALL).groups()  # type: ignore[union-attr]
+            words += [before] if before else []
+            context += [before] if before else []
+            bare = _BARE_NAME if key.lower() == "name" else _BARE_VALUE
+            # the brackets of a SMILES are its own
+            ordinary = unclosed | set(_CLOSING) if "smi" in key.lower() else unclosed
+            value, end = _token(text, _after_space(text, after + 1), bare, ordinary)
+            pairs.append((key, value))
+            context.append(f"{key} = {value}" if len(value) < 30 and value[-1:].isdigit() else f"{key} = ...")
+        else:
+            words.append(token)
+            context.append(token)
+        at = _after_space(text, end)
+    return XyzComment(text, tuple(pairs), " ".join(words), " ".join(context))
+
+
+def json_object(text: str) -> dict[str, Any] | None:
+    """``text`` as a JSON object; None where it is not one."""
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def members(mapping: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The members of a mapping, and of the mappings in it, by their own keys."""
+    waiting: list[Any] = [mapping]
+    while waiting:
+        for key, value in waiting.pop().items():
+            items = value if isinstance(value, list | tuple) else [value]
+            nested = [item for item in items if isinstance(item, Mapping)]
+            waiting += nested
+            if not nested:
+                yield str(key), value
+
+
+def length_unit(comment: XyzComment) -> str | None:
+    """The length unit that a comment states, "angstrom" or "bohr" (also: atomic units); None where it states none.
+
+    A unit under a key (``units=bohr``) goes before words ("coordinates in Bohr"). Words about another quantity ("energy
+    -1.17 a.u.") say nothing about lengths. Raises ``EntryRefused`` for other units, unclear words, and contradictions.
+    """
+    units = {unit for key, value in comment.pairs if (unit := _unit_of_pair(key, str(value).strip()))}
+    if not units:
+        texts = [comment.context, *map(str, comment.values(*_TEXT_KEYS))]
+        units = {unit for text in texts for unit in _units_in_words(text, comment)}
+    if len(units) > 1:
+        raise _refused(f"two length units in {quoted(comment.text)}; state one, such as units=angstrom")
+    return units.pop() if units else None
+
+
+def unit_of_word(word: str) -> str | None:
+    """ "angstrom" or "bohr" for a word that is one of their spellings; None for any other."""
+    low = word.lower().strip("()[]\"', ")
+    return "angstrom" if low in _ANGSTROM else "bohr" if low in _BOHR else None
+
+
+def check_molecule(comment: XyzComment) -> None:
+    """Raises ``EntryRefused`` where a comment states a periodic cell: ``pbc`` with a true direction, or a cell
+    (``Lattice``) without ``pbc``, which extended XYZ takes for periodic in all directions."""
+    stated = comment.values("pbc", "periodic")
+    loose = re.findall(r"(?<!\S)[TF](?!\S)", comment.words) if stated else []  # pbc=F F T, without quotes
+    for value in stated:
+        marks = re.findall(r"[^\s,\[\](){}]+", str(value).lower())
+        marks = list(marks[0]) if len(marks) == 1 and set(marks[0]) <= set("tf") else marks
+        if not marks or "T" in loose or any(_TRUTH.get(mark, True) for mark in marks):
+            raise _refused(f"a periodic cell (pbc={quoted(str(value))}); only molecules are labelled")
+    if not stated:
+        for key, value in comment.pairs:
+            if key.lower() in _CELL_KEYS and str(value).strip().lower() not in _NO_CELL:
+                detail = f'a periodic cell ({key}={quoted(str(value))}); of a molecule, add pbc="F F F" to the comment'
+                raise _refused(detail)
+        if _PERIODIC_WORDS.search(comment.words):
+            detail = f'a periodic cell in the comment {quoted(comment.text)}; of a molecule, add pbc="F F F" to it'
+            raise _refused(detail)
+
+
+@lru_cache(maxsize=4096)  # the frames of a file have the same keys
+def _parts(key: str) -> frozenset[str]:
+    """The words of a key, in lower case."""
+    return frozenset(re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", key).lower()))
+
+
+def _unit_of_pair(key: str, value: str) -> str | None:
+    """The length unit that a pair states; None where it states none."""
+    parts = _parts(key[:_WINDOW])
+    if not parts & _OF_UNITS:
+        return None
+    about = parts - {"unit", "units"}
+    words = {word.strip("()[]\"'") for word in re.split(r"[\s,;:=]+", value.lower())} - {""}
+    whole = unit_of_word(value.replace(" ", "_"))
+    units = {whole} if whole else {unit for word in words if (unit := unit_of_word(word))}
+    if about == parts:  # "coordinates=bohr"
+        if not about or not about <= _LENGTHS or not (whole or (words <= _OTHER_LENGTHS and words)):
+            return None
+    elif about & _QUANTITIES or (not units and about - _LENGTHS) or (not about and words and words <= _OTHER_UNITS):
+        return None
+    if about - _LENGTHS and units == {"angstrom"}:
+        return None
+    if len(units) != 1 or about - _LENGTHS:
+        raise _refused(f"{key}={quoted(value)} is no length unit that is read; give angstrom or bohr")
+    return units.pop()
+
+
+def _units_in_words(text: str, comment: XyzComment) -> Iterator[str]:
+    """The length units that free text states for the coordinates."""
+    for found in _UNIT_WORD.finditer(text):
+        start, end = found.span()
+        word, before, after = found["unit"], text[max(start - _WINDOW, 0) : start], text[end : end + _WINDOW]
+        nouns = list(_NOUN.finditer(before))
+        if _NUMBER_BEFORE.search(before) or (nouns and not nouns[-1]["lengths"]):
+            continue  # the unit of a number, or of another quantity
+        alone = len(text) < _WINDOW and text.strip("()[] ") == word
+        clear = bool(nouns or _MARKED.search(before) or _FOLLOWED.match(after) or alone)
+        unit = unit_of_word(word.replace(" ", "_"))
+        if unit == "angstrom" or (unit and clear):
+            yield unit
+        elif clear or not (unit is None or word in ("Au", "a0")):  # Au is gold, too
+            detail = f"the unit {word} in the comment {quoted(comment.text)}; state units=angstrom or units=bohr"
+            raise _refused(detail)
+
+
+def _refused(detail: str) -> EntryRefused:
+    return EntryRefused(Reason.UNREADABLE, detail)
+
+
+def _after_space(text: str, at: int) -> int:
+    return _SPACE.match(text, at).end()  # type: ignore[union-attr]
+
+
+def _token(text: str, at: int, bare: re.Pattern[str], unclosed: set[str]) -> tuple[str, int]:
+    """The token at ``at`` and where it ends. Quotes and brackets hold one together where they enclose all of it."""
+    opening = text[at : at + 1]
+    if (opening in _QUOTED or opening in _CLOSING) and opening not in unclosed:
+        end = _end_of_group(text, at)
+        if end < 0:
+            unclosed.add(opening)
+        elif end == len(text) or text[end] in "=,;" or text[end].isspace():
+            inside = text[at + 1 : end - 1]
+            return (_ESCAPED.sub(r"\1", inside) if opening in _QUOTED else inside), end
+    found = bare.match(text, at)
+    return ("", at) if found is None else (found[0], found.end())  # "" before an "=" that has no key
+
+
+def _end_of_group(text: str, at: int) -> int:
+    """The place after the quote or bracket that closes the one at ``at``; -1 if none does."""
+    opening = text[at]
+    if opening in _QUOTED:
+        found = _QUOTED[opening].match(text, at)
+        return found.end() if found else -1
+    depth = 0
+    while at < len(text):
+        if text[at] == '"':
+            found = _QUOTED['"'].match(text, at)
+            if found is None:
+                return -1
+            at = found.end()
+            continue
+        depth += (text[at] == opening) - (text[at] == _CLOSING[opening])
+        at += 1
+        if not depth:
+            return at
+    return -1

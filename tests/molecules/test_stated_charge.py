@@ -1,0 +1,427 @@
+"""Charges and multiplicities that sources state: what is understood, and that nothing else is dropped."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from rdkit import Chem
+from rdkit.Chem import AllChem
+
+from qmgen.errors import UsageError
+from qmgen.molecules.readers import read_molecules
+from qmgen.molecules.stated_charge import stated_charge
+from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
+from qmgen.molecules.xyz_comment import parse_comment
+
+#: ten electrons in the neutral molecule
+WATER = np.array([8, 1, 1])
+ATOMS = "O 0 0 0.117\nH 0 0.757 -0.469\nH 0 -0.757 -0.469\n"
+#: text by the charge and multiplicity (None: not stated) that it states for water
+UNDERSTOOD = {
+    (0, None): [
+        *(
+            "",
+            "water",
+            "charge=0",
+            "charge=0.0",
+            "Charge: 0",
+            "q=0",
+            "neutral",
+            "REF_charge=0 energy=-76.4",
+            "run-1",
+            "7",
+        ),
+        *(
+            "frame 1 2",
+            "1 2 3",
+            "-76.4 1",
+            "step 12",
+            "UHF/6-31+G*",
+            "spinosad",
+            "application of a companion",
+            "6-31+G",
+        ),
+        *('mulliken_charges="-0.8 0.4 0.4"', "partial charges follow", 'name="charge transfer"', "spin_polarized=F"),
+        *("Properties=species:S:1:pos:R:3:charge:R:1", "charge-transfer complex charge=0", 'smiles="C[N+](=O)[O-]"'),
+        *("charge_units=e", "i = 1, time = 0.5, E = -76.4", "uncharged", "nuclear_charges=[8,1,1]"),
+    ],
+    (0, 1): [
+        *("0 1", " 0  1 ", "[0, 1]", "0 1 water", "charge=0 spin=1", "charge=0 spin=0", "spin=0.0", "multiplicity=1"),
+        *("mult=1 spin=0", "charge=0, multiplicity=1", "Charge = 0 Multiplicity = 1", "charge/mult = 0 1", "2S+1=1"),
+        *("spin_multiplicity=1", "uhf=0", "unpaired_electrons=0", "magmom=0.001", "singlet", "closed shell", "2S=0"),
+        *('{"charge": 0, "spin": 1}', "{'charge': 0, 'spin': 1}", 'info="{\\"charge\\": 0, \\"mult\\": 1}"', "spin: 1"),
+        *("charge=0 spin=1 data_id=x source=orca/charge_1", "charge and multiplicity 0 1", "spin contaminated mult 1"),
+    ],
+    (1, None): [
+        *(
+            "charge=1",
+            "charge = +1",
+            "q=1",
+            "Q: 1",
+            "Charge: 1",
+            "net charge +1",
+            "total_charge=1",
+            "molecularCharge=1",
+        ),
+        *(
+            "charge=1+",
+            'charge="1"',
+            "charge=[1]",
+            "charge=1.0",
+            '{"charge": 1}',
+            '{"qm": {"total_charge": 1}}',
+            "CHARGE 1",
+        ),
+        *(
+            'comment="charge 1"',
+            'info="_JSON {\\"charge\\": 1}"',
+            'name="x charge=1"',
+            'smiles="[NH4+]"',
+            "smiles=[NH4+]",
+        ),
+        *(
+            'charges="0.6 0.2 0.2"',
+            'note="unclosed charge=1',
+            "x,charge=1",
+            "energy=-1;charge=1",
+            "initial_charges=[1,0,0]",
+        ),
+    ],
+    (-2, 1): ["-2 1", "-2 1 water", "dianion -2 1", "charge=-2 spin=1", "charge=2- singlet", "charge: -2, mult: 1"],
+    (1, 2): [
+        "1 2",
+        "charge=1 mult=2",
+        "charge=1,multiplicity=2",
+        "charge=1 spin=2",
+        "q=1 doublet",
+        "Charge = 1 Multiplicity = 2",
+    ],
+    (0, 3): [
+        *("charge=0 spin=3", "charge=0 spin=2", "multiplicity=3", "mult: 3", "spinMultiplicity=3", "triplet", "0 3"),
+        *("uhf=2", "n_unpaired=2", "magmom=2.0", "mult=3 spin=1", "neutral triplet water", "state=triplet"),
+        *('{"charge": 0, "spin": 3}', 'description="a triplet state"'),
+    ],
+}
+REFUSED = [
+    *(
+        "charge=half",
+        "charge=",
+        "charge=None",
+        "charge=0.5",
+        "charge=1_0",
+        "charge=١",
+        "charge=−1",
+        "charge=TRUE",
+        "q=abc",
+    ),
+    *(
+        "charge is 1",
+        "charged",
+        "doubly charged",
+        "a charge",
+        "charges from DFT",
+        "charge|1",
+        "charge: 0/1",
+        "charge=0/1",
+    ),
+    *("charge=0 charge=1", "charge=1 total_charge=0", "mult=1 spin=2", "0 1 charge=1", "multiplicity=1 triplet"),
+    *("mult=2", "mult=0", "spin=-1", "spin=0.5", "spin=1/2", "charge=1 mult=1", "1 1", "-1 1 acetate", "0 0", "12 345"),
+    *("charge=" + "9" * 5000, "charge=1e400", "1 " + "9" * 5000, "9" * 5000 + " 1", "spin=" + "1" * 5000, "-1", "+1"),
+    *("radical", "radical cation", "dication", "anion", "open-shell", "spin", "SO4^2-", "SO4 2-", "Ca2+", "[NH4]+"),
+    *(
+        "charge_model=CM5",
+        "spin_polarized=T",
+        '{"charge": [0, 1]}',
+        '{"charge": null, "multiplicity": "two"}',
+        "magmom=0.5",
+    ),
+    *("magmoms=[1.0,-1.0,0.0]", "charge_state=high", "charge, multiplicity = 0, 1", "[" * 5000 + " charge=x"),
+]
+
+
+@pytest.mark.parametrize(("state", "text"), [(state, text) for state, texts in UNDERSTOOD.items() for text in texts])
+def test_statements_that_are_understood(state, text):
+    assert stated_charge(WATER, parse_comment(text)) == state
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_statements_that_are_refused_quote_the_text(text):
+    with pytest.raises(EntryRefused) as refused:
+        stated_charge(WATER, parse_comment(text))
+    assert refused.value.reason is Reason.UNREADABLE
+    assert len(str(refused.value)) <= 200 and "\n" not in str(refused.value)
+    assert any(word[:20] in str(refused.value) for word in re.findall(r"\w+", text))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text", "multiplicity"),
+    [
+        ([8, 8], "charge=0 spin=1", 1),  # 2S + 1 = 1
+        ([8, 8], "charge=0 spin=2", 3),  # 2S = 2
+        ([8, 8], "charge=0 spin=3", 3),  # 2S + 1 = 3
+        ([8, 1], "charge=0 spin=1", 2),  # 2S = 1
+        ([8, 1], "charge=0 spin=2", 2),  # 2S + 1 = 2
+        ([8, 1], "charge=0 spin=0.5", 2),  # S = 1/2
+        ([8, 1], "charge=-1 spin=0", 1),
+        ([7, 1, 1, 1, 1], "charge=1 spin=1", 1),
+        ([1], "charge=1", None),
+    ],
+)
+def test_spin_is_read_with_the_number_of_electrons(numbers, text, multiplicity):
+    assert stated_charge(np.array(numbers), parse_comment(text)).multiplicity == multiplicity
+
+
+def reasons(state: tuple[int, int | None]) -> Reason | None:
+    if state[0]:
+        return Reason.NET_CHARGE
+    return Reason.ODD_ELECTRONS if state[1] not in (None, 1) else None
+
+
+@pytest.mark.parametrize(
+    ("state", "text"), [(state, text) for state, texts in UNDERSTOOD.items() for text in texts[:6]]
+)
+def test_only_closed_shells_without_a_charge_are_read(read, state, text):
+    (entry,) = read("a.xyz", f"3\n{text}\n{ATOMS}")
+    assert getattr(entry, "reason", None) is reasons(state)
+    assert isinstance(entry, Failure) or entry.charge == 0
+
+
+@pytest.mark.parametrize("text", REFUSED[::4])
+def test_a_refused_statement_is_a_failure_of_its_frame(read, text):
+    bad, good = read("a.xyz", f"3\n{text}\n{ATOMS}3\n0 1\n{ATOMS}")
+    assert isinstance(bad, Failure) and bad.reason is Reason.UNREADABLE and isinstance(good, Molecule)
+
+
+@pytest.mark.parametrize(("comment", "reason"), [("radical", Reason.ODD_ELECTRONS), ("a cation", Reason.UNREADABLE)])
+def test_words_for_an_odd_number_of_electrons(read, comment, reason):
+    (entry,) = read("a.xyz", f"2\n{comment}\nO 0 0 0\nH 0 0 0.97\n")
+    assert isinstance(entry, Failure) and entry.reason is reason
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "reason"),
+    [
+        ("charge:R:1", (-0.8, 0.4, 0.4), None),
+        ("initial_charges:R:1", (1, 0, 0), Reason.NET_CHARGE),
+        ("mulliken_charges:R:1", (0.2, 0.4, 0.4), Reason.NET_CHARGE),
+        ("charge_group:I:1", (1, 1, 1), None),
+        ("nuclear_charges:I:1", (8, 1, 1), None),
+        ("magmoms:R:1", (0.0, 0.001, 0.0), None),
+        ("initial_magmoms:R:1", (1, -1, 0), Reason.UNREADABLE),
+    ],
+)
+def test_columns_of_charges_and_moments_of_the_atoms(read, column, values, reason):
+    lines = [f"{line} {value}" for line, value in zip(ATOMS.splitlines(), values, strict=True)]
+    (entry,) = read("a.xyz", "\n".join(["3", f"Properties=species:S:1:pos:R:3:{column}", *lines]))
+    assert getattr(entry, "reason", None) is reason
+
+
+# ---- columns of tables
+
+COLUMNS = [
+    ("charge", 1, Reason.NET_CHARGE),
+    ("charge", 0, None),
+    ("charge", None, None),
+    ("charge", 0.5, Reason.UNREADABLE),
+    ("charge", "one", Reason.UNREADABLE),
+    ("charge", True, Reason.UNREADABLE),
+    ("charge", float("nan"), Reason.UNREADABLE),
+    ("charge", float("inf"), Reason.UNREADABLE),
+    ("magmom", float("nan"), Reason.UNREADABLE),
+    ("spin", float("nan"), Reason.UNREADABLE),
+    ("total_charge", -2.0, Reason.NET_CHARGE),
+    ("Total Charge", "+1", Reason.NET_CHARGE),
+    ("q", 1, Reason.NET_CHARGE),
+    ("spin", 0, None),
+    ("spin", 1, None),
+    ("spin", 3, Reason.ODD_ELECTRONS),
+    ("multiplicity", 1, None),
+    ("multiplicity", 2, Reason.UNREADABLE),
+    ("spin_multiplicity", 3, Reason.ODD_ELECTRONS),
+    ("n_unpaired_electrons", 2, Reason.ODD_ELECTRONS),
+]
+
+
+def parquet(tmp_path, **columns):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"z": [[8, 1, 1]], "pos": [np.ravel(POSITIONS).tolist()], **columns}), path)
+    return list(read_molecules(path))
+
+
+POSITIONS = np.array([[0.0, 0.0, 0.117], [0.0, 0.757, -0.469], [0.0, -0.757, -0.469]]) / 0.529177
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        *COLUMNS,
+        ("net_charge_of_ion", 1, Reason.UNREADABLE),
+        ("charges", [-0.8, 0.4, 0.4], None),
+        ("charges", [0.2, 0.4, 0.4], Reason.NET_CHARGE),
+        ("charge", [1], Reason.NET_CHARGE),
+        ("info", {"charge": 1, "note": "x"}, Reason.NET_CHARGE),
+        ("nuclear_charges", [8, 1, 1], None),
+        ("mulliken_spin_density", [1.0, 0.5, 0.5], Reason.UNREADABLE),
+        ("charge_units", "e", None),
+        ("spin_hint", "", None),
+        ("spin_hint", "triplet ground state", None),
+        ("info", {"qm": {"Charge": "+1"}, "charge_units": "e"}, Reason.NET_CHARGE),
+        ("info", {"note": "charge=1", "spin": 3}, Reason.ODD_ELECTRONS),
+        ("info", None, None),
+    ],
+)
+def test_parquet_columns(tmp_path, column, value, reason):
+    (entry,) = parquet(tmp_path, **{column: [value]})
+    assert getattr(entry, "reason", None) is reason, entry
+    if reason is Reason.UNREADABLE:
+        assert column.split("_")[0] in entry.detail
+
+
+def test_parquet_columns_that_contradict_one_another(tmp_path):
+    (entry,) = parquet(tmp_path, charge=[0], total_charge=[1])
+    assert isinstance(entry, Failure) and "contradict" in entry.detail
+
+
+def test_parquet_members_of_one_name_are_all_read(tmp_path):
+    (entry,) = parquet(tmp_path, a=[{"charge": 0}], b=[{"charge": 1}])
+    assert isinstance(entry, Failure) and "contradict" in entry.detail
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+def test_parquet_columns_of_text(tmp_path, kind):
+    (entry,) = parquet(tmp_path, charge=pa.array(["1"]).cast(kind))
+    assert isinstance(entry, Failure) and entry.reason is Reason.NET_CHARGE
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_long_texts_and_lists_in_parquet_are_bounded(tmp_path, inside):
+    text = [{"charge": "1" * 70_000}] if inside else ["1" * 70_000]
+    (entry,) = parquet(tmp_path, info=text) if inside else parquet(tmp_path, charge=text)
+    assert isinstance(entry, Failure) and "charge has more than 65536 bytes" in entry.detail
+    zeros = [0] * 200_000
+    (entry,) = parquet(tmp_path, info=[{"charges": zeros}]) if inside else parquet(tmp_path, charges=[zeros])
+    assert isinstance(entry, Failure) and entry.reason is Reason.UNREADABLE and "charges=" in entry.detail
+    (entry,) = (
+        parquet(tmp_path, info=[{"charge_density": zeros}]) if inside else parquet(tmp_path, charge_density=[zeros])
+    )
+    assert isinstance(entry, Molecule)
+
+
+def test_lists_of_charges_that_a_small_file_multiplies_are_not_decoded(tmp_path, monkeypatch):
+    count = 2**24 + 1
+    charges = pa.ListArray.from_arrays(pa.array(np.array([0, count], np.int32)), pa.array(np.zeros(count, np.int8)))
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", lambda *_, **__: pytest.fail("the row is decoded"))
+    (entry,) = parquet(tmp_path, charges=charges)
+    assert isinstance(entry, Failure) and f"column charges has {count} values" in entry.detail
+
+
+def test_notes_beside_a_charge_may_be_long(tmp_path):
+    path = tmp_path / "a.parquet"
+    notes = [{"charge": 0, "note": f"{place} " * 500} for place in range(2000)]
+    flat = np.ravel(POSITIONS).tolist()
+    pq.write_table(pa.table({"z": [[8, 1, 1]] * 2000, "pos": [flat] * 2000, "info": notes}), path)
+    assert all(isinstance(entry, Molecule) for entry in read_molecules(path))
+
+
+def test_two_parquet_columns_of_one_name_are_refused(tmp_path):
+    table = pa.table({"z": [[8, 1, 1]], "pos": [np.ravel(POSITIONS).tolist()], "charge": [0], "x": [1]})
+    pq.write_table(table.rename_columns(["z", "pos", "charge", "charge"]), tmp_path / "a.parquet")
+    with pytest.raises(UsageError, match="2 columns 'charge'"):
+        list(read_molecules(tmp_path / "a.parquet"))
+
+
+def sdf(tmp_path, smiles: str, properties: dict[str, str]):
+    mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    AllChem.EmbedMolecule(mol, randomSeed=7)
+    text = Chem.MolToMolBlock(mol) + "".join(f">  <{key}>  (1)\n{value}\n\n" for key, value in properties.items())
+    path = tmp_path / "a.sdf"
+    path.write_text(text + "$$$$\n")
+    (entry,) = read_molecules(path)
+    return entry
+
+
+@pytest.mark.parametrize(("column", "value", "reason"), [c for c in COLUMNS if c[1] is not None])
+def test_sdf_properties(tmp_path, column, value, reason):
+    entry = sdf(tmp_path, "O", {"energy": "-76.4", column: str(value), "ID": "1"})
+    if reason is Reason.NET_CHARGE:  # the atoms of the block say otherwise
+        assert "contradict" in entry.detail
+        reason = Reason.UNREADABLE
+    assert getattr(entry, "reason", None) is reason, entry
+
+
+@pytest.mark.parametrize(
+    ("properties", "read"),
+    [
+        ({"PUBCHEM_TOTAL_CHARGE": "0", "PUBCHEM_MMFF94_PARTIAL_CHARGES": "3\n1 -0.86\n2 0.43\n3 0.43"}, True),
+        ({"JCHEM_PHYSIOLOGICAL_CHARGE": "-1", "atom.dprop.PartialCharge": "-0.4 0.2 0.2"}, True),
+        ({"PUBCHEM_TOTAL_CHARGE": "2"}, False),
+        ({"charge of the complex": "high"}, False),
+        ({"Charge": ""}, True),
+    ],
+)
+def test_sdf_properties_of_databases(tmp_path, properties, read):
+    assert isinstance(sdf(tmp_path, "O", properties), Molecule) is read
+
+
+@pytest.mark.parametrize("between", ["\n", ""])
+def test_sdf_properties_of_one_name_are_all_read(read, between):
+    mol = Chem.AddHs(Chem.MolFromSmiles("O"))
+    AllChem.EmbedMolecule(mol, randomSeed=7)
+    items = f">  <charge>\n2\n{between}>  <charge>\n0\n\n"
+    (entry,) = read("a.sdf", f"{Chem.MolToMolBlock(mol)}{items}$$$$\n")
+    assert isinstance(entry, Failure) and entry.reason is Reason.UNREADABLE
+
+
+def test_sdf_blocks_of_too_many_atoms_never_reach_rdkit(read, monkeypatch):
+    monkeypatch.setattr(Chem, "MolFromMolBlock", None)
+    head = "big\n  RDKit          3D\n\n  0  0  0  0  0  0  0  0  0  0999 V3000\nM  V30 BEGIN CTAB\n"
+    for count in ("200000", "9" * 5000):
+        (entry,) = read("a.sdf", head + f"M  V30 COUNTS {count} 0 0 0 0\nM  V30 BEGIN ATOM\n$$$$\n")
+        assert isinstance(entry, Failure) and "at most" in entry.detail and entry.name == "big"
+
+
+def test_parquet_rows_of_too_many_atoms(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"z": [[2] * 20_000, [2]], "pos": [[0.0] * 60_000, [0.0] * 3]}), path)
+    bad, good = read_molecules(path)
+    assert isinstance(bad, Failure) and "at most" in bad.detail and isinstance(good, Molecule)
+
+
+@pytest.mark.parametrize(("column", "value", "reason"), [c for c in COLUMNS if c[1] is not None and c[0] != "magmom"])
+def test_csv_columns_are_held_against_the_smiles(read, column, value, reason):
+    (entry,) = read("a.csv", f"smiles,name,{column}\nO,water,{value}\n")
+    if reason is Reason.NET_CHARGE:
+        assert "contradict" in entry.detail
+        reason = Reason.UNREADABLE
+    assert getattr(entry, "reason", None) is reason, entry
+
+
+def test_csv_columns_without_a_statement(read):
+    entries = read(
+        "a.csv", "smiles,charge,charge at pH 7,MaxPartialCharge,logP\nO,,-1,0.4,1\n[NH4+],1,1,0.3,1\nC,0,0,1,1\n"
+    )
+    assert [getattr(entry, "reason", None) for entry in entries] == [None, Reason.NET_CHARGE, None]
+
+
+@pytest.mark.parametrize("text", ["smiles;charge;charge\nO;1;0\n", "smiles\tcharge\nO\t1\n", "Smiles|q\nO|-1\n"])
+def test_csv_columns_of_any_layout(read, text):
+    (entry,) = read("a.csv", text)
+    assert isinstance(entry, Failure) and "contradict" in entry.detail
+
+
+def test_csv_columns_of_other_names_are_kept_with_their_statement(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("smiles,charge,x\nO,0,a\nO,1,b\n")
+    good, bad = read_molecules(path, keep=["x", "charge"])
+    assert good.kept == ("a", "0") and isinstance(bad, Failure)
+
+
+@pytest.mark.parametrize("name", ["charge=1", "Charge: 2 triplet", "1 2", "radical", json.dumps({"charge": 1})])
+def test_names_of_smi_files_are_free_text(read, name):
+    (entry,) = read("a.smi", f"O {name}\n")
+    assert isinstance(entry, Molecule) and entry.name == name
