@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from qmgen.corpus.books import Damaged, book_of
 from qmgen.corpus.expected import manifest_of, plan_of
@@ -13,6 +13,9 @@ from qmgen.corpus.identity import stored_recipe
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.plan import Plan, plan_of_parts
 from qmgen.corpus.store import Store
+
+#: what a recipe says without which nothing can be added to the corpus
+_NEEDED: Final = frozenset({"conformers", "source"})
 
 
 @dataclass(frozen=True)
@@ -67,12 +70,13 @@ def whole(plan: Plan, listing: Listing) -> bool:
 def history_of(store: Store, listing: Listing) -> History | None:
     """The history of the corpus in ``store``; None where there is none, or none with all of its first files."""
     recipe = stored_recipe(store)
-    if recipe is None:
+    if recipe is None or not recipe.keys() >= _NEEDED:
         return None
+    added = tuple(one for one in generations(store, listing) if one.recipe.keys() >= _NEEDED)
     if isinstance(recipe.get("source"), Mapping):  # the parts of an enumeration
-        return History(recipe, plan_of_parts(recipe["source"]["units"]), tuple(generations(store, listing)))
+        return History(recipe, plan_of_parts(recipe["source"]["units"]), added)
     planned = plan_of((manifest_of(store) or {}).get("plan")) or _plan_of_files(store, listing)
-    return None if planned is None else History(recipe, planned, tuple(generations(store, listing)))
+    return None if planned is None else History(recipe, planned, added)
 
 
 def _plan_of_files(store: Store, listing: Listing) -> Plan | None:
