@@ -28,7 +28,7 @@ from qmgen.errors import Interrupted, UsageError
 from qmgen.molecules.types import Failure, Molecule
 from qmgen.pipeline.aim import Aim, as_generation, with_generation
 from qmgen.pipeline.already import Already, FailureKey
-from qmgen.pipeline.claim import as_rank, refuse_if_running
+from qmgen.pipeline.claim import as_rank, refuse_if_running, refuse_links
 from qmgen.pipeline.enumeration.as_source import source_of
 from qmgen.pipeline.enumeration.parts import unit_of
 from qmgen.pipeline.extend import refuse_unfinished
@@ -76,6 +76,7 @@ def retry(
     with ExitStack() as stack:
         watch = stack.enter_context(StopWatch(config.time_limit))
         if not dry_run:
+            refuse_links(store)
             if history_of(store, Listing.of(store)) is None:
                 raise UsageError(f"{store.place} holds no finished corpus: there is nothing to try again")
             stack.enter_context(as_rank(store, rank))
