@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import math
 import os
 import platform
@@ -23,6 +24,15 @@ GROUPS: Final = Path("/sys/fs/cgroup")
 OWN_GROUPS: Final = Path("/proc/self/cgroup")
 #: what the kernel counts for the whole machine, kills for want of memory among it
 KERNEL_COUNTERS: Final = Path("/proc/vmstat")
+#: how libraries say that memory ran out: the dynamic linker, the C library, C++, threads, XLA
+_NO_MEMORY: Final = (
+    "failed to map segment",
+    "cannot allocate memory",
+    "bad_alloc",
+    "can't start new thread",
+    "resource_exhausted",
+    "out of memory",
+)
 #: version 1 writes "no limit" as a number of this size
 _NO_LIMIT: Final = 2**60
 
@@ -117,6 +127,24 @@ def oom_kills() -> int | None:
         if name == "oom_kill" and count.isdigit():
             counts.append(int(count))
     return sum(counts) if counts else None
+
+
+def address_space_limit() -> int | None:
+    """Bytes of address space or data that this process may have (``ulimit -v``, ``-d``); None without a limit."""
+    soft = (resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA))
+    return min((limit for limit in soft if limit not in (resource.RLIM_INFINITY, -1)), default=None)
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether ``error``, or what it was raised from, says that there was too little memory, or no room for a thread."""
+    one: BaseException | None = error
+    while one is not None:
+        if isinstance(one, MemoryError) or (isinstance(one, OSError) and one.errno == errno.ENOMEM):
+            return True
+        if isinstance(one, Exception) and any(sign in str(one).lower() for sign in _NO_MEMORY):
+            return True
+        one = one.__cause__
+    return False
 
 
 def _groups(controller: str) -> Iterator[Path]:

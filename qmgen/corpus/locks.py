@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ _NO_LOCKS: Final = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 #: times that a lock is tried for, and seconds between
 _TRIES: Final = 4
 _PAUSE: Final = 0.05
+#: bytes that a holder may write about itself
+_MOST_SAID: Final = 65536
 
 
 class Held(Exception):
@@ -39,12 +42,14 @@ class Held(Exception):
 class Lock:
     """An exclusive lock on the file ``path``, which is made for it and removed at the end; a context.
 
-    ``certain`` is False on a file system that knows no locks: then nobody is kept out. Raises ``Held`` at once when
-    another process has it, ``OSError`` where the file cannot be made.
+    ``about`` is what it says of its holder, beside process and host. ``certain`` is False on a file system that knows
+    no locks: then nobody is kept out. Raises ``Held`` at once when another process has it, ``OSError`` where the file
+    cannot be made.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, about: Mapping[str, Any] | None = None) -> None:
         self.path = path
+        self._about = dict(about or {})
         self.certain = True
         self._handle: int | None = None
 
@@ -82,7 +87,7 @@ class Lock:
         self._handle = handle
         with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
             os.truncate(handle, 0)
-            os.write(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+            os.write(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), **self._about}).encode())
 
     def release(self) -> None:
         """Give it back; harmless when repeated."""
@@ -131,7 +136,7 @@ def still_there(handle: int, path: Path) -> bool:
 
 def _about(handle: int) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
-        found = json.loads(os.pread(handle, 4096, 0))
+        found = json.loads(os.pread(handle, _MOST_SAID, 0))
         if isinstance(found, dict):
             return found
     return {}

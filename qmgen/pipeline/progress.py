@@ -6,6 +6,8 @@ import sys
 import time
 from typing import Protocol, TextIO
 
+from qmgen.quantities import duration
+
 LINE_EVERY = 30.0  # seconds
 
 
@@ -86,7 +88,7 @@ class Lines:
         left = max(self._expected - done, 0) / rate if rate else 0.0
         print(
             f"qmgen: {self._rows} rows, {self._failures} failures of {self._expected}; "
-            f"{rate:.2f} conformers/s, {left / 60:.0f} min left",
+            f"{rate:.2f} conformers/s, {duration(left)} left",
             file=self._stream,
             flush=True,
         )

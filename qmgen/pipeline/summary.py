@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from qmgen.molecules.types import Reason
+from qmgen.quantities import duration, size
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -62,16 +65,20 @@ class Summary:
         lines.append("  splits      " + ", ".join(f"{name} {rows}" for name, rows in self.splits.items()))
         reasons = ", ".join(f"{reason} {n}" for reason, n in self.failures.items())
         lines.append(f"  failures    {self.failed}" + (f" ({reasons}); see failures/" if reasons else ""))
+        if doubtful := self.failures.get(Reason.MACHINE_TROUBLE, 0):
+            lines.append(f"  machine     {doubtful} of them may be this machine's: the same command tries them again")
         if self.merged:
             lines.append(f"  duplicates  {self.merged} merged")
         if self.pruned:
             lines.append(f"  conformers  {self.pruned} pruned")
-        lines.append(f"  files       {self.files}, {self.bytes / 1e6:.2f} MB")
+        lines.append(f"  files       {self.files}, {size(self.bytes)}")
         if self.run_units:
-            first = "" if self.seconds_to_first_row is None else f", first row after {self.seconds_to_first_row:.1f} s"
-            compiled = f", compiling {self.compile_seconds:.1f} s in all" if self.compile_seconds else ""
+            first = (
+                "" if self.seconds_to_first_row is None else f", first row after {duration(self.seconds_to_first_row)}"
+            )
+            compiled = f", compiling {duration(self.compile_seconds)} in all" if self.compile_seconds else ""
             rate = f"{self.conformers_per_second:.2f} conformers/s with {self.workers} worker(s)"
-            lines.append(f"  this run    {self.run_rows} rows in {self.seconds:.1f} s, {rate}{first}{compiled}")
+            lines.append(f"  this run    {self.run_rows} rows in {duration(self.seconds)}, {rate}{first}{compiled}")
             if self.mean_cycles is not None:
                 lines.append(f"  SCF         {self.mean_cycles:.1f} cycles a row{self._guessing()}")
         else:
@@ -89,7 +96,7 @@ class Summary:
             return ""
         share = self.guess_seconds / (self.seconds * self.workers)
         without = f", {self.guess_fallbacks} begun without it" if self.guess_fallbacks else ""
-        return f"; the learned guess took {self.guess_seconds:.1f} s of the workers' time ({share:.1%}){without}"
+        return f"; the learned guess took {duration(self.guess_seconds)} of the workers' time ({share:.1%}){without}"
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from qmgen.errors import QmgenError
+from qmgen.errors import Interrupted
+from qmgen.molecules.types import Reason
 from qmgen.pipeline import deaths
-from qmgen.pipeline.deaths import AIMLESS, FRUITLESS, TOO_UNLUCKY, Death, Trial, death_of
+from qmgen.pipeline.deaths import AIMLESS, FRUITLESS, TOO_UNLUCKY, Death, Trial, Verdict, death_of
 from qmgen.pipeline.layout import Layout, Place
 from qmgen.pipeline.pool import Pool
 from qmgen.pipeline.source import Work
@@ -29,28 +30,38 @@ Jobs = Callable[..., Job]
 Works = Callable[..., list[Work]]
 Files = Callable[[Job], dict[str, bytes]]
 
-SEGFAULT, KILL = Death("SIGSEGV", True), Death("SIGKILL", False)
+SEGFAULT, KILL = Death("SIGSEGV", True), Death("SIGKILL", False, True)
 A, B, C = (1, 0), (2, 0), (2, 1)
+
+
+def crashed(how: str) -> Verdict:
+    return Verdict(Reason.WORKER_CRASHED, f"{how} while it was being labelled")
+
+
 needs_proc = pytest.mark.skipif(not Path("/proc/self/comm").exists(), reason="needs /proc")
 
 
 @pytest.mark.parametrize(
-    ("code", "memory", "how", "explained"),
+    ("code", "memory", "limited", "how", "explained", "machine"),
     [
-        (-11, False, "SIGSEGV", True),
-        (-6, False, "SIGABRT", True),
-        (-7, False, "SIGBUS", True),
-        (-9, False, "SIGKILL", False),
-        (-9, True, "SIGKILL for want of memory", True),
-        (-15, True, "SIGTERM", False),
-        (-40, False, "signal 40", False),
-        (3, False, "exit code 3", True),
-        (0, False, "exit code 0", True),
-        (None, True, "it fell silent", False),
+        (-11, False, False, "SIGSEGV", True, False),
+        (-6, False, False, "SIGABRT", True, False),
+        (-6, False, True, "SIGABRT", True, True),
+        (-7, False, False, "SIGBUS", True, False),
+        (-9, False, False, "SIGKILL", False, True),
+        (-9, True, False, "SIGKILL for want of memory", True, True),
+        (-15, True, False, "SIGTERM", False, True),
+        (-40, False, False, "signal 40", False, True),
+        (3, False, False, "exit code 3", True, False),
+        (127, False, True, "exit code 127", True, True),
+        (0, False, False, "exit code 0", True, False),
+        (None, True, False, "it fell silent", False, True),
     ],
 )
-def test_how_a_worker_died(code: int | None, memory: bool, how: str, explained: bool) -> None:
-    assert death_of(code, memory) == Death(how, explained)
+def test_how_a_worker_died(
+    code: int | None, memory: bool, limited: bool, how: str, explained: bool, machine: bool
+) -> None:
+    assert death_of(code, memory, limited) == Death(how, explained, machine)
 
 
 def test_the_second_explained_death_condemns_and_company_counts_once() -> None:
@@ -58,10 +69,10 @@ def test_the_second_explained_death_condemns_and_company_counts_once() -> None:
     assert trial.died(SEGFAULT, (A, B, C), 0, 0) == [] and set(trial.suspects) == {A, B, C}
     trial.survived((A,))
     assert trial.died(SEGFAULT, (B,), 0, 1) == [B]
-    assert trial.condemned == {B: "SIGSEGV twice while it was being labelled"} and set(trial.suspects) == {A, C}
+    assert trial.condemned == {B: crashed("SIGSEGV twice")} and set(trial.suspects) == {A, C}
     # the one that was through alone has a clean record again; the other has not
     assert trial.died(SEGFAULT, (A,), 0, 0) == [] and trial.died(Death("exit code 3", True), (C,), 0, 0) == [C]
-    assert trial.condemned[C] == "SIGSEGV and exit code 3 while it was being labelled"
+    assert trial.condemned[C] == crashed("SIGSEGV and exit code 3")
     assert trial.died(SEGFAULT, (A,), 0, 0) == [A]
 
 
@@ -87,7 +98,8 @@ def test_unexplained_deaths_condemn_only_the_very_unlucky() -> None:
         assert trial.died(KILL, (A,), 0, 0) == []
     assert trial.died(SEGFAULT, (A,), 0, 0) == []  # the first that counts
     assert trial.died(KILL, (A,), 0, 0) == [A]
-    assert trial.condemned == {A: "SIGKILL 8 times while it was being labelled"}
+    how = "SIGKILL 8 times while it was being labelled"
+    assert trial.condemned == {A: Verdict(Reason.MACHINE_TROUBLE, how)}
 
 
 def test_a_unit_that_gets_no_further_is_hopeless() -> None:
@@ -239,7 +251,7 @@ def test_what_always_dies_without_a_reason_is_given_up_in_the_end(
     monkeypatch.setattr(deaths, "TOO_UNLUCKY", 3)
     crew = Crew(job(), 1)
     pool = crew.run(works(["C_0", "crash_1", "C_2"]))
-    assert crew.results[0].failures == {"worker_crashed": 1} and crew.results[0].rows == 2
+    assert crew.results[0].failures == {"machine_trouble": 1} and crew.results[0].rows == 2
     assert len(pool.deaths) == 4  # in company first
 
 
@@ -247,13 +259,13 @@ def test_a_unit_that_kills_before_anything_is_labelled_ends_the_run(
     job: Jobs, works: Works, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deaths, "FRUITLESS", 3)
-    with pytest.raises(QmgenError, match=r"3 workers in a row died in work unit 1 \(molecules 1 to 2\).*exit code 4"):
+    with pytest.raises(Interrupted, match=r"3 workers in a row died in work unit 1 \(molecules 1 to 2\).*exit code 4"):
         Crew(job(), 1).run(works(["C_0", "C_1", "sink_2"], 2))
 
 
 def test_workers_that_do_not_start_end_the_run(job: Jobs, works: Works, stages: Stages) -> None:
     crew = Crew(job(stages=replace(stages, prepare="pipeline_fakes:prepare_and_die")), 2)
-    with pytest.raises(QmgenError, match=r"^3 workers in a row died while starting.*: exit code 5; .* same command"):
+    with pytest.raises(Interrupted, match=r"^3 workers in a row died while starting.*: exit code 5; .* same command"):
         crew.run(works())
     assert [(d["unit"], d["stage"]) for d in crew.pool.deaths] == [(None, "start")] * 3
 
