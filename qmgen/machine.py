@@ -14,10 +14,16 @@ import platform
 import resource
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
+from qmgen.errors import Interrupted, QmgenError
+
+#: bytes of address space without which a worker never labels, and of memory without which not even the parent loads
+LEAST_ADDRESS_SPACE: Final = 1_000_000_000
+LEAST_MEMORY: Final = 200_000_000
 PACKAGES: Final = ("qmgen", "numpy", "scipy", "jax", "jaxlib", "pyscf", "rdkit", "pyarrow")
 #: where Linux mounts its control groups, and says which of them are this process's
 GROUPS: Final = Path("/sys/fs/cgroup")
@@ -145,6 +151,31 @@ def lacks_memory(error: BaseException) -> bool:
             return True
         one = one.__cause__
     return False
+
+
+@contextmanager
+def memory_needed() -> Iterator[None]:
+    """Turns errors that say that memory ran out into ``Interrupted``: the same command does it where there is more.
+
+    Raises ``Interrupted`` at once below what the program cannot be loaded with: libraries that meet such a limit end
+    their process without a word.
+    """
+    for limit, least, name in (
+        (address_space_limit(), LEAST_ADDRESS_SPACE, "address space (ulimit -v, -d)"),
+        (memory_limit(), LEAST_MEMORY, "memory (control group)"),
+    ):
+        if limit is not None and limit < least:
+            raise Interrupted(
+                f"this process may have {limit / 1e6:.0f} MB of {name}, and needs {least / 1e6:.0f} MB at least: grant "
+                "more; the same command continues"
+            )
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, QmgenError) or not lacks_memory(error):
+            raise
+        what = f"{type(error).__name__}: {error}".rstrip(": ")
+        raise Interrupted(f"too little memory ({what}): grant more; the same command continues") from error
 
 
 def _groups(controller: str) -> Iterator[Path]:

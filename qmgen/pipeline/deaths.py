@@ -25,6 +25,8 @@ ENOUGH: Final = 2
 TOO_UNLUCKY: Final = 8
 #: deaths in a row that bring a unit no further before the run gives up
 FRUITLESS: Final = 8
+#: the same, where memory ran out each time
+STARVED: Final = 3
 #: the same, where each attempt labels something, but never more than an earlier one
 AIMLESS: Final = 100
 #: workers in a row that die before they are ready
@@ -77,6 +79,7 @@ class Trial:
     _unlucky: dict[Key, int] = field(default_factory=dict)
     _furthest: int = 0
     _fruitless: int = 0
+    _starved: int = 0
     _aimless: int = 0
 
     def died(self, death: Death, held: Iterable[Key], begun: int, done: int) -> list[Key]:
@@ -96,6 +99,7 @@ class Trial:
         self._aimless = 0 if further else self._aimless + 1
         # another's doing may strike at any time: an attempt that labelled anything is not held against the unit
         self._fruitless = 0 if further or (done > begun and not death.explained) else self._fruitless + 1
+        self._starved = 0 if not self._fruitless or not (death.explained and death.machine) else self._starved + 1
         self._furthest = max(self._furthest, done)
         return condemned
 
@@ -109,7 +113,7 @@ class Trial:
     @property
     def hopeless(self) -> int:
         """Deaths in a row that brought the unit no further, if they are too many; else 0."""
-        if self._fruitless >= FRUITLESS:
+        if self._fruitless >= FRUITLESS or self._starved >= STARVED:
             return self._fruitless
         return self._aimless if self._aimless >= AIMLESS else 0
 

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 SAMPLE: Final = 8  # molecules, spread evenly over the source
 CONFORMERS: Final = 8  # of each of them, at most: with a thousand the measurement would be a run
-#: seconds that all of it takes at most, and those left for the measurement where reading the source has taken long
-MOST_SECONDS: Final = 30.0
+#: seconds that all of it takes at most (with the start and the end of the program it is half a minute), and those left
+#: for the measurement where reading the source has taken long
+MOST_SECONDS: Final = 25.0
 _LEAST_MEASURED: Final = 5.0
 #: seconds that ending the worker takes
 _ENDING: Final = 1.0

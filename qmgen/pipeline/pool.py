@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from qmgen.errors import Interrupted, QmgenError, from_process
 from qmgen.machine import address_space_limit, oom_kills
+from qmgen.molecules.types import Reason
 from qmgen.pipeline import stage_name
 from qmgen.pipeline.ahead import Ahead
 from qmgen.pipeline.cores import Claims
@@ -361,6 +362,7 @@ class Pool:
         self.deaths.append({"unit": work.unit.index if work else None, "how": how, "stage": died.stage})
         self.on_progress(-worker.rows, -worker.failures)
         condemned: list[Key] = []
+        trial: Trial | None = None
         if not worker.ready:
             self._stillborn += 1
         if work and not stopping:
@@ -381,8 +383,9 @@ class Pool:
         stopping = stopping or self._trouble is not None
         wanted = bool(self._again or self._later or not self._ahead.over) and not stopping
         fate = "it is replaced" if wanted else "the run is stopping" if stopping else "nothing is left for it to do"
-        for molecule, conformer in condemned:
-            fate += f", molecule {molecule} (conformer {conformer}) becomes a failure"
+        for key in condemned:
+            crashed = trial is not None and trial.condemned[key].reason is Reason.WORKER_CRASHED
+            fate += f", molecule {key[0]} (conformer {key[1]}) {'becomes a failure' if crashed else 'is left out'}"
         print(f"qmgen: a worker died {worker.where}: {how}; {fate}", file=sys.stderr, flush=True)
         if wanted:
             self.workers.append(self._start(worker.place))

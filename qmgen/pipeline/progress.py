@@ -85,7 +85,7 @@ class Lines:
         self._last = now
         done = self._rows + self._failures
         rate = done / (now - self._begin)
-        left = max(self._expected - done, 0) / rate if rate else 0.0
+        left = max(self._expected - done, 0) / rate if rate else None
         print(
             f"qmgen: {self._rows} rows, {self._failures} failures of {self._expected}; "
             f"{rate:.2f} conformers/s, {duration(left)} left",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qmgen import caches
 from qmgen.corpus.books import book_of
-from qmgen.corpus.generations import begin
+from qmgen.corpus.generations import EXTEND, begin
 from qmgen.corpus.identity import check_same
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.manifest import counts_of
@@ -240,8 +240,18 @@ class _Run:
             max_failures=self.aim.config.max_failures,
             pruned=counts["pruned"],
             repaired=len(record.repaired),
+            **self._added(listing),
             **record.saved(),
         )
+
+    def _added(self, listing: Listing) -> dict[str, Any]:
+        """What an extension holds by itself."""
+        generation = self.aim.generation
+        if generation is None or generation.kind != EXTEND:
+            return {}
+        names = [name for key, name in listing.units() if key[0] == generation.number]
+        counts = counts_of([book_of(self.store, name) for name in names])
+        return {"added_rows": counts["rows"], "added_failures": counts["failures_by_reason"]}
 
     def _soundness(self) -> Soundness:
         """What earlier runs have shown of the machine: rows that they made, conformers that ended their workers."""

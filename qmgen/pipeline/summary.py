@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from qmgen.errors import Interrupted, QmgenError
 from qmgen.molecules.types import Reason
 from qmgen.quantities import duration, size
 
@@ -17,7 +18,8 @@ class Summary:
     of all ranks; and of this run alone: the ``run_`` fields, ``repaired`` damages, ``mean_cycles`` of a row,
     ``guess_seconds`` of workers' time that a learned guess took (its compilation included; None without one) and the
     ``guess_fallbacks`` of molecules that began without it, the times in seconds, and
-    ``conformers_per_second`` from its start to its end, compilation included."""
+    ``conformers_per_second`` from its start to its end, compilation included. Where the command extends a corpus,
+    ``added_rows`` and ``added_failures`` are those of the extension alone."""
 
     directory: str
     entries: int
@@ -47,6 +49,21 @@ class Summary:
     mean_cycles: float | None = None
     guess_seconds: float | None = None
     guess_fallbacks: int | None = None
+    added_rows: int | None = None
+    added_failures: dict[str, int] | None = None
+
+    @property
+    def nothing_made(self) -> QmgenError | None:
+        """The error of a command that asked for rows and has made none, though all of it is done; None otherwise."""
+        rows = self.rows if self.added_rows is None else self.added_rows
+        failures = self.failures if self.added_failures is None else self.added_failures
+        if rows or not failures or not (self.complete or self.world_size == 1):
+            return None
+        reasons = ", ".join(f"{reason} {n}" for reason, n in failures.items())
+        what = f"not one row was made: {reasons}; failures/ in {self.directory} says more"
+        if Reason.MACHINE_TROUBLE in failures:
+            return Interrupted(f"{what}; when the machine is well, the same command tries again")
+        return QmgenError(what)
 
     @property
     def failed(self) -> int:
