@@ -99,6 +99,7 @@ class StopWatch:
         if self._within is not None:
             self._arm(time.monotonic() + self._within)
         elif isinstance(outer, StopWatch):
+            outer.reason = outer.reason or self.reason
             outer._ask()
 
     def _arm(self, when: float) -> None:

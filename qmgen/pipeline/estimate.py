@@ -15,7 +15,7 @@ from qmgen.pipeline.behind import refuse_other_enumeration
 from qmgen.pipeline.claim import mine
 from qmgen.pipeline.enumeration.as_source import source_of
 from qmgen.pipeline.extend import aim_at
-from qmgen.pipeline.job import canonical, job_of
+from qmgen.pipeline.job import canonical, job_of, settings_of
 from qmgen.pipeline.layout import layout
 from qmgen.pipeline.level import refuse_elements, refuse_molecules
 from qmgen.pipeline.messages import Measure, Measured
@@ -103,14 +103,13 @@ def estimate(config: GenerateConfig, stages: Stages | None = None) -> Estimate:
     store = store_of(config.out)
     if config.extend:
         refuse_other_enumeration(config, store)
+    refuse_elements(config, settings_of(config, learned), stages)
     until = begin + MOST_SECONDS - _ENDING
     with ExitStack() as stack:
         source = stack.enter_context(source_of(config, stages, keep=False))
         job = job_of(config, theory, source, stages, learned)
         if isinstance(source, Source):
             refuse_molecules(source, config.limit, job)
-        else:
-            refuse_elements(config, job.settings, stages)
         aim = aim_at(config, job, source, store, stack)
         sample = source.sample(aim.plan, SAMPLE, until)
     listing = Listing({}) if config.overwrite else Listing.of(store)

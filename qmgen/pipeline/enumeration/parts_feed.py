@@ -49,7 +49,6 @@ class Feed:
             self._clock = StallClock(self.process.pid)
             stack.callback(self._kill)
             self._stack = stack.pop_all()
-        self._channel.send(Order(self.settings, self.of, str(self.folder), self.stages))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -100,6 +99,9 @@ class Feed:
             start_new_session=True,  # the terminal's Ctrl-C reaches the parent alone
         )
         theirs.close()
+        # at once: it knows by this what to clear away, should this process be killed
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died: the first look finds out
+            ours.send(Order(self.settings, self.of, str(self.folder), self.stages))
         return Channel(ours), process
 
     def _kill(self) -> None:
