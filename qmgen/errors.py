@@ -62,4 +62,5 @@ def from_process(where: str, exit_code: int | None, message: str, traceback: str
         error = RuntimeError(f"in {where}: {message}")
         error.add_note(traceback)
         return error
-    return (UsageError if exit_code == UsageError.exit_code else QmgenError)(message)
+    kinds = {kind.exit_code: kind for kind in (QmgenError, UsageError, Interrupted)}
+    return kinds.get(exit_code, QmgenError)(message)

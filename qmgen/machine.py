@@ -7,22 +7,38 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import math
 import os
 import platform
 import resource
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
+from qmgen.errors import Interrupted, QmgenError
+
+#: bytes of address space without which a worker never labels, and of memory without which not even the parent loads
+LEAST_ADDRESS_SPACE: Final = 1_000_000_000
+LEAST_MEMORY: Final = 200_000_000
 PACKAGES: Final = ("qmgen", "numpy", "scipy", "jax", "jaxlib", "pyscf", "rdkit", "pyarrow")
 #: where Linux mounts its control groups, and says which of them are this process's
 GROUPS: Final = Path("/sys/fs/cgroup")
 OWN_GROUPS: Final = Path("/proc/self/cgroup")
 #: what the kernel counts for the whole machine, kills for want of memory among it
 KERNEL_COUNTERS: Final = Path("/proc/vmstat")
+#: how libraries say that memory ran out: the dynamic linker, the C library, C++, threads, XLA
+_NO_MEMORY: Final = (
+    "failed to map segment",
+    "cannot allocate memory",
+    "bad_alloc",
+    "can't start new thread",
+    "resource_exhausted",
+    "out of memory",
+)
 #: version 1 writes "no limit" as a number of this size
 _NO_LIMIT: Final = 2**60
 
@@ -117,6 +133,49 @@ def oom_kills() -> int | None:
         if name == "oom_kill" and count.isdigit():
             counts.append(int(count))
     return sum(counts) if counts else None
+
+
+def address_space_limit() -> int | None:
+    """Bytes of address space or data that this process may have (``ulimit -v``, ``-d``); None without a limit."""
+    soft = (resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA))
+    return min((limit for limit in soft if limit not in (resource.RLIM_INFINITY, -1)), default=None)
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether ``error``, or what it was raised from, says that there was too little memory, or no room for a thread."""
+    one: BaseException | None = error
+    while one is not None:
+        if isinstance(one, MemoryError) or (isinstance(one, OSError) and one.errno == errno.ENOMEM):
+            return True
+        if isinstance(one, Exception) and any(sign in str(one).lower() for sign in _NO_MEMORY):
+            return True
+        one = one.__cause__
+    return False
+
+
+@contextmanager
+def memory_needed() -> Iterator[None]:
+    """Turns errors that say that memory ran out into ``Interrupted``: the same command does it where there is more.
+
+    Raises ``Interrupted`` at once below what the program cannot be loaded with: libraries that meet such a limit end
+    their process without a word.
+    """
+    for limit, least, name in (
+        (address_space_limit(), LEAST_ADDRESS_SPACE, "address space (ulimit -v, -d)"),
+        (memory_limit(), LEAST_MEMORY, "memory (control group)"),
+    ):
+        if limit is not None and limit < least:
+            raise Interrupted(
+                f"this process may have {limit / 1e6:.0f} MB of {name}, and needs {least / 1e6:.0f} MB at least: grant "
+                "more; the same command continues"
+            )
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, QmgenError) or not lacks_memory(error):
+            raise
+        what = f"{type(error).__name__}: {error}".rstrip(": ")
+        raise Interrupted(f"too little memory ({what}): grant more; the same command continues") from error
 
 
 def _groups(controller: str) -> Iterator[Path]:

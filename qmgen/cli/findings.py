@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from qmgen.cli.talk import say
+from qmgen.quantities import size
 
 if TYPE_CHECKING:
     from qmgen.corpus.verify import Inspected
@@ -40,7 +41,7 @@ def say_inspected(found: Inspected) -> None:
     say(f"{report['directory']}")
     say(f"  work units  {report['units_done']} of {report['units']} done")
     say(f"  rows        {counts['rows']} of {counts['molecules']} molecules; {counts['failures']} failures")
-    say(f"  read        {report['files']} files, {report['bytes'] / 1e6:.2f} MB")
+    say(f"  read        {report['files']} files, {size(report['bytes'])}")
     if report["missing"]:
         say(f"  missing     {_some(report['missing'])}")
     order = {"damage": 0, "stale": 1, "note": 2}

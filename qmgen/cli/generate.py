@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from qmgen.cli.talk import print_json, say
+from qmgen.machine import memory_needed
 
 if TYPE_CHECKING:
     from qmgen.config import GenerateConfig
@@ -93,7 +95,7 @@ def generate(
         int | None, typer.Option(help="Most stereoisomers of a molecule; of more, a sample. [default: 32]")
     ] = None,
     embed_time_limit: Annotated[
-        float | None, typer.Option(help="Seconds for all conformers of a molecule. [default: 60.0]")
+        float | None, typer.Option(help="CPU seconds for all conformers of a molecule. [default: 60.0]")
     ] = None,
     xc: Annotated[str | None, typer.Option(help="Functional. [default: b3lyp5]")] = None,
     basis: Annotated[str | None, typer.Option(help="Basis set. [default: sto-3g]")] = None,
@@ -118,7 +120,7 @@ def generate(
     time_limit: Annotated[float | None, typer.Option(help="Stop after this many seconds, with exit code 75.")] = None,
     max_failures: Annotated[int | None, typer.Option(help="Exit code 3 past this many failures.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Measure a few molecules, say what the rest costs.")
+        bool, typer.Option("--dry-run", help="Measure a few molecules for 30 s at most, say what the rest costs.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
@@ -128,6 +130,11 @@ def generate(
     Settings come from the flags, then QMGEN_* variables, then the TOML file, then the defaults.
     """
     given = dict(locals())
+    with memory_needed():
+        return _run(given, config, dry_run=dry_run, as_json=as_json, quiet=quiet)
+
+
+def _run(given: Mapping[str, Any], config: Path | None, dry_run: bool, as_json: bool, quiet: bool) -> int:
     from qmgen.config import GenerateConfig, resolve
 
     flags = {name: given[name] for name in GenerateConfig.model_fields if name in given}
@@ -151,9 +158,13 @@ def generate(
         print_json(summary)
     elif not quiet:
         say(summary.text())
-        for line in next_steps(summary.directory, summary.rows) if summary.complete else ():
+        for line in next_steps(summary.directory) if summary.complete and summary.rows else ():
             say(line)
-    return TOO_MANY_FAILURES if summary.too_many_failures else 0
+    if summary.too_many_failures:
+        return TOO_MANY_FAILURES
+    if (nothing := summary.nothing_made) is not None:
+        raise nothing
+    return 0
 
 
 def check_source(settings: GenerateConfig, flags: dict[str, Any]) -> None:
@@ -170,12 +181,10 @@ def check_source(settings: GenerateConfig, flags: dict[str, Any]) -> None:
         )
 
 
-def next_steps(directory: str, rows: int) -> list[str]:
+def next_steps(directory: str) -> list[str]:
     """What to try when the run is over, as lines to paste into a shell."""
     place = shlex.quote(directory) if "://" in directory else _typed(Path(directory))
     program = _typed(Path(sys.argv[0])) if Path(sys.argv[0]).name == "qmgen" else "qmgen"
-    if not rows:
-        return ["", "try next", f"  {program} generate --help    # no row was made; failures/ in {place} says why"]
     return [
         "",
         "try next",

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from qmgen.cli.talk import print_json, say
+from qmgen.quantities import size
 
 
 def quantize(
@@ -33,7 +34,7 @@ def quantize(
     if as_json:
         print_json(done)
     else:
-        say(f"{done['out']}: {done['bytes'] / 1e6:.2f} MB, of {done['bytes_before'] / 1e6:.2f}")
+        say(f"{done['out']}: {size(done['bytes'])}, of {size(done['bytes_before'])}")
         if done["emulated"]:
             say(f"qmgen: {NOTE}")
         place = shlex.quote(done["out"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
 from qmgen.cli.generate import TOO_MANY_FAILURES
 from qmgen.cli.talk import print_json, say
+from qmgen.machine import memory_needed
 
 
 def retry(
@@ -17,7 +19,7 @@ def retry(
     ] = None,
     embed_time_limit: Annotated[
         float | None,
-        typer.Option(help="Seconds for all conformers of a molecule. [default: 10 times those before]"),
+        typer.Option(help="CPU seconds for all conformers of a molecule. [default: 10 times those before]"),
     ] = None,
     guess: Annotated[str | None, typer.Option(help="First guess: atoms or core. [default: the other one]")] = None,
     batch_size: Annotated[
@@ -36,6 +38,11 @@ def retry(
     on with a retry that was stopped, else tries harder still.
     """
     given = dict(locals())
+    with memory_needed():
+        return _run(given, dry_run=dry_run, as_json=as_json, quiet=quiet)
+
+
+def _run(given: Mapping[str, Any], dry_run: bool, as_json: bool, quiet: bool) -> int:
     from qmgen.config import resolve
     from qmgen.config.retry import RetryConfig
 

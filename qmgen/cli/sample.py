@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from qmgen.cli.talk import print_json, say
+from qmgen.quantities import duration
 
 
 def sample(
@@ -131,6 +132,6 @@ def _teller() -> Any:
 
     def tell(done: int, total: int) -> None:
         rate = done / (time.monotonic() - begin)
-        print(f"qmgen: {done} of {total} drawn, {rate:.0f}/s, {(total - done) / rate:.0f} s left", file=sys.stderr)
+        print(f"qmgen: {done} of {total} drawn, {rate:.0f}/s, {duration((total - done) / rate)} left", file=sys.stderr)
 
     return tell

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qmgen.cli.talk import plain, print_json, say
+from qmgen.quantities import duration
 
 if TYPE_CHECKING:
     from qmgen.corpus.status import Status
@@ -77,11 +78,11 @@ def text(found: Status) -> str:
     for rank in found.ranks:
         who = f"{rank.host or '?'}, process {rank.pid or '?'}"
         of = f"/{rank.world_size}" if rank.world_size else ""
-        heard = f", heard {_span(rank.age)} ago" if rank.age is not None else ""
+        heard = f", heard {duration(rank.age)} ago" if rank.age is not None else ""
         note = f" ({rank.note})" if rank.note else ""
         lines.append(
             f"  rank {rank.rank}{of}  {rank.state}: {rank.units_done} of {rank.units_to_do} units, {rank.rows} rows in "
-            f"{_span(rank.seconds)}; {who}{heard}{note}"
+            f"{duration(rank.seconds)}; {who}{heard}{note}"
         )
     if found.complete:
         lines.append("complete")
@@ -105,13 +106,4 @@ def _as_json(found: Status) -> dict[str, Any]:
 
 
 def _left(seconds: float | None) -> str:
-    return "time left not known yet" if seconds is None else f"{_span(seconds)} left"
-
-
-def _span(seconds: float | None) -> str:
-    if seconds is None:
-        return "?"
-    for size, name in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {name}"
-    return f"{seconds:.0f} s"
+    return "time left not known yet" if seconds is None else f"{duration(seconds)} left"

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from qmgen.corpus.generations import FOLDER as STATEMENTS
 from qmgen.corpus.identity import MANIFEST
 from qmgen.corpus.listing import Key, Listing, parse
 from qmgen.corpus.plan import MOST_ADDITIONS, MOST_UNITS, Plan, Unit
@@ -42,16 +43,20 @@ class Generation:
 
 
 def generations(
-    listing: Listing, records: Iterable[Mapping[str, Any]], manifest: Mapping[str, Any]
+    listing: Listing,
+    records: Iterable[Mapping[str, Any]],
+    manifest: Mapping[str, Any],
+    stated: Iterable[Plan] = (),
 ) -> list[Generation]:
     """The generations of a corpus, in order; [] where nothing tells of any.
 
-    Where runs with and without a limit wrote to it, the one that wanted most counts.
+    ``stated`` are the plans that its statements hold (``statements``). Where runs with and without a limit wrote to it,
+    the one that wanted most counts.
     """
     told: dict[int, list[Plan]] = {}
     for plan in _recorded(records):
         told.setdefault(plan.more, []).append(plan)
-    for written in (plan_of(manifest.get("plan")), *_added(manifest)):
+    for written in (plan_of(manifest.get("plan")), *_added(manifest), *stated):
         if written is not None and written.more not in told:
             told[written.more] = [written]
     named: dict[int, list[Key]] = {}
@@ -66,6 +71,25 @@ def generations(
         else:
             found.append(_by_names(more, listing))
     return found
+
+
+def statements(store: Store) -> tuple[list[Plan], list[str]]:
+    """The plans that ``generations/`` states, also those of which nothing else tells yet; and the names of the
+    statements that cannot be read."""
+    plans, unreadable = [], []
+    for name in sorted(store.names(STATEMENTS)):
+        if not name.endswith(".json"):
+            continue
+        plan = None
+        with contextlib.suppress(ValueError, AttributeError, TypeError, KeyError):
+            stated = table_of(read_small(store, name))
+            planned = stated["plan"]
+            plan = plan_of({**planned, "wanted": planned.get("entries"), "more": stated.get("number")})
+        if plan is None or not plan.more:
+            unreadable.append(name)
+        else:
+            plans.append(plan)
+    return plans, unreadable
 
 
 def _recorded(records: Iterable[Mapping[str, Any]]) -> Iterator[Plan]:

@@ -31,6 +31,8 @@ from qmgen.errors import UsageError
 
 FOLDER: Final = "generations"
 EXTEND, RETRY = "extend", "retry"
+#: seconds that another process is given to state what it adds, which takes it an instant
+_PATIENCE: Final = 30.0
 
 
 @dataclass(frozen=True)
@@ -133,11 +135,14 @@ def _alone(store: Store) -> Iterator[None]:
     if store.local is None:
         yield
         return
+    deadline = time.monotonic() + _PATIENCE
     while True:
         lock = Lock(store.local / FOLDER / "begin.lock", store.local)
         try:
             lock.acquire()
-        except Held:
+        except Held as by:
+            if time.monotonic() >= deadline:
+                raise UsageError(f"{store.place} is just being added to by {by.who}, which does not go on") from None
             time.sleep(0.05)
             continue
         except OSError as error:

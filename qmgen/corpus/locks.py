@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,8 @@ _NO_LOCKS: Final = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 #: times that a lock is tried for, and seconds between
 _TRIES: Final = 4
 _PAUSE: Final = 0.05
+#: bytes that a holder may write about itself
+_MOST_SAID: Final = 65536
 
 
 class Held(Exception):
@@ -43,13 +46,15 @@ class Held(Exception):
 class Lock:
     """An exclusive lock on the file ``path``, which is made for it and removed at the end; a context.
 
-    No part of ``path`` below the folder ``top`` (its own, where None) may be a symbolic link.
-    ``certain`` is False on a file system that knows no locks: then nobody is kept out. Raises ``Held`` at once when
-    another process has it, ``OSError`` where the file cannot be made, ``files.Linked`` among it.
+    No part of ``path`` below the folder ``top`` (its own, where None) may be a symbolic link. ``about`` is what the
+    file says of its holder, beside process and host. ``certain`` is False on a file system that knows no locks: then
+    nobody is kept out. Raises ``Held`` at once when another process has it, ``OSError`` where the file cannot be made,
+    ``files.Linked`` among it.
     """
 
-    def __init__(self, path: Path, top: Path | None = None) -> None:
+    def __init__(self, path: Path, top: Path | None = None, about: Mapping[str, Any] | None = None) -> None:
         self.path = path
+        self._about = dict(about or {})
         self.certain = True
         self._top = path.parent if top is None else top
         self._handle: int | None = None
@@ -94,7 +99,7 @@ class Lock:
         self._handle, self._folder = handle, folder
         with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
             os.truncate(handle, 0)
-            os.write(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+            os.write(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), **self._about}).encode())
 
     def release(self) -> None:
         """Give it back; harmless when repeated."""
@@ -158,7 +163,7 @@ def _opened(path: Path, folder: int, flags: int) -> int:
 
 def _about(handle: int) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
-        found = json_of(os.pread(handle, 4096, 0))
+        found = json_of(os.pread(handle, _MOST_SAID, 0))
         if isinstance(found, dict):
             return found
     return {}

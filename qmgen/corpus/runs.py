@@ -56,9 +56,23 @@ def records(store: Store) -> Iterator[dict[str, Any]]:
                 yield table_of(read_small(store, name))
 
 
-def rank_lock(store: Store, rank: int) -> Lock:
-    """The lock of a rank on this corpus; on an object store it holds among the processes of this machine."""
-    return Lock(_lock_path(store, rank), store.local)
+def rank_lock(store: Store, rank: int, doing: Mapping[str, Any] | None = None) -> Lock:
+    """The lock of a rank on this corpus; on an object store it holds among the processes of this machine. ``doing`` is
+    what its holder says of its work."""
+    about = {"doing": dict(doing)} if doing is not None else None
+    return Lock(_lock_path(store, rank), store.local, about)
+
+
+def holders(store: Store) -> dict[int, dict[str, Any]]:
+    """Who runs which rank now, as far as it can be seen from here."""
+    found = {}
+    path = _lock_path(store, 0)
+    before, _, after = path.name.rpartition(f"{0:05d}")
+    for lock in sorted(path.parent.glob(f"{before}*{after}")):
+        number = lock.name.removeprefix(before).removesuffix(after)
+        if number.isdigit() and (by := held(lock, store.local)) is not None:
+            found[int(number)] = by
+    return found
 
 
 def running(store: Store, rank: int) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from qmgen.corpus.books import Damaged, book_of
-from qmgen.corpus.expected import Generation, generations, manifest_of, recorded_units
+from qmgen.corpus.expected import Generation, generations, manifest_of, plan_of, recorded_units, statements
 from qmgen.corpus.listing import Listing, parse
 from qmgen.corpus.liveness import LIVE, RankState, rank_states
 from qmgen.corpus.plan import Unit
@@ -33,7 +33,8 @@ class Status:
     make up ``units``. ``rows`` and ``failures`` are those of finished units; ``rows_in_hand`` and ``failures_in_hand``
     those of live runs that no finished unit holds yet. Rates are rows per second: of all live runs together, and of the
     mean process over all that was ever run. ``eta_seconds`` is None where it cannot be told; ``unreadable`` names
-    finished units whose failures files are damaged."""
+    failures files of finished units and statements of what was added that are damaged: what these state is not known,
+    so that the corpus does not pass for complete."""
 
     directory: str
     complete: bool
@@ -73,18 +74,19 @@ def status(place: Place | Store) -> Status:
 
 def _status(store: Store, listing: Listing, told: list[dict[str, Any]]) -> Status:
     manifest = manifest_of(store) or {}
-    found = generations(listing, told, manifest)
+    stated, illegible = statements(store)
+    found = generations(listing, told, manifest, stated)
     done = {unit: listing.done(unit) for generation in found for unit in generation.units}
-    rows, reasons, unreadable = _held(store, listing, told, manifest)
+    rows, reasons, unreadable, unrecorded = _held(store, listing, told, manifest)
     ranks = rank_states(store, told)
     live = [record for record, state in zip(told, _states_of(told, ranks)) if state in LIVE]
-    in_hand = [_in_hand(record) for record in live]
+    in_hand = _without(unrecorded, [_in_hand(record, done) for record in live])
     failures = sum(reasons.values())
     units, units_done = len(done), sum(done.values())
     running = min(sum(max(whole_of(r.get("units_to_do")) - len(units_of(r)), 0) for r in live), units - units_done)
     return Status(
         directory=store.place,
-        complete=units > 0 and units_done == units,
+        complete=units > 0 and units_done == units and not illegible,
         units=units,
         units_done=units_done,
         units_running=running,
@@ -101,14 +103,15 @@ def _status(store: Store, listing: Listing, told: list[dict[str, Any]]) -> Statu
         ranks=ranks,
         deaths=sum(len(list_of(record.get("deaths"))) for record in told),
         repaired=sum(len(list_of(record.get("repaired"))) for record in told),
-        unreadable=unreadable,
+        unreadable=[*unreadable, *illegible],
     )
 
 
 def _held(
     store: Store, listing: Listing, told: list[dict[str, Any]], manifest: Mapping[str, Any]
-) -> tuple[int, Counter[str], list[str]]:
-    """Rows, failures by reason, and unreadable failures files of the finished units."""
+) -> tuple[int, Counter[str], list[str], tuple[int, int]]:
+    """Rows, failures by reason, and unreadable failures files of the finished units; and rows and failures of those
+    that no record tells of yet: a live run has finished them since it last wrote one."""
     names = [name for _, name in listing.units()]
     said = {name: unit for name, unit in recorded_units(told) if isinstance(unit.get("failures"), dict)}
     rows, reasons = 0, Counter[str]()
@@ -122,8 +125,9 @@ def _held(
         rows += whole_of(unit.get("rows"))
         reasons.update({str(reason): whole_of(count) for reason, count in unit["failures"].items()})
     if len(rest) == len(names) and (whole := _by_manifest(names, manifest)) is not None:
-        return *whole, []
+        return *whole, [], (0, 0)
     unreadable = []
+    since = (0, 0)
 
     def count(name: str) -> tuple[int, Mapping[str, int], Mapping[str, int]] | None:
         try:
@@ -140,7 +144,9 @@ def _held(
                 rows += counted[0]
                 reasons.update(counted[1])
                 reasons.subtract(counted[2])
-    return rows, +reasons, unreadable
+                if name not in said:
+                    since = since[0] + counted[0], since[1] + sum(counted[1].values())
+    return rows, +reasons, unreadable, since
 
 
 def _by_manifest(names: Sequence[str], manifest: Mapping[str, Any]) -> tuple[int, Counter[str]] | None:
@@ -161,14 +167,36 @@ def _states_of(told: list[dict[str, Any]], ranks: list[RankState]) -> Iterable[s
     return [states.get(id(record), "") for record in told]
 
 
-def _in_hand(record: Mapping[str, Any]) -> tuple[int, int]:
-    """Rows and failures that a run has beyond its finished units."""
+def _in_hand(record: Mapping[str, Any], done: Mapping[Unit, bool]) -> tuple[int, int, bool]:
+    """Rows and failures that a run has beyond finished units; and whether its record lists them by unit, so that those
+    finished since it was written are left out."""
+    listed = record.get("in_hand")
+    if isinstance(listed, list):
+        plan = plan_of(record.get("plan"))
+        more = plan.more if plan is not None else 0
+        finished = {unit.index for unit, is_done in done.items() if is_done and unit.more == more}
+        left = [one for one in listed if isinstance(one, dict) and one.get("index") not in finished]
+        return sum(whole_of(one.get("rows")) for one in left), sum(whole_of(one.get("failures")) for one in left), True
     units = units_of(record)
     rows = whole_of(record.get("rows")) - sum(whole_of(unit.get("rows")) for unit in units)
     failed = sum(
         sum(map(whole_of, unit["failures"].values())) for unit in units if isinstance(unit.get("failures"), dict)
     )
-    return max(rows, 0), max(whole_of(record.get("failures")) - failed, 0)
+    return max(rows, 0), max(whole_of(record.get("failures")) - failed, 0), False
+
+
+def _without(since: tuple[int, int], in_hand: list[tuple[int, int, bool]]) -> list[tuple[int, int]]:
+    """What is in hand, less what was finished ``since`` records were written that do not tell of units one by one."""
+    rows, failures = since
+    left = []
+    for one in in_hand:
+        if one[2]:
+            left.append(one[:2])
+            continue
+        taken = min(rows, one[0]), min(failures, one[1])
+        rows, failures = rows - taken[0], failures - taken[1]
+        left.append((one[0] - taken[0], one[1] - taken[1]))
+    return left
 
 
 def _rate(record: Mapping[str, Any], failures: bool = False) -> float:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from qmgen.corpus.books import Book, sums_of
-from qmgen.corpus.expected import Generation, generations, manifest_of, recorded_sums
+from qmgen.corpus.expected import Generation, generations, manifest_of, recorded_sums, statements
 from qmgen.corpus.findings import DAMAGE, NOTE, Finding, anew
 from qmgen.corpus.key_check import doubled_keys
 from qmgen.corpus.listing import Key, Listing
@@ -119,7 +119,7 @@ def _inspect(store: Store, threads: int, begin: Callable[[int], None], advance: 
     refuse_other(store, listing)
     told = list(records(store))
     manifest = manifest_of(store)
-    found = generations(listing, told, manifest or {})
+    found = generations(listing, told, manifest or {}, statements(store)[0])
     sums = Checksums(sums_of(store), recorded_sums(told))
     expected = {(unit.more, unit.count, unit.index): unit for g in found if g.plan is not None for unit in g.units}
     shared: dict[str, tuple[str, Mapping[str, Any]]] = {}

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import jax
 
 _COMPILED: dict[Any, Callable[..., Any]] = {}
 _SEEN: set[Any] = set()
+#: seconds that another process is waited for: it may have been stopped (a job that was suspended) with the lock in hand
+_PATIENCE: Final = 300.0
+_LOOK_EVERY: Final = 0.05
 
 
 def compiled(key: Any, function: Any, static: tuple[Any, ...], arguments: tuple[Any, ...]) -> Callable[..., Any]:
     """``function(*static, *arguments)`` compiled ahead of time for these shapes, once per process and ``key``.
 
-    Processes wait for one another on a lock beside the cache, so that all but the first load what it compiled.
+    Processes wait for one another on a lock beside the cache, so that all but the first load what it compiled; but not
+    without a bound: whoever has waited long compiles itself.
     """
     if key not in _COMPILED:
         with _lock(repr(key)):
@@ -51,8 +56,16 @@ def _lock(name: str) -> Iterator[None]:
         yield
         return
     with handle:
-        with suppress(OSError):  # a file system without locks: the same
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        deadline = time.monotonic() + _PATIENCE
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(_LOOK_EVERY)
+                continue
+            except OSError:  # a file system without locks: the same
+                pass
+            break
         yield
 
 

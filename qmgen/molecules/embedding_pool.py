@@ -3,40 +3,50 @@
     for item in conformers(read_molecules("drugs.smi"), count=4, seed=0):
         ...  # a Conformer or a Failure, in the order of the input; where something was left out, also a Pruned
 
-The worker embeds the next few molecules while the caller labels. It gets a fixed time for each; past that, or when it
-dies, its molecule becomes a failure and a new worker goes on with the next.
+The worker embeds the next few molecules while the caller labels. It gets a fixed CPU time for each; past that its
+molecule becomes a failure and a new worker goes on with the next. Where it dies or stands still otherwise, the molecule
+is tried again by a new worker; and before it is held against the molecule, methane is embedded: where that fails too,
+the trouble is the machine's.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
+import queue
 import subprocess
 import sys
-import time
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from typing import Any, Final, NamedTuple
 
-from qmgen.errors import QmgenError
+from qmgen.errors import Interrupted
+from qmgen.machine import address_space_limit
 from qmgen.molecules.conformers import Ensemble, make
 from qmgen.molecules.embedding import why_refused
+from qmgen.molecules.embedding_worker import OUT_OF_TIME
 from qmgen.molecules.entries import failure
 from qmgen.molecules.geometry import geometry_problem
 from qmgen.molecules.procedure import PLAIN, Procedure
 from qmgen.molecules.stereo import without_stereo
 from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned, Reason
+from qmgen.processes import OWN_FAULT, Channel, Gone, StallClock, end, ending
 
 Embed = Callable[[str, int, int, Procedure], list[Ensemble]]
 #: entries taken from the source ahead of the one being handed out
 AHEAD: Final = 16
-#: seconds a worker may take to start, or to take up its next task, on however busy a machine
-_START_LIMIT: Final = 180.0
-#: starts in a row that come to nothing before we give up
-_START_TRIES: Final = 3
+#: seconds without CPU time after which a worker stands still: while it starts (its files may come slowly), and later
+START_PATIENCE: Final = 180.0
+PATIENCE: Final = 30.0
+#: the least of them where it sleeps, which RDKit never does: no machine's slowness looks like that
+_ASLEEP: Final = 5.0
+#: processes in a row that come to nothing with one molecule, or before they are ready, until we give up
+_TRIES: Final = 3
+_LOOK_EVERY: Final = 0.25
+_HUNG: Final = "it slept"
+#: what any machine that is well can embed
+_PLAIN_MOLECULE: Final = "C"
 
 
 def conformers(
@@ -54,11 +64,11 @@ def conformers(
     conformer numbers that go on from one isomer to the next. After the conformers of a molecule of which some were
     pruned, a ``Pruned`` says how many; their numbers stay unused. A geometry that was given is never changed or pruned.
 
-    ``time_limit`` is in seconds per molecule, all its conformers together. ``in_process`` embeds here, without limit or
-    protection. ``embed_with`` replaces the embedding (tests); it must be importable by name. The worker ends with
-    the iterator, however that ends.
+    ``time_limit`` is in seconds of CPU time per molecule, all its conformers together. ``in_process`` embeds here,
+    without limit or protection. ``embed_with`` replaces the embedding (tests); it must be importable by name. The
+    worker ends with the iterator, however that ends.
 
-    Raises ``QmgenError`` when no worker can be started.
+    Raises ``Interrupted`` when no worker can be started, or none embeds even methane: that is the machine's trouble.
     """
     if count < 1 or time_limit <= 0:
         raise ValueError(f"count {count} and time_limit {time_limit} must be positive")
@@ -160,11 +170,19 @@ def _embed_here(
 
 
 class _Outcome(NamedTuple):
-    """How waiting for one task ended: whether the worker began it, its answer if any, and if it came too late."""
+    """How waiting for one task ended: whether the worker began it, its answer if any, and how the worker ended else."""
 
     begun: bool
     answer: tuple[str, Any] | None
-    late: bool
+    ended: str = ""
+
+    @property
+    def own_fault(self) -> bool:
+        """Whether the cause may lie in what RDKit did with the molecule. Where address space is limited, anything that
+        asks for more of it may end a process in any way."""
+        if self.ended == _HUNG:
+            return True
+        return (self.ended in OWN_FAULT or self.ended.startswith("exit code")) and address_space_limit() is None
 
 
 class _Worker:
@@ -174,47 +192,84 @@ class _Worker:
         self._embed, self._limit = embed_with, time_limit
         self._tasks: deque[tuple[str, int, int, Procedure, float]] = deque()
         self._process: subprocess.Popen[bytes] | None = None
-        self._connection: Connection | None = None
+        self._channel: Channel | None = None
+        self._ready = False
 
     def submit(self, smiles: str, count: int, seed: int, procedure: Procedure) -> None:
         self._tasks.append((smiles, count, seed, procedure, self._limit))
-        if self._process is None:
+        if self._channel is None:
             self._start()
         else:
-            self._send(self._tasks[-1])
+            self._channel.send(self._tasks[-1])
 
     def result(self) -> list[Ensemble] | tuple[Reason, str]:
         """The answer to the oldest task, waiting for it; or why there is none."""
-        for _ in range(_START_TRIES):
-            outcome = self._wait()
+        tries = unready = 0
+        while True:
+            outcome = self._outcome()
             if outcome.answer is not None:
                 self._tasks.popleft()
                 return outcome.answer[1]
-            ended = self._end(grace=0.0 if outcome.late else 5.0)
-            if outcome.begun:
-                self._tasks.popleft()
-            if self._tasks:
-                self._start()
-            if outcome.begun and (outcome.late or ended == "SIGALRM"):
+            tries += outcome.begun
+            unready += not outcome.begun
+            if outcome.ended == OUT_OF_TIME:
+                self._drop()
                 return Reason.EMBEDDING_TIMEOUT, f"no geometry within {self._limit:g} s"
-            if outcome.begun:
-                return Reason.EMBEDDING_CRASHED, f"RDKit ended its process: {ended}"
-        self.close()
-        raise QmgenError(f"the process that embeds does not start ({ended}); is RDKit installed in this Python?")
+            if unready >= _TRIES:
+                self.close()
+                raise Interrupted(
+                    f"the process that embeds does not start ({outcome.ended}); is RDKit installed in this Python, and "
+                    "is there memory enough? When that is mended, the same command continues"
+                )
+            if tries >= (2 if outcome.own_fault else _TRIES):
+                self._require_a_sound_machine(outcome.ended)
+                self._drop()
+                if outcome.ended == _HUNG:
+                    return (
+                        Reason.EMBEDDING_TIMEOUT,
+                        f"no geometry within {self._limit:g} s: the process waits for nothing",
+                    )
+                if outcome.own_fault:
+                    return Reason.EMBEDDING_CRASHED, f"RDKit ended its process: {outcome.ended}"
+                return Reason.MACHINE_TROUBLE, f"embedding it failed {tries} times: {outcome.ended}"
+            self._start()
 
     def close(self) -> None:
         """End the process and forget what it owes."""
-        if self._process is not None:
-            self._process.kill()
-            self._end(grace=1.0)
+        self._end(0.0)
         self._tasks.clear()
+
+    def _drop(self) -> None:
+        """Forget the oldest task, and go on with the others."""
+        self._tasks.popleft()
+        if self._tasks and self._channel is None:
+            self._start()
+
+    def _require_a_sound_machine(self, ended: str) -> None:
+        """Raise ``Interrupted`` unless a new process embeds methane."""
+        probe = _Worker(self._embed, max(self._limit, PATIENCE))
+        try:
+            for _ in range(_TRIES):
+                probe.submit(_PLAIN_MOLECULE, 1, 0, PLAIN)
+                if probe._outcome().answer is not None:
+                    return
+                probe._tasks.clear()
+        finally:
+            probe.close()
+        self.close()
+        raise Interrupted(
+            f"molecules cannot be embedded on this machine now, not even methane ({ended}): see to memory and load; "
+            "the same command continues"
+        )
 
     def _start(self) -> None:
         ours, theirs = Pipe()
         program = f"import sys; sys.path[:] = {sys.path!r}; from qmgen.molecules.embedding_worker import serve; "
+        # the kernel watches the thread that starts it: only the main thread is sure to live as long as its process
+        parent = os.getpid() if threading.current_thread() is threading.main_thread() else None
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", f"{program}serve({theirs.fileno()})"],
+                [sys.executable, "-c", f"{program}serve({theirs.fileno()}, {parent})"],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -222,42 +277,58 @@ class _Worker:
                 env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
                 start_new_session=True,  # Ctrl-C at the shell reaches the parent alone
             )
+        except OSError as error:  # no memory or no place for another process
+            ours.close()
+            raise Interrupted(
+                f"no process that embeds can be started ({error.strerror or error}); when that is mended, the same "
+                "command continues"
+            ) from error
         finally:
             theirs.close()
-        self._connection = ours
-        self._send(self._embed)
+        self._channel, self._ready = Channel(ours), False
+        self._channel.send(self._embed)
         for task in self._tasks:
-            self._send(task)
+            self._channel.send(task)
 
-    def _send(self, message: object) -> None:
-        assert self._connection is not None
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # ``result`` finds out that it is gone
-            self._connection.send(message)
-
-    def _wait(self) -> _Outcome:
-        """Wait for the answer to the oldest task: at most the time limit from where the worker began it."""
-        assert self._connection is not None
-        begun, deadline = False, time.monotonic() + _START_LIMIT
+    def _outcome(self) -> _Outcome:
+        """Wait for the answer to the oldest task. Where there is none, the process has been ended."""
+        assert self._channel is not None and self._process is not None
+        begun = False
+        clock = StallClock(self._process.pid)
         while True:
-            if not self._connection.poll(max(0.0, deadline - time.monotonic())):
-                return _Outcome(begun, None, late=True)
             try:
-                message = self._connection.recv()
-            except (EOFError, OSError):
-                return _Outcome(begun, None, late=False)
+                _, message = self._channel.inbox.get(timeout=_LOOK_EVERY)
+            except queue.Empty:
+                if clock.stalled() < self._patience(clock.state):
+                    continue
+                self._end(0.0)
+                return _Outcome(begun, None, _HUNG if clock.state == "S" else "it was stopped or starved")
+            if isinstance(message, Gone):
+                return _Outcome(begun, None, self._end(5.0))
+            if isinstance(message, Exception):
+                self._end(0.0)
+                raise message
+            clock.moved()
+            self._ready = True
             if message[0] == "begin":
-                begun, deadline = True, message[1] + self._limit
+                begun = True
+            elif message[0] == "memory":
+                self._end(0.0)  # what is left of its memory is in pieces
+                return _Outcome(begun, None, f"too little memory ({message[1] or 'MemoryError'})")
             elif message[0] != "ready":
-                return _Outcome(begun, message, late=False)
+                return _Outcome(begun, message)
+
+    def _patience(self, state: str) -> float:
+        """Seconds that the process may be without CPU time in this ``state``."""
+        if not self._ready:
+            return START_PATIENCE
+        return min(PATIENCE, max(self._limit, _ASLEEP)) if state == "S" else PATIENCE
 
     def _end(self, grace: float) -> str:
         """End the process, after ``grace`` seconds to end by itself; tell how it ended."""
-        assert self._process is not None and self._connection is not None
-        try:
-            self._process.wait(grace)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-        code = self._process.wait()
-        self._connection.close()
-        self._process = self._connection = None
-        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        if self._process is None or self._channel is None:
+            return ""
+        code = end(self._process, grace)
+        self._channel.close()
+        self._process = self._channel = None
+        return "it does not die" if code is None else ending(code)

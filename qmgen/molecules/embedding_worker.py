@@ -1,29 +1,37 @@
 """The process in which RDKit embeds, so that a crash or a hang costs one molecule.
 
 Messages in: the embedding function (once), then ``(smiles, count, seed, procedure, time_limit)``.
-Messages out: ``("ready",)`` once, then for each task ``("begin", time.monotonic())`` and
-``("done", [Ensemble, ...])`` or ``("refused", (reason, why))``. Answers come in the order of the tasks.
+Messages out: ``("ready",)`` once, then for each task ``("begin",)`` and ``("done", [Ensemble, ...])``,
+``("refused", (reason, why))`` or, where there was too little of it, ``("memory", why)``. Answers come in the order of
+the tasks.
+
+The time limit is CPU time, which the kernel counts: SIGPROF ends the process when it is used up. A process that is
+stopped, or waits for a processor, uses none.
 """
 
 from __future__ import annotations
 
 import signal
-import sys
-import time
 from multiprocessing.connection import Connection
 
-#: a worker whose parent is gone ends itself this long after the time limit of its molecule (seconds)
-_GRACE = 30.0
+from qmgen.machine import lacks_memory
+from qmgen.processes import die_with_parent
+
+#: how a process ends whose molecule has used up its time
+OUT_OF_TIME = "SIGPROF"
 
 
-def serve(descriptor: int) -> None:
-    """Answer tasks on the connection with this file descriptor until its other end is closed.
+def serve(descriptor: int, parent: int | None = None) -> None:
+    """Answer tasks on the connection with this file descriptor until its other end is closed, or the thread of process
+    ``parent`` that started this one has ended.
 
     Interrupts are for the parent to handle: it closes the connection, or kills this process.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    if parent is not None:
+        die_with_parent(parent)
     with Connection(descriptor) as connection:
         try:
             _answer(connection)
@@ -40,15 +48,11 @@ def _answer(connection: Connection) -> None:
     connection.send(("ready",))
     while True:
         smiles, count, seed, procedure, time_limit = connection.recv()
-        connection.send(("begin", time.monotonic()))
-        signal.setitimer(signal.ITIMER_REAL, time_limit + _GRACE)
+        connection.send(("begin",))
+        signal.setitimer(signal.ITIMER_PROF, time_limit)
         try:
             answer = ("done", embed(smiles, count, seed, procedure))
         except Exception as error:
-            answer = ("refused", why_refused(error))
-        signal.setitimer(signal.ITIMER_REAL, 0)
+            answer = ("memory", str(error)) if lacks_memory(error) else ("refused", why_refused(error))
+        signal.setitimer(signal.ITIMER_PROF, 0)
         connection.send(answer)
-
-
-if __name__ == "__main__":
-    serve(int(sys.argv[1]))

@@ -13,7 +13,11 @@ import numpy as np
 
 
 class Reason(StrEnum):
-    """Why a molecule or conformer has no label (the ``reason`` column of the failures files)."""
+    """Why a molecule or conformer has no label (the ``reason`` column of the failures files).
+
+    ``MACHINE_TROUBLE``: its process was killed, stood still or had too little memory, which may be the machine's doing:
+    the same command tries it again.
+    """
 
     UNREADABLE = "unreadable"
     UNSUPPORTED_ELEMENT = "unsupported_element"
@@ -32,6 +36,7 @@ class Reason(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     INTERNAL_ERROR = "internal_error"
     WORKER_CRASHED = "worker_crashed"
+    MACHINE_TROUBLE = "machine_trouble"
 
 
 @dataclass(frozen=True)

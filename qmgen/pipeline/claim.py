@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +22,8 @@ from qmgen.corpus.runs import FOLDER as RUNS
 from qmgen.corpus.runs import rank_lock, rank_of_lock, records, running
 from qmgen.corpus.store import Store
 from qmgen.corpus.store.local import FOLDERS
-from qmgen.errors import AlreadyRunning, Interrupted, QmgenError, UsageError
+from qmgen.errors import Interrupted, QmgenError, UsageError
+from qmgen.pipeline.command import Command, refuse_if_busy
 from qmgen.pipeline.partial import forget
 from qmgen.pipeline.ranks import Rank
 
@@ -35,33 +37,22 @@ _FOLDERS: Final = ("data", "failures", "generations", "runs", "source", ".tmp/pa
 _FILES: Final = ("manifest.json", "SHA256SUMS", "README.md", "config.toml", "duplicates.csv")
 
 
-def refuse_if_running(store: Store, rank: Rank) -> None:
-    """Raise ``AlreadyRunning`` when another process has this rank: before the source is read, and nothing written."""
-    if (by := running(store, rank.rank)) is not None:
-        raise _already(store, rank, Held(by))
-
-
-def _already(store: Store, rank: Rank, by: Held) -> AlreadyRunning:
-    return AlreadyRunning(
-        f"rank {rank.rank} of {store.place} is being done by {by.who}: nothing to do here "
-        "(other ranks can run beside it: --rank, --world-size)"
-    )
-
-
 @contextmanager
-def as_rank(store: Store, rank: Rank) -> Iterator[None]:
-    """Hold the lock of ``rank``.
+def as_rank(store: Store, rank: Rank, command: Command) -> Iterator[None]:
+    """Hold the lock of ``rank``, for ``command``.
 
-    Raises ``AlreadyRunning`` when another process has it, ``UsageError`` where nothing can be written.
+    Raises ``AlreadyRunning`` when another process has it for the same command, ``UsageError`` when one does something
+    else in ``store``, or nothing can be written.
     """
     if store.local is not None and store.local.exists() and not store.local.is_dir():
         raise UsageError(f"{store.place} is a file: choose another --out")
     refuse_links(store)
-    lock = rank_lock(store, rank.rank)
+    lock = rank_lock(store, rank.rank, command.as_json())
     try:
         lock.acquire()
     except Held as by:
-        raise _already(store, rank, by) from None
+        refuse_if_busy(store, rank, replace(command, whole=True))
+        raise QmgenError(f"rank {rank.rank} of {store.place} is held by {by.who}: run this again") from None
     except OSError as error:
         raise UsageError(f"cannot write to {store.place}: {error.strerror or error}; choose another --out") from error
     if not lock.certain:
@@ -71,6 +62,7 @@ def as_rank(store: Store, rank: Rank) -> Iterator[None]:
             file=sys.stderr,
         )
     try:
+        refuse_if_busy(store, rank, replace(command, whole=True))
         yield
     finally:
         lock.release()

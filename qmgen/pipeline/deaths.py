@@ -2,55 +2,68 @@
 
 A batch that died with its worker is labelled again one conformer at a time; the one that kills a second worker is
 condemned: it becomes a failure, and the run goes on without it. A death counts against a molecule only if its cause
-lies inside the process. A bare SIGKILL is somebody else's doing: a scheduler, a person, a test.
+lies inside the process. A bare SIGKILL is somebody else's doing: a scheduler, a person, a test. Where a death may have
+been the machine's doing (too little memory above all), so may the failure, and the same command tries it again; and
+where several molecules in a row are condemned, it is the machine that fails, and the run ends.
 """
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
+
+from qmgen.molecules.types import Reason
+from qmgen.processes import OWN_FAULT, ending
 
 #: (molecule_id, conformer_id)
 Key = tuple[int, int]
 
-#: signals that a process brings upon itself
-_OWN_FAULT: Final = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE")
 #: explained deaths that condemn a conformer, the last of them alone
 ENOUGH: Final = 2
 #: so many unexplained ones, each time alone and never survived, are no chance any more
 TOO_UNLUCKY: Final = 8
 #: deaths in a row that bring a unit no further before the run gives up
 FRUITLESS: Final = 8
+#: the same, where memory ran out each time
+STARVED: Final = 3
 #: the same, where each attempt labels something, but never more than an earlier one
 AIMLESS: Final = 100
 #: workers in a row that die before they are ready
 STILLBORN: Final = 3
+#: different molecules in a row that are condemned, and nothing labelled between them: it is not they that fail
+SEVERAL: Final = 3
 
 
 @dataclass(frozen=True)
 class Death:
-    """``how``: the name of a signal, or ``exit code n``; ``explained``: the cause lies in what the worker did."""
+    """``how``: the name of a signal, or ``exit code n``; ``explained``: the cause lies in what the worker did;
+    ``machine``: it may all the same be the machine's doing."""
 
     how: str
     explained: bool
+    machine: bool = False
 
 
-def death_of(code: int | None, memory_ran_out: bool) -> Death:
+class Verdict(NamedTuple):
+    """What a condemned conformer becomes: the reason and the detail of its failure."""
+
+    reason: Reason
+    detail: str
+
+
+def death_of(code: int | None, memory_ran_out: bool, limited: bool = False) -> Death:
     """The death behind the return ``code`` of a process (negative: a signal; None: it lived, but spoke no more);
-    ``memory_ran_out``: the kernel killed some process for want of memory meanwhile."""
+    ``memory_ran_out``: the kernel killed some process for want of memory meanwhile; ``limited``: its address space has
+    a limit, so that want of memory may end it in any way."""
     if code is None:
-        return Death("it fell silent", False)
+        return Death("it fell silent", False, True)
+    name = ending(code)
     if code >= 0:
-        return Death(f"exit code {code}", True)
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:  # a real-time signal
-        name = f"signal {-code}"
+        return Death(name, True, limited)
     if name == "SIGKILL" and memory_ran_out:
-        return Death("SIGKILL for want of memory", True)
-    return Death(name, name in _OWN_FAULT)
+        return Death("SIGKILL for want of memory", True, True)
+    return Death(name, name in OWN_FAULT, limited or name not in OWN_FAULT)
 
 
 @dataclass
@@ -59,12 +72,14 @@ class Trial:
     (with the reason). Both are what the next worker is told."""
 
     suspects: dict[Key, None] = field(default_factory=dict)
-    condemned: dict[Key, str] = field(default_factory=dict)
+    condemned: dict[Key, Verdict] = field(default_factory=dict)
+    _machines: set[Key] = field(default_factory=set)
     _in_company: dict[Key, str] = field(default_factory=dict)
     _alone: dict[Key, list[str]] = field(default_factory=dict)
     _unlucky: dict[Key, int] = field(default_factory=dict)
     _furthest: int = 0
     _fruitless: int = 0
+    _starved: int = 0
     _aimless: int = 0
 
     def died(self, death: Death, held: Iterable[Key], begun: int, done: int) -> list[Key]:
@@ -84,6 +99,7 @@ class Trial:
         self._aimless = 0 if further else self._aimless + 1
         # another's doing may strike at any time: an attempt that labelled anything is not held against the unit
         self._fruitless = 0 if further or (done > begun and not death.explained) else self._fruitless + 1
+        self._starved = 0 if not self._fruitless or not (death.explained and death.machine) else self._starved + 1
         self._furthest = max(self._furthest, done)
         return condemned
 
@@ -97,11 +113,13 @@ class Trial:
     @property
     def hopeless(self) -> int:
         """Deaths in a row that brought the unit no further, if they are too many; else 0."""
-        if self._fruitless >= FRUITLESS:
+        if self._fruitless >= FRUITLESS or self._starved >= STARVED:
             return self._fruitless
         return self._aimless if self._aimless >= AIMLESS else 0
 
     def _blame(self, key: Key, death: Death) -> list[Key]:
+        if death.machine:
+            self._machines.add(key)
         if death.explained:
             self._alone.setdefault(key, []).append(death.how)
             before = [self._in_company[key]] if key in self._in_company else []
@@ -114,6 +132,56 @@ class Trial:
             if self._unlucky[key] < TOO_UNLUCKY:
                 return []
             how = f"{death.how} {TOO_UNLUCKY} times"
-        self.condemned[key] = f"{how} while it was being labelled"
+        reason = Reason.MACHINE_TROUBLE if key in self._machines else Reason.WORKER_CRASHED
+        self.condemned[key] = Verdict(reason, f"{how} while it was being labelled")
         self.suspects.pop(key, None)
         return [key]
+
+
+@dataclass
+class Soundness:
+    """Whether the machine is sound, as far as the fates of molecules show: ``proven`` once something was labelled.
+
+    ``before`` are conformers that an earlier run condemned too: they are the ones that fail.
+    """
+
+    proven: bool = False
+    before: Collection[Key] = ()
+    _in_a_row: dict[int, str] = field(default_factory=dict)
+    _doubtful: bool = False
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether a molecule was condemned since the last one was labelled."""
+        return bool(self._in_a_row)
+
+    def labelled(self) -> None:
+        """Something was."""
+        self.proven = True
+        self._in_a_row.clear()
+
+    def condemned(self, key: Key, verdict: Verdict) -> None:
+        """A conformer is to become a failure."""
+        machine = verdict.reason is Reason.MACHINE_TROUBLE
+        if machine or key not in self.before:
+            self._in_a_row[key[0]] = verdict.detail
+            self._doubtful |= machine
+
+    @property
+    def lost(self) -> str | None:
+        """Why the run should end, if it should: too many molecules in a row."""
+        if len(self._in_a_row) < SEVERAL:
+            return None
+        numbers = ", ".join(map(str, list(self._in_a_row)[-SEVERAL:]))
+        return f"{len(self._in_a_row)} molecules in a row ({numbers}) ended their workers, the last one: {self._last}"
+
+    @property
+    def never(self) -> str | None:
+        """Why the run has failed as a whole, if nothing was ever labelled, and that may be the machine's doing."""
+        if self.proven or not self._doubtful or not self._in_a_row:
+            return None
+        return f"no molecule could be labelled, the last one: {self._last}"
+
+    @property
+    def _last(self) -> str:
+        return list(self._in_a_row.values())[-1]

@@ -1,30 +1,41 @@
-"""``--dry-run``: the plan, and what it will cost, from labelling a few of its molecules."""
+"""``--dry-run``: the plan, and what it will cost, from labelling a few of its molecules for a short time."""
 
 from __future__ import annotations
 
 import os
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from qmgen.corpus.listing import Listing
+from qmgen.corpus.splits import SPLITS
 from qmgen.corpus.store import store_of
 from qmgen.pipeline.behind import refuse_other_enumeration
 from qmgen.pipeline.claim import mine
 from qmgen.pipeline.enumeration.as_source import source_of
 from qmgen.pipeline.extend import aim_at
-from qmgen.pipeline.job import canonical, job_of
+from qmgen.pipeline.job import canonical, job_of, settings_of
 from qmgen.pipeline.layout import layout
-from qmgen.pipeline.messages import Measure
+from qmgen.pipeline.level import refuse_elements, refuse_molecules
+from qmgen.pipeline.messages import Measure, Measured
 from qmgen.pipeline.pool import Pool
 from qmgen.pipeline.ranks import rank_of
+from qmgen.pipeline.source import Source
 from qmgen.pipeline.stages import Stages
+from qmgen.quantities import duration, size
 
 if TYPE_CHECKING:
     from qmgen.config.models import GenerateConfig
 
 SAMPLE: Final = 8  # molecules, spread evenly over the source
 CONFORMERS: Final = 8  # of each of them, at most: with a thousand the measurement would be a run
+#: seconds that all of it takes at most (with the start and the end of the program it is half a minute), and those left
+#: for the measurement where reading the source has taken long
+MOST_SECONDS: Final = 25.0
+_LEAST_MEASURED: Final = 5.0
+#: seconds that ending the worker takes
+_ENDING: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +45,8 @@ class Estimate:
     ``rows`` are ``about``.
 
     For the ``units_left``: ``hours`` on this machine without compilation, ``gigabytes`` on disk. ``memory_gigabytes``
-    of one worker at its peak. Measured on ``sampled`` molecules, of which ``sample_failures`` got no label."""
+    of one worker at its peak. Measured on ``sampled`` molecules, of which ``sample_failures`` conformers got no label,
+    in ``measured_seconds``: fewer than there could be where that came to its bound. What was not measured is None."""
 
     directory: str
     molecules: int
@@ -46,10 +58,11 @@ class Estimate:
     compile_seconds: float
     hours: float | None
     gigabytes: float | None
-    memory_gigabytes: float
+    memory_gigabytes: float | None
     sampled: int
     sample_failures: int
     about: bool = False
+    measured_seconds: float = 0.0
 
     def text(self) -> str:
         """A few lines for standard error."""
@@ -57,29 +70,48 @@ class Estimate:
             f"{'about ' if self.about else ''}{self.rows} rows of {self.molecules} molecules "
             f"in {self.units} work units "
             f"({self.units_left} to do), {self.workers} worker(s), into {self.directory}",
-            f"  measured    {self.sampled} molecules, {self.sample_failures} without a label",
+            f"  measured    {self.sampled} molecules in {duration(self.measured_seconds)}, "
+            f"{self.sample_failures} without a label",
         ]
+        if not self.sampled:
+            lines.append(
+                "  no estimate: in that time no molecule was through (the first of a shape has to be compiled); what "
+                "was compiled is kept, so that the same command gets further"
+            )
+            return "\n".join(lines)
         if self.hours is None or self.gigabytes is None or self.seconds_per_row is None:
             lines.append("  no estimate: none of them got a label")
         else:
-            lines.append(f"  time        {self.hours:.2g} h ({self.seconds_per_row:.2g} s a row and worker)")
-            lines.append(f"  disk        {self.gigabytes:.2g} GB")
-        lines.append(f"  start-up    {self.compile_seconds:.1f} s for compiling the measured shapes")
-        lines.append(f"  memory      {self.memory_gigabytes:.2g} GB a worker")
+            each = f"{duration(self.seconds_per_row)} a row and worker"
+            lines.append(f"  time        {duration(3600 * self.hours)} ({each})")
+            lines.append(f"  disk        {size(1e9 * self.gigabytes)}")
+        lines.append(f"  start-up    {duration(self.compile_seconds)} for compiling the measured shapes")
+        if self.memory_gigabytes is not None:
+            lines.append(f"  memory      {size(1e9 * self.memory_gigabytes)} a worker")
         return "\n".join(lines)
 
 
 def estimate(config: GenerateConfig, stages: Stages | None = None) -> Estimate:
-    """Plan the run and label a few molecules of it twice, in one worker; nothing is written. Raises as ``generate``."""
+    """What a run of ``config`` would cost. Nothing is written. It takes ``MOST_SECONDS``, and longer only where the
+    source takes longer to read.
+
+    Raises ``UsageError`` as the run itself does.
+    """
+    begin = time.monotonic()
     stages = stages or Stages()
     config, theory, learned = canonical(config, stages)
     store = store_of(config.out)
     if config.extend:
         refuse_other_enumeration(config, store)
+    refuse_elements(config, settings_of(config, learned), stages)
+    until = begin + MOST_SECONDS - _ENDING
     with ExitStack() as stack:
         source = stack.enter_context(source_of(config, stages, keep=False))
-        aim = aim_at(config, job_of(config, theory, source, stages, learned), source, store, stack)
-        sample = source.sample(aim.plan, SAMPLE)
+        job = job_of(config, theory, source, stages, learned)
+        if isinstance(source, Source):
+            refuse_molecules(source, config.limit, job)
+        aim = aim_at(config, job, source, store, stack)
+        sample = source.sample(aim.plan, SAMPLE, until)
     listing = Listing({}) if config.overwrite else Listing.of(store)
     left = [
         unit for unit in mine(aim.plan, rank_of(config.rank, config.world_size, os.environ)) if not listing.done(unit)
@@ -87,14 +119,20 @@ def estimate(config: GenerateConfig, stages: Stages | None = None) -> Estimate:
     places = layout(config.workers, config.devices, max(len(left), 1))
     count = len(places.places)
     few = min(aim.job.conformers, CONFORMERS)
-    with Pool(replace(aim.job, conformers=few), replace(places, places=places.places[:1])) as pool:
-        measured = pool.measure(Measure(sample))
+    started = time.monotonic()
+    found: list[Measured] = []
+    if sample:
+        with Pool(replace(aim.job, conformers=few), replace(places, places=places.places[:1])) as pool:
+            found += pool.measure(Measure(sample), max(until, started + _LEAST_MEASURED))
+    took = time.monotonic() - started
+    attempts, made = sum(one.attempts for one in found), sum(one.rows for one in found)
+    warm = sum(one.warm_seconds for one in found)
     isomers = 1.0
     if config.stereo == "enumerate" and not aim.job.procedure.prunes:  # else what was pruned hides the isomers
-        isomers = max(measured.attempts / (len(sample) * few), 1.0)
+        isomers = max(attempts / (len(found) * few), 1.0) if found else 1.0
     rows = round(sum(map(aim.expected, left)) * isomers)
-    per_attempt = measured.warm_seconds / measured.attempts if measured.attempts else 0.0
-    known = measured.rows > 0
+    per_attempt = warm / attempts if attempts else 0.0
+    known = made > 0
     return Estimate(
         directory=store.place,
         molecules=sum(map(source.expected, aim.plan)),
@@ -103,11 +141,19 @@ def estimate(config: GenerateConfig, stages: Stages | None = None) -> Estimate:
         units_left=len(left),
         workers=count,
         seconds_per_row=per_attempt if known else None,
-        compile_seconds=max(measured.cold_seconds - measured.warm_seconds, 0.0),
+        compile_seconds=max(sum(one.cold_seconds for one in found) - warm, 0.0),
         hours=rows * per_attempt / count / 3600 if known else None,
-        gigabytes=rows * measured.file_bytes / measured.rows / 1e9 if known else None,
-        memory_gigabytes=measured.peak_memory / 1e9,
-        sampled=len(sample),
-        sample_failures=measured.attempts - measured.rows,
+        gigabytes=_bytes(found[-1], rows, made, len(left)) / 1e9 if known else None,
+        memory_gigabytes=found[-1].peak_memory / 1e9 if found else None,
+        sampled=len(found),
+        sample_failures=attempts - made,
         about=aim.plan.parts,
+        measured_seconds=took,
     )
+
+
+def _bytes(last: Measured, rows: int, made: int, units: int) -> float:
+    """What ``rows`` in ``units`` take on disk, from the ``made`` ones that were measured: rows, and of each unit a file
+    for every split and its failures."""
+    each = max(last.file_bytes - last.empty_file_bytes, 0) / made
+    return rows * each + units * (len(SPLITS) + 1) * last.empty_file_bytes

@@ -16,7 +16,7 @@ from qmgen.molecules.types import Reason
 _TIME: Final = frozenset({Reason.EMBEDDING_TIMEOUT, Reason.EMBEDDING_CRASHED})
 _CYCLES: Final = frozenset({Reason.NOT_CONVERGED})
 #: alone in its batch, a conformer needs least memory, and harms no other
-_ALONE: Final = frozenset({Reason.OUT_OF_MEMORY, Reason.INTERNAL_ERROR, "worker_crashed"})
+_ALONE: Final = frozenset({Reason.OUT_OF_MEMORY, Reason.INTERNAL_ERROR, Reason.WORKER_CRASHED, Reason.MACHINE_TROUBLE})
 
 #: reasons of failures that are tried again
 RETRYABLE: Final = frozenset(str(reason) for reason in _TIME | _CYCLES | _ALONE)

@@ -5,17 +5,19 @@ Whoever listens hears how far it is and which conformers are on the device, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from qmgen.corpus.schema import keep_of, row_schema
 from qmgen.corpus.splits import SPLITS
+from qmgen.errors import Interrupted
 from qmgen.labeling.types import Tally
 from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned, Reason
 from qmgen.pipeline.already import Already
-from qmgen.pipeline.deaths import Key
+from qmgen.pipeline.deaths import Key, Verdict
 from qmgen.pipeline.learned import opened
 from qmgen.pipeline.rows import not_finite, row, symbols
 from qmgen.pipeline.source import Entry
@@ -23,6 +25,10 @@ from qmgen.pipeline.source import Entry
 if TYPE_CHECKING:
     from qmgen.pipeline.partial import Keeper
     from qmgen.pipeline.unit import Job
+
+
+#: failures that are not kept in part: who goes on with the unit tries again
+PASSING: Final = (Reason.WORKER_CRASHED, Reason.MACHINE_TROUBLE)
 
 
 class Leave(BaseException):
@@ -43,6 +49,9 @@ class Listener:
 
     def between(self) -> None:
         """Nothing is on the device. What this raises ends the unit; its partial work is kept if that is ``Leave``."""
+
+    def keeper(self, keep: Callable[[], None] | None) -> None:
+        """From now on ``keep`` saves the unit's partial work, also from another thread; None: no more."""
 
 
 @dataclass
@@ -79,21 +88,22 @@ def label_entries(
     entries: list[Entry],
     listener: Listener | None = None,
     suspects: Iterable[Key] = (),
-    condemned: Mapping[Key, str] | None = None,
+    condemned: Mapping[Key, Verdict] | None = None,
     keeper: Keeper | None = None,
     already: Already | None = None,
 ) -> Labelled:
     """Rows and failures of ``entries``, less what is there ``already``.
 
-    ``suspects`` are labelled before all others, each alone; ``condemned`` become failures with that detail.
+    ``suspects`` are labelled before all others, each alone; ``condemned`` become failures, as their verdicts say.
     ``keeper`` brings what an earlier attempt had, and keeps what this one has. Raises ``RuntimeError`` if any entry
     became neither row nor failure.
     """
     already = already or Already()
     attempt = _Attempt(job, listener or Listener(), frozenset(suspects), condemned or {}, keeper, already)
+    attempt.listener.keeper(attempt.keep)
     try:
         attempt.run(entries)
-    except Leave:
+    except (Leave, Interrupted):
         attempt.keep()
         raise
     found = attempt.found
@@ -110,7 +120,7 @@ class _Attempt:
         job: Job,
         listener: Listener,
         suspects: frozenset[Key],
-        condemned: Mapping[Key, str],
+        condemned: Mapping[Key, Verdict],
         keeper: Keeper | None,
         already: Already,
     ) -> None:
@@ -126,12 +136,16 @@ class _Attempt:
         # a corpus from before goes on with the columns that it has
         self.columns = row_schema(job.metadata).names
         self.carried = keep_of(job.metadata)
+        #: held while what is found changes: another thread may keep it meanwhile
+        self.changing = threading.RLock()
 
     def run(self, entries: list[Entry]) -> None:
         check = self.job.stages.load("check")
         checked = [check(entry, self.job.settings) for entry in entries]
         refused = (entry for entry in checked if isinstance(entry, Failure))
         self.refused = [one for entry in refused for one in self.already.failures(entry)]
+        again = {(one.molecule_id, one.conformer_id) for one in self.refused}  # of a unit that was whole before
+        self.found.failures = [one for one in self.found.failures if (one.molecule_id, one.conformer_id) not in again]
         left = [entry for entry in checked if isinstance(entry, Molecule) and not self._finished(entry)]
         self.molecules = {(m.molecule_id, -1 if m.positions is None else m.conformer_id): m for m in left}
         suspected = {molecule for molecule, _ in self.suspects}
@@ -143,9 +157,11 @@ class _Attempt:
 
     def keep(self, hurried: bool | None = None) -> None:
         """Keep what there is: at once, or if it is time to (sooner where ``hurried``)."""
-        if self.keeper and (hurried is None or self.keeper.due(hurried)):
-            unfinished = {molecule for molecule, _ in (*self.awaited, *self.condemned)}
-            self.keeper.save(self.found, self.found.complete - unfinished)
+        with self.changing:
+            if self.keeper and (hurried is None or self.keeper.due(hurried)):
+                unfinished = {molecule for molecule, _ in (*self.awaited, *self.condemned)}
+                unfinished |= {one.molecule_id for one in self.found.failures if one.reason in PASSING}
+                self.keeper.save(self.found, self.found.complete - unfinished)
 
     def _finished(self, molecule: Molecule) -> bool:
         """Whether an earlier attempt has left nothing to do about it."""
@@ -163,19 +179,22 @@ class _Attempt:
         while True:
             self.listener.stage("embed")
             item = next(items, None)
-            if before is not None and (item is None or item.molecule_id != before):
-                found.complete.add(before)
-            if item is None:
-                return
-            before = item.molecule_id
-            if isinstance(item, Pruned):
-                found.pruned_of[item.molecule_id] = self.already.pruned(item.molecule_id, item.count)
-                continue
+            with self.changing:
+                if before is not None and (item is None or item.molecule_id != before):
+                    found.complete.add(before)
+                if item is None:
+                    return
+                before = item.molecule_id
+                if isinstance(item, Pruned):
+                    found.pruned_of[item.molecule_id] = self.already.pruned(item.molecule_id, item.count)
+                    continue
+                if isinstance(item, Failure):
+                    found.failures.extend(
+                        one
+                        for one in self.already.failures(item)
+                        if (one.molecule_id, one.conformer_id) not in self.kept
+                    )
             if isinstance(item, Failure):
-                new = (
-                    one for one in self.already.failures(item) if (one.molecule_id, one.conformer_id) not in self.kept
-                )
-                found.failures.extend(new)
                 self._tell()
                 self._between()
                 continue
@@ -183,11 +202,11 @@ class _Attempt:
             if key in self.kept or not self.already.wants(*key):
                 continue
             dies = key in self.condemned
-            if dies:
-                place = (*key, item.name, item.smiles)
-                found.failures.append(Failure(*place, Reason.WORKER_CRASHED, self.condemned[key]))
-            else:
-                self.awaited.add(key)
+            with self.changing:
+                if dies:
+                    found.failures.append(Failure(*key, item.name, item.smiles, *self.condemned[key]))
+                else:
+                    self.awaited.add(key)
             self._tell()
             self._between()
             if not dies:
@@ -215,18 +234,19 @@ class _Attempt:
             more = {"guess": opened(job.learned, job.settings, job.stages), "tally": found.tally}
         for result in job.stages.load("label")(geometries, job.settings, self._starting, **more):
             failure = result if isinstance(result, Failure) else not_finite(*result)
-            if failure is not None:
-                key = (failure.molecule_id, failure.conformer_id)
-                self.awaited.discard(key)
-                found.failures.append(failure)
-            else:
-                conformer, label = result
-                key = (conformer.molecule_id, conformer.conformer_id)
-                self.awaited.remove(key)
-                split = job.splitter.split(conformer.family or conformer.smiles, symbols(conformer.numbers))
-                made = row(conformer, label, self._molecule_of(conformer), self.carried)
-                found.rows[split].append({name: made[name] for name in self.columns})
-                self.rows += 1
+            with self.changing:
+                if failure is not None:
+                    key = (failure.molecule_id, failure.conformer_id)
+                    self.awaited.discard(key)
+                    found.failures.append(failure)
+                else:
+                    conformer, label = result
+                    key = (conformer.molecule_id, conformer.conformer_id)
+                    self.awaited.remove(key)
+                    split = job.splitter.split(conformer.family or conformer.smiles, symbols(conformer.numbers))
+                    made = row(conformer, label, self._molecule_of(conformer), self.carried)
+                    found.rows[split].append({name: made[name] for name in self.columns})
+                    self.rows += 1
             self._tell()
             if key in self.held:
                 self.held.discard(key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from qmgen.pipeline.deaths import Key
+from qmgen.pipeline.deaths import Key, Verdict
 from qmgen.pipeline.source import Entry, Work
 from qmgen.pipeline.unit import Job, UnitResult
 
@@ -20,23 +20,23 @@ class Start:
 @dataclass(frozen=True)
 class Do:
     """Parent: do this unit. The worker answers ``Progress`` and ``Holding`` any number of times, then ``Done``, or
-    ``Stopped``. ``suspects`` are to be labelled first, each alone; ``condemned`` become failures, with that detail."""
+    ``Stopped``. ``suspects`` are to be labelled first, each alone; ``condemned`` become failures by their verdicts."""
 
     work: Work
     suspects: tuple[Key, ...] = ()
-    condemned: dict[Key, str] = field(default_factory=dict)
+    condemned: dict[Key, Verdict] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Measure:
-    """Parent: label these twice, write nothing. The worker answers ``Measured``."""
+    """Parent: label these, each twice, and write nothing. The worker answers ``Measured`` for each."""
 
     entries: list[Entry]
 
 
 @dataclass(frozen=True)
 class Stop:
-    """Parent: finish the batch in hand and leave. The worker answers ``Stopped``."""
+    """Parent: finish the batch in hand and leave; without it, where it takes long. The worker answers ``Stopped``."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,13 @@ class Ready:
     """Worker: waiting for work. ``about`` says who it is: pid, core, devices, versions."""
 
     about: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Beat:
+    """Worker, every few seconds, from a thread of its own: the process runs. ``stage`` is what its main thread does."""
+
+    stage: str
 
 
 @dataclass(frozen=True)
@@ -73,14 +80,15 @@ class Done:
 
 @dataclass(frozen=True)
 class Measured:
-    """Worker: ``rows`` out of ``attempts``; seconds of the first pass (with compilation) and of the second; bytes of
-    the rows as a file; the largest resident memory in bytes."""
+    """Worker, of one entry: ``rows`` out of ``attempts``; seconds of the first pass (with compilation) and of the
+    second; bytes of a file of all rows so far, and of one without rows; the largest resident memory so far in bytes."""
 
     attempts: int
     rows: int
     cold_seconds: float
     warm_seconds: float
     file_bytes: int
+    empty_file_bytes: int
     peak_memory: int
 
 
@@ -93,8 +101,10 @@ class Stopped:
 
 @dataclass(frozen=True)
 class Failed:
-    """Worker: an exception, and with it the end. ``message`` of an error meant for the user, else ``traceback``."""
+    """Worker: an exception, and with it the end. ``message`` of an error meant for the user, else ``traceback``;
+    ``memory``: there was too little of it."""
 
     exit_code: int | None
     message: str
     traceback: str
+    memory: bool = False

@@ -30,7 +30,7 @@ from qmgen.corpus.schema import row_schema
 from qmgen.corpus.shard import write_table
 from qmgen.documents import table_of
 from qmgen.molecules.types import Failure, Reason
-from qmgen.pipeline.labelling import Labelled
+from qmgen.pipeline.labelling import PASSING, Labelled
 from qmgen.pipeline.rows import failure_row
 
 #: seconds between two savings while something new comes
@@ -128,7 +128,7 @@ class Keeper:
             names = pa.array([split] * len(rows), pa.string())
             parts.append(row_table(rows, self._schema).append_column(_SPLIT, names))
         table = pa.concat_tables(parts).combine_chunks()
-        failures = [failure_row(one) for one in found.failures if one.reason is not Reason.WORKER_CRASHED]
+        failures = [failure_row(one) for one in found.failures if one.reason not in PASSING]
         known = {
             **self._belongs,
             "failures": failures,
@@ -153,7 +153,7 @@ class Keeper:
         if not table.schema.equals(self._schema.append(_SPLIT)):
             raise _Foreign("it has other columns")
         found = Labelled(complete=set(known["complete"]), pruned_of=dict(known["pruned"]))
-        for split, row in zip(table["split"].to_pylist(), _rows(table.drop_columns(["split"])), strict=True):
+        for split, row in zip(table["split"].to_pylist(), rows_of(table.drop_columns(["split"])), strict=True):
             found.rows[split].append(row)
         for f in known["failures"]:
             place = (f["molecule_id"], f["conformer_id"], f["name"], f["smile"])
@@ -169,7 +169,7 @@ def _amount(found: Labelled, complete: set[int]) -> tuple[int, int, int]:
     return found.done, len(found.failures), len(complete)
 
 
-def _rows(table: pa.Table) -> list[dict[str, Any]]:
+def rows_of(table: pa.Table) -> list[dict[str, Any]]:
     """The rows as labelling makes them: lists as arrays of NumPy, all else as Python's own."""
     columns = []
     for column in table.columns:

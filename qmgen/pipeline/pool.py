@@ -1,35 +1,65 @@
 """The workers of a run, seen from the parent: started, fed one unit at a time, heard, replaced, stopped.
 
 Each worker has its own pipe, so that one that dies can block no other. Whichever is free gets the next unit; the unit
-of one that died comes before all others.
+of one that died comes before all others. Nothing here waits without a bound: a worker that stops answering is ended
+and replaced, and one that does not stop when it is told to is ended too.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import signal
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, Pipe, wait
-from typing import Any
+from multiprocessing.connection import Pipe
+from typing import Any, Final
 
-from qmgen.errors import QmgenError, from_process
-from qmgen.machine import oom_kills
+from qmgen.errors import Interrupted, QmgenError, from_process
+from qmgen.machine import address_space_limit, oom_kills
+from qmgen.molecules.types import Reason
 from qmgen.pipeline import stage_name
 from qmgen.pipeline.ahead import Ahead
 from qmgen.pipeline.cores import Claims
-from qmgen.pipeline.deaths import STILLBORN, Death, Key, Trial, death_of
+from qmgen.pipeline.deaths import STILLBORN, Death, Key, Soundness, Trial, death_of
 from qmgen.pipeline.layout import Layout, Place
-from qmgen.pipeline.messages import Do, Done, Failed, Holding, Measure, Measured, Progress, Ready, Start, Stop, Stopped
+from qmgen.pipeline.messages import (
+    Beat,
+    Do,
+    Done,
+    Failed,
+    Holding,
+    Measure,
+    Measured,
+    Progress,
+    Ready,
+    Start,
+    Stop,
+    Stopped,
+)
 from qmgen.pipeline.source import Work
 from qmgen.pipeline.unit import Job, UnitResult
+from qmgen.processes import Channel, Gone, StallClock, end
 from qmgen.runtime import labelling_environment
 
 _MAIN = "import sys; from qmgen.pipeline.worker import main; main(int(sys.argv[1]), int(sys.argv[2]))"
+
+
+#: seconds that a worker may be silent, without CPU time, before it is taken for one that answers no more
+SILENT: Final = 30.0
+#: seconds that its main thread may be without CPU time while other threads give signs of life, by what it does: files
+#: on a disk that hangs, a device that is at it. An idle one waits for us, and embedding watches over itself
+_STILL: Final = {"start": 300.0, "write": 300.0, "commit": 300.0, "label": 3600.0}
+#: seconds that workers have to stop when they are told to
+STOP_WITHIN: Final = 11.0
+#: seconds in which killed processes are gone, unless a file system hangs
+_DIE_WITHIN: Final = 2.0
+_LOOK_EVERY: Final = 0.5
 
 
 @dataclass
@@ -37,8 +67,10 @@ class Worker:
     """One process: its pipe, its place, what it is doing and holds on its device, and what it told about itself."""
 
     process: subprocess.Popen[bytes]
-    connection: Connection
+    channel: Channel
     place: Place
+    silence: StallClock
+    stillness: StallClock
     oom_kills: int | None = None
     ready: bool = False
     told: bool = False
@@ -47,6 +79,8 @@ class Worker:
     rows: int = 0
     failures: int = 0
     begun: int | None = None
+    begun_rows: int = 0
+    stage: str = "start"
     about: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -73,7 +107,8 @@ class Pool:
 
     ``on_progress(rows, failures)`` hears of each advance (a negative one when a worker died with what it had),
     ``on_done(result)`` of each finished unit. ``deaths`` lists the workers that died: unit (None for none), how, and in
-    which stage. Use it as a context: leaving it ends every process.
+    which stage; ``condemned`` the conformers that become failures because their workers died of them. ``soundness``
+    knows what earlier runs have shown of the machine. Use it as a context: leaving it ends every process.
     """
 
     job: Job
@@ -84,10 +119,15 @@ class Pool:
     gone: list[Worker] = field(default_factory=list)
     claims: Claims = field(default_factory=Claims)
     deaths: list[dict[str, Any]] = field(default_factory=list)
+    condemned: list[Key] = field(default_factory=list)
+    soundness: Soundness = field(default_factory=Soundness)
+    _inbox: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
     _ahead: Ahead = field(default_factory=lambda: Ahead(iter(())))
     _again: deque[Work] = field(default_factory=deque)
+    _later: deque[Work] = field(default_factory=deque)
     _trials: dict[int, Trial] = field(default_factory=dict)
     _stillborn: int = 0
+    _trouble: Interrupted | None = None
 
     def __enter__(self) -> Pool:
         for place in self.layout.pinned(self.claims).places:
@@ -98,61 +138,92 @@ class Pool:
         self.kill()
 
     def run(self, works: Iterator[Work | None], stopping: Callable[[], bool]) -> None:
-        """Do ``works``, until they are done or ``stopping()``; then only the batches in hand are finished. Where
-        ``works`` yields None, the next one is not there yet, and is asked for again within half a second.
+        """Do ``works``, until they are done or ``stopping()``; then only the batches in hand are finished, as far as
+        that takes ``STOP_WITHIN`` seconds at most. Where ``works`` yields None, the next one is not there yet, and is
+        asked for again within half a second.
 
         A worker that dies is replaced, and its unit given again. Raises what a worker raised if it is meant for the
-        user, ``QmgenError`` when workers die and nothing comes of replacing them, ``RuntimeError`` with the worker's
+        user, ``Interrupted`` when the machine fails rather than a molecule, ``RuntimeError`` with the worker's
         traceback when it met a bug.
         """
         self._ahead = Ahead(works)
         self._ahead.look()
-        told = False
+        deadline: float | None = None
         while self.workers:
-            if stopping() and not told:
-                told = True
-                for worker in self.workers:
-                    self._stop(worker)
+            asked = stopping()
+            if deadline is None and (asked or self._trouble is not None):
+                deadline = time.monotonic() + STOP_WITHIN
+                for worker in list(self.workers):
+                    if worker.ready:
+                        self._stop(worker)
+                    else:  # there is nothing that it could finish or keep; leaving the context ends it
+                        self._leave(worker)
             for worker, message in self._heard():
-                if isinstance(message, Ready):
-                    worker.about.update(message.about)
-                    worker.ready, self._stillborn = True, 0
-                elif isinstance(message, Progress):
-                    self._advance(worker, message.rows, message.failures)
-                elif isinstance(message, Holding):
-                    self._advance(worker, message.rows, message.failures)
-                    self._hold(worker, message.keys)
-                elif isinstance(message, Done):
-                    self._advance(worker, message.result.rows, sum(message.result.failures.values()))
-                    self._trials.pop(message.result.index, None)
-                    worker.work, worker.held, worker.rows, worker.failures = None, (), 0, 0
-                    self.on_done(message.result)
-                elif isinstance(message, _Died):
-                    self._replace(worker, message, told)
-            if not told:
+                self._handle(worker, message, deadline is not None)
+            if deadline is not None and time.monotonic() >= deadline:
+                self._abandon()
+            if deadline is None:
                 for worker in [w for w in self.workers if w.ready and w.work is None and not w.told]:
                     self._give(worker)
                 self._ahead.look()
+        if self._trouble is None and (never := self.soundness.never) is not None and deadline is None:
+            self._trouble = _machine_trouble(never)
+        if self._trouble is not None:
+            raise self._trouble
 
-    def measure(self, request: Measure) -> Measured:
-        """One measurement by the first worker. Raises as ``run`` does."""
-        while self.workers:
+    def _handle(self, worker: Worker, message: Any, stopping: bool) -> None:
+        """Act on a message of ``worker``."""
+        if isinstance(message, Ready):
+            worker.about.update(message.about)
+            worker.ready, self._stillborn = True, 0
+        elif isinstance(message, Progress):
+            self._advance(worker, message.rows, message.failures)
+        elif isinstance(message, Holding):
+            self._advance(worker, message.rows, message.failures)
+            self._hold(worker, message.keys)
+        elif isinstance(message, Done):
+            self._advance(worker, message.result.rows, sum(message.result.failures.values()))
+            self._trials.pop(message.result.index, None)
+            worker.work, worker.held, worker.rows, worker.failures = None, (), 0, 0
+            self.on_done(message.result)
+        elif isinstance(message, _Died):
+            self._replace(worker, message, stopping)
+
+    def measure(self, request: Measure, until: float) -> Iterator[Measured]:
+        """Measurements by the first worker, one for each entry of ``request`` that it comes to until the clock
+        (``time.monotonic``) shows ``until``. Raises as ``run`` does."""
+        left = len(request.entries)
+        while self.workers and left and time.monotonic() < until:
             for worker, message in self._heard():
                 if isinstance(message, Ready):
-                    _send(worker, request)
+                    worker.channel.send(request)
                 elif isinstance(message, Measured):
-                    return message
+                    left -= 1
+                    yield message
                 elif isinstance(message, _Died):
-                    raise QmgenError(f"the worker died while it measured: {message.death.how}")
-        raise QmgenError("the worker ended before it had measured anything")
+                    how = f"the worker died while it measured: {message.death.how}"
+                    raise _machine_trouble(how) if message.death.machine else QmgenError(how)
+
+    def in_hand(self) -> list[dict[str, int]]:
+        """Of each unit that a worker is at: its index, and rows and failures so far."""
+        return [
+            {"index": worker.work.unit.index, "rows": worker.rows, "failures": worker.failures}
+            for worker in self.workers
+            if worker.work is not None
+        ]
 
     def kill(self) -> None:
         """End every worker now, and whatever it started."""
-        for worker in self.workers:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(worker.process.pid, signal.SIGKILL)
-            worker.process.wait()
-            worker.connection.close()
+        everyone = [*self.workers, *self.gone]
+        for worker in everyone:
+            if worker.process.poll() is None:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(worker.process.pid, signal.SIGKILL)
+        deadline = time.monotonic() + _DIE_WITHIN
+        for worker in everyone:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                worker.process.wait(max(deadline - time.monotonic(), 0.0))
+            worker.channel.close()
         self.workers.clear()
         self.claims.release()
 
@@ -161,41 +232,96 @@ class Pool:
         environment = os.environ | labelling_environment(one_thread=bool(self.layout.cores)) | dict(place.environment)
         environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
         # a session of its own: the terminal's Ctrl-C reaches us alone, and the whole group can be killed
-        process = subprocess.Popen(
-            [sys.executable, "-c", _MAIN, str(theirs.fileno()), str(place.core)],
-            env=environment,
-            pass_fds=(theirs.fileno(),),
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        theirs.close()
-        worker = Worker(process, ours, place, oom_kills())
-        _send(worker, Start(self.job))
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-c", _MAIN, str(theirs.fileno()), str(place.core)],
+                env=environment,
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except OSError as error:  # no memory or no place for another process
+            ours.close()
+            raise _machine_trouble(f"no worker can be started ({error.strerror or error})") from error
+        finally:
+            theirs.close()
+        channel = Channel(ours, self._inbox)
+        worker = Worker(process, channel, place, StallClock(process.pid), StallClock(process.pid), oom_kills())
+        channel.send(Start(self.job))
         return worker
 
     def _heard(self) -> Iterator[tuple[Worker, Any]]:
-        """What workers said within half a second; those that left or died are taken off the list."""
-        by_pipe = {worker.connection: worker for worker in self.workers}
-        for pipe in wait(list(by_pipe), timeout=0.5):
-            worker = by_pipe[pipe]  # type: ignore[index]
-            try:
-                message = worker.connection.recv()
-            except (EOFError, OSError):  # an OSError is also the end in the middle of a message
-                yield worker, self._bury(worker)
+        """What workers said within half a second; those that left, died or answer no more are taken off the list."""
+        heard: list[Any] = []
+        with contextlib.suppress(queue.Empty):
+            heard.append(self._inbox.get(timeout=_LOOK_EVERY))
+            while True:
+                heard.append(self._inbox.get_nowait())
+        by_channel = {worker.channel: worker for worker in self.workers}
+        for channel, message in heard:
+            worker = by_channel.get(channel)
+            if worker is None or worker not in self.workers:
+                continue  # its last words, after it was taken off
+            worker.silence.moved()
+            if isinstance(message, Beat):
+                worker.stage = message.stage
                 continue
-            if isinstance(message, Failed):
-                raise from_process("a worker", message.exit_code, message.message, message.traceback)
-            if isinstance(message, Stopped):
-                worker.about.update(message.about)
-                self._leave(worker)
-            yield worker, message
-        for worker in list(self.workers):
-            if worker.process.poll() is not None and not worker.connection.poll():
+            worker.stillness.moved()
+            if isinstance(message, Gone):
                 yield worker, self._bury(worker)
+            elif isinstance(message, Failed) and message.memory:
+                yield worker, self._bury(worker, Death(f"too little memory ({_short(message.message)})", True, True))
+            elif isinstance(message, Failed):
+                self._fail(worker, message)
+            elif isinstance(message, Exception):
+                raise message
+            else:
+                if isinstance(message, Stopped):
+                    worker.about.update(message.about)
+                    self._leave(worker)
+                yield worker, message
+        for worker in list(self.workers):
+            if (silence := self._silence(worker)) is not None:
+                yield worker, self._bury(worker, Death(silence, False, True))
+
+    def _silence(self, worker: Worker) -> str | None:
+        """In which way ``worker`` answers no more, if it does so."""
+        silent, still = worker.silence.stalled(), worker.stillness.stalled()
+        limit = _STILL.get("start" if worker.stage == "idle" and worker.work is not None else worker.stage)
+        if worker.ready and silent >= SILENT:
+            return f"no sign of life for {silent:.0f} s"
+        if limit is not None and still >= limit:
+            return f"nothing done for {still:.0f} s"
+        return None
+
+    def _fail(self, worker: Worker, failed: Failed) -> None:
+        """Raise what a worker raised; where it met the machine's trouble, let the others stop in good order first."""
+        error = from_process("a worker", failed.exit_code, failed.message, failed.traceback)
+        if not isinstance(error, Interrupted):
+            raise error
+        self._trouble = self._trouble or error
+        self.on_progress(-worker.rows, -worker.failures)
+        self._leave(worker)
+
+    def _abandon(self) -> None:
+        """The time to stop is over: end the workers that are still at it; what they have kept stays."""
+        for worker in list(self.workers):
+            print(
+                f"qmgen: a worker {worker.where} did not stop within {STOP_WITHIN:.0f} s, and is ended",
+                file=sys.stderr,
+                flush=True,
+            )
+            self.on_progress(-worker.rows, -worker.failures)
+            worker.about["ended"] = f"it did not stop within {STOP_WITHIN:.0f} s"
+            self._leave(worker)
+        self.kill()
 
     def _advance(self, worker: Worker, rows: int, failures: int) -> None:
         if worker.begun is None:
-            worker.begun = rows + failures
+            worker.begun, worker.begun_rows = rows + failures, rows
+            self.soundness.proven |= rows > 0  # an earlier attempt has made them
+        elif rows > max(worker.rows, worker.begun_rows):
+            self.soundness.labelled()
         self.on_progress(rows - worker.rows, failures - worker.failures)
         worker.rows, worker.failures = rows, failures
 
@@ -206,17 +332,29 @@ class Pool:
 
     def _give(self, worker: Worker) -> None:
         """The next unit if it is there; leave, where there are no more."""
-        work = self._again.popleft() if self._again else self._ahead.take()
+        if self._again:
+            work: Work | None = self._again.popleft()
+        elif self._later and not self.soundness.in_doubt:
+            work = self._later.popleft()
+        else:
+            work = self._ahead.take()
+        if work is None and self._ahead.over and self._later:
+            if any(other.work is not None for other in self.workers):
+                return  # what they label may show that the machine is sound
+            if (never := self.soundness.never) is not None:
+                self._trouble = _machine_trouble(never)
+                return
+            work = self._later.popleft()
         if work is not None:
             trial = self._trials.get(work.unit.index) or Trial()
             worker.work, worker.begun, worker.oom_kills = work, None, oom_kills()
-            _send(worker, Do(work, tuple(trial.suspects), dict(trial.condemned)))
+            worker.channel.send(Do(work, tuple(trial.suspects), dict(trial.condemned)))
         elif self._ahead.over:
             self._stop(worker)
 
     def _stop(self, worker: Worker) -> None:
         worker.told = True
-        _send(worker, Stop())
+        worker.channel.send(Stop())
 
     def _replace(self, worker: Worker, died: _Died, stopping: bool) -> None:
         """Take back what a dead worker had, judge, and start another in its place if there is work for it."""
@@ -224,59 +362,66 @@ class Pool:
         self.deaths.append({"unit": work.unit.index if work else None, "how": how, "stage": died.stage})
         self.on_progress(-worker.rows, -worker.failures)
         condemned: list[Key] = []
+        trial: Trial | None = None
         if not worker.ready:
             self._stillborn += 1
         if work and not stopping:
             trial = self._trials.setdefault(work.unit.index, Trial())
             done = worker.rows + worker.failures
             condemned = trial.died(died.death, worker.held, done if worker.begun is None else worker.begun, done)
-            self._again.append(work)
+            for key in condemned:
+                self.soundness.condemned(key, trial.condemned[key])
+            self.condemned += condemned
+            # a unit that ends with a condemned conformer waits until something else shows that the machine is sound
+            (self._later if condemned else self._again).append(work)
             if trial.hopeless:
-                raise _giving_up(worker.where, trial.hopeless, how)
+                self._trouble = _giving_up(worker.where, trial.hopeless, how)
+            elif (lost := self.soundness.lost) is not None:
+                self._trouble = _machine_trouble(lost)
         if self._stillborn >= STILLBORN and not stopping:
-            raise _giving_up(worker.where, self._stillborn, how)
-        wanted = bool(self._again or not self._ahead.over) and not stopping
+            self._trouble = _giving_up(worker.where, self._stillborn, how)
+        stopping = stopping or self._trouble is not None
+        wanted = bool(self._again or self._later or not self._ahead.over) and not stopping
         fate = "it is replaced" if wanted else "the run is stopping" if stopping else "nothing is left for it to do"
-        for molecule, conformer in condemned:
-            fate += f", molecule {molecule} (conformer {conformer}) becomes a failure"
+        for key in condemned:
+            crashed = trial is not None and trial.condemned[key].reason is Reason.WORKER_CRASHED
+            fate += f", molecule {key[0]} (conformer {key[1]}) {'becomes a failure' if crashed else 'is left out'}"
         print(f"qmgen: a worker died {worker.where}: {how}; {fate}", file=sys.stderr, flush=True)
         if wanted:
             self.workers.append(self._start(worker.place))
 
     def _leave(self, worker: Worker) -> None:
+        """Take off the list a worker that has nothing more to do; its process ends by itself, or with all others."""
         self.workers.remove(worker)
         self.gone.append(worker)
-        worker.connection.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            worker.process.wait(timeout=10)
-            return
-        worker.process.kill()
-        worker.process.wait()
 
-    def _bury(self, worker: Worker) -> _Died:
-        """Take a worker off the list that says no more; how it died."""
+    def _bury(self, worker: Worker, death: Death | None = None) -> _Died:
+        """Take a worker off the list that says no more; how it died, where that is not known."""
         guess = "label" if worker.held else "idle" if worker.ready else "start"
         stage = stage_name.shown(worker.process.pid) or guess  # before its process is waited for, and gone for good
-        code = None
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            code = worker.process.wait(timeout=10)
-        if code is None:
-            worker.process.kill()
-            worker.process.wait()
+        code = end(worker.process, 2.0 if death is None else 0.0, group=True)
         before, now = worker.oom_kills, oom_kills()
-        worker.connection.close()
+        worker.channel.close()
         self.workers.remove(worker)
         self.gone.append(worker)
-        death = death_of(code, before is not None and now is not None and now > before)
+        if death is None:
+            limited = address_space_limit() is not None
+            death = death_of(code, before is not None and now is not None and now > before, limited)
         worker.about["died"] = death.how
         return _Died(death, stage)
 
 
-def _send(worker: Worker, message: object) -> None:
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died: the next wait finds out
-        worker.connection.send(message)
+def _short(message: str) -> str:
+    line = " ".join(message.split())
+    return line if len(line) <= 120 else line[:119] + "…"
 
 
-def _giving_up(where: str, deaths: int, how: str) -> QmgenError:
-    many = f"{deaths} workers in a row died {where} without getting any further, the last one: {how}"
-    return QmgenError(f"{many}; finished units are kept, the same command continues")
+def _giving_up(where: str, deaths: int, how: str) -> Interrupted:
+    return _machine_trouble(f"{deaths} workers in a row died {where} without getting any further, the last one: {how}")
+
+
+def _machine_trouble(what: str) -> Interrupted:
+    return Interrupted(
+        f"{what}; this looks like the machine's trouble (memory, a limit, a library), not the molecules': finished "
+        "units are kept, and when it is mended the same command continues"
+    )

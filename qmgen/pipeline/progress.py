@@ -6,6 +6,8 @@ import sys
 import time
 from typing import Protocol, TextIO
 
+from qmgen.quantities import duration
+
 LINE_EVERY = 30.0  # seconds
 
 
@@ -83,10 +85,10 @@ class Lines:
         self._last = now
         done = self._rows + self._failures
         rate = done / (now - self._begin)
-        left = max(self._expected - done, 0) / rate if rate else 0.0
+        left = max(self._expected - done, 0) / rate if rate else None
         print(
             f"qmgen: {self._rows} rows, {self._failures} failures of {self._expected}; "
-            f"{rate:.2f} conformers/s, {left / 60:.0f} min left",
+            f"{rate:.2f} conformers/s, {duration(left)} left",
             file=self._stream,
             flush=True,
         )

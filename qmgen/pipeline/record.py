@@ -7,6 +7,7 @@ import platform
 import socket
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -35,7 +36,8 @@ class Clock:
 
 @dataclass
 class Record:
-    """The record of this run. ``units`` are the finished ones; ``rows`` and ``failures`` count those in hand too."""
+    """The record of this run. ``units`` are the finished ones; ``rows`` and ``failures`` count those in hand too, which
+    ``in_hand`` lists by unit. ``condemned``: conformers (molecule, conformer) that ended their workers."""
 
     file: RunFile
     clock: Clock
@@ -49,6 +51,8 @@ class Record:
     workers: list[dict[str, Any]] = field(default_factory=list)
     deaths: list[dict[str, Any]] = field(default_factory=list)
     repaired: list[str] = field(default_factory=list)
+    condemned: list[tuple[int, int]] = field(default_factory=list)
+    workers_in_hand: Callable[[], list[dict[str, int]]] = list
     learned: Learned | None = None
     first_row: float | None = None
     rows: int = 0
@@ -119,6 +123,8 @@ class Record:
             **self.saved(),
             "workers": self.workers,
             "deaths": self.deaths,
+            "condemned": [list(key) for key in self.condemned],
+            "in_hand": self.workers_in_hand(),
             "repaired": self.repaired,
             "units": [
                 {

@@ -28,7 +28,8 @@ from qmgen.errors import Interrupted, UsageError
 from qmgen.molecules.types import Failure, Molecule
 from qmgen.pipeline.aim import Aim, as_generation, with_generation
 from qmgen.pipeline.already import Already, FailureKey
-from qmgen.pipeline.claim import as_rank, refuse_if_running, refuse_links
+from qmgen.pipeline.claim import as_rank, refuse_links
+from qmgen.pipeline.command import refuse_if_busy, retry_command
 from qmgen.pipeline.enumeration.as_source import source_of
 from qmgen.pipeline.enumeration.parts import unit_of
 from qmgen.pipeline.extend import refuse_unfinished
@@ -43,7 +44,7 @@ from qmgen.pipeline.source import Entry, Origin, Source, Work
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.stored import stored_config
 from qmgen.pipeline.summary import Retried
-from qmgen.signals import StopWatch
+from qmgen.signals import STOP_WITHIN, StopWatch
 
 if TYPE_CHECKING:
     from qmgen.config.models import GenerateConfig
@@ -71,15 +72,15 @@ def retry(
     """
     stages = stages or Stages()
     clock = Clock()
-    store, rank = store_of(config.directory), Rank()
-    refuse_if_running(store, rank)
     with ExitStack() as stack:
-        watch = stack.enter_context(StopWatch(config.time_limit))
+        watch = stack.enter_context(StopWatch(config.time_limit, within=STOP_WITHIN))
+        store, rank, command = store_of(config.directory), Rank(), retry_command(config)
         if not dry_run:
             refuse_links(store)
+            refuse_if_busy(store, rank, command)
             if history_of(store, Listing.of(store)) is None:
                 raise UsageError(f"{store.place} holds no finished corpus: there is nothing to try again")
-            stack.enter_context(as_rank(store, rank))
+            stack.enter_context(as_rank(store, rank, command))
         listing = Listing.of(store)
         history = history_of(store, listing)
         if history is None:

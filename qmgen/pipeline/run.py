@@ -10,31 +10,37 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qmgen import caches
 from qmgen.corpus.books import book_of
-from qmgen.corpus.generations import begin
+from qmgen.corpus.generations import EXTEND, begin
 from qmgen.corpus.identity import check_same, stored_version
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.manifest import counts_of
 from qmgen.corpus.plan import Unit
-from qmgen.corpus.runs import FAILED, FINISHED, STOPPED, RunFile
+from qmgen.corpus.record_values import list_of, units_of, whole_of
+from qmgen.corpus.runs import FAILED, FINISHED, STOPPED, RunFile, records
 from qmgen.corpus.store import Store, store_of
 from qmgen.errors import Interrupted, QmgenError
+from qmgen.pipeline.again import take_back
 from qmgen.pipeline.aim import Aim
 from qmgen.pipeline.behind import refuse_other_enumeration
-from qmgen.pipeline.claim import as_rank, forget_partials, mine, missing, refuse_if_running, start_anew, write_config
+from qmgen.pipeline.claim import as_rank, forget_partials, mine, missing, start_anew, write_config
+from qmgen.pipeline.command import generate_command, refuse_if_busy
+from qmgen.pipeline.deaths import Key, Soundness
 from qmgen.pipeline.enumeration.as_source import is_listed, source_of
 from qmgen.pipeline.extend import aim_at
-from qmgen.pipeline.job import canonical, job_of
+from qmgen.pipeline.job import canonical, job_of, settings_of
 from qmgen.pipeline.layout import layout
+from qmgen.pipeline.level import refuse_elements, refuse_molecules
 from qmgen.pipeline.pool import Pool
 from qmgen.pipeline.progress import Progress, Quiet, default_progress
 from qmgen.pipeline.ranks import Rank, rank_of
 from qmgen.pipeline.record import Clock, Record
+from qmgen.pipeline.source import Source
 from qmgen.pipeline.stage_name import show
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.summary import Summary
 from qmgen.pipeline.unit import UnitResult
 from qmgen.runtime import chosen_cache
-from qmgen.signals import StopWatch
+from qmgen.signals import STOP_WITHIN, StopWatch
 
 if TYPE_CHECKING:
     from qmgen.config.models import GenerateConfig
@@ -49,30 +55,39 @@ def generate(
     """Label the molecules of ``config`` and write the corpus ``config.out``; ``quiet`` shows no progress.
 
     Raises ``UsageError`` before any work when the source, the level of theory or the directory will not do;
-    ``AlreadyRunning`` when another process has this rank; ``Interrupted`` after a signal or the time limit, with all
-    finished units and the unit in hand kept; ``QmgenError`` when workers die again and again or the disk refuses;
-    ``SystemExit(130)`` on Ctrl-C after another signal.
+    ``AlreadyRunning`` when another process does the same as this rank; ``Interrupted`` after a signal or the time
+    limit, and when the machine fails, with all finished units and the unit in hand kept; ``QmgenError`` when the disk
+    refuses; ``SystemExit(130)`` on Ctrl-C after another signal.
     """
     stages = stages or Stages()
     clock = Clock()
-    rank = rank_of(config.rank, config.world_size, os.environ)
-    config, theory, learned = canonical(config, stages)  # refuses unknown names before anything else
-    store = store_of(config.out)
-    refuse_if_running(store, rank)
-    if config.extend:
-        refuse_other_enumeration(config, store)
-    shown = progress or (Quiet() if quiet else default_progress())
     with ExitStack() as stack:
-        watch = stack.enter_context(StopWatch(config.time_limit))
+        watch = stack.enter_context(StopWatch(config.time_limit, within=STOP_WITHIN))
+        rank = rank_of(config.rank, config.world_size, os.environ)
+        config, theory, learned = canonical(config, stages)  # refuses unknown names before anything else
+        store = store_of(config.out)
+        guess = settings_of(config, learned).guess
+        command = generate_command(config, guess)
+        refuse_if_busy(store, rank, command)  # before the source is read, and nothing written
+        if config.extend:
+            refuse_other_enumeration(config, store)
+        refuse_elements(config, settings_of(config, learned), stages)
+        shown = progress or (Quiet() if quiet else default_progress())
         show("read")
 
         def aim() -> Aim:
+            nonlocal command
             source = stack.enter_context(source_of(config, stages, keep=True, quiet=quiet, watch=watch))
-            return aim_at(config, job_of(config, theory, source, stages, learned), source, store, stack)
+            job = job_of(config, theory, source, stages, learned)
+            if isinstance(source, Source):
+                refuse_molecules(source, config.limit, job)
+                if not command.whole:
+                    command = generate_command(config, guess, source.digests)
+            return aim_at(config, job, source, store, stack)
 
         # what is enumerated goes into the directory, which must be ours first; else all is refused before that
         early = aim() if not is_listed(config) else None
-        stack.enter_context(as_rank(store, rank))
+        stack.enter_context(as_rank(store, rank, command))
         if config.overwrite:
             start_anew(store, rank, config.molecules)
         return work_at(early or aim(), store, rank, shown, clock, watch)
@@ -112,6 +127,11 @@ class _Run:
         show("check")
         units, repaired = missing(self.store, mine_, watch.stopping)
         self._check_others(watch)
+        if all(one.number <= self.aim.plan.more for one in self.aim.history.generations):
+            # what came later may have decided those failures, or rests on them
+            known = {unit.index for unit in units}
+            again = take_back(self.store, [unit for unit in mine_ if unit.index not in known], self.aim.job)
+            units = sorted([*units, *again], key=lambda unit: unit.index)
         record = self._record(len(units), repaired)
         show("run")
         if units:
@@ -145,13 +165,23 @@ class _Run:
         self._expected = {unit.index: self.aim.expected(unit) for unit in units}
         self.progress.start(sum(self._expected.values()))
         record.write_now_and_then()
+
+        def stopping() -> bool:
+            record.write_now_and_then()
+            return watch.stopping()
+
         state = FAILED
-        pool = Pool(self.aim.job, places, advance, self._done)
-        record.results, record.deaths = self.results, pool.deaths  # the very lists: they grow as the run goes on
+        pool = Pool(self.aim.job, places, advance, self._done, soundness=self._soundness())
+        # the very lists: they grow as the run goes on
+        record.results, record.deaths, record.condemned = self.results, pool.deaths, pool.condemned
+        record.workers_in_hand = pool.in_hand
         try:
             with pool, closing(self.aim.works(in_hand)) as works:
-                pool.run(works, watch.stopping)
+                pool.run(works, stopping)
             state = STOPPED if len(self.results) < len(units) else FINISHED
+        except Interrupted:
+            state = STOPPED
+            raise
         finally:
             self.progress.close()
             record.workers = [worker.about for worker in [*pool.gone, *pool.workers]]
@@ -212,8 +242,30 @@ class _Run:
             max_failures=self.aim.config.max_failures,
             pruned=counts["pruned"],
             repaired=len(record.repaired),
+            **self._added(listing),
             **record.saved(),
         )
+
+    def _added(self, listing: Listing) -> dict[str, Any]:
+        """What an extension holds by itself."""
+        generation = self.aim.generation
+        if generation is None or generation.kind != EXTEND:
+            return {}
+        names = [name for key, name in listing.units() if key[0] == generation.number]
+        counts = counts_of([book_of(self.store, name) for name in names])
+        return {"added_rows": counts["rows"], "added_failures": counts["failures_by_reason"]}
+
+    def _soundness(self) -> Soundness:
+        """What earlier runs have shown of the machine: rows that they made, conformers that ended their workers."""
+        more, mark = self.aim.plan.more, self.aim.job.metadata["config_hash"]
+        before: set[Key] = set()
+        rows = 0
+        for record in records(self.store):
+            rows += sum(whole_of(unit.get("rows")) for unit in units_of(record))
+            plan = record.get("plan")
+            if record.get("config_hash") == mark and isinstance(plan, dict) and plan.get("more", 0) == more:
+                before |= {(one[0], one[1]) for one in list_of(record.get("condemned")) if _is_key(one)}
+        return Soundness(rows > 0, before)
 
     def _manifest(self) -> dict[str, Any]:
         show("merge")
@@ -247,6 +299,10 @@ class _Run:
             repaired=repaired,
             learned=self.aim.job.learned,
         )
+
+
+def _is_key(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(number, int) for number in value)
 
 
 def _compiled(workers: list[dict[str, Any]]) -> float | None:

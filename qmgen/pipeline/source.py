@@ -63,8 +63,9 @@ class Origin(Protocol):
         """How many entries ``unit`` holds; of an enumeration, about."""
         ...
 
-    def sample(self, plan: Plan, count: int) -> list[Entry]:
-        """Some ``count`` entries, spread evenly over what is wanted."""
+    def sample(self, plan: Plan, count: int, until: float) -> list[Entry]:
+        """Some ``count`` entries, spread evenly over what is wanted; fewer, or none, where the clock
+        (``time.monotonic``) shows ``until`` before."""
         ...
 
 
@@ -101,10 +102,17 @@ class Source:
         """The entries of ``unit``."""
         return unit.end - unit.start
 
-    def sample(self, plan: Plan, count: int) -> list[Entry]:
-        """Every n-th of the wanted entries, so that there are ``count`` of them."""
+    def sample(self, plan: Plan, count: int, until: float) -> list[Entry]:
+        """Every n-th of the wanted entries, so that there are ``count`` of them, or as many as are read ``until`` then;
+        the first of them always."""
         step = max(plan.wanted // count, 1)
-        return list(islice(iter(self), 0, min(plan.wanted, count * step), step))
+        found = []
+        for place, entry in enumerate(islice(iter(self), min(plan.wanted, count * step))):
+            if place % step == 0:
+                found.append(entry)
+            if time.monotonic() >= until:
+                break
+        return found
 
     def works(self, plan: Plan, wanted: Container[int]) -> Generator[Work | None, None, None]:
         """The ``wanted`` units with their entries; a duplicate is merged into its first occurrence in the source.

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from qmgen.errors import Interrupted, QmgenError
+from qmgen.molecules.types import Reason
+from qmgen.quantities import duration, size
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -14,7 +18,8 @@ class Summary:
     of all ranks; and of this run alone: the ``run_`` fields, ``repaired`` damages, ``mean_cycles`` of a row,
     ``guess_seconds`` of workers' time that a learned guess took (its compilation included; None without one) and the
     ``guess_fallbacks`` of molecules that began without it, the times in seconds, and
-    ``conformers_per_second`` from its start to its end, compilation included."""
+    ``conformers_per_second`` from its start to its end, compilation included. Where the command extends a corpus,
+    ``added_rows`` and ``added_failures`` are those of the extension alone."""
 
     directory: str
     entries: int
@@ -44,6 +49,21 @@ class Summary:
     mean_cycles: float | None = None
     guess_seconds: float | None = None
     guess_fallbacks: int | None = None
+    added_rows: int | None = None
+    added_failures: dict[str, int] | None = None
+
+    @property
+    def nothing_made(self) -> QmgenError | None:
+        """The error of a command that asked for rows and has made none, though all of it is done; None otherwise."""
+        rows = self.rows if self.added_rows is None else self.added_rows
+        failures = self.failures if self.added_failures is None else self.added_failures
+        if rows or not failures or not (self.complete or self.world_size == 1):
+            return None
+        reasons = ", ".join(f"{reason} {n}" for reason, n in failures.items())
+        what = f"not one row was made: {reasons}; failures/ in {self.directory} says more"
+        if Reason.MACHINE_TROUBLE in failures:
+            return Interrupted(f"{what}; when the machine is well, the same command tries again")
+        return QmgenError(what)
 
     @property
     def failed(self) -> int:
@@ -62,16 +82,20 @@ class Summary:
         lines.append("  splits      " + ", ".join(f"{name} {rows}" for name, rows in self.splits.items()))
         reasons = ", ".join(f"{reason} {n}" for reason, n in self.failures.items())
         lines.append(f"  failures    {self.failed}" + (f" ({reasons}); see failures/" if reasons else ""))
+        if doubtful := self.failures.get(Reason.MACHINE_TROUBLE, 0):
+            lines.append(f"  machine     {doubtful} of them may be this machine's: the same command tries them again")
         if self.merged:
             lines.append(f"  duplicates  {self.merged} merged")
         if self.pruned:
             lines.append(f"  conformers  {self.pruned} pruned")
-        lines.append(f"  files       {self.files}, {self.bytes / 1e6:.2f} MB")
+        lines.append(f"  files       {self.files}, {size(self.bytes)}")
         if self.run_units:
-            first = "" if self.seconds_to_first_row is None else f", first row after {self.seconds_to_first_row:.1f} s"
-            compiled = f", compiling {self.compile_seconds:.1f} s in all" if self.compile_seconds else ""
+            first = (
+                "" if self.seconds_to_first_row is None else f", first row after {duration(self.seconds_to_first_row)}"
+            )
+            compiled = f", compiling {duration(self.compile_seconds)} in all" if self.compile_seconds else ""
             rate = f"{self.conformers_per_second:.2f} conformers/s with {self.workers} worker(s)"
-            lines.append(f"  this run    {self.run_rows} rows in {self.seconds:.1f} s, {rate}{first}{compiled}")
+            lines.append(f"  this run    {self.run_rows} rows in {duration(self.seconds)}, {rate}{first}{compiled}")
             if self.mean_cycles is not None:
                 lines.append(f"  SCF         {self.mean_cycles:.1f} cycles a row{self._guessing()}")
         else:
@@ -89,7 +113,7 @@ class Summary:
             return ""
         share = self.guess_seconds / (self.seconds * self.workers)
         without = f", {self.guess_fallbacks} begun without it" if self.guess_fallbacks else ""
-        return f"; the learned guess took {self.guess_seconds:.1f} s of the workers' time ({share:.1%}){without}"
+        return f"; the learned guess took {duration(self.guess_seconds)} of the workers' time ({share:.1%}){without}"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from qmgen.corpus.splits import Splitter
 from qmgen.corpus.store import Place
 from qmgen.labeling.types import Settings
 from qmgen.molecules.procedure import PLAIN, Procedure
-from qmgen.pipeline.deaths import Key
+from qmgen.pipeline.deaths import Key, Verdict
 from qmgen.pipeline.labelling import Listener, label_entries
 from qmgen.pipeline.learned import Learned
 from qmgen.pipeline.partial import Keeper
@@ -70,7 +70,7 @@ def do_unit(
     work: Work,
     listener: Listener | None = None,
     suspects: Iterable[Key] = (),
-    condemned: Mapping[Key, str] | None = None,
+    condemned: Mapping[Key, Verdict] | None = None,
 ) -> UnitResult:
     """Embed, label and write one unit, beginning with what an earlier attempt has kept.
 
@@ -94,6 +94,7 @@ def do_unit(
     schema = failure_schema({**job.metadata, "unit": counts})
     tables[FAILURES] = failure_table(map(failure_row, labelled.failures), schema)
     records = write_unit(job.place, work.unit, tables, listener.stage)
+    listener.keeper(None)
     if keeper:
         keeper.remove()
     return UnitResult(

@@ -13,11 +13,13 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
-from qmgen.machine import peak_memory
+from qmgen.machine import lacks_memory, peak_memory
 from qmgen.pipeline.stage_name import show
+from qmgen.processes import die_with_parent, offer_to_oom_killer
 
 if TYPE_CHECKING:
     from qmgen.pipeline.messages import Measure, Measured
@@ -29,10 +31,13 @@ def main(handle: int, core: int) -> None:
     os.set_inheritable(handle, False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears them and tells us
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    parent = os.getppid()
+    die_with_parent(parent)
+    offer_to_oom_killer()
     show("start")
     if core >= 0 and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
-    threading.Thread(target=_leave_with_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_leave_with_parent, args=(parent,), daemon=True).start()
     connection = Connection(handle)
     try:
         _serve(connection, core)
@@ -41,47 +46,62 @@ def main(handle: int, core: int) -> None:
 
 
 def _serve(connection: Connection, core: int) -> None:
-    from qmgen.errors import QmgenError
+    try:
+        _work(connection, core)
+    except (BrokenPipeError, EOFError, ConnectionResetError):
+        raise
+    except Exception as error:
+        from qmgen.errors import QmgenError
+        from qmgen.pipeline.messages import Failed
+
+        if isinstance(error, QmgenError):
+            connection.send(Failed(error.exit_code, str(error), ""))
+        else:
+            message = f"{type(error).__name__}: {error}"
+            connection.send(Failed(None, message, traceback.format_exc(), lacks_memory(error)))
+
+
+def _work(connection: Connection, core: int) -> None:
+    start = connection.recv()
     from qmgen.pipeline.labelling import Leave
-    from qmgen.pipeline.messages import Do, Done, Failed, Measure, Ready, Start, Stopped
+    from qmgen.pipeline.link import Link
+    from qmgen.pipeline.messages import Do, Done, Measure, Ready, Start
     from qmgen.pipeline.reporter import Reporter
     from qmgen.pipeline.unit import do_unit
 
+    assert isinstance(start, Start)
     compiling = _Compiling()
+    start.job.stages.load("prepare")()
+    compiling.listen()
+    link = Link(connection, compiling.about)
+    link.start()
+    link.send(Ready(_about(core)))
     try:
-        start = connection.recv()
-        assert isinstance(start, Start)
-        start.job.stages.load("prepare")()
-        compiling.listen()
-        connection.send(Ready(_about(core)))
         while True:
-            show("idle")
-            message = connection.recv()
+            link.show("idle")
+            message = link.order()
             if isinstance(message, Do):
-                reporter = Reporter(connection)
+                reporter = Reporter(link)
                 result = do_unit(start.job, message.work, reporter, message.suspects, message.condemned)
-                connection.send(Done(result))
+                link.send(Done(result))
             elif isinstance(message, Measure):
-                connection.send(_measure(start.job, message))
+                for measured in _measure(start.job, message):
+                    link.send(measured)
             else:
                 break
     except Leave:
         pass
-    except QmgenError as error:
-        connection.send(Failed(error.exit_code, str(error), ""))
-        return
-    except (BrokenPipeError, EOFError, ConnectionResetError):
-        raise
-    except Exception as error:
-        connection.send(Failed(None, f"{type(error).__name__}: {error}", traceback.format_exc()))
-        return
-    connection.send(Stopped({"compile_seconds": round(compiling.seconds, 3), "peak_memory_bytes": peak_memory()}))
+    link.leave()
 
 
 class _Compiling:
     """Adds up the seconds that XLA compiles, once jax is there."""
 
     seconds = 0.0
+
+    def about(self) -> dict[str, Any]:
+        """What the process knows at its end."""
+        return {"compile_seconds": round(self.seconds, 3), "peak_memory_bytes": peak_memory()}
 
     def listen(self) -> None:
         if "jax" in sys.modules:
@@ -92,25 +112,34 @@ class _Compiling:
             self.seconds += duration
 
 
-def _measure(job: Job, message: Measure) -> Measured:
+def _measure(job: Job, message: Measure) -> Iterator[Measured]:
     import pyarrow as pa
 
-    from qmgen.corpus.rows import row_table
+    from qmgen.corpus.rows import Row, row_table
     from qmgen.corpus.schema import row_schema
     from qmgen.corpus.shard import write_table
     from qmgen.pipeline.labelling import label_entries
     from qmgen.pipeline.messages import Measured
 
-    seconds = []
-    for _ in range(2):
-        begin = time.monotonic()
-        labelled = label_entries(job, message.entries)
-        seconds.append(time.monotonic() - begin)
-    rows = [row for of_split in labelled.rows.values() for row in of_split]
-    sink = pa.BufferOutputStream()
-    write_table(row_table(rows, row_schema(job.metadata)), sink)
-    attempts = len(rows) + len(labelled.failures)
-    return Measured(attempts, len(rows), seconds[0], seconds[1], sink.getvalue().size, peak_memory())
+    schema = row_schema(job.metadata)
+
+    def file_bytes(rows: list[Row]) -> int:
+        sink = pa.BufferOutputStream()
+        write_table(row_table(rows, schema), sink)
+        return int(sink.getvalue().size)
+
+    made: list[Row] = []
+    empty = file_bytes(made)
+    for entry in message.entries:
+        seconds = []
+        for _ in range(2):
+            begin = time.monotonic()
+            labelled = label_entries(job, [entry])
+            seconds.append(time.monotonic() - begin)
+        rows = [row for of_split in labelled.rows.values() for row in of_split]
+        made += rows
+        attempts = len(rows) + len(labelled.failures)
+        yield Measured(attempts, len(rows), seconds[0], seconds[1], file_bytes(made), empty, peak_memory())
 
 
 def _about(core: int) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from qmgen.corpus.plan import plan
 from qmgen.corpus.runs import rank_lock
 from qmgen.corpus.status import status
 from qmgen.corpus.store import store_of
+from qmgen.corpus.verify import inspect
 from qmgen.errors import UsageError
 
 HOST = socket.gethostname()
@@ -26,6 +27,7 @@ HOLD = """
 import sys
 from qmgen.corpus.runs import rank_lock
 from qmgen.corpus.store import store_of
+from qmgen.corpus.verify import inspect
 with rank_lock(store_of(sys.argv[1]), int(sys.argv[2])):
     print("held", flush=True)
     sys.stdin.read()
@@ -101,6 +103,62 @@ def test_counts_rate_and_time_left_of_live_ranks(tmp_path: Path, holder: subproc
     found = status(tmp_path)  # the lock died with it, whatever file it left
     assert found.ranks[1].state == "killed" and found.rows_per_second is None and found.eta_seconds is None
     assert (found.units_running, found.units_missing, found.rows_in_hand) == (0, 2, 0)
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["listed by unit", "as older records have it"])
+@pytest.mark.parametrize("finished", [0, 1, 3, 4])
+def test_rows_that_were_in_hand_and_are_finished_since_count_once(
+    tmp_path: Path, holder: subprocess.Popen[str], finished: int, listed: bool
+) -> None:
+    """A run writes its record now and then; units are finished in between, whose rows the record calls in hand."""
+    touch_units(tmp_path, 4, 0)
+    for index in range(finished):
+        write_part(tmp_path, index, rows=20)
+    hand = [{"index": index, "rows": 9, "failures": 1} for index in range(4)]
+    more = {"in_hand": hand} if listed else {}
+    record(tmp_path, "a", rank=1, pid=holder.pid, rows=36, failures=4, **more)
+    found = status(tmp_path)
+    assert (found.units_done, found.complete) == (finished, finished == 4)
+    assert found.rows == 20 * finished
+    assert found.rows_in_hand == (9 * (4 - finished) if listed else max(36 - 20 * finished, 0))
+    assert found.rows + found.rows_in_hand <= 80 and (not found.complete or not found.rows_in_hand)
+    assert found.failures_in_hand == (4 - finished if listed else 4)
+
+
+def write_part(directory: Path, index: int, rows: int) -> None:
+    """Unit ``index`` of 4, whose failures file says that it has ``rows``, and no failure."""
+    from qmgen.corpus.rows import failure_table
+    from qmgen.corpus.schema import failure_schema
+    from qmgen.corpus.shard import FileRecord, with_records, write_table
+
+    files = list(plan(40, 1, 4))[index].files()
+    for name in files.values():
+        (directory / name).touch()
+    records = [
+        FileRecord(name, rows * (kind == "train"), 1, 0, "") for kind, name in files.items() if kind != "failures"
+    ]
+    table = with_records(failure_table([], failure_schema({"unit": {"entries": 10, "merged": 0}})), records)
+    write_table(table, directory / files["failures"])
+
+
+@pytest.mark.parametrize("manifest", [True, False])
+def test_a_stated_addition_of_which_nothing_is_there_is_missing(written: Any, manifest: bool) -> None:
+    statement = written.directory / "generations" / "more-1.json"
+    statement.parent.mkdir()
+    plan_ = {"entries": 8, "units": 2, "begin": 40}
+    statement.write_text(json.dumps({"number": 1, "kind": "extend", "base": "", "plan": plan_, "recipe": {}}))
+    if not manifest:
+        (written.directory / "manifest.json").unlink()
+    found = status(written.directory)
+    assert (found.complete, found.units, found.units_done, found.units_missing) == (False, 6, 4, 2)
+    assert found.rows == 72
+    if manifest:
+        report = inspect(written.directory)
+        assert not report.complete and len(report.missing) == 2
+    for damaged in ("", "{", "[]", '{"number": 1}', '{"number": 1, "plan": {"entries": -8, "units": 2, "begin": 0}}'):
+        statement.write_text(damaged)
+        found = status(written.directory)
+        assert not found.complete and found.unreadable == ["generations/more-1.json"]
 
 
 def test_a_rank_without_a_record_yet(tmp_path: Path, holder: subprocess.Popen[str]) -> None:

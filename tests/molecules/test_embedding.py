@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from qmgen.constants import BOHR_TO_ANGSTROM
-from qmgen.errors import QmgenError
+from qmgen.errors import Interrupted
 from qmgen.molecules import embedding_pool
 from qmgen.molecules.embedding import EmbeddingRefused, conformer_seed, embed
 from qmgen.molecules.embedding_pool import conformers
@@ -171,13 +172,15 @@ def test_a_crash_costs_one_molecule_whatever_the_procedure(hostile, how):
     assert [i.molecule_id for i in items if isinstance(i, Conformer)] == [0, 0, 3, 3]
 
 
-def test_hang_crash_exit_and_exception_cost_one_molecule_each(hostile, capfd):
+def test_hang_crash_exit_and_exception_cost_one_molecule_each(hostile, capfd, monkeypatch):
+    monkeypatch.setattr(embedding_pool, "_ASLEEP", 1.0)
     source = molecules("C", hostile.HANGS, "CC", hostile.CRASHES, hostile.EXITS, hostile.RAISES, "C.C", "CO")
+    source += [Molecule(8, "", hostile.SPINS), Molecule(9, "", "CN")]
     items = list(conformers(source, count=1, seed=0, time_limit=1.0, embed_with=hostile.hostile))
-    assert [i.molecule_id for i in items] == list(range(8))
+    assert [i.molecule_id for i in items] == list(range(10))
     assert [getattr(i, "reason", None) for i in items] == [
         *(None, Reason.EMBEDDING_TIMEOUT, None, Reason.EMBEDDING_CRASHED, Reason.EMBEDDING_CRASHED),
-        *(Reason.EMBEDDING_FAILED, Reason.MIXTURE, None),
+        *(Reason.EMBEDDING_FAILED, Reason.MIXTURE, None, Reason.EMBEDDING_TIMEOUT, None),
     ]
     assert "SIGSEGV" in items[3].detail and "exit code 3" in items[4].detail and "within 1 s" in items[1].detail
     assert all(i.conformer_id == -1 for i in items if isinstance(i, Failure))
@@ -191,6 +194,65 @@ def test_time_spent_elsewhere_is_not_held_against_a_molecule():
     assert isinstance(next(stream), Conformer)
     time.sleep(1.5)
     assert [type(item) for item in stream] == [Conformer, Conformer]
+
+
+# ---- trouble of the machine
+
+
+def test_a_process_that_was_stopped_longer_than_its_time_limit_goes_on(hostile, tmp_path, monkeypatch):
+    monkeypatch.setenv("QMGEN_TEST_TOLD", str(tmp_path))
+
+    def stop_and_continue():
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+            time.sleep(0.01)
+        pid = int((tmp_path / "pid").read_text())
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(4.0)
+        os.kill(pid, signal.SIGCONT)
+
+    thread = threading.Thread(target=stop_and_continue)
+    thread.start()
+    items = list(conformers(molecules("CCO"), count=1, seed=0, time_limit=2.0, embed_with=hostile.stopped_for_a_while))
+    thread.join()
+    assert [type(i) for i in items] == [Conformer]
+    assert len((tmp_path / "pid").read_text().splitlines()) == 1  # nobody had to begin anew
+
+
+def test_a_process_that_somebody_kills_costs_nothing(hostile, tmp_path, monkeypatch):
+    monkeypatch.setenv("QMGEN_TEST_TOLD", str(tmp_path))
+    stream = conformers(molecules("C", "CC", "CO"), count=1, seed=0, embed_with=hostile.troubled_once)
+    assert [type(i) for i in stream] == [Conformer] * 3
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [("KILLED", "SIGKILL"), ("STOPPED", "stopped or starved"), ("STARVED", "too little memory")],
+)
+def test_what_may_be_the_machines_doing_is_no_fault_of_the_molecule(hostile, trouble, said, monkeypatch):
+    monkeypatch.setattr(embedding_pool, "PATIENCE", 2.0)
+    source = molecules("C", getattr(hostile, trouble), "CO")
+    items = list(conformers(source, count=1, seed=0, embed_with=hostile.troubled))
+    assert [getattr(i, "reason", None) for i in items] == [None, Reason.MACHINE_TROUBLE, None]
+    assert said in items[1].detail and items[1].conformer_id == -1
+
+
+@pytest.mark.parametrize("trouble", ["KILLED", "STARVED"])
+def test_where_methane_is_not_embedded_either_all_of_it_ends(hostile, trouble, monkeypatch):
+    monkeypatch.setenv("QMGEN_TEST_TROUBLE", getattr(hostile, trouble))
+    stream = conformers(molecules("CC", "CCC", "CO"), count=1, seed=0, embed_with=hostile.always_troubled)
+    assert isinstance(next(stream), Conformer)
+    with pytest.raises(Interrupted, match="not even methane") as caught:
+        next(stream)
+    assert "same command continues" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_where_no_process_can_be_started_all_of_it_ends(monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(embedding_pool.subprocess, "Popen", refuse)
+    with pytest.raises(Interrupted, match="Cannot allocate memory"):
+        list(conformers(molecules("C"), count=1, seed=0))
 
 
 def test_embedded_atoms_on_one_point_and_missing_conformers(hostile):
@@ -253,7 +315,7 @@ def test_a_worker_ends_when_its_parent_is_killed(hostile, tmp_path):
 
 def test_a_worker_that_cannot_start_is_an_error(monkeypatch):
     monkeypatch.setattr(embedding_pool.sys, "executable", "/bin/false")
-    with pytest.raises(QmgenError, match="does not start"):
+    with pytest.raises(Interrupted, match="does not start"):
         list(conformers(molecules("C"), count=1, seed=0))
 
 

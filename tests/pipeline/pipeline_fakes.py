@@ -3,9 +3,10 @@
 Lines of the source steer them: ``CCO`` is labelled; ``bad`` is unreadable; ``flat`` cannot be embedded;
 ``diverge`` does not converge; ``nan`` has a label that is not finite; ``lose`` vanishes (a bug); ``crash`` kills its
 process like somebody else would; ``segfault`` does so like a library, and ``exit`` ends it; ``sink`` ends it where it
-is embedded; ``raise`` raises; ``full`` meets a refusal meant for the user;
-``stiff`` converges in 200 cycles, ``stiffer`` in 800; ``slow`` is embedded in 600 seconds; ``big`` needs a batch of its
-own; ``given_5_2`` is a geometry, conformer 2 of molecule 5.
+is embedded; ``raise`` raises; ``full`` meets a refusal meant for the user; ``starve`` has too little memory unless
+QMGEN_TEST_MEMORY is set; ``freeze`` stops its process, the first time (as a file in QMGEN_TEST_FROZEN tells); ``stuck``
+takes ten minutes; ``stiff`` converges in 200 cycles, ``stiffer`` in 800; ``slow`` is embedded in 600 seconds; ``big``
+needs a batch of its own; ``given_5_2`` is a geometry, conformer 2 of molecule 5.
 """
 
 from __future__ import annotations
@@ -196,6 +197,13 @@ def _batch(batch: list[Conformer], settings: Settings, starting: Starting) -> Re
             os.kill(os.getpid(), signal.SIGSEGV)
         if kind == "exit":
             os._exit(3)
+        if kind == "starve" and "QMGEN_TEST_MEMORY" not in os.environ:
+            raise MemoryError
+        if kind == "freeze" and not os.path.exists(frozen := os.environ["QMGEN_TEST_FROZEN"]):
+            open(frozen, "w").close()
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if kind == "stuck":
+            time.sleep(600)
         if kind == "raise":
             raise KeyError("a bug")
         if kind == "full":
@@ -221,6 +229,13 @@ def make_label(c: Conformer, shift: float = 0.0) -> Label:
 
 def prepare() -> None:
     pass
+
+
+def prepare_to_leave_at_once() -> None:
+    """The main thread gets half a second to come to an end itself."""
+    from qmgen.pipeline import link
+
+    link.LEAVE_WITHIN = 0.5  # type: ignore[misc]
 
 
 def prepare_and_die() -> None:

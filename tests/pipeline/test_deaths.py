@@ -15,9 +15,22 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from qmgen.errors import QmgenError
+from qmgen.errors import Interrupted
+from qmgen.molecules.types import Reason
 from qmgen.pipeline import deaths
-from qmgen.pipeline.deaths import AIMLESS, FRUITLESS, TOO_UNLUCKY, Death, Trial, death_of
+from qmgen.pipeline import pool as pool_module
+from qmgen.pipeline.deaths import (
+    AIMLESS,
+    FRUITLESS,
+    SEVERAL,
+    STARVED,
+    TOO_UNLUCKY,
+    Death,
+    Soundness,
+    Trial,
+    Verdict,
+    death_of,
+)
 from qmgen.pipeline.layout import Layout, Place
 from qmgen.pipeline.pool import Pool
 from qmgen.pipeline.source import Work
@@ -29,28 +42,38 @@ Jobs = Callable[..., Job]
 Works = Callable[..., list[Work]]
 Files = Callable[[Job], dict[str, bytes]]
 
-SEGFAULT, KILL = Death("SIGSEGV", True), Death("SIGKILL", False)
+SEGFAULT, KILL = Death("SIGSEGV", True), Death("SIGKILL", False, True)
 A, B, C = (1, 0), (2, 0), (2, 1)
+
+
+def crashed(how: str) -> Verdict:
+    return Verdict(Reason.WORKER_CRASHED, f"{how} while it was being labelled")
+
+
 needs_proc = pytest.mark.skipif(not Path("/proc/self/comm").exists(), reason="needs /proc")
 
 
 @pytest.mark.parametrize(
-    ("code", "memory", "how", "explained"),
+    ("code", "memory", "limited", "how", "explained", "machine"),
     [
-        (-11, False, "SIGSEGV", True),
-        (-6, False, "SIGABRT", True),
-        (-7, False, "SIGBUS", True),
-        (-9, False, "SIGKILL", False),
-        (-9, True, "SIGKILL for want of memory", True),
-        (-15, True, "SIGTERM", False),
-        (-40, False, "signal 40", False),
-        (3, False, "exit code 3", True),
-        (0, False, "exit code 0", True),
-        (None, True, "it fell silent", False),
+        (-11, False, False, "SIGSEGV", True, False),
+        (-6, False, False, "SIGABRT", True, False),
+        (-6, False, True, "SIGABRT", True, True),
+        (-7, False, False, "SIGBUS", True, False),
+        (-9, False, False, "SIGKILL", False, True),
+        (-9, True, False, "SIGKILL for want of memory", True, True),
+        (-15, True, False, "SIGTERM", False, True),
+        (-40, False, False, "signal 40", False, True),
+        (3, False, False, "exit code 3", True, False),
+        (127, False, True, "exit code 127", True, True),
+        (0, False, False, "exit code 0", True, False),
+        (None, True, False, "it fell silent", False, True),
     ],
 )
-def test_how_a_worker_died(code: int | None, memory: bool, how: str, explained: bool) -> None:
-    assert death_of(code, memory) == Death(how, explained)
+def test_how_a_worker_died(
+    code: int | None, memory: bool, limited: bool, how: str, explained: bool, machine: bool
+) -> None:
+    assert death_of(code, memory, limited) == Death(how, explained, machine)
 
 
 def test_the_second_explained_death_condemns_and_company_counts_once() -> None:
@@ -58,10 +81,10 @@ def test_the_second_explained_death_condemns_and_company_counts_once() -> None:
     assert trial.died(SEGFAULT, (A, B, C), 0, 0) == [] and set(trial.suspects) == {A, B, C}
     trial.survived((A,))
     assert trial.died(SEGFAULT, (B,), 0, 1) == [B]
-    assert trial.condemned == {B: "SIGSEGV twice while it was being labelled"} and set(trial.suspects) == {A, C}
+    assert trial.condemned == {B: crashed("SIGSEGV twice")} and set(trial.suspects) == {A, C}
     # the one that was through alone has a clean record again; the other has not
     assert trial.died(SEGFAULT, (A,), 0, 0) == [] and trial.died(Death("exit code 3", True), (C,), 0, 0) == [C]
-    assert trial.condemned[C] == "SIGSEGV and exit code 3 while it was being labelled"
+    assert trial.condemned[C] == crashed("SIGSEGV and exit code 3")
     assert trial.died(SEGFAULT, (A,), 0, 0) == [A]
 
 
@@ -87,7 +110,8 @@ def test_unexplained_deaths_condemn_only_the_very_unlucky() -> None:
         assert trial.died(KILL, (A,), 0, 0) == []
     assert trial.died(SEGFAULT, (A,), 0, 0) == []  # the first that counts
     assert trial.died(KILL, (A,), 0, 0) == [A]
-    assert trial.condemned == {A: "SIGKILL 8 times while it was being labelled"}
+    how = "SIGKILL 8 times while it was being labelled"
+    assert trial.condemned == {A: Verdict(Reason.MACHINE_TROUBLE, how)}
 
 
 def test_a_unit_that_gets_no_further_is_hopeless() -> None:
@@ -123,6 +147,60 @@ def test_a_process_shows_its_stage() -> None:
     finally:
         Path("/proc/self/comm").write_text(before)
     assert shown(os.getpid()) is None and shown(2**22 + 1) is None
+
+
+# ---- the machine's trouble
+
+
+DOUBT, CRASH = Verdict(Reason.MACHINE_TROUBLE, "SIGKILL for want of memory twice"), crashed("SIGSEGV twice")
+
+
+def test_several_molecules_in_a_row_are_the_machines_trouble() -> None:
+    found = Soundness()
+    for number in range(SEVERAL - 1):
+        found.condemned((number, 0), CRASH)
+        found.condemned((number, 1), CRASH)  # another conformer is the same molecule
+        assert found.in_doubt and found.lost is None
+    found.labelled()
+    assert not found.in_doubt
+    for number in range(SEVERAL):
+        assert found.lost is None
+        found.condemned((10 + number, 0), CRASH)
+    assert found.lost == (
+        "3 molecules in a row (10, 11, 12) ended their workers, the last one: SIGSEGV twice while it was being labelled"
+    )
+
+
+def test_molecules_that_ended_an_earlier_run_too_are_what_fails() -> None:
+    found = Soundness(before={(number, 0) for number in range(9)})
+    for number in range(9):
+        found.condemned((number, 0), CRASH)
+    assert found.lost is None and not found.in_doubt
+    for number in range(SEVERAL):  # too little memory is the machine's, however often
+        found.condemned((number, 0), DOUBT)
+    assert found.lost is not None
+
+
+@pytest.mark.parametrize(
+    ("verdict", "proven", "never"), [(DOUBT, False, True), (DOUBT, True, False), (CRASH, False, False)]
+)
+def test_where_nothing_was_ever_labelled(verdict: Verdict, proven: bool, never: bool) -> None:
+    found = Soundness(proven)
+    assert found.never is None
+    found.condemned((0, 0), verdict)
+    assert (found.never is not None) is never
+    found.labelled()
+    assert found.never is None
+
+
+def test_a_unit_that_has_no_memory_is_given_up_soon() -> None:
+    trial = Trial()
+    starved = Death("too little memory", True, True)
+    deaths_ = 0
+    while not trial.hopeless:
+        deaths_ += 1
+        trial.died(starved, (), 0, 0)
+    assert deaths_ == STARVED < FRUITLESS
 
 
 class Crew:
@@ -239,7 +317,7 @@ def test_what_always_dies_without_a_reason_is_given_up_in_the_end(
     monkeypatch.setattr(deaths, "TOO_UNLUCKY", 3)
     crew = Crew(job(), 1)
     pool = crew.run(works(["C_0", "crash_1", "C_2"]))
-    assert crew.results[0].failures == {"worker_crashed": 1} and crew.results[0].rows == 2
+    assert crew.results[0].failures == {"machine_trouble": 1} and crew.results[0].rows == 2
     assert len(pool.deaths) == 4  # in company first
 
 
@@ -247,13 +325,13 @@ def test_a_unit_that_kills_before_anything_is_labelled_ends_the_run(
     job: Jobs, works: Works, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deaths, "FRUITLESS", 3)
-    with pytest.raises(QmgenError, match=r"3 workers in a row died in work unit 1 \(molecules 1 to 2\).*exit code 4"):
+    with pytest.raises(Interrupted, match=r"3 workers in a row died in work unit 1 \(molecules 1 to 2\).*exit code 4"):
         Crew(job(), 1).run(works(["C_0", "C_1", "sink_2"], 2))
 
 
 def test_workers_that_do_not_start_end_the_run(job: Jobs, works: Works, stages: Stages) -> None:
     crew = Crew(job(stages=replace(stages, prepare="pipeline_fakes:prepare_and_die")), 2)
-    with pytest.raises(QmgenError, match=r"^3 workers in a row died while starting.*: exit code 5; .* same command"):
+    with pytest.raises(Interrupted, match=r"^3 workers in a row died while starting.*: exit code 5; .* same command"):
         crew.run(works())
     assert [(d["unit"], d["stage"]) for d in crew.pool.deaths] == [(None, "start")] * 3
 
@@ -302,3 +380,85 @@ def test_a_worker_that_dies_while_the_run_stops_is_not_replaced(
     assert [(d["unit"], d["how"], d["stage"]) for d in pool.deaths] == [(0, "SIGKILL", "label")]
     (said,) = capfd.readouterr().err.splitlines()
     assert said == "qmgen: a worker died in work unit 0 (molecules 0 to 19): SIGKILL; the run is stopping"
+
+
+def done(job: Job) -> set[str]:
+    return {path.name[5:10] for path in (Path(job.place) / "failures").glob("part-*.parquet")}
+
+
+@pytest.mark.parametrize("kind", ["segfault", "starve"])
+def test_a_machine_that_fails_molecule_after_molecule_ends_the_run_and_costs_none(
+    job: Jobs, works: Works, kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mine = job()
+    crew = Crew(mine, 1)
+    with pytest.raises(Interrupted, match=r"^3 molecules in a row \(1, 2, 3\) ended their workers") as caught:
+        crew.run(works(["C_0", *[f"{kind}_{i}" for i in range(1, 6)], "C_6"], 7))
+    assert "same command continues" in str(caught.value) and "\n" not in str(caught.value)
+    assert done(mine) == {"00000"}  # none of those that failed has become a failure
+    again = Crew(mine, 1)
+    again.pool.soundness = Soundness(True, set(crew.pool.condemned))
+    works_left = [work for work in works(["C_0", *[f"{kind}_{i}" for i in range(1, 4)], "C_6"], 5) if work.unit.index]
+    if kind == "segfault":  # the same three in two runs: they are what fails
+        again.run(works_left)
+        assert sum(result.failures.get("worker_crashed", 0) for result in again.results) == 3
+    else:
+        with pytest.raises(Interrupted):
+            again.run(works_left)
+
+
+def test_a_molecule_that_alone_has_too_little_memory_is_left_for_later(job: Jobs, works: Works) -> None:
+    crew = Crew(job(), 1)
+    pool = crew.run(works(["C_0", "starve_1", "C_2", "C_3"], 4))
+    assert [result.failures for result in sorted(crew.results, key=lambda r: r.index)] == [
+        {}, {"machine_trouble": 1}, {}, {}
+    ]  # fmt: skip
+    assert [d["how"] for d in pool.deaths] == ["too little memory (MemoryError:)"] * 2
+
+
+def test_where_not_one_molecule_has_memory_nothing_becomes_a_failure(job: Jobs, works: Works) -> None:
+    mine = job()
+    with pytest.raises(Interrupted, match="no molecule could be labelled"):
+        Crew(mine, 1).run(works(["starve_0"]))
+    assert not done(mine)
+
+
+# ---- workers that answer no more
+
+
+@needs_proc
+def test_a_worker_that_is_stopped_is_replaced(
+    job: Jobs, works: Works, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(pool_module, "SILENT", 3.0)
+    monkeypatch.setenv("QMGEN_TEST_FROZEN", str(tmp_path / "frozen"))
+    crew = Crew(job(), 2)
+    pool = crew.run(works(["C_0", "C_1", "freeze_2", "C_3", "C_4", "C_5"], 2))
+    assert (crew.rows, crew.failures) == (6, 0) and len(pool.deaths) == 1
+    assert "no sign of life for" in pool.deaths[0]["how"] and pool.deaths[0]["stage"] == "label"
+    assert "; it is replaced" in capfd.readouterr().err
+
+
+@needs_proc
+@pytest.mark.parametrize("line", ["stuck_2", "freeze_2"])
+def test_a_run_ends_in_time_whatever_its_workers_do(
+    job: Jobs, works: Works, stages: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    """One thread sleeps in a batch, or the whole process is stopped; what was labelled before is kept or made again."""
+    monkeypatch.setattr(pool_module, "STOP_WITHIN", 20.0 if line == "stuck_2" else 2.0)
+    monkeypatch.setenv("QMGEN_TEST_FROZEN", str(tmp_path / "frozen"))
+    mine = job(stages=replace(stages, prepare="pipeline_fakes:prepare_to_leave_at_once"))
+    crew = Crew(mine, 1)
+    begin: list[float] = []
+
+    def stopping() -> bool:
+        """As soon as the batch with that molecule has been begun."""
+        if any((5, 0) in worker.held for worker in crew.pool.workers):
+            begin.append(time.monotonic())
+        return bool(begin)
+
+    crew.run(works(["C_0", "C_1", "C_3", "C_4", "C_5", line, "C_6"]), stopping)
+    assert time.monotonic() - begin[0] < 60 and not crew.results and not done(mine)
+    assert crew.pool.gone[0].process.poll() is not None
+    kept = list(mine.partials.glob("part-*"))  # type: ignore[union-attr]
+    assert len(kept) == (1 if line == "stuck_2" else 0)  # a thread of the worker keeps what it has, if it runs

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import time
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -15,10 +18,11 @@ import pytest
 from qmgen.config import GenerateConfig
 from qmgen.constants import HARTREE_TO_EV
 from qmgen.corpus import open_corpus
-from qmgen.errors import QmgenError, UsageError
+from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.molecules.types import Molecule
 from qmgen.pipeline import deaths
-from qmgen.pipeline.estimate import estimate
+from qmgen.pipeline import estimate as estimate_module
+from qmgen.pipeline.estimate import Estimate, estimate
 from qmgen.pipeline.progress import Lines
 from qmgen.pipeline.run import generate
 from qmgen.pipeline.stages import Stages
@@ -102,6 +106,96 @@ def test_only_failures_still_make_a_readable_corpus(config: Config, stages: Stag
     assert generate(settings, lines, stages).rows == 0
     corpus = open_corpus(settings.out)
     assert corpus.table().num_rows == 0 and corpus.failures().num_rows == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "basis", "said"),
+    [
+        (["C", "CC", "CCO"], "6-31g*", "none of the 3 molecules (basis 631g* has d or f functions on C"),
+        (["CCI", "CBr"], "6-31g", "none of the 2 molecules (I not in this basis"),
+        (["[He]", "[He]"], "sto-3g", "leaves no orbital unoccupied"),
+        ({"enumerate": "2", "elements": ["C", "N"]}, "pc-1", "none of the 2 elements that are enumerated"),
+    ],
+)
+def test_a_level_that_can_label_nothing_is_refused_before_any_work(
+    config: Config, stages: Stages, lines: Lines, settings: list[str] | dict[str, Any], basis: str, said: str
+) -> None:
+    names = ("read", "parse", "check", "theory")
+    real = replace(stages, **{name: getattr(Stages(), name) for name in names})
+    if isinstance(settings, list):
+        asked = config(settings, basis=basis)
+    else:
+        asked = config(basis=basis, molecules=[], **settings)
+    for run in (lambda: generate(asked, lines, real), lambda: estimate(asked, real)):
+        with pytest.raises(UsageError, match=re.escape(said)) as caught:
+            run()
+        assert "choose another --basis" in str(caught.value) and not asked.out.exists()
+
+
+@pytest.mark.parametrize("lines_", [["bad", "C"], ["CCI", "O"], ["bad", "I", "bad", "O"]])
+def test_a_level_that_can_label_one_of_them_is_not(
+    config: Config, stages: Stages, lines: Lines, lines_: list[str]
+) -> None:
+    real = replace(stages, check=Stages().check, theory=Stages().theory)
+    summary = generate(config(lines_, basis="6-31g"), lines, real)
+    assert summary.rows == 1 and summary.nothing_made is None
+
+
+def test_a_run_without_a_row_has_failed(config: Config, stages: Stages, lines: Lines) -> None:
+    settings = config(["bad", "bad", "flat_1", "diverge_1"], conformers=2)
+    for _ in range(2):  # also where nothing is left to do
+        error = generate(settings, lines, stages).nothing_made
+        assert type(error) is QmgenError and error.exit_code == 1
+        assert "not one row was made: embedding_failed 1, not_converged 2, unreadable 2" in str(error)
+    assert generate(config(["bad", "C_0"], out=settings.out.parent / "some"), lines, stages).nothing_made is None
+
+
+def test_an_extension_without_a_row_has_failed_too(
+    config: Config, stages: Stages, lines: Lines, tmp_path: Path
+) -> None:
+    first = config(["C_0", "bad"])
+    assert generate(first, lines, stages).nothing_made is None
+    more = tmp_path / "more.smi"
+    for text, made in (("bad\nflat_2\n", 0), ("C_7\n", 1), ("C_0\n", 0)):
+        more.write_text(text)
+        asked = first.model_copy(update={"molecules": [str(more)], "extend": True})
+        summary = generate(asked, lines, stages)
+        assert summary.added_rows == made
+        assert (summary.nothing_made is not None) == (text.startswith("bad"))
+    assert summary.added_failures == {}  # a duplicate adds nothing, and fails nowhere
+
+
+def test_what_may_be_the_machines_doing_is_tried_again_by_the_same_command(
+    config: Config, stages: Stages, lines: Lines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = ["C_0", "starve_1 thin", "bad", "C_3", "diverge_4", "C_5", "C_6", "C_7"]
+    monkeypatch.setenv("QMGEN_TEST_MEMORY", "enough")
+    whole = generate(config(listed, units=2, out=tmp_path / "whole"), lines, stages)
+    monkeypatch.delenv("QMGEN_TEST_MEMORY")
+    settings = config(listed, units=2)
+    first = generate(settings, lines, stages)
+    assert first.failures == {"machine_trouble": 1, "not_converged": 1, "unreadable": 1} and first.rows == 5
+    assert "machine     1 of them may be this machine's" in first.text()
+    again = generate(settings, lines, stages)  # there is still too little memory
+    assert (again.run_units, again.failures, again.rows) == (1, first.failures, 5) and again.complete
+    monkeypatch.setenv("QMGEN_TEST_MEMORY", "enough")
+    monkeypatch.setenv("QMGEN_TEST_COUNT", str(tmp_path / "count"))
+    last = generate(settings, lines, replace(stages, label="pipeline_fakes:label_and_count"))
+    assert (last.run_units, last.failures, last.rows) == (1, {"not_converged": 1, "unreadable": 1}, 6)
+    assert (tmp_path / "count").read_text() == "1 0\n"  # the others of the unit are as they were
+    assert contents(last.directory) == contents(whole.directory)
+    assert generate(settings, lines, stages).run_units == 0
+
+
+def test_what_an_extension_stands_on_is_not_taken_back(
+    config: Config, stages: Stages, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(["C_0", "starve_1", "C_2"], units=1)
+    assert generate(settings, lines, stages).failures == {"machine_trouble": 1}
+    monkeypatch.setenv("QMGEN_TEST_MEMORY", "enough")
+    assert generate(settings.model_copy(update={"conformers": 2, "extend": True}), lines, stages).run_rows == 3
+    before = contents(settings.out)
+    assert generate(settings, lines, stages).run_units == 0 and contents(settings.out) == before
 
 
 def test_the_same_command_continues(config: Config, stages: Stages, lines: Lines) -> None:
@@ -206,12 +300,17 @@ def test_out_that_is_a_file_or_foreign_is_refused(config: Config, stages: Stages
 
 
 @pytest.mark.parametrize(
-    ("line", "kind", "said"),
+    ("line", "kind", "said", "state"),
     [
-        ("lose_1", RuntimeError, "neither row nor failure"),
-        ("raise_1", RuntimeError, "a bug"),
-        ("full_1", QmgenError, "smaller --batch-size"),
-        ("sink_1", QmgenError, r"2 workers in a row died in work unit 1 \(molecules 2 to 3\).*: exit code 4"),
+        ("lose_1", RuntimeError, "neither row nor failure", "failed"),
+        ("raise_1", RuntimeError, "a bug", "failed"),
+        ("full_1", QmgenError, "smaller --batch-size", "failed"),
+        (
+            "sink_1",
+            Interrupted,
+            r"2 workers in a row died in work unit 1 \(molecules 2 to 3\).*: exit code 4",
+            "stopped",
+        ),
     ],
 )
 def test_a_broken_worker_is_reported_and_nothing_partial_kept(
@@ -222,6 +321,7 @@ def test_a_broken_worker_is_reported_and_nothing_partial_kept(
     line: str,
     kind: type[Exception],
     said: str,
+    state: str,
 ) -> None:
     monkeypatch.setattr(deaths, "FRUITLESS", 2)
     settings = config(["C_0", "C_1", "C_2", line, "C_4", "C_5"], units=3)
@@ -230,7 +330,7 @@ def test_a_broken_worker_is_reported_and_nothing_partial_kept(
     assert (settings.out / "failures/part-00000-of-00003.parquet").exists()
     assert not list(settings.out.glob("*/*-00001-of-00003*"))
     (run,) = (settings.out / "runs").glob("*.json")
-    assert json.loads(run.read_text())["state"] == "failed"
+    assert json.loads(run.read_text())["state"] == state
     assert not list((settings.out / ".tmp").glob("*"))
 
 
@@ -276,11 +376,34 @@ def test_a_corpus_from_before_there_was_pruning_is_continued(config: Config, sta
         generate(config(["C_0", "C_1"], conformers=2, prune_rms=0.5), lines, stages)
 
 
+def test_an_estimate_comes_to_its_end_in_time(config: Config, stages: Stages, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The third molecule of the sample takes ten minutes; what was measured before counts."""
+    monkeypatch.setattr(estimate_module, "MOST_SECONDS", 12.0)
+    begin = time.monotonic()
+    found = estimate(config(["C_0", "C_1", "stuck_2", "C_3"]), stages)
+    assert time.monotonic() - begin < 60
+    assert (found.sampled, found.sample_failures, found.rows) == (2, 0, 4) and found.hours is not None
+    none = estimate(config(["stuck_0", "C_1"]), stages)
+    assert none.sampled == 0 and none.hours is None and "the same command gets further" in none.text()
+
+
+@pytest.mark.parametrize(
+    ("hours", "gigabytes", "memory", "shown"),
+    [
+        (0.0089, 4.5e-05, 0.98, ["time        32 s", "disk        45 kB", "memory      980 MB a worker"]),
+        (30.0, 12.5, 3.25, ["time        30 h", "disk        12.5 GB", "memory      3.25 GB a worker"]),
+    ],
+)
+def test_an_estimate_speaks_in_units_that_fit(hours: float, gigabytes: float, memory: float, shown: list[str]) -> None:
+    found = Estimate("corpus", 4, 8, 1, 1, 2, 0.5, 3.0, hours, gigabytes, memory, 4, 0)
+    assert all(words in found.text() for words in shown)
+
+
 def test_estimate_writes_nothing(config: Config, stages: Stages) -> None:
     settings = config(conformers=5)
     found = estimate(settings, stages)
     assert (found.rows, found.units, found.sampled) == (200, 8, 8)
-    assert found.hours is not None and found.gigabytes is not None and "GB" in found.text()
+    assert found.hours is not None and found.gigabytes is not None and "disk" in found.text()
     assert not settings.out.exists()
     many = estimate(config(conformers=1000), stages)
     assert (many.rows, many.sampled, many.sample_failures) == (40000, 8, 0)

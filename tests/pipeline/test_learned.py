@@ -75,7 +75,7 @@ def test_a_run_says_which_network_began_it_and_what_that_took(
     # 9 cycles each by the stand-in: three of four save 4
     assert sorted(corpus.table()["cycles"].to_pylist()) == [5, 5, 5, 9]
     assert summary.mean_cycles == 6.0 and summary.guess_seconds == 1.0 and summary.guess_fallbacks == 1
-    assert "6.0 cycles a row; the learned guess took 1.0 s" in summary.text() and "1 begun without it" in summary.text()
+    assert "6.0 cycles a row; the learned guess took 1 s" in summary.text() and "1 begun without it" in summary.text()
     named = {"run": "trained", "sha256": checksum(run)}
     assert manifest(settings.out)["guess"] == named
     assert manifest(settings.out)["recipe"]["guess"] == f"network:{checksum(run)}"

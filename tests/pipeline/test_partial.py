@@ -15,8 +15,9 @@ import pytest
 
 from qmgen.corpus import Unit
 from qmgen.molecules.procedure import Procedure
+from qmgen.molecules.types import Reason
 from qmgen.pipeline import partial
-from qmgen.pipeline.deaths import Key
+from qmgen.pipeline.deaths import Key, Verdict
 from qmgen.pipeline.labelling import Labelled, Leave, Listener
 from qmgen.pipeline.partial import Keeper, forget, path_of
 from qmgen.pipeline.source import Work
@@ -141,7 +142,10 @@ def test_suspects_come_first_and_alone(job: Jobs, works: Works, files: Files, co
 def test_the_condemned_become_failures_and_are_not_kept(job: Jobs, works: Works) -> None:
     (work,) = works(LINES)
     mine, ear = job(conformers=2), Ear()
-    condemned = {(2, 1): "SIGSEGV twice while it was being labelled", (9, 0): "exit code 3 twice"}
+    condemned = {
+        (2, 1): Verdict(Reason.WORKER_CRASHED, "SIGSEGV twice while it was being labelled"),
+        (9, 0): Verdict(Reason.MACHINE_TROUBLE, "SIGKILL for want of memory twice"),
+    }
     with pytest.raises(Leave):
         do_unit(mine, work, Ear(11), condemned=condemned)
     saved = Keeper(mine.partials, work.unit, mine.metadata).load()  # type: ignore[arg-type]
@@ -150,10 +154,11 @@ def test_the_condemned_become_failures_and_are_not_kept(job: Jobs, works: Works)
     assert (2, 0) in keys and not keys & condemned.keys()
     assert 2 not in saved.complete and 0 in saved.complete
     result = do_unit(mine, work, ear, [(2, 0)], condemned)
-    assert result.failures["worker_crashed"] == 2 and not set(ear.keys) & condemned.keys()
+    assert result.failures["worker_crashed"] == result.failures["machine_trouble"] == 1
+    assert not set(ear.keys) & condemned.keys()
     table = pq.read_table(Path(mine.place) / work.unit.files()["failures"]).to_pylist()
-    details = {(f["molecule_id"], f["conformer_id"]): f["detail"] for f in table if f["reason"] == "worker_crashed"}
-    assert details == condemned
+    found = {(f["molecule_id"], f["conformer_id"]): (f["reason"], f["detail"]) for f in table}
+    assert {key: found[key] for key in condemned} == condemned
 
 
 def kept(job: Job, work: Work) -> Path:

@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from qmgen.errors import Interrupted
 from qmgen.pipeline.progress import Lines
 from qmgen.pipeline.run import generate
 from qmgen.pipeline.stages import Stages
+from qmgen.signals import StopWatch
 
 Config = Callable[..., GenerateConfig]
 
@@ -76,6 +79,67 @@ def all_gone(pids: list[int], patience: float = 10.0) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+# ---- the watch itself
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, None])
+@pytest.mark.parametrize("nested", [False, True])
+def test_who_does_not_heed_the_wish_to_stop_is_interrupted(number: signal.Signals | None, nested: bool) -> None:
+    """A signal, or (None) the time limit, meets a main thread that waits and looks at nothing."""
+    begin = time.monotonic()
+    before = signal.getsignal(signal.SIGTERM)
+    if number is not None:
+        threading.Timer(0.3, os.kill, (os.getpid(), number)).start()
+    with pytest.raises(Interrupted, match=r"stopped by .*same command continues") as caught, ExitStack() as stack:
+        watch = stack.enter_context(StopWatch(0.3 if number is None else None, within=0.5))
+        if nested:
+            stack.enter_context(StopWatch())
+        time.sleep(60)
+    assert 0.5 <= time.monotonic() - begin < 30
+    reason = "the time limit" if number is None else number.name
+    assert watch.reason == reason and f"stopped by {reason}," in str(caught.value)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_who_heeds_it_is_not() -> None:
+    with StopWatch(0.2, within=0.2) as watch:
+        while not watch.stopping():
+            time.sleep(0.01)
+    time.sleep(0.5)  # nothing comes after
+    with StopWatch(within=0.2) as watch:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert watch.stopping() and watch.reason == "SIGTERM"
+    time.sleep(0.5)
+
+
+def test_a_process_that_cannot_even_be_interrupted_is_ended() -> None:
+    program = "import os, signal, time\nfrom qmgen import signals\nsignals._CLEAR_UP_WITHIN = 0.5\n"
+    program += "with signals.StopWatch(within=0.2):\n    os.kill(os.getpid(), signal.SIGTERM)\n"
+    program += (
+        "    while True:\n        try:\n            time.sleep(60)\n        except BaseException:\n            pass"
+    )
+    path = os.pathsep.join(filter(None, sys.path))
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": path}, capture_output=True, timeout=60
+    )
+    assert ended.returncode == 75 and b"the same command continues" in ended.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_a_signal_ends_a_run_whose_workers_are_stopped(config: Config, stages: Stages, lines: Lines) -> None:
+    settings = config(units=8)
+    process = launch(settings)
+    workers = workers_of(process)
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    begin = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 75 and time.monotonic() - begin < 45, said  # 20 s on a machine that does nothing else
+    assert "did not stop within 11 s, and is ended" in said and all_gone(workers)
+    assert generate(settings, lines, stages).rows == 40
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

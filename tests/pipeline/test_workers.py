@@ -73,7 +73,7 @@ def test_lines_for_log_files() -> None:
     assert said[0].startswith("qmgen: 3 rows, 1 failures of 10; ") and said[1].startswith(
         "qmgen: 7 rows, 1 failures of 8"
     )
-    assert said[1].endswith(" 0 min left")
+    assert said[1].endswith(" 0 s left")
     quiet = Lines(stream, every=60.0)
     quiet.start(10)
     quiet.advance(3, 1)

@@ -37,6 +37,7 @@ from qmgen.learning.energy.problems import Case, by_table, case_of, shapes_of
 from qmgen.learning.energy.stored import StoredHamiltonian
 from qmgen.learning.training import checkpoint
 from qmgen.learning.training.progress import Progress
+from qmgen.quantities import duration
 from qmgen.signals import StopWatch
 
 if TYPE_CHECKING:
@@ -109,8 +110,8 @@ def augment(
             kept = now
             _write(file, key, done)
             rate = (len(done) - before) / (now - begin)
-            left = (plan.count - len(done)) / rate / 60
-            progress.say(f"moved {len(done)} of {plan.count} geometries, {rate:.2g}/s, {left:.0f} min left")
+            left = (plan.count - len(done)) / rate
+            progress.say(f"moved {len(done)} of {plan.count} geometries, {rate:.2g}/s, {duration(left)} left")
     _write(file, key, done)
     made, dropped = [], Counter[str]()
     for walker in range(plan.count):

@@ -22,6 +22,7 @@ from qmgen.learning.evaluate.files import Prediction, corpus_rows, predict_molec
 from qmgen.learning.evaluate.predictor import BATCH_SIZE, Predictor, open_predictor
 from qmgen.learning.evaluate.write import Writer
 from qmgen.molecules.readers import read_files
+from qmgen.quantities import duration
 from qmgen.runtime import prepare
 
 #: rows shown to a person who asked for no file
@@ -95,7 +96,7 @@ def teller() -> Callable[..., None]:
             return
         last = now
         rate = done / (now - begin)
-        left = f" of {total:,}, {(total - done) / rate:.0f} s left" if total else ""
+        left = f" of {total:,}, {duration((total - done) / rate)} left" if total else ""
         print(f"{done:,} rows{left} ({rate:.0f}/s)", file=sys.stderr, flush=True)
 
     return tell

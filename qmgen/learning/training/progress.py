@@ -6,6 +6,8 @@ import sys
 import time
 from typing import Protocol, TextIO
 
+from qmgen.quantities import duration
+
 LINE_EVERY = 30.0  # seconds
 
 
@@ -88,7 +90,7 @@ class Lines:
         left = (self._steps - step) * (now - self._begin) / max(step - self._first, 1)
         self.say(
             f"{self._label}: step {step} of {self._steps}, {self._errors}loss {loss:.4f}, {rate:.0f} {self._unit}s/s, "
-            f"{left / 60:.0f} min left"
+            f"{duration(left)} left"
         )
 
     def validated(self, step: int, errors: str, best: bool) -> None:

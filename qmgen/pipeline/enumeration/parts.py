@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Container, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -103,13 +105,18 @@ class Parts:
                     path.unlink()
                     yield Work(units[index], entries, merged)
 
-    def sample(self, plan: Plan, count: int) -> list[Entry]:
-        """Some ``count`` molecules, spread evenly over one small part: it takes one pass over all graphs."""
+    def sample(self, plan: Plan, count: int, until: float) -> list[Entry]:
+        """Some ``count`` molecules, spread evenly over one small part: it takes one pass over all graphs. None where
+        the clock shows ``until`` before."""
         parts = max(self.estimated.molecules // DRAWN_FROM, 1)
         while True:
-            works = self._works(plan_of_parts(parts), {parts // 2}, 1.0)
-            entries = [entry for work in works if work is not None for entry in work.entries]
-            if entries or parts == 1:
+            entries: list[Entry] = []
+            with closing(self._works(plan_of_parts(parts), {parts // 2}, 1.0)) as works:
+                for work in works:
+                    entries += work.entries if work is not None else []
+                    if time.monotonic() >= until:
+                        break
+            if entries or parts == 1 or time.monotonic() >= until:
                 step = max(len(entries) // count, 1)
                 return entries[: count * step : step]
             parts = max(parts // 4, 1)

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Final, TextIO
 
 from qmgen.molecules.selection import Place, Selection
+from qmgen.quantities import duration
 
 #: seconds between two lines in a log file, and between two of the bar
 LINE_EVERY, BAR_EVERY = 30.0, 0.2
@@ -74,9 +75,5 @@ class Meter:
         total, done = sum(self._items), self._done - self._done_before
         if total and done:
             left = seconds * (total - self._done) / done
-            line += f", {100 * self._done / total:.0f}% of the graphs, about {_time(left)} left"
+            line += f", {100 * self._done / total:.0f}% of the graphs, about {duration(left)} left"
         return line
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
