@@ -154,15 +154,16 @@ def _run(given: Mapping[str, Any], config: Path | None, dry_run: bool, as_json: 
     from qmgen.pipeline.run import generate as run
 
     summary = run(settings, quiet=quiet)
+    nothing = summary.nothing_made
     if as_json:
         print_json(summary)
     elif not quiet:
         say(summary.text())
-        for line in next_steps(summary.directory) if summary.complete and summary.rows else ():
+        for line in next_steps(summary.directory) if summary.complete and summary.rows and nothing is None else ():
             say(line)
     if summary.too_many_failures:
         return TOO_MANY_FAILURES
-    if (nothing := summary.nothing_made) is not None:
+    if nothing is not None:
         raise nothing
     return 0
 

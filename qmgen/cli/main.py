@@ -1,7 +1,7 @@
 """The ``qmgen`` command: its table of commands, and what becomes of errors.
 
 Exit codes: 0 done, 1 failed or out of tolerance, 2 usage or configuration, 3 more failures than allowed,
-75 stopped and resumable, 130 Ctrl-C.
+75 stopped and resumable (the first Ctrl-C too), 130 second Ctrl-C, or the first where nothing is to be resumed.
 """
 
 from __future__ import annotations

@@ -19,8 +19,9 @@ from qmgen.pipeline.messages import Beat, Stop, Stopped
 
 #: seconds between two signs of life
 BEAT_EVERY: Final = 2.0
-#: seconds that the main thread has to come to an end by itself, and while it writes files
+#: seconds that the main thread has to come to an end by itself; while it waits for geometries; and more while it writes
 LEAVE_WITHIN: Final = 7.0
+_EMBED_WITHIN: Final = 1.0
 _WRITE_WITHIN: Final = 2.0
 _WRITING: Final = ("write", "commit")
 
@@ -92,7 +93,9 @@ class Link:
 
     def _end_in_time(self) -> None:
         """Once the parent has said stop: end without the main thread, where it does not come to an end itself."""
-        time.sleep(LEAVE_WITHIN)
+        time.sleep(min(_EMBED_WITHIN, LEAVE_WITHIN))
+        if self._stage != "embed":  # where geometries are awaited, there is nothing to finish
+            time.sleep(LEAVE_WITHIN - min(_EMBED_WITHIN, LEAVE_WITHIN))
         if self._stage in _WRITING:
             time.sleep(_WRITE_WITHIN)
         keep = self.keep

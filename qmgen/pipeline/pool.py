@@ -17,7 +17,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from multiprocessing.connection import Pipe
 from typing import Any, Final
 
 from qmgen.errors import Interrupted, QmgenError, from_process
@@ -38,58 +37,19 @@ from qmgen.pipeline.messages import (
     Measured,
     Progress,
     Ready,
-    Start,
     Stop,
     Stopped,
 )
+from qmgen.pipeline.seen_worker import Worker, started
 from qmgen.pipeline.source import Work
 from qmgen.pipeline.unit import Job, UnitResult
-from qmgen.processes import Channel, Gone, StallClock, end
-from qmgen.runtime import labelling_environment
+from qmgen.processes import Gone, end
 
-_MAIN = "import sys; from qmgen.pipeline.worker import main; main(int(sys.argv[1]), int(sys.argv[2]))"
-
-
-#: seconds that a worker may be silent, without CPU time, before it is taken for one that answers no more
-SILENT: Final = 30.0
-#: seconds that its main thread may be without CPU time while other threads give signs of life, by what it does: files
-#: on a disk that hangs, a device that is at it. An idle one waits for us, and embedding watches over itself
-_STILL: Final = {"start": 300.0, "write": 300.0, "commit": 300.0, "label": 3600.0}
 #: seconds that workers have to stop when they are told to
 STOP_WITHIN: Final = 11.0
 #: seconds in which killed processes are gone, unless a file system hangs
 _DIE_WITHIN: Final = 2.0
 _LOOK_EVERY: Final = 0.5
-
-
-@dataclass
-class Worker:
-    """One process: its pipe, its place, what it is doing and holds on its device, and what it told about itself."""
-
-    process: subprocess.Popen[bytes]
-    channel: Channel
-    place: Place
-    silence: StallClock
-    stillness: StallClock
-    oom_kills: int | None = None
-    ready: bool = False
-    told: bool = False
-    work: Work | None = None
-    held: tuple[Key, ...] = ()
-    rows: int = 0
-    failures: int = 0
-    begun: int | None = None
-    begun_rows: int = 0
-    stage: str = "start"
-    about: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def where(self) -> str:
-        """What it is doing, in words."""
-        if self.work is None:
-            return "while leaving" if self.told else "while waiting for work" if self.ready else "while starting"
-        unit = self.work.unit
-        return f"in work unit {unit.index} ({unit.holds})"
 
 
 @dataclass(frozen=True)
@@ -228,27 +188,10 @@ class Pool:
         self.claims.release()
 
     def _start(self, place: Place) -> Worker:
-        ours, theirs = Pipe()
-        environment = os.environ | labelling_environment(one_thread=bool(self.layout.cores)) | dict(place.environment)
-        environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
-        # a session of its own: the terminal's Ctrl-C reaches us alone, and the whole group can be killed
         try:
-            process = subprocess.Popen(
-                [sys.executable, "-c", _MAIN, str(theirs.fileno()), str(place.core)],
-                env=environment,
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            return started(self.job, place, one_thread=bool(self.layout.cores), inbox=self._inbox)
         except OSError as error:  # no memory or no place for another process
-            ours.close()
             raise _machine_trouble(f"no worker can be started ({error.strerror or error})") from error
-        finally:
-            theirs.close()
-        channel = Channel(ours, self._inbox)
-        worker = Worker(process, channel, place, StallClock(process.pid), StallClock(process.pid), oom_kills())
-        channel.send(Start(self.job))
-        return worker
 
     def _heard(self) -> Iterator[tuple[Worker, Any]]:
         """What workers said within half a second; those that left, died or answer no more are taken off the list."""
@@ -281,18 +224,8 @@ class Pool:
                     self._leave(worker)
                 yield worker, message
         for worker in list(self.workers):
-            if (silence := self._silence(worker)) is not None:
+            if (silence := worker.silent_for()) is not None:
                 yield worker, self._bury(worker, Death(silence, False, True))
-
-    def _silence(self, worker: Worker) -> str | None:
-        """In which way ``worker`` answers no more, if it does so."""
-        silent, still = worker.silence.stalled(), worker.stillness.stalled()
-        limit = _STILL.get("start" if worker.stage == "idle" and worker.work is not None else worker.stage)
-        if worker.ready and silent >= SILENT:
-            return f"no sign of life for {silent:.0f} s"
-        if limit is not None and still >= limit:
-            return f"nothing done for {still:.0f} s"
-        return None
 
     def _fail(self, worker: Worker, failed: Failed) -> None:
         """Raise what a worker raised; where it met the machine's trouble, let the others stop in good order first."""

@@ -105,6 +105,80 @@ def test_too_many_failures_exit_3(runs: list[GenerateConfig], allowed: int, code
     assert main([*GENERATE, "--quiet", "--max-failures", str(allowed)]) == code
 
 
+@pytest.mark.parametrize(
+    ("changes", "code", "said"),
+    [
+        ({}, 1, "qmgen: not one row was made: net_charge 1, odd_electrons 1; failures/ in corpus says more\n"),
+        ({"failures": {"machine_trouble": 4}}, 75, "the same command tries again\n"),
+        ({"max_failures": 1}, 3, ""),
+        ({"complete": False, "world_size": 2}, 0, ""),  # other ranks may have rows
+        ({"complete": False}, 1, "not one row was made"),
+        ({"failures": {}}, 0, ""),
+        ({"rows": 7, "added_rows": 0, "added_failures": {"unreadable": 3}}, 1, "not one row was made: unreadable 3;"),
+        ({"rows": 7, "added_rows": 0, "added_failures": {}}, 0, ""),
+    ],
+)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_run_without_a_row_has_failed(
+    changes: dict[str, object],
+    code: int,
+    said: str,
+    as_json: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = replace(SUMMARY, **{"rows": 0, "molecules": 0, "run_rows": 0, **changes})
+    monkeypatch.setattr("qmgen.pipeline.run.generate", lambda config, quiet: found)
+    assert main([*GENERATE, *(["--json"] if as_json else [])]) == code
+    printed = capsys.readouterr()
+    assert said in printed.err and (not as_json or json.loads(printed.out)["rows"] == found.rows)
+    assert "not one row" not in printed.err or "try next" not in printed.err
+
+
+@pytest.mark.parametrize("command", [GENERATE, ["retry", "corpus"]])
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(12, "Cannot allocate memory"),
+        ImportError("lib.so: failed to map segment from shared object"),
+        RuntimeError("can't start new thread"),
+    ],
+)
+def test_too_little_memory_is_no_bug(
+    command: list[str], error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(f"qmgen.pipeline.{'retry.retry' if 'retry' in command else 'run.generate'}", fail)
+    assert main(command) == 75
+    printed = capsys.readouterr().err
+    assert printed.startswith("qmgen: too little memory (") and printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "code"),
+    [
+        ("address_space_limit", 600_000_000, 75),
+        ("address_space_limit", 4_000_000_000, 0),
+        ("memory_limit", 100_000_000, 75),
+        ("memory_limit", 450_000_000, 0),
+    ],
+)
+def test_what_cannot_be_loaded_within_a_limit_is_said_before(
+    runs: list[GenerateConfig],
+    limit: str,
+    value: int,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(f"qmgen.machine.{limit}", lambda: value)
+    assert main(GENERATE) == code and len(runs) == (code == 0)
+    assert (f"may have {value / 1e6:.0f} MB" in capsys.readouterr().err) == (code == 75)
+
+
 def test_a_dry_run_measures_and_writes_nothing(
     runs: list[GenerateConfig], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+
+from qmgen.labeling import compiling
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -132,3 +137,31 @@ def test_a_second_process_takes_its_programs_from_the_cache(runs: list[dict]) ->
     # compilations shorter than a tenth of a second are not worth a file (runtime.SHORTEST_KEPT): those are made again
     assert second["hits"] > 10
     assert second["energies"] == first["energies"][: len(second["energies"])]
+
+
+def test_a_process_that_is_stopped_with_the_lock_keeps_nobody_from_compiling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A suspended job may hold it for days."""
+    before = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    monkeypatch.setattr(compiling, "_PATIENCE", 0.5)
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    try:
+        _hold_and_wait(tmp_path)
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+
+
+def _hold_and_wait(tmp_path: Path) -> None:
+    hold = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True)"
+    with compiling._lock("a shape"):
+        pass
+    (path,) = (tmp_path / "locks").iterdir()
+    command = [sys.executable, "-c", f"{hold}; sys.stdin.read()", str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        holder.send_signal(signal.SIGSTOP)
+        begin = time.monotonic()
+        with compiling._lock("a shape"):
+            assert 0.5 <= time.monotonic() - begin < 60
+        holder.kill()

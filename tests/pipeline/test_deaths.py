@@ -17,7 +17,7 @@ import pytest
 
 from qmgen.errors import Interrupted
 from qmgen.molecules.types import Reason
-from qmgen.pipeline import deaths
+from qmgen.pipeline import deaths, seen_worker
 from qmgen.pipeline import pool as pool_module
 from qmgen.pipeline.deaths import (
     AIMLESS,
@@ -430,7 +430,7 @@ def test_where_not_one_molecule_has_memory_nothing_becomes_a_failure(job: Jobs, 
 def test_a_worker_that_is_stopped_is_replaced(
     job: Jobs, works: Works, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(pool_module, "SILENT", 3.0)
+    monkeypatch.setattr(seen_worker, "SILENT", 3.0)
     monkeypatch.setenv("QMGEN_TEST_FROZEN", str(tmp_path / "frozen"))
     crew = Crew(job(), 2)
     pool = crew.run(works(["C_0", "C_1", "freeze_2", "C_3", "C_4", "C_5"], 2))

@@ -19,7 +19,10 @@ from qmgen.pipeline.enumeration.parts_feeder import MOST_UNITS, Block, Next, Ord
 from qmgen.pipeline.stages import Stages
 from qmgen.processes import Channel, Gone, StallClock, end, ending
 
-_MAIN = "import sys; from qmgen.pipeline.enumeration.parts_feeder import main; main(int(sys.argv[1]), int(sys.argv[2]))"
+_MAIN = (
+    "import sys; from qmgen.pipeline.enumeration.parts_feeder import main; "
+    "main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])"
+)
 #: seconds without CPU time after which it stands still; it gives way to others
 PATIENCE: Final = 120.0
 #: it computes in one thread: the cores belong to those that label
@@ -49,6 +52,7 @@ class Feed:
             self._clock = StallClock(self.process.pid)
             stack.callback(self._kill)
             self._stack = stack.pop_all()
+        self._channel.send(Order(self.settings, self.of, str(self.folder), self.stages))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -92,16 +96,13 @@ class Feed:
         environment = os.environ | _ONE_THREAD
         environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
         process = subprocess.Popen(
-            [sys.executable, "-c", _MAIN, str(theirs.fileno()), str(os.getpid())],
+            [sys.executable, "-c", _MAIN, str(theirs.fileno()), str(os.getpid()), str(self.folder)],
             env=environment,
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # the terminal's Ctrl-C reaches the parent alone
         )
         theirs.close()
-        # at once: it knows by this what to clear away, should this process be killed
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died: the first look finds out
-            ours.send(Order(self.settings, self.of, str(self.folder), self.stages))
         return Channel(ours), process
 
     def _kill(self) -> None:

@@ -75,19 +75,22 @@ def file_of(folder: Path, unit: int) -> Path:
     return folder / f"{unit}.jsonl"
 
 
-def main(handle: int, parent: int) -> None:
-    """Serve the process ``parent`` at the other end of the socket ``handle``, until it closes it or dies."""
+def main(handle: int, parent: int, folder: str) -> None:
+    """Serve the process ``parent`` at the other end of the socket ``handle``, until it closes it or dies; then
+    ``folder`` is cleared away.
+    """
     os.set_inheritable(handle, False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears them
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.nice(NICENESS)
     connection = Connection(handle)
     try:
+        threading.Thread(target=_leave_with, args=(parent, folder), daemon=True).start()
         order: Order = connection.recv()
-        threading.Thread(target=_leave_with, args=(parent, order.folder), daemon=True).start()
         _serve(connection, order)
     except (BrokenPipeError, EOFError, ConnectionResetError):
-        os._exit(1)  # nobody wants it
+        shutil.rmtree(folder, ignore_errors=True)  # nobody wants it
+        os._exit(1)
 
 
 def _serve(connection: Connection, order: Order) -> None:
