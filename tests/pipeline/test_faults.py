@@ -24,6 +24,8 @@ import pytest
 from qmgen.cli.main import main
 from qmgen.config import GenerateConfig
 from qmgen.config.retry import RetryConfig
+from qmgen.corpus import generations
+from qmgen.corpus.locks import Lock
 from qmgen.corpus.merge import merge
 from qmgen.corpus.runs import INDENT, rank_lock
 from qmgen.corpus.seal import sealed
@@ -359,6 +361,17 @@ def test_what_comes_on_standard_input_is_compared_once_it_is_read(
             monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
             with pytest.raises(kind):
                 generate(settings, lines, stages)
+
+
+def test_an_addition_that_another_process_begins_for_ever_is_not_waited_for(
+    config: Config, stages: Stages, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(["C_0"])
+    generate(settings, lines, stages)
+    monkeypatch.setattr(generations, "_PATIENCE", 0.3)
+    with Lock(settings.out / "generations" / "begin.lock"), pytest.raises(UsageError, match="which does not go on"):
+        generate(settings.model_copy(update={"extend": True, "conformers": 2}), lines, stages)
+    assert generate(settings.model_copy(update={"extend": True, "conformers": 2}), lines, stages).added_rows == 1
 
 
 def test_asking_who_runs_keeps_nobody_out(tmp_path: Path) -> None:
