@@ -25,7 +25,7 @@ from qmgen.dft.integrals.pairs import pair_classes
 from qmgen.dft.integrals.shells import orbital_atoms
 from qmgen.dft.integrals.two_electron import repulsion_integrals
 from qmgen.dft.orbital_values import orbital_table
-from qmgen.dft.scf import LEAST, Options, Problem
+from qmgen.dft.scf import GAIN, GAIN_IN_FLOAT64, LEAST, Options, Problem
 
 Array = jax.Array
 
@@ -96,6 +96,11 @@ def sketch_precision(basis: Basis, conv_gradient: float = Options().conv_gradien
     """
     rounding = SKETCH_ROUNDING * 2.0**-24 / basis.least_overlap
     return np.float32 if rounding <= LEAST * conv_gradient else np.float64
+
+
+def model_gain(basis: Basis) -> float:
+    """``Options.gain`` for a basis: that of the precision which its models have at the default threshold."""
+    return GAIN if sketch_precision(basis) is np.float32 else GAIN_IN_FLOAT64
 
 
 def prepare(

@@ -57,6 +57,8 @@ PADDING_LEVEL = 1e3
 FIRST_VISIT = 3e-2
 #: and then to this fraction of the gradient found at the visit before, which is what a visit gains
 GAIN = 3e-3
+#: the fraction where the model is in float64: a visit then costs five of its cycles instead of eleven
+GAIN_IN_FLOAT64 = 1e-2
 #: but no further than this fraction of ``conv_gradient``: what the visit adds must leave it below
 LEAST = 0.5
 #: raises virtual orbitals above all occupied ones, and leaves them below those of padding (Hartree)
@@ -91,13 +93,15 @@ class Problem(NamedTuple):
 
 
 class Options(NamedTuple):
-    """When to stop, and what steadies a difficult case. Hartree; ``damping`` in [0, 1)."""
+    """When to stop, what steadies a difficult case, and how far the model is solved between visits (``GAIN``). Hartree;
+    ``damping`` in [0, 1)."""
 
     conv_energy: Any = 1e-9
     conv_gradient: Any = 1e-6
     max_cycles: Any = 50
     damping: Any = 0.0
     level_shift: Any = 0.0
+    gain: Any = GAIN
 
 
 class Path(NamedTuple):
@@ -218,7 +222,7 @@ def solve(
         path, correction = state.path, state.correction
         if problem.coarse is not None:
             least = LEAST * options.conv_gradient
-            target = jnp.where(state.visits == 0, FIRST_VISIT, jnp.maximum(GAIN * path.gradient, least))
+            target = jnp.where(state.visits == 0, FIRST_VISIT, jnp.maximum(options.gain * path.gradient, least))
             target = jnp.where(state.inverted, jnp.inf, target)
             path, coarse_potential = solve_model(path, correction, target, state.done)
         density = path.density

@@ -13,7 +13,7 @@ import numpy as np
 from qmgen.dft.batch import mapping, solve_batch
 from qmgen.dft.functionals import Functional
 from qmgen.dft.guess import core_guess, superposition_of_atoms
-from qmgen.dft.prepare import Prepared, Shape, System, prepare, shape_of, sketch_precision
+from qmgen.dft.prepare import Prepared, Shape, System, model_gain, prepare, shape_of, sketch_precision
 from qmgen.dft.properties import (
     PropertyInputs,
     dipole_moment,
@@ -208,7 +208,7 @@ def _in_turn(
     learned = {place: _learned(one, shape, start) for place, one in ready.items()}
     begun = [learned[place] or one for place, one in ready.items()]
     with start.tally.during("field"):
-        solutions = _solve(begun, level, _options(settings), size) if begun else []
+        solutions = _solve(begun, level, _options(level, settings), size) if begun else []
     for (place, one), solution in zip(ready.items(), solutions, strict=True):
         attempts[place] = Attempt(property_inputs(one), solution, one, learned[place] is not None)
     return [attempts[place] for place in range(len(systems))]
@@ -232,7 +232,7 @@ def _together(
     guessing = tally.seconds["guess"]
     with tally.during("field"), first_time(("together", shape)):
         found = solve_together(
-            systems, shape, level, _options(settings), size, _sketch(level, settings), start.guess, tally
+            systems, shape, level, _options(level, settings), size, _sketch(level, settings), start.guess, tally
         )
     tally.seconds["field"] -= tally.seconds["guess"] - guessing
     return [
@@ -240,8 +240,9 @@ def _together(
     ]
 
 
-def _options(settings: Settings) -> Options:
-    return Options(settings.conv_energy, settings.conv_gradient, settings.max_cycles)
+def _options(level: Level, settings: Settings) -> Options:
+    thresholds = settings.conv_energy, settings.conv_gradient
+    return Options(*thresholds, settings.max_cycles, gain=model_gain(level.basis))
 
 
 def _sketch(level: Level, settings: Settings) -> type[np.floating]:
