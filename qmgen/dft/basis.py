@@ -65,10 +65,10 @@ class Basis:
 
     @cached_property
     def least_overlap(self) -> float:
-        """Smallest eigenvalue of the overlap matrices of the elements' own functions; 1 where all are orthogonal.
+        """Smallest eigenvalue, over all elements of the set, of the overlap matrix of one atom's functions.
 
-        0.5 to 0.8 for minimal sets, 0.1 to 0.3 for split valence, less with diffuse functions. Its inverse is what an
-        orthonormal basis multiplies the rounding of a matrix with.
+        1 where they are orthogonal, 0.48 in STO-3G (sodium), 0.09 in 6-31G (lithium), less with diffuse functions: a
+        measure of the set for how much an orthonormal basis multiplies the rounding of a matrix with.
         """
         return min(_least_overlap(shells) for shells in self.table.values())
 

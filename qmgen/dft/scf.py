@@ -23,8 +23,8 @@ determinants too, such as H+ H- at a long distance, where an occupied level lies
 
 whose left side is zero for the lowest levels, however levels of equal energy are filled, and twice the inversion for
 one inverted pair. Where it fails, the highest occupied orbital i and the lowest virtual one a are both replaced by
-(i + a) / sqrt(2), the history of DIIS is dropped, and every further cycle is a visit: the model's rounding would
-decide between levels that are equal by symmetry.
+(i + a) / sqrt(2), the history of DIIS is dropped, virtual levels are shifted up, and every further cycle is a visit:
+rounding would decide between levels that are equal by symmetry.
 Failure is a value: ``converged`` is False.
 """
 
@@ -63,6 +63,8 @@ GAIN_IN_FLOAT64 = 1e-2
 LEAST = 0.5
 #: raises virtual orbitals above all occupied ones, and leaves them below those of padding (Hartree)
 APART = 1e2
+#: level shift (Hartree) from an inverted density on; what it leads to is tested without
+STEADY = 0.3
 
 
 class Problem(NamedTuple):
@@ -179,7 +181,7 @@ def solve(
     def size_of(error: Array) -> Array:
         return jnp.sqrt((error * error).sum() / 2.0)
 
-    def advance(path: Path, fock: Array) -> Path:
+    def advance(path: Path, fock: Array, level_shift: Array) -> Path:
         """One DIIS step from ``path.density``, whose Fock matrix is ``fock``."""
         density = path.density
         error = error_of(fock, density)
@@ -188,7 +190,7 @@ def solve(
         damped = extrapolated + options.damping * (path.used - extrapolated)
         used = jnp.where(path.cycles > 0, damped, extrapolated)
         occupied_part = problem.overlap @ density @ problem.overlap
-        shifted = used + options.level_shift * (problem.overlap - 0.5 * occupied_part)
+        shifted = used + level_shift * (problem.overlap - 0.5 * occupied_part)
         _, orbitals = jnp.linalg.eigh(orthogonaliser @ (shifted + shelf) @ orthogonaliser)
         occupied = orthogonaliser @ (orbitals * (jnp.arange(n) < problem.n_occupied))
         return Path(2.0 * occupied @ occupied.T, used, diis, path.cycles + 1, density, fock, size_of(error))
@@ -211,7 +213,7 @@ def solve(
             gradient = size_of(error_of(fock, path.density))
             out_of_cycles = path.cycles >= options.max_cycles - 1
             enough = done | out_of_cycles | (gradient <= target) | jnp.isnan(gradient)
-            further = advance(path, fock)
+            further = advance(path, fock, options.level_shift)
             path = jax.tree.map(lambda old, new: jnp.where(enough, old, new), path, further)
             return path, potential, enough
 
@@ -235,7 +237,10 @@ def solve(
         change = 0.5 * ((fock + path.fock) * (density - path.before)).sum()
         # the first density of all has nothing before it to be compared with
         change = jnp.where(path.cycles > 0, change, jnp.inf)
-        path = advance(path, fock)
+        # levels that are equal by symmetry would be occupied by chance, and be inverted again
+        path = advance(
+            path, fock, jnp.where(state.inverted, jnp.maximum(options.level_shift, STEADY), options.level_shift)
+        )
         return state._replace(
             path=path,
             correction=correction,
@@ -283,20 +288,22 @@ def solve(
         sane = (state.visits == 0) | jnp.isfinite(state.energy)
         return ~state.done & (state.path.cycles < options.max_cycles) & sane
 
-    def attempt(state: State) -> State:
-        """Visits until the density is stationary, and whether it is then that of the lowest levels."""
-        state = jax.lax.cond(state.done & ~state.settled & (state.visits > 0), rotated, lambda same: same, state)
+    def attempt(carried: tuple[State, Array]) -> tuple[State, Array]:
+        """Visits until the density is stationary, and whether it is then that of the lowest levels; from the second
+        attempt on, from a rotated density."""
+        state, again = carried
+        state = jax.lax.cond(again & state.done & ~state.settled, rotated, lambda same: same, state)
         state = jax.lax.while_loop(unfinished, visit, state)
         levels = jnp.linalg.eigvalsh(orthogonaliser @ (state.fock + shelf) @ orthogonaliser)
         lowest = 2.0 * jnp.where(jnp.arange(n) < problem.n_occupied, levels, 0.0).sum()
         excess = (state.fock * state.evaluated).sum() - lowest
-        return state._replace(levels=levels, settled=excess < options.conv_gradient)
+        return state._replace(levels=levels, settled=excess < options.conv_gradient), jnp.asarray(True)
 
-    def unsettled(state: State) -> Array:
-        stationary = state.done & ~state.settled & (state.path.cycles < options.max_cycles)
-        return (state.visits == 0) & ~state.settled | stationary
+    def unsettled(carried: tuple[State, Array]) -> Array:
+        state, again = carried
+        return ~again | state.done & ~state.settled & (state.path.cycles < options.max_cycles)
 
-    state = jax.lax.while_loop(unsettled, attempt, start)
+    state, _ = jax.lax.while_loop(unsettled, attempt, (start, jnp.asarray(False)))
     return Solution(
         energy=jnp.where(state.visits > 0, state.energy, 0.0),
         previous_energy=jnp.where(state.visits > 0, state.previous_energy, 0.0),

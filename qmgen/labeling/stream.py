@@ -174,9 +174,10 @@ def _label_batch(
             continue
         cycles = attempt.cycles + spent
         if not solution.converged:
-            detail = (
-                f"{cycles} cycles in {1 + len(RETRIES)} attempts; orbital gradient {float(solution.gradient):.1e} Ha"
-            )
+            gradient = float(solution.gradient)
+            inverted = gradient < settings.conv_gradient
+            what = "the occupied levels are not the lowest" if inverted else f"orbital gradient {gradient:.1e} Ha"
+            detail = f"{cycles} cycles in {1 + len(RETRIES)} attempts; {what}"
             yield fail(conformer, Reason.NOT_CONVERGED, detail)
             continue
         yield conformer, _to_label(system, attempt.inputs, solution, cycles, level, settings)

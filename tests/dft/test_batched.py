@@ -15,7 +15,7 @@ from qmgen.dft.batched import Result, batch_lists, load_lists, save_lists, solve
 from qmgen.dft.batched.repulsion import pair_data_of, repulsion_batch, supermatrices
 from qmgen.dft.fock import pack_density, two_electron
 from qmgen.dft.functionals import functional
-from qmgen.dft.prepare import Prepared, Shape, System, prepare
+from qmgen.dft.prepare import Prepared, Shape, System, prepare, sketch_precision
 from qmgen.dft.scf import Options, Solution
 
 #: Angstrom; one shape at level 0
@@ -55,7 +55,7 @@ def systems(*names: str) -> list[System]:
 
 def solved(*names: str, size: int = 4) -> Result:
     lists = batch_lists(systems(*names), SHAPE, BASIS, XC, 0, size, CHUNK)
-    return jax.tree.map(np.asarray, solve_systems(XC, lists, OPTIONS))
+    return jax.tree.map(np.asarray, solve_systems(XC, lists, OPTIONS, np.dtype(sketch_precision(BASIS)).name))
 
 
 @pytest.fixture(scope="module")

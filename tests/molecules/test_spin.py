@@ -89,6 +89,13 @@ def test_triplets_are_named(geometry: Geometry, named: str) -> None:
         bent("C", "C", "C", (1.42, 1.42), 57.0) + [("H", 2.0, -0.9, 0.0), ("H", 0.2, 2.2, 0.0)],  # cyclopropenylidene
         methyl("C", 1.46, ("N", 0.0, 0.0, 2.62)),  # acetonitrile
         [("C", 0.0, 0.0, 0.0), ("C", 0.0, 0.0, 1.21), ("H", 0.0, 0.0, -1.06), ("H", 0.0, 0.0, 2.27)],
+        # stretched: ethene with one long C-H, HCN with a long C-N, acetylene with a long C-C
+        [
+            *(("C", 0.0, 0.0, 0.0), ("C", 0.0, 0.0, 1.33), ("H", 0.92, 0.0, -0.57), ("H", -1.36, 0.0, -0.84)),
+            *(("H", 0.92, 0.0, 1.9), ("H", -0.92, 0.0, 1.9)),
+        ],
+        bent("C", "H", "N", (1.07, 1.33), 180.0),
+        [("C", 0.0, 0.0, 0.0), ("C", 0.0, 0.0, 1.36), ("H", 0.0, 0.0, -1.06), ("H", 0.0, 0.0, 2.42)],
     ],
 )
 def test_singlets_are_not(geometry: Geometry) -> None:

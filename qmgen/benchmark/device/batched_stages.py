@@ -15,7 +15,7 @@ from qmgen.benchmark.device.task import Entry, Task
 from qmgen.dft.batched.lists import batch_lists
 from qmgen.dft.batched.program import field_batch, grids_batch, integrals_batch, prepare_batch
 from qmgen.dft.batched.repulsion import supermatrices
-from qmgen.dft.prepare import System
+from qmgen.dft.prepare import System, sketch_precision
 from qmgen.dft.scf import Options
 from qmgen.labeling.level import level_of
 from qmgen.labeling.types import Settings
@@ -28,6 +28,7 @@ def measure(task: Task) -> None:
     shape, chosen = task.geometries.of_one_shape(settings, size)
     systems = [System(np.asarray(c.numbers, np.int64), c.positions) for c in chosen]
     xc, options = level.functional, Options()
+    sketch = np.dtype(sketch_precision(level.basis)).name
     make_lists = partial(batch_lists, systems, shape, level.basis, xc, level.grid_level)
     found: dict[str, Any] = {}
 
@@ -41,8 +42,8 @@ def measure(task: Task) -> None:
     integrals = jax.jit(integrals_batch)
     _, repulsion = made("integrals", lambda: integrals(lists))
     matrices = jax.jit(lambda r: supermatrices(r, jnp.asarray(lists.place), xc.exact_exchange))
-    grids = jax.jit(lambda x: grids_batch(xc, x, "float32"))
-    whole = jax.jit(lambda x: prepare_batch(xc, x))
+    grids = jax.jit(lambda x: grids_batch(xc, x, sketch))
+    whole = jax.jit(lambda x: prepare_batch(xc, x, sketch))
     _, problems = made("problems", lambda: whole(lists))
     field = jax.jit(lambda p: field_batch(xc, p, options))
     solution = made("field", lambda: field(problems))

@@ -1,7 +1,7 @@
 """The path for accelerators: everything from integrals to the field for a whole batch of one shape, in one program.
 
     lists = batch_lists(systems, shape, basis, functional, grid_level)       # host, numpy alone
-    result = solve_systems(functional, lists, Options())                     # device: Solutions with a batch axis
+    result = solve_systems(functional, lists, Options(), "float64")          # device: Solutions with a batch axis
 
 Every molecule's numbers are those of ``prepare`` and ``solve_batch``, up to the order of sums.
 """

@@ -34,13 +34,14 @@ def solve_systems(
     functional: Functional,
     lists: Lists,
     options: Options,
-    sketch_dtype: str = "float32",
+    sketch_dtype: str,
     begin: Callable[[Problem], Any] | None = None,
 ) -> Result:
     """Integrals, grids and self-consistent field of a batch.
 
     Two programs: the lengths of the lists differ a little from batch to batch, and what depends on them is compiled
-    anew for each rung of their ladder; the field depends on the shape alone. Between the two, ``begin`` makes of the
+    anew for each rung of their ladder; the field depends on the shape alone. ``sketch_dtype`` names the precision of
+    the cycles on the sketch (``prepare.sketch_precision``). Between the two, ``begin`` makes of the
     ``Problem`` of the batch the densities (B, n, n) to start from; else they are those of the lists.
 
     Raises:
@@ -53,7 +54,7 @@ def solve_systems(
     return Result(_field(functional, problems, options), one.overlap, one.dipole)
 
 
-def prepare_batch(functional: Functional, lists: Lists, sketch_dtype: str = "float32") -> tuple[OneElectron, Problem]:
+def prepare_batch(functional: Functional, lists: Lists, sketch_dtype: str) -> tuple[OneElectron, Problem]:
     """The ``Problem`` of each molecule, with a leading axis, whose ``table`` is ``OrbitalRows``."""
     one, repulsion = integrals_batch(lists)
     grid, coarse = grids_batch(functional, lists, sketch_dtype)

@@ -90,7 +90,9 @@ def test_problems_of_the_batched_path(guess: LearnedGuess) -> None:
     """Their orbitals are ``OrbitalRows``, their supermatrix one panel."""
     one = system("water")
     shape = shape_of(one.numbers, LEVEL.basis, LEVEL.functional, 0)
-    _, problems = prepare_batch(LEVEL.functional, batch_lists([one], shape, LEVEL.basis, LEVEL.functional, 0, 1))
+    _, problems = prepare_batch(
+        LEVEL.functional, batch_lists([one], shape, LEVEL.basis, LEVEL.functional, 0, 1), "float32"
+    )
     first = jax.tree.map(lambda leaf: leaf[0], problems)
     found, expected = density(guess, "water", first), density(guess, "water", problem_of("water", shape))
     # the sketch is in float32 on both sides, and its sums are ordered otherwise
