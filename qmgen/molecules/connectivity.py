@@ -68,7 +68,7 @@ def bonds_problem(numbers: np.ndarray, positions: np.ndarray, bonds: Iterable[Pa
             detail = (
                 f"the bonds are not of this geometry: {two} are {distance:.2f} Angstrom apart, with no bond between"
             )
-            return Reason.SMILES_MISMATCH, f"{detail}; correct the block, or give the geometry as .xyz"
+            return Reason.SMILES_MISMATCH, f"{detail}; correct the bonds, or give the geometry as .xyz"
     return _all_stretched([share for share, pair in pairs if pair in drawn], len(drawn))
 
 
