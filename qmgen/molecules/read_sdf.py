@@ -12,8 +12,8 @@ import numpy as np
 from qmgen.molecules.bonded_geometry import Advice, Head, from_bonded_mol
 from qmgen.molecules.entries import failure, quiet_chem, unlabelled, why_unreadable
 from qmgen.molecules.kept import Kept
-from qmgen.molecules.mol_block import read_atoms
-from qmgen.molecules.text_file import open_text
+from qmgen.molecules.mol_block import read_block_atoms
+from qmgen.molecules.text_file import LONGEST, open_text, read_lines
 from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
 
 #: the head of a data item: ``>  <pIC50>  (7)``
@@ -26,20 +26,31 @@ def read_sdf(path: Path, kept: Kept | None = None) -> Iterator[Molecule | Failur
     kept = kept or Kept()
     with open_text(path) as lines:
         for molecule_id, record in enumerate(_records(lines)):
+            if record is None:
+                detail = f"a record of more than {LONGEST} characters"
+                yield failure(molecule_id, "", "", Reason.UNREADABLE, detail, conformer_id=0)
+                continue
             properties = _properties(record)
             yield kept.add(_entry(molecule_id, record, properties), dict(properties) if kept else {})
 
 
-def _records(lines: TextIO) -> Iterator[str]:
+def _records(lines: TextIO) -> Iterator[str | None]:
+    """The records without their ends; None for one of more than ``LONGEST`` characters, which is not kept."""
     record: list[str] = []
-    for line in lines:
+    length, is_blank = 0, True
+    for line in read_lines(lines):
         if line.startswith("$$$$"):
-            yield "".join(record)
-            record = []
-        else:
+            yield "".join(record) if length <= LONGEST else None
+            record, length, is_blank = [], 0, True
+            continue
+        length += len(line)
+        is_blank = is_blank and not line.strip()
+        if length <= LONGEST:
             record.append(line)
-    if "".join(record).strip():
-        yield "".join(record)
+        else:
+            record.clear()
+    if not is_blank:
+        yield "".join(record) if length <= LONGEST else None
 
 
 def _entry(molecule_id: int, record: str, properties: list[tuple[str, str]]) -> Molecule | Failure:
@@ -47,7 +58,7 @@ def _entry(molecule_id: int, record: str, properties: list[tuple[str, str]]) -> 
     name = head[0].strip()
     drawn = len(head) > 1 and head[1][20:22] == "2D"
     try:
-        stated, given = read_atoms(record)
+        stated, given = read_block_atoms(record)
     except EntryRefused as error:
         return failure(molecule_id, name, "", error.reason, f"mol block, {error}", conformer_id=0)
     with quiet_chem() as chem:
