@@ -41,10 +41,12 @@ _MOST_LINES: Final = 200_000
 #: usual names of other columns, in small letters without other characters: no molecule is called so
 _OTHER_NAMES: Final = word_set(
     "id name title cas casno casnumber casrn inchi inchikey formula mw molweight molecularweight value label class "
-    "type activity target y compound compoundid compoundname molecule moleculeid mol structure index source split set"
+    "type activity target compound compoundid compoundname molecule moleculeid mol structure index source split set"
 )
 #: values that say nothing about a column
 _NO_VALUE: Final = frozenset(("", "-", "?", "na", "n/a", "nan", "null", "none"))
+#: letters that identifiers have in common, and a number
+_IDENTIFIER: Final = re.compile(r"([A-Za-z]+[ _:-]?)\d+")
 _SEPARATOR: Final = re.compile(r'"?sep=([^"\w\r\n])"?\s*', re.IGNORECASE)
 
 
@@ -215,12 +217,13 @@ def _unlike_rows(table: list[list[str]], smiles: int) -> int | None:
         values = [row[place] for row in rows if place < len(row) and row[place].lower() not in _NO_VALUE]
         if place == smiles or field.lower() in _NO_VALUE:
             continue
-        forms = {_form(value) for value in values}
-        if _plain_name(field) in _OTHER_NAMES or (_form(field) == "text" and forms == {"number"}):
+        if _letters(field) in _OTHER_NAMES and field not in values:
             return place
-        patterns = {_pattern(value) for value in values}
-        if len(values) > 1 and len(patterns) == 1 and "0" in patterns.pop() and not re.search(r"\d", field):
-            return place  # no identifier as those below: "ref" above "CHEMBL545"
+        if _form(field) == "text" and {_form(value) for value in values} == {"number"}:
+            return place
+        kinds = {found[1] if (found := _IDENTIFIER.fullmatch(value)) else None for value in values}
+        if len(values) > 1 and len(kinds) == 1 and None not in kinds and not re.search(r"\d", field):
+            return place  # "ref" above "CHEMBL545" and "CHEMBL7"
     return None
 
 
@@ -229,11 +232,8 @@ def _form(value: str) -> str:
     return "number" if re.fullmatch(r"[^A-Za-z]*\d[^A-Za-z]*([eE][+-]?\d+)?", value) else "text"
 
 
-def _pattern(value: str) -> str:
-    return re.sub(r"\d+", "0", value)
-
-
-def _plain_name(column: str) -> str:
+def _letters(column: str) -> str:
+    """A name in small letters and digits alone."""
     return re.sub(r"[^a-z0-9]", "", column.lower())
 
 

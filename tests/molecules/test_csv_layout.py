@@ -138,6 +138,8 @@ def test_a_line_of_names_that_is_a_smiles_is_no_molecule(read: Read, text: str, 
         "ethanol,OCC\n2-butanol,CCC(C)O\n", "mol1,OCC\nmol2,C\n", "1.5,OCC\n,C\n", "n/a,OCC\n2.5,C\n",
         "OCC,x\nC,1\nN,y\n",
         "64-17-5,OCC\n74-82-8,C\n", "a,OCC\n", "1e-3,OCC\n2,C\n", "x1y,OCC\nx2y,C\nx3y,N\n",
+        "ethanol,OCC\n1-propanol,CCCO\n2-propanol,CC(O)C\n", "OCC,y\nC,n\n", "OCC,type\nC,type\n",
+        "mol1,OCC\nmol2,C\nmol3,N\n",
     ],
 )  # fmt: skip
 def test_data_like_the_rows_below_are_data(read: Read, text: str) -> None:
