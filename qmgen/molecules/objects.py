@@ -1,4 +1,4 @@
-"""Molecules given as Python objects: SMILES, ``Molecule``, RDKit's ``Mol``, ASE's ``Atoms``.
+"""Molecules that a program gives as objects: SMILES, ``Molecule``, RDKit's ``Mol``, ASE's ``Atoms``.
 
 Neither RDKit nor ASE is imported to find out what an object is: whoever has one has imported it. ASE is not required at
 all; whatever has the methods of its ``Atoms`` is one.
@@ -26,7 +26,6 @@ Parse = Callable[[int, str, str], Entry]
 
 #: what is accepted, for messages
 ACCEPTED: Final = "SMILES, qmgen.Molecule, RDKit Mol or ASE Atoms objects"
-_ADVICE: Final = Advice("add them, or remove the conformers", "remove the conformers, and the SMILES is used")
 _ATOMS: Final = ("get_atomic_numbers", "get_positions", "get_pbc")
 
 
@@ -73,6 +72,9 @@ def _is_rdkit(given: Any) -> TypeGuard[Any]:
 
 def _is_ase(given: object) -> bool:
     return all(callable(getattr(given, name, None)) for name in _ATOMS) and not isinstance(given, type)
+
+
+_ADVICE: Final = Advice("add them, or remove the conformers", "remove the conformers, and the SMILES is used")
 
 
 def _of_rdkit(molecule_id: int, given: Any, parse: Parse) -> list[Entry]:

@@ -51,6 +51,8 @@ _TEXTS: Final = ("smile", "name", "mapped_smiles")
 _IDS: Final = ("molecule_id", "conformer_id")
 #: columns whose texts are read as the comment of an XYZ frame is
 _FREE_TEXTS: Final = ("info", "comment", "comments", "metadata", "properties")
+#: what writers put where they state no unit
+_NO_UNIT: Final = ("", "1", "none", "null")
 _ROWS: Final = 1024
 #: names in a path: members that lie deeper are not looked at
 _DEEPEST: Final = 16
@@ -234,16 +236,15 @@ def _check_kinds(path: Path, schema: Any, elements: str) -> None:
 
 
 def _unit(schema: Any) -> str | None:
-    """What the metadata of ``pos`` state as its unit, or those of its elements, or of the file as ``pos_unit``;
-    empty, and 1, which some programs write for no unit, state none."""
+    """What the metadata of ``pos`` state as its unit, or those of its elements, or of the file as ``pos_unit``."""
     field = schema.field("pos")
     inner = field.type.value_field if inner_type(field.type) is not None else field
     for about, keys in ((field, ("unit", "units")), (inner, ("unit", "units")), (schema, ("pos_unit", "pos_units"))):
         metadata: Mapping[bytes, bytes] = about.metadata or {}
         for key, value in metadata.items():
-            if key.decode(errors="replace").casefold() in keys:
-                unit = value.decode(errors="replace").strip()
-                return None if unit in ("", "1") else unit
+            unit = value.decode(errors="replace").strip()
+            if key.decode(errors="replace").casefold() in keys and unit.casefold() not in _NO_UNIT:
+                return unit
     return None
 
 

@@ -111,7 +111,7 @@ def test_unit_of_nested_elements_and_of_the_file(tmp_path):
     assert np.abs(positions(entry) - BOHR).max() < 1e-6
 
 
-@pytest.mark.parametrize("unit", ["", " ", "1"])
+@pytest.mark.parametrize("unit", ["", " ", "1", "None", "null"])
 def test_metadata_without_a_unit(tmp_path, unit):
     (entry,) = read_molecules(write(tmp_path, [BOHR.tolist()], metadata={"unit": unit}))
     assert np.array_equal(positions(entry), STORED)
