@@ -1,9 +1,10 @@
-"""Whether a SMILES, or the bonds of a mol block, belong to the geometry that they came with.
+"""Comparison of a SMILES, or of the bonds of a mol block, with the geometry beside it.
 
-Bonds are looked for by distance alone, in sums of covalent radii: two atoms of up to ``BONDED`` are bonded, whatever
-else is there. Among the elements of ``_PLAIN`` nothing that is not bonded comes so near (1.22 between the carbons of
-bicyclo[1.1.1]pentane, 1.24 where two oxygens share a proton), while metals, boron and noble gases have contacts that
-one SMILES writes as bonds and another does not. Orders of bonds, charges and stereochemistry are not compared.
+Bonds are looked for by distance alone, in sums of covalent radii: two atoms of up to ``BONDED`` are bonded. Among the
+elements of ``_PLAIN`` no atoms without a bond come so near (1.22 between the carbons of bicyclo[1.1.1]pentane, 1.24
+where two oxygens share a proton) but pairs of Si, P, S and Se: 1.08 in cyclodisiloxane, 1.11 in S2N2, 1.12 in
+trithiapentalene. ``_contacts`` leaves these out. Metals, boron and noble gases have contacts that one SMILES writes as
+bonds and another does not. Orders of bonds, charges and stereochemistry are not compared.
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ OPEN: Final = 1.45
 #: a molecule whose bonds are all beyond this share is drawn, or in another unit (Bohr taken for Angstrom: 1.46 to 2.1)
 ALL_STRETCHED: Final = 1.4
 _PLAIN: Final = frozenset((1, 6, 7, 8, 9, 14, 15, 16, 17, 34, 35, 53))
+#: elements whose bonds are long against contacts across a ring; of two chalcogens contacts of any kind are as short
+_HEAVY: Final = frozenset((14, 15, 16, 34))
+_CHALCOGENS: Final = frozenset((16, 34))
+BONDED_ACROSS: Final = 1.0
+BONDED_CHALCOGENS: Final = 1.05
 _RADII: Final = np.array(COVALENT_RADII)
 #: scans that take a molecule apart at all its bonds together are made of diatomics and water
 _MANY: Final = 3
@@ -61,14 +67,17 @@ def bonds_problem(numbers: np.ndarray, positions: np.ndarray, bonds: Iterable[Pa
     """
     drawn = {(min(pair), max(pair)) for pair in bonds}
     pairs = near_pairs(numbers, positions)
+    contacts = _contacts(numbers, pairs, drawn)
     for share, (i, j) in pairs:
-        if (i, j) not in drawn and _sure(share, numbers[[i, j]]) and _plain(numbers[[i, j]]):
+        if (i, j) in drawn or (i, j) in contacts:
+            continue
+        if _sure(share, numbers[[i, j]]) and _are_plain(numbers[[i, j]]):
             distance = float(np.linalg.norm(positions[i] - positions[j])) * BOHR_TO_ANGSTROM
             two = f"atoms {i + 1} ({symbol_of(int(numbers[i]))}) and {j + 1} ({symbol_of(int(numbers[j]))})"
             detail = (
                 f"the bonds are not of this geometry: {two} are {distance:.2f} Angstrom apart, with no bond between"
             )
-            return Reason.SMILES_MISMATCH, f"{detail}; correct the block, or give the geometry as .xyz"
+            return Reason.SMILES_MISMATCH, f"{detail}; correct the bonds, or give the geometry as .xyz"
     return _all_stretched([share for share, pair in pairs if pair in drawn], len(drawn))
 
 
@@ -81,14 +90,16 @@ def smiles_problem(mol: Any, numbers: np.ndarray, positions: np.ndarray) -> tupl
     """
     elements = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()], dtype=np.int64)
     if Counter(elements.tolist()) != Counter(numbers.tolist()):
-        return _mismatch(f"it is {_formula(elements)}, the geometry {_formula(numbers)}")
+        return _mismatch(f"it is {_hill_formula(elements)}, the geometry {_hill_formula(numbers)}")
     bonds = [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds()]
     pairs = near_pairs(numbers, positions)
     if problem := _all_stretched([share for share, _ in pairs], len(bonds)):
         return problem
-    if not _plain(numbers):
+    if not _are_plain(numbers):
         return None
     sure = [pair for share, pair in pairs if _sure(share, numbers[list(pair)])]
+    contacts = _contacts(numbers, pairs, sure)
+    sure = [pair for pair in sure if pair not in contacts]
     nearest = [pair for _, pair in pairs[: len(bonds)]]
     if more := _more(_partners(numbers, sure), _partners(elements, bonds)):
         return _mismatch(f"the geometry has {more}")
@@ -142,7 +153,27 @@ def _sure(share: float, two: np.ndarray) -> bool:
     return share <= (BONDED_TO_HYDROGEN if 1 in two else BONDED)
 
 
-def _plain(numbers: np.ndarray) -> bool:
+def _contacts(numbers: np.ndarray, pairs: list[tuple[float, Pair]], bonds: Iterable[Pair]) -> set[Pair]:
+    """The pairs of ``_HEAVY`` atoms that may have no bond: longer than ``BONDED_ACROSS`` where both are bonded to the
+    same lighter atom, than ``BONDED_CHALCOGENS`` where both are chalcogens. ``bonds`` are the pairs that are bonded."""
+    heavy = [(share, pair) for share, pair in pairs if _HEAVY.issuperset(numbers[list(pair)].tolist())]
+    if not heavy:
+        return set()
+    lighter: dict[int, set[int]] = {}
+    for pair in bonds:
+        for at, other in (pair, pair[::-1]):
+            if int(numbers[other]) not in _HEAVY:
+                lighter.setdefault(at, set()).add(other)
+    found: set[Pair] = set()
+    for share, (i, j) in heavy:
+        across = not lighter.get(i, set()).isdisjoint(lighter.get(j, ()))
+        chalcogens = _CHALCOGENS.issuperset(numbers[[i, j]].tolist())
+        if (across and share > BONDED_ACROSS) or (chalcogens and share > BONDED_CHALCOGENS):
+            found.add((i, j))
+    return found
+
+
+def _are_plain(numbers: np.ndarray) -> bool:
     return _PLAIN.issuperset(numbers.tolist())
 
 
@@ -167,7 +198,7 @@ def _more(sure: dict[Pair, list[int]], there: dict[Pair, list[int]]) -> str:
     return ""
 
 
-def _formula(numbers: np.ndarray) -> str:
+def _hill_formula(numbers: np.ndarray) -> str:
     """The formula in Hill's order: C, H, then the alphabet; without C the alphabet alone."""
     counts = Counter(symbol_of(int(number)) for number in numbers)
     first = ("C", "H") if "C" in counts else ()

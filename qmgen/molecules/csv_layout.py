@@ -1,7 +1,8 @@
 """How a table of molecules is written: its delimiter, whether a line of names comes first, where the SMILES are.
 
 A line of names is recognised by a usual name of a column of SMILES. Without one, a first line that holds a molecule is
-data. What can be taken in two ways is refused, and the message says what to write.
+data, unless its other columns are unlike the rows below. What can be taken in two ways is refused, and the message says
+what to write. Lines before the table (``sep=;`` of spreadsheets, comments that begin with ``#``) are left out.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from typing import Final, NamedTuple, TextIO
 
 from qmgen.errors import UsageError
 from qmgen.molecules.entries import from_smiles, one_line
-from qmgen.molecules.text_file import open_text
+from qmgen.molecules.text_file import LONGEST, open_text, read_line, read_lines
 from qmgen.molecules.types import Molecule, Reason
+from qmgen.molecules.xyz_comment import word_set
 
 #: names that are taken before all others, exactly as written
 SMILES_COLUMNS: Final = ("smiles", "SMILES", "smile")
@@ -36,34 +38,53 @@ _MOST_COLUMNS: Final = 200
 _MOST_LINES: Final = 200_000
 
 
+#: usual names of other columns, in small letters without other characters: no molecule is called so
+_OTHER_NAMES: Final = word_set(
+    "id name title cas casno casnumber casrn inchi inchikey formula mw molweight molecularweight value label class "
+    "type activity target compound compoundid compoundname molecule moleculeid mol structure index source split set"
+)
+#: values that say nothing about a column
+_NO_VALUE: Final = frozenset(("", "-", "?", "na", "n/a", "nan", "null", "none"))
+#: letters that identifiers have in common, and a number
+_IDENTIFIER: Final = re.compile(r"([A-Za-z]+[ _:-]?)\d+")
+_SEPARATOR: Final = re.compile(r'"?sep=([^"\w\r\n])"?\s*', re.IGNORECASE)
+
+
 class Layout(NamedTuple):
     """``delimiter``; ``header``, the names of the columns, or None; the places of the columns of SMILES and of names
-    (None: no such column); the ``width`` of the first line in columns."""
+    (None: no such column); the ``width`` of the first line in columns; how many lines are ``skipped`` before it."""
 
     delimiter: str
     header: list[str] | None
     smiles: int
     name: int | None
     width: int
+    skipped: int = 0
+
+
+class _LongLine(ValueError):
+    """A line that is too long to be kept."""
 
 
 class Records:
     """The records of a table, blank ones as an empty list; one that cannot be read as a text that says why.
 
-    A quote that is never closed would swallow all lines after it: it costs the line that it stands in, and those after
-    it are read again. ``line`` is the number of the line where the last record began.
+    Only the line of a quote that is never closed is such a text: the lines after it are read again. ``line`` is the
+    number of the line where the last record began; ``first`` is that of the first line of ``stream``.
     """
 
-    def __init__(self, stream: TextIO, delimiter: str) -> None:
+    def __init__(self, stream: TextIO, delimiter: str, first: int = 1) -> None:
         self._stream, self._delimiter = stream, delimiter
         self._again: deque[str] = deque()
         self._taken: list[str] = []
-        self.line = 1
+        self.line = first
 
     def _lines(self) -> Iterator[str]:
-        while line := self._again.popleft() if self._again else self._stream.readline():
+        while line := self._again.popleft() if self._again else read_line(self._stream):
             if len(self._taken) < _MOST_LINES:
                 self._taken.append(line)
+            if len(line) > LONGEST:
+                raise _LongLine(f"a line of more than {LONGEST} characters")
             yield line
 
     def __iter__(self) -> Iterator[list[str] | str]:
@@ -75,7 +96,7 @@ class Records:
                 record = next(reader)
             except StopIteration:
                 return
-            except csv.Error as error:
+            except (csv.Error, _LongLine) as error:
                 problem = str(error)
             else:
                 if len(self._taken) in (1, _MOST_LINES) or not self._is_open():
@@ -102,11 +123,44 @@ def find_layout(path: Path, asked: str | None) -> Layout | None:
     """
     with open_text(path, newline="") as stream:
         head = stream.read(_HEAD)
+    before, separator = _lines_before(head)
     is_tsv = path.name.lower().removesuffix(".gz").endswith(".tsv")
+    delimiters = separator or ("\t,;|" if is_tsv else ",;\t|")
+    below = head[sum(map(len, before)) :]
+    tables = _tables(path, below, delimiters)
+    if tables is None:
+        return None
+    named = _named(path, tables, asked)
+    if named is None and before and before[-1].startswith("#"):  # names behind a "#"
+        marked = before[-1].lstrip("# \t")
+        found = _named(path, _tables(path, marked + below, delimiters) or {}, asked)
+        if found is not None:
+            return found._replace(skipped=len(before) - 1)
+    _refuse_spaces(path, tables, asked)
+    return (named or _unnamed(path, tables, asked))._replace(skipped=len(before))
+
+
+def _lines_before(head: str) -> tuple[list[str], str]:
+    """The lines before the table: blank ones, comments, and ``sep=;`` as the first, with the delimiter it gives or "".
+    The last one is a comment where there is any."""
+    found: list[str] = []
+    separator, kept = "", 0
+    for line in read_lines(StringIO(head, newline="")):
+        if not found and (stated := _SEPARATOR.fullmatch(line)):
+            separator = stated[1]
+        elif line.strip() and not line.startswith("#"):
+            break
+        found.append(line)
+        kept = len(found) if line.strip() else kept
+    return found[:kept], separator
+
+
+def _tables(path: Path, text: str, delimiters: str) -> dict[str, list[list[str]]] | None:
+    """The first rows of a text by delimiter, None without any. Raises ``UsageError`` for an unreadable first row."""
     tables: dict[str, list[list[str]]] = {}
     problem = ""
-    for delimiter in "\t,;|" if is_tsv else ",;\t|":
-        records = (record for record in Records(StringIO(head, newline=""), delimiter) if record)
+    for delimiter in delimiters:
+        records = (record for record in Records(StringIO(text, newline=""), delimiter) if record)
         first = next(records, None)
         if first is None:
             return None
@@ -117,7 +171,20 @@ def find_layout(path: Path, asked: str | None) -> Layout | None:
         tables[delimiter] = [[field.strip() for field in record] for record in (first, *rest)]
     if not tables:
         raise UsageError(f"{path}: the first line cannot be read: {problem}; write the names of the columns there")
-    return _named(path, tables, asked) or _unnamed(path, tables, asked)
+    return tables
+
+
+def _refuse_spaces(path: Path, tables: dict[str, list[list[str]]], asked: str | None) -> None:
+    """Raise ``UsageError`` where spaces stand between the columns."""
+    if any(len(first) != 1 or first[0] == asked for first, *_ in tables.values()):
+        return
+    first, *rows = [row[0] for row in next(iter(tables.values())) if row]
+    names, many = first.split(), [row for row in rows if len(row.split()) > 1]
+    if len(names) < 2 or len(many) < len(rows) or any(map(is_smiles, (first, *rows))):
+        return
+    if (rows and _places(names, asked)) or any(is_smiles(word) for word in (rows[0] if rows else first).split()):
+        detail = "there are spaces between the columns; delimit them by commas, or, where the SMILES come first"
+        raise UsageError(f"{path}: {detail}, take a line of names out and rename the file to .smi")
 
 
 def _named(path: Path, tables: dict[str, list[list[str]]], asked: str | None) -> Layout | None:
@@ -133,7 +200,9 @@ def _named(path: Path, tables: dict[str, list[list[str]]], asked: str | None) ->
             name = next((header.index(column) for column in NAME_COLUMNS if column in header), None)
             found.append(Layout(delimiter, header, places[0], name, len(header)))
     best = max(found, key=lambda layout: layout.width, default=None)
-    if best is not None and asked is not None and any(map(is_smiles, re.split(r"[,;\t|]", asked))):
+    if best is None or asked is None or not any(map(is_smiles, re.split(r"[,;\t|]", asked))):
+        return best
+    if _unlike_rows(tables[best.delimiter], best.smiles) is None:
         raise UsageError(
             f"{path}: --smiles-column {one_line(asked, 100)} is a molecule, so that the first line seems to be data: "
             "leave --smiles-column out, or give the column a name"
@@ -141,8 +210,35 @@ def _named(path: Path, tables: dict[str, list[list[str]]], asked: str | None) ->
     return best
 
 
+def _unlike_rows(table: list[list[str]], smiles: int) -> int | None:
+    """The first column beside that of the SMILES whose first field is a name, not a value as in the rows below."""
+    first, *rows = table
+    for place, field in enumerate(first[:_MOST_COLUMNS]):
+        values = [row[place] for row in rows if place < len(row) and row[place].lower() not in _NO_VALUE]
+        if place == smiles or field.lower() in _NO_VALUE:
+            continue
+        if _letters(field) in _OTHER_NAMES and field not in values:
+            return place
+        if _form(field) == "text" and {_form(value) for value in values} == {"number"}:
+            return place
+        kinds = {found[1] if (found := _IDENTIFIER.fullmatch(value)) else None for value in values}
+        if len(values) > 1 and len(kinds) == 1 and None not in kinds and not re.search(r"\d", field):
+            return place  # "ref" above "CHEMBL545" and "CHEMBL7"
+    return None
+
+
+def _form(value: str) -> str:
+    """ "number" for numbers, dates, registry numbers and the like: there are digits, and letters in exponents only."""
+    return "number" if re.fullmatch(r"[^A-Za-z]*\d[^A-Za-z]*([eE][+-]?\d+)?", value) else "text"
+
+
+def _letters(column: str) -> str:
+    """A name in small letters and digits alone."""
+    return re.sub(r"[^a-z0-9]", "", column.lower())
+
+
 def _places(header: list[str], asked: str | None) -> list[int]:
-    """The columns of a header that may be meant; none of them, one, or several that nothing tells apart."""
+    """The columns of a header that may be meant; none of them, one, or several of equal rank."""
     if asked is not None:
         same = [place for place, column in enumerate(header) if column == asked]
         return same or [place for place, column in enumerate(header) if column.lower() == asked.lower()]
@@ -166,14 +262,22 @@ def _unnamed(path: Path, tables: dict[str, list[list[str]]], asked: str | None) 
             place for place in range(min(len(first), _MOST_COLUMNS)) if _holds_smiles([r for r in rows if r], place)
         ]
         data = [place for place in columns if is_smiles(first[place])]
-        if data and asked is not None:
+        unlike = _unlike_rows([first, *rows], data[0]) if len(data) == 1 else None
+        if unlike is not None and asked is None:
+            detail = (
+                f"the first line may hold names or data: {one_line(repr(first[unlike]), 100)} is unlike the rows below"
+            )
+            name = one_line(first[data[0]], 100)
+            more = f"name the column with --smiles-column {name}, or write a line of names, one of them smiles, above"
+            raise UsageError(f"{path}: {detail}; {more}")
+        if data and asked is not None and unlike is None:
             detail = f"no column {one_line(repr(asked))}, since the first line holds a molecule and no names"
             raise UsageError(f"{path}: {detail}; leave --smiles-column out, or write a line of names")
         if len(data) > 1:
             places = ", ".join(str(place + 1) for place in data)
             detail = f"no line of names, and columns {places} all hold SMILES"
             raise UsageError(f"{path}: {detail}; write the names of the columns above them, one of them smiles")
-        if data:
+        if data and unlike is None:
             return Layout(delimiter, None, data[0], 1 - data[0] if len(first) == 2 else None, len(first))
         below = below or [first[place] for place in columns if rows]
     if asked is not None:

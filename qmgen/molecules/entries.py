@@ -5,9 +5,10 @@ An entry never raises: whatever is wrong with it becomes a ``Failure`` that keep
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from qmgen.molecules.types import Failure, Molecule, Reason
 
 #: longer SMILES are refused: far beyond any molecule this program can label
 LONGEST_SMILES = 4096
+#: what makes a text a query of SMARTS: an operator, a bond of any ring, or a primitive in brackets. RDKit reads other
+#: texts as queries too, such as "nan" and "N/A"
+_QUERY: Final = re.compile(r"[!&;,]|@(?![^\[]*\])|\[R\]|\[[^\]]*[DXvxrRh]\d")
 
 
 @contextmanager
@@ -133,8 +137,13 @@ def from_smiles(molecule_id: int, text: str, name: str) -> Molecule | Failure:
         )
     if not smiles:
         return failure(molecule_id, name, "", Reason.UNREADABLE, "no SMILES")
-    if not (smiles.isascii() and smiles.isprintable()):  # RDKit reads up to such a character, and says nothing
+    if not smiles.isascii():  # RDKit reads up to such a character and ignores the rest, as with the next two
         return failure(molecule_id, name, text, Reason.UNREADABLE, "not a SMILES: it holds characters beyond ASCII")
+    if not smiles.isprintable():
+        mark = next(repr(character) for character in smiles if not character.isprintable())
+        return failure(
+            molecule_id, name, text, Reason.UNREADABLE, f"not a SMILES: it holds a control character ({mark})"
+        )
     if " " in smiles:  # RDKit takes what follows for a name
         return failure(molecule_id, name, text, Reason.UNREADABLE, "not a SMILES: it holds a space")
     problem = (extension_problem(block) if block else None) or syntax_problem(smiles)
@@ -145,7 +154,7 @@ def from_smiles(molecule_id: int, text: str, name: str) -> Molecule | Failure:
         mol = chem.MolFromSmiles(plain)
         if mol is None:
             raw = chem.MolFromSmiles(plain, sanitize=False)
-            is_query = raw is None and chem.MolFromSmarts(plain) is not None
+            is_query = raw is None and _QUERY.search(plain) is not None and chem.MolFromSmarts(plain) is not None
             why = "a query of SMARTS, not a SMILES" if is_query else why_unreadable(chem, raw, "a SMILES")
             return failure(molecule_id, name, text, Reason.UNREADABLE, why)
         problem = (

@@ -14,7 +14,7 @@ from qmgen.molecules.types import Failure, Molecule
 
 Entry = TypeVar("Entry", Molecule, Failure, Molecule | Failure)
 
-#: the column of this name stands in every row already: to ask for it says which value it has
+#: every row has the column of this name; asking for it takes its value from the source's column of that name
 NAME: Final = "name"
 #: so many names of other columns are listed in a message
 _LISTED: Final = 20

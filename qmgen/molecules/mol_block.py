@@ -31,13 +31,15 @@ _BONDS: Final = (1, 2, 3, 4, 9)
 _QUERIES: Final = (5, 6, 7, 8)
 #: of a flat geometry no atom is farther from the plane (root mean square, Angstrom)
 _FLAT: Final = 0.01
+#: characters of a line of V3000 with its continuations: a list of all atoms of the largest molecule takes a tenth
+_LONGEST_LINE: Final = 1 << 18
 
 
-def read_atoms(record: str) -> tuple[list[int | None], np.ndarray]:
+def read_block_atoms(record: str) -> tuple[list[int | None], np.ndarray]:
     """Atomic numbers (None where the symbol is of no element) and positions (atoms, 3) in Angstrom of a mol block.
 
-    Raises ``EntryRefused`` where a field of counts, atoms, bonds, charges, radicals or isotopes is not what its place
-    asks for, and for more atoms than are read.
+    Raises ``EntryRefused`` where a field of counts, atoms, bonds, charges, radicals or isotopes is not what the
+    format has there, and for more atoms than are read.
     """
     lines = record.split("\n")
     if len(lines) < 4:
@@ -126,19 +128,27 @@ def _v3000(lines: list[str]) -> Iterator[tuple[int | None, list[float]]]:
 
 
 def _logical(lines: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """The words of the lines ``M  V30``, and the number of the line; one that ends in ``-`` goes on in the next."""
-    held = ""
+    """The words of the lines ``M  V30``, and the number of the line; one that ends in ``-`` goes on in the next.
+
+    Raises ``EntryRefused`` for more than ``_LONGEST_LINE`` characters in such lines together."""
+    held: list[str] = []
+    length = 0
     for at, line in enumerate(lines, 1):
         if line.startswith("M  END"):
             return
         if not line.startswith("M  V30 "):
             continue
-        text = held + line[7:].rstrip()
+        text = line[7:].rstrip()
+        length += len(text)
+        if length > _LONGEST_LINE:
+            raise EntryRefused(Reason.UNREADABLE, f"line {at}: more than {_LONGEST_LINE} characters in continued lines")
         if text.endswith("-"):
-            held = text[:-1]
+            held.append(text[:-1])
             continue
-        held = ""
-        if words := text.split():
+        words = "".join((*held, text)).split()
+        held.clear()
+        length = 0
+        if words:
             yield at, words
 
 

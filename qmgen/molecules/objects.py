@@ -1,4 +1,4 @@
-"""Molecules that a program hands over: SMILES, ``Molecule``, RDKit's ``Mol``, ASE's ``Atoms``.
+"""Molecules that a program gives as objects: SMILES, ``Molecule``, RDKit's ``Mol``, ASE's ``Atoms``.
 
 Neither RDKit nor ASE is imported to find out what an object is: whoever has one has imported it. ASE is not required at
 all; whatever has the methods of its ``Atoms`` is one.
@@ -9,16 +9,16 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, Final, TypeGuard
 
 import numpy as np
 
-from qmgen.molecules.entries import failure, from_geometry, from_molecule, from_smiles, graph_problem, quiet_chem
+from qmgen.molecules.bonded_geometry import Advice, Head, from_bonded_mol
+from qmgen.molecules.entries import failure, from_geometry, from_molecule, from_smiles, quiet_chem
 from qmgen.molecules.geometry import bohr_from_angstrom
 from qmgen.molecules.kept import Kept
-from qmgen.molecules.mapped import mapped_smiles, with_bonds
-from qmgen.molecules.stated_charge import stated_charge
+from qmgen.molecules.mapped import with_bonds
+from qmgen.molecules.stated_charge import agreeing, stated_charge
 from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
 
 Entry = Molecule | Failure
@@ -40,7 +40,8 @@ def entries_of(
     """The entries of ``given``, as if it stood at ``molecule_id`` in a file; None where it is none of ``ACCEPTED``.
 
     An RDKit ``Mol`` with three-dimensional conformers is one entry for each of them, used exactly as given, in
-    Angstrom; any other is its SMILES. Of ASE's ``Atoms`` positions are in Angstrom; ``info`` may hold ``name``, and
+    Angstrom, with the checks of a record of ``.sdf``; any other is its SMILES. Its properties must state no other
+    charge or multiplicity. Of ASE's ``Atoms`` positions are in Angstrom; ``info`` may hold ``name``, and
     what it states of charge and multiplicity is read as that of a file (``stated_charge``). None and NaN, which other
     programs put where there is nothing, are a failure.
     ``kept`` takes properties of a ``Mol`` and ``info`` of ``Atoms``.
@@ -73,19 +74,31 @@ def _is_ase(given: object) -> bool:
     return all(callable(getattr(given, name, None)) for name in _ATOMS) and not isinstance(given, type)
 
 
+_ADVICE: Final = Advice("add them, or remove the conformers", "remove the conformers, and the SMILES is used")
+
+
 def _of_rdkit(molecule_id: int, given: Any, parse: Parse) -> list[Entry]:
     name = given.GetProp("_Name").strip() if given.HasProp("_Name") else ""
     with quiet_chem() as chem:
         conformers = [conformer for conformer in given.GetConformers() if conformer.Is3D()]
         try:
+            properties = [(key, given.GetProp(key)) for key in given.GetPropNames()]
             if not conformers:
-                return [parse(molecule_id, chem.MolToSmiles(given), name)]
-            return [_at(chem, molecule_id, n, name, given, one) for n, one in enumerate(conformers)]
+                return [agreeing(parse(molecule_id, chem.MolToSmiles(given), name), properties)]
+            return [_at(chem, molecule_id, n, name, given, one, properties) for n, one in enumerate(conformers)]
         except (ValueError, RuntimeError) as error:
             return [failure(molecule_id, name, "", Reason.UNREADABLE, f"RDKit molecule: {error}")]
 
 
-def _at(chem: Any, molecule_id: int, conformer_id: int, name: str, given: Any, conformer: Any) -> Entry:
+def _at(
+    chem: Any,
+    molecule_id: int,
+    conformer_id: int,
+    name: str,
+    given: Any,
+    conformer: Any,
+    properties: list[tuple[str, str]],
+) -> Entry:
     """The entry of one conformer. Its stereo marks are those of its geometry, as of a mol block."""
     mol = chem.Mol(given, False, conformer.GetId())
     for atom in mol.GetAtoms():  # labels, not chemistry
@@ -94,18 +107,8 @@ def _at(chem: Any, molecule_id: int, conformer_id: int, name: str, given: Any, c
     chem.SanitizeMol(mol)
     chem.AssignStereochemistryFrom3D(mol)
     smiles = chem.CanonSmiles(chem.MolToSmiles(chem.RemoveHs(mol)))
-    numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()], dtype=np.int64)
     positions = np.array(conformer.GetPositions())
-    problem = graph_problem(mol)
-    if problem is None and (missing := sum(atom.GetTotalNumHs() for atom in mol.GetAtoms())):
-        problem = Reason.BAD_COORDINATES, f"{missing} hydrogens have no position; add them, or remove the conformers"
-    if problem is None and not positions[:, 2].any() and any(atom.GetDegree() > 3 for atom in mol.GetAtoms()):
-        problem = Reason.BAD_COORDINATES, "a flat drawing, no geometry: every z is 0; remove the conformers"
-    if problem:
-        return failure(molecule_id, name, smiles, *problem, conformer_id=conformer_id)
-    positions = bohr_from_angstrom(positions)
-    entry = from_geometry(molecule_id, name, smiles, numbers, positions, conformer_id=conformer_id)
-    return replace(entry, mapped_smiles=mapped_smiles(mol)) if isinstance(entry, Molecule) else entry
+    return from_bonded_mol(Head(molecule_id, name, smiles, conformer_id), mol, positions, properties, _ADVICE)
 
 
 def _of_ase(molecule_id: int, given: Any, info: Mapping[str, Any]) -> Entry:

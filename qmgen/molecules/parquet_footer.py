@@ -1,6 +1,6 @@
 """What the footer of a Parquet file states about its row groups, read without pyarrow.
 
-pyarrow hands out the same counts, but a damaged footer ends the process there (an exception of C++ in
+pyarrow gives the same counts, but a damaged footer ends the process there (an exception of C++ in
 ``ColumnChunkMetaData`` is not caught, in pyarrow 26 too), and the counts are needed before anything is decoded.
 
 Format: apache/parquet-format, ``parquet.thrift``, in Thrift's compact protocol.

@@ -13,7 +13,7 @@ from qmgen.molecules.csv_layout import Layout, Records, find_layout
 from qmgen.molecules.entries import failure, from_smiles
 from qmgen.molecules.kept import Kept
 from qmgen.molecules.stated_charge import agreeing
-from qmgen.molecules.text_file import open_text
+from qmgen.molecules.text_file import open_text, read_line
 from qmgen.molecules.types import Failure, Molecule, Reason
 
 
@@ -29,7 +29,9 @@ def read_csv(path: Path, smiles_column: str | None = None, kept: Kept | None = N
     if layout is None:
         return
     with open_text(path, newline="") as stream:
-        records = Records(stream, layout.delimiter)
+        for _ in range(layout.skipped):
+            read_line(stream)
+        records = Records(stream, layout.delimiter, layout.skipped + 1)
         header = layout.header or []
         kept.require(path, header, named=layout.name is not None)
         if layout.header is not None:
@@ -44,7 +46,7 @@ def read_csv(path: Path, smiles_column: str | None = None, kept: Kept | None = N
 
 
 def _entry(molecule_id: int, row: list[str] | str, layout: Layout, line: int) -> Molecule | Failure:
-    """The molecule of a row; of a text, the failure that it tells."""
+    """The molecule of a row; of a text, which says why there is none, a failure."""
     if isinstance(row, str):
         return failure(molecule_id, "", "", Reason.UNREADABLE, f"line {line}: {row}")
     smiles = row[layout.smiles].strip() if layout.smiles < len(row) else ""

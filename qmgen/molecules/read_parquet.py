@@ -1,10 +1,11 @@
 """Reader of ``.parquet``: ``z`` (or ``atoms``) and ``pos``, one geometry a row, used exactly as given.
 
 These are the names of QM1B and of our own corpora; ``smile``, ``name``, ``molecule_id``, ``conformer_id`` and
-``mapped_smiles`` are taken where they are there, and what columns such as ``charge`` and ``spin``, or members of that
-name in a column of structures, state. Without ``molecule_id`` it is the place of the row. ``pos`` is flat (x y z of the
-first atom, of the second, ...) or nested (three numbers an atom), in the unit that its metadata state under ``unit``,
-else in Bohr.
+``mapped_smiles`` are taken where they are there. What columns such as ``charge`` and ``spin`` state is taken too, also
+as members of that name in structures, lists of structures and maps, and in texts under ``info``, ``comment``,
+``metadata`` and ``properties``. Without ``molecule_id`` it is the place of the row. ``pos`` is flat (x y z of the first
+atom, of the second, ...) or nested (three numbers an atom), in the unit that its metadata state under ``unit``, else in
+Bohr.
 """
 
 from __future__ import annotations
@@ -16,11 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from qmgen.errors import UsageError
+from qmgen.molecules.arrow_values import (
+    are_other_atoms,
+    holds_elements,
+    inner_type,
+    is_text,
+    length_of,
+    numbers_of,
+    positions_of,
+    python_value,
+    text_of,
+)
 from qmgen.molecules.charge_keys import names_charge
-from qmgen.molecules.elements import number_of
 from qmgen.molecules.entries import failure, from_geometry, one_line
 from qmgen.molecules.geometry import (
     MOST_ATOMS,
@@ -36,10 +45,14 @@ from qmgen.molecules.mapped import with_bonds
 from qmgen.molecules.parquet_footer import RowGroup, row_groups
 from qmgen.molecules.stated_charge import stated_charge
 from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
+from qmgen.molecules.xyz_comment import XyzComment, members, parse_comment
 
 _TEXTS: Final = ("smile", "name", "mapped_smiles")
 _IDS: Final = ("molecule_id", "conformer_id")
-_SYMBOL: Final = re.compile(r"[A-Z][a-z]?|[0-9]+")
+#: columns whose texts are read as the comment of an XYZ frame is
+_FREE_TEXTS: Final = ("info", "comment", "comments", "metadata", "properties")
+#: what writers put where they state no unit
+_NO_UNIT: Final = ("", "1", "none", "null")
 _ROWS: Final = 1024
 #: names in a path: members that lie deeper are not looked at
 _DEEPEST: Final = 16
@@ -63,10 +76,12 @@ _COMPRESSION: Final = 1000
 
 @dataclass(frozen=True)
 class _Layout:
-    """The columns that are read (``elements`` is "z" or "atoms"), ``states``, paths of what may state a charge or
-    multiplicity (a column, or a member of structures in one), and the ``unit`` of pos as far as it is stated."""
+    """The columns that are read (``elements`` is "z" or "atoms", ``compared`` "atoms" beside "z"), ``states``, paths
+    of what may state a charge or multiplicity (a column, or a member of structures in one), and the ``unit`` of pos as
+    far as it is stated."""
 
     elements: str
+    compared: tuple[str, ...]
     others: tuple[str, ...]
     states: tuple[tuple[str, ...], ...]
     unit: str | None
@@ -87,14 +102,15 @@ def read_parquet(path: Path, kept: Kept | None = None) -> Iterator[Molecule | Fa
         layout, stated = _layout(path, schema), row_groups(path)
         kept.require(path, schema.names, named=False)
         wanted: list[tuple[str, ...]] = [
-            (column,) for column in dict.fromkeys((layout.elements, "pos", *layout.others, *kept.columns))
+            (column,)
+            for column in dict.fromkeys((layout.elements, *layout.compared, "pos", *layout.others, *kept.columns))
         ]
         wanted += [state for state in layout.states if state[:1] not in wanted]
         columns = list(dict.fromkeys(first for first, *_ in wanted))
         for column in columns:
             _check_once(path, schema.names, column)
         # texts stay in their dictionaries: one of many rows, written once, is not multiplied in memory
-        texts = [".".join(each) for each in wanted if _is_text(_kind(schema, each))]
+        texts = [".".join(each) for each in wanted if is_text(_kind(schema, each))]
         source = pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=texts)
     with source:
         place = 0
@@ -118,7 +134,7 @@ def read_parquet(path: Path, kept: Kept | None = None) -> Iterator[Molecule | Fa
                     row = {name: batch.column(name)[at] for name in columns}
                     entry = _entry(place, row, layout)
                     if "mapped_smiles" in row:
-                        entry = with_bonds(entry, _text(row["mapped_smiles"]).strip())
+                        entry = with_bonds(entry, text_of(row["mapped_smiles"]).strip())
                     yield kept.add(entry, {name: row[name].as_py() for name in kept.columns if name in row})
                     place += 1
 
@@ -155,8 +171,12 @@ def _layout(path: Path, schema: Any) -> _Layout:
     if unit is not None and not is_length(unit):
         known = "Bohr, Angstrom, nm, pm"
         raise UsageError(f"{path}: column pos is in {one_line(unit)!r}, which is no known unit of length ({known})")
-    states = [state for state in _states(path, list(schema)) if state[0] not in (elements, "pos", *others)]
-    return _Layout(elements, others, tuple(states), unit)
+    compared = ("atoms",) if elements == "z" and "atoms" in there and holds_elements(schema.field("atoms").type) else ()
+    taken = (elements, *compared, "pos", *others)
+    for column in compared:
+        _check_once(path, there, column)
+    states = [state for state in _states(path, list(schema)) if state[0] not in taken]
+    return _Layout(elements, compared, others, tuple(states), unit)
 
 
 def _check_once(path: Path, there: list[str], column: str) -> None:
@@ -172,7 +192,7 @@ def _states(path: Path, fields: list[Any], before: tuple[str, ...] = ()) -> list
     for field in fields:
         here = (*before, field.name)
         inside: list[tuple[str, ...]] = []
-        if names_charge(field.name):
+        if names_charge(field.name) or _may_state(path, field, here):
             inside = [here]
         elif kinds.is_struct(field.type) and len(here) < _DEEPEST:
             inside = _states(path, [field.type.field(place) for place in range(field.type.num_fields)], here)
@@ -180,6 +200,19 @@ def _states(path: Path, fields: list[Any], before: tuple[str, ...] = ()) -> list
             _check_once(path, [".".join((*before, other.name)) for other in fields], ".".join(here))
         found += inside
     return found
+
+
+def _may_state(path: Path, field: Any, here: tuple[str, ...]) -> bool:
+    """Whether the values of a column may state a charge: texts of free form, maps, lists of structures."""
+    import pyarrow.types as kinds
+
+    if is_text(field.type):
+        return field.name.lower() in _FREE_TEXTS
+    kind = inner_type(field.type) or field.type
+    if kinds.is_map(kind):
+        return is_text(kind.key_type)
+    listed = kind is not field.type and kinds.is_struct(kind) and len(here) < _DEEPEST
+    return listed and bool(_states(path, [kind.field(place) for place in range(kind.num_fields)], here))
 
 
 def _kind(schema: Any, where: tuple[str, ...]) -> Any:
@@ -194,41 +227,24 @@ def _check_kinds(path: Path, schema: Any, elements: str) -> None:
     import pyarrow.types as kinds
 
     pos = schema.field("pos").type
-    leaf = _inner(_inner(pos) or pos) or _inner(pos)
+    leaf = inner_type(inner_type(pos) or pos) or inner_type(pos)
     if leaf is None or not (kinds.is_floating(leaf) or kinds.is_integer(leaf) or kinds.is_decimal(leaf)):
         raise UsageError(f"{path}: column pos holds {one_line(pos)}, not lists of numbers, flat or three an atom")
     kind = schema.field(elements).type
-    leaf = _inner(kind) or kind
-    if (leaf is kind and kinds.is_integer(leaf)) or not (kinds.is_integer(leaf) or _is_text(leaf)):
+    if not holds_elements(kind):
         raise UsageError(f"{path}: column {elements} holds {one_line(kind)}, not the elements of the atoms")
-
-
-def _inner(kind: Any) -> Any:
-    """The type of the elements of a list, of whatever kind of list; None for another type."""
-    import pyarrow.types as kinds
-
-    lists = (kinds.is_list, kinds.is_large_list, kinds.is_fixed_size_list, kinds.is_list_view, kinds.is_large_list_view)
-    return kind.value_type if any(is_one(kind) for is_one in lists) else None
-
-
-def _is_text(kind: Any) -> bool:
-    import pyarrow.types as kinds
-
-    if kinds.is_dictionary(kind):
-        return _is_text(kind.value_type)
-    texts = (kinds.is_string, kinds.is_large_string, kinds.is_string_view, kinds.is_binary, kinds.is_large_binary)
-    return any(is_one(kind) for is_one in texts)
 
 
 def _unit(schema: Any) -> str | None:
     """What the metadata of ``pos`` state as its unit, or those of its elements, or of the file as ``pos_unit``."""
     field = schema.field("pos")
-    inner = field.type.value_field if _inner(field.type) is not None else field
+    inner = field.type.value_field if inner_type(field.type) is not None else field
     for about, keys in ((field, ("unit", "units")), (inner, ("unit", "units")), (schema, ("pos_unit", "pos_units"))):
         metadata: Mapping[bytes, bytes] = about.metadata or {}
         for key, value in metadata.items():
-            if key.decode(errors="replace").casefold() in keys:
-                return value.decode(errors="replace").strip()
+            unit = value.decode(errors="replace").strip()
+            if key.decode(errors="replace").casefold() in keys and unit.casefold() not in _NO_UNIT:
+                return unit
     return None
 
 
@@ -244,7 +260,7 @@ def _too_large(group: RowGroup, wanted: list[tuple[str, ...]], layout: _Layout) 
             return f"column {name} has {whole} bytes, out of {column.bytes_stored} in the file"
         if len(column.path) > 1 and whole > _BYTES_OF_A_VALUE * count + _SLACK:
             return f"column {name} has {whole} bytes for {count} values"
-        if count <= _DECODED or (name not in ("z", "pos") and not _is_in(column.path, layout.states)):
+        if count <= _DECODED or (name not in ("z", "atoms", "pos") and not _is_in(column.path, layout.states)):
             continue
         if count > (3 if name == "pos" else 1) * MOST_ATOMS * group.rows:
             return f"column {name} has {count} values in {group.rows} rows; up to {MOST_ATOMS} atoms are read"
@@ -261,10 +277,10 @@ def _is_in(path: tuple[str, ...], these: Iterable[tuple[str, ...]]) -> bool:
 
 def _entry(place: int, row: dict[str, Any], layout: _Layout) -> Molecule | Failure:
     for column in _TEXTS:
-        if column in row and _length(row[column]) > _LONGEST_TEXT:
+        if column in row and length_of(row[column]) > _LONGEST_TEXT:
             detail = f"row {place}: column {column} has more than {_LONGEST_TEXT} bytes"
             return failure(place, "", "", Reason.UNREADABLE, detail)
-    name, smiles = (_text(row[column]) if column in row else "" for column in ("name", "smile"))
+    name, smiles = (text_of(row[column]) if column in row else "" for column in ("name", "smile"))
     smiles = smiles.strip()
     ids = {"molecule_id": place, "conformer_id": 0}
     for column, largest in _LARGEST.items():
@@ -279,36 +295,46 @@ def _entry(place: int, row: dict[str, Any], layout: _Layout) -> Molecule | Failu
         return failure(molecule_id, name, smiles, reason, f"row {place}: {detail}", conformer_id=conformer_id)
 
     elements = row[layout.elements]
-    listed = _inner(elements.type) is not None
-    if too_large := size_problem(max(_length(elements) if listed else 0, -(-_length(row["pos"]) // 3))):
+    listed = inner_type(elements.type) is not None
+    if too_large := size_problem(max(length_of(elements) if listed else 0, -(-length_of(row["pos"]) // 3))):
         return fail(*too_large)
-    if not listed and _length(elements) > _CHARACTERS * MOST_ATOMS:
-        detail = f"column {layout.elements} has {_length(elements)} bytes, more than {MOST_ATOMS} atoms take"
+    if not listed and length_of(elements) > _CHARACTERS * MOST_ATOMS:
+        detail = f"column {layout.elements} has {length_of(elements)} bytes, more than {MOST_ATOMS} atoms take"
         return fail(Reason.UNREADABLE, detail)
     try:
-        numbers = _numbers(elements)
+        numbers = numbers_of(elements)
     except (ValueError, TypeError) as error:
         return fail(Reason.UNREADABLE, f"column {layout.elements}: {error}")
+    for column in layout.compared:
+        if length_of(row[column]) <= _CHARACTERS * MOST_ATOMS and are_other_atoms(row[column], numbers):
+            detail = f"columns {layout.elements} and {column} state different atoms; correct one, or leave it out"
+            return fail(Reason.UNREADABLE, detail)
     try:
-        given = _positions(row["pos"], len(numbers))
+        given = positions_of(row["pos"], len(numbers))
     except (ValueError, TypeError) as error:
         return fail(Reason.BAD_COORDINATES, f"column pos: {error}")
     try:
-        state = stated_charge(numbers, *({where[-1]: _stated(row, where)} for where in layout.states))
+        state = stated_charge(numbers, *(_statement(row, where) for where in layout.states))
     except EntryRefused as error:
         return fail(error.reason, str(error))
     positions = bohr_from(given, layout.unit or "Bohr")
     entry = from_geometry(
         molecule_id, name, smiles, numbers, positions, state.charge, conformer_id, True, state.multiplicity
     )
-    if isinstance(entry, Failure) or layout.unit is not None or len(numbers) < 2:
+    if isinstance(entry, Failure):
+        why, about_unit, _ = entry.detail.partition("check the unit")
+        if entry.reason is not Reason.BAD_COORDINATES or not about_unit:
+            return entry
+        used = f"{layout.unit}, the unit that its metadata state" if layout.unit is not None else f"Bohr: {_STATE_UNIT}"
+        return fail(Reason.BAD_COORDINATES, f"{why.rstrip(' ;:')}; pos is read in {used}")
+    if layout.unit is not None or len(numbers) < 2:
         return entry
     if why := scale_problem(neighbours(numbers, positions), SHORT_FOR_UNKNOWN_UNIT):
-        return fail(Reason.BAD_COORDINATES, f"{why}, if pos is in Bohr: {_STATE_UNIT}")
+        return fail(Reason.BAD_COORDINATES, f"{why}; pos is read in Bohr: {_STATE_UNIT}")
     return entry
 
 
-_STATE_UNIT: Final = "state its unit in the metadata of the field, as {'unit': 'Angstrom'} or {'unit': 'Bohr'}"
+_STATE_UNIT: Final = "state its unit in the metadata of the field, as {'unit': 'Angstrom'}"
 
 
 def _stated(row: Mapping[str, Any], where: tuple[str, ...]) -> Any:
@@ -318,77 +344,25 @@ def _stated(row: Mapping[str, Any], where: tuple[str, ...]) -> Any:
         if not value.is_valid:
             return None
         value = value[name]
-    if _length(value) > _LONGEST_TEXT and _inner(value.type) is None:
+    if length_of(value) > _LONGEST_TEXT and inner_type(value.type) is None:
+        if not names_charge(where[-1]) and not re.search("charge|spin|mult", text_of(value), re.IGNORECASE):
+            return None
         detail = f"column {'.'.join(where)} has more than {_LONGEST_TEXT} bytes"
         raise EntryRefused(Reason.UNREADABLE, detail)
-    return _plain(value)
+    return python_value(value)
 
 
-def _plain(scalar: Any) -> Any:
-    """A value in Python's types, a text as ``_text``; of a long list the beginning, which is too long for any atoms."""
-    import pyarrow.types as kinds
-
-    scalar = scalar.value if hasattr(scalar, "dictionary") else scalar
-    if scalar is None or not scalar.is_valid:
-        return None
-    if _inner(scalar.type) is not None:
-        values = scalar.values[: MOST_ATOMS + 1]
-        return values.to_pylist() if kinds.is_primitive(values.type) else [_plain(value) for value in values]
-    if kinds.is_struct(scalar.type):
-        return {scalar.type.field(place).name: _plain(scalar[place]) for place in range(len(scalar.type))}
-    return _text(scalar) if _is_text(scalar.type) else scalar.as_py()
-
-
-def _text(scalar: Any) -> str:
-    """A text, with U+FFFD for bytes that are not UTF-8; "" for null."""
-    scalar = scalar.value if hasattr(scalar, "dictionary") else scalar
-    if scalar is None or not scalar.is_valid:
-        return ""
-    return scalar.as_buffer().to_pybytes().decode(errors="replace") if _is_text(scalar.type) else str(scalar.as_py())
-
-
-def _length(scalar: Any) -> int:
-    """Of a list its length, of nested ones that of all lists in it, of a text its bytes; 0 for null."""
-    scalar = scalar.value if hasattr(scalar, "dictionary") else scalar
-    if scalar is None or not scalar.is_valid:
-        return 0
-    if _inner(scalar.type) is None:
-        return int(scalar.as_buffer().size) if _is_text(scalar.type) else 0
-    values = scalar.values
-    return len(values) if _inner(values.type) is None else max(len(values), len(values.flatten()))
-
-
-def _numbers(scalar: Any) -> np.ndarray:
-    """Atomic numbers (atoms,) int64 from a list of numbers or symbols, or symbols in one string ("CCOH", "C C")."""
-    is_list = _inner(scalar.type) is not None
-    text = "" if is_list else _text(scalar)
-    parts = _SYMBOL.findall(text) if not is_list else [_text(value) for value in scalar] if scalar.is_valid else []
-    if not parts:
-        raise ValueError("no atoms")
-    numbers = [number_of(part) for part in parts]
-    for part, number in zip(parts, numbers, strict=True):
-        if number is None:
-            raise ValueError(f"no element {part!r}")
-    if rest := re.sub(r"[\s,;\[\]'\"]", "", _SYMBOL.sub("", text)):
-        raise ValueError(f"no elements {rest!r}")
-    return np.array(numbers, dtype=np.int64)
-
-
-def _positions(scalar: Any, atoms: int) -> np.ndarray:
-    """Positions (atoms, 3) float64, as they stand, from a list of 3 ``atoms`` numbers or of ``atoms`` lists of three.
-
-    A number that is null becomes NaN. Raises ``ValueError`` where there are more or fewer.
-    """
-    if not scalar.is_valid:
-        raise ValueError("no coordinates")
-    values = scalar.values
-    if _inner(values.type) is None:
-        if len(values) != 3 * atoms:
-            raise ValueError(f"{atoms} atoms and {len(values)} coordinates, not three an atom")
-    else:
-        lengths = [len(inner) if inner.is_valid else 0 for inner in values]
-        if lengths != [3] * atoms:
-            wrong = next((f"one of {length} numbers" for length in lengths if length != 3), "all of three numbers")
-            raise ValueError(f"{atoms} atoms and {len(lengths)} lists, {wrong}; give three numbers an atom")
-        values = values.flatten()
-    return np.array(values.to_pylist(), dtype=np.float64).reshape(-1, 3)
+def _statement(row: Mapping[str, Any], where: tuple[str, ...]) -> XyzComment | dict[str, Any]:
+    """What a row states at a path, for ``stated_charge``. A text under ``comment`` is read whole; of maps and lists of
+    structures all values of a name are one list, as of the atoms."""
+    value, name = _stated(row, where), where[-1]
+    if names_charge(name):
+        return {name: value}
+    if isinstance(value, str):
+        return parse_comment(value) if name.lower().startswith("comment") else {name: value}
+    structures = value if isinstance(value, list) else [value]
+    found: dict[str, list[Any]] = {}
+    for key, item in (pair for one in structures if isinstance(one, dict) for pair in members(one)):
+        if item is not None and (names_charge(key) or (name.lower() in _FREE_TEXTS and isinstance(item, str))):
+            found.setdefault(key, []).append(item)
+    return {key: items[0] if len(items) == 1 else items for key, items in found.items()}

@@ -8,16 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from qmgen.molecules.entries import from_smiles
-from qmgen.molecules.text_file import open_text
-from qmgen.molecules.types import Failure, Molecule
+from qmgen.molecules.entries import failure, from_smiles
+from qmgen.molecules.text_file import LONGEST, open_text, read_lines
+from qmgen.molecules.types import Failure, Molecule, Reason
 
 
 def read_smi(path: Path) -> Iterator[Molecule | Failure]:
     """The entries of a ``.smi`` file, in order. A name may hold spaces; bytes that are not UTF-8 become U+FFFD."""
     with open_text(path) as lines:
         molecule_id = 0
-        for line in lines:
+        for number, line in enumerate(read_lines(lines), 1):
+            if len(line) > LONGEST:
+                detail = f"line {number}: a line of more than {LONGEST} characters"
+                yield failure(molecule_id, "", "", Reason.UNREADABLE, detail)
+                molecule_id += 1
+                continue
             text = line.strip()
             if not text or text.startswith("#"):
                 continue

@@ -1,12 +1,16 @@
-"""Text files as they come: UTF-8, UTF-16 with its byte order mark, and either of them compressed by gzip."""
+"""Text files: UTF-8, UTF-16 with its byte order mark, and either of them compressed by gzip."""
 
 from __future__ import annotations
 
 import codecs
 import gzip
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, TextIO, cast
 
+#: characters of a line, or of the lines of one entry, beyond which it is no molecule: a small compressed file may hold
+#: entries that fill the memory
+LONGEST: Final = 10_000_000
 _GZIP: Final = b"\x1f\x8b"
 _UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -24,3 +28,18 @@ def open_text(path: Path, newline: str | None = None) -> TextIO:
     if zipped:
         return cast(TextIO, gzip.open(path, "rt", encoding=encoding, errors="replace", newline=newline))
     return path.open(encoding=encoding, errors="replace", newline=newline)
+
+
+def read_line(stream: TextIO, most: int = LONGEST) -> str:
+    """The next line with its end; "" after the last. Of a longer line the first ``most`` + 1 characters: the rest is
+    read and left out, in pieces."""
+    line = piece = stream.readline(most + 1)
+    while len(piece) > most and not piece.endswith(("\n", "\r")):
+        piece = stream.readline(most + 1)
+    return line
+
+
+def read_lines(stream: TextIO, most: int = LONGEST) -> Iterator[str]:
+    """All lines, as ``read_line``."""
+    while line := read_line(stream, most):
+        yield line

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, SupportsIndex, overload
 
 import pyarrow as pa
 
@@ -25,8 +26,8 @@ WHY: Final = ("reason", "detail")
 @dataclass(frozen=True)
 class Labels:
     """A sequence of results, aligned with the input: ``labels[i]`` is a dict with the columns of a corpus and
-    ``reason`` and ``detail``. Of a labelled conformer these two are None; of a failure all columns but
-    ``molecule_id conformer_id name smile`` are. Duplicates have a result each, which was computed once.
+    ``reason`` and ``detail``, ``labels[a:b]`` a list of such. Of a labelled conformer these two are None; of a failure
+    all columns but ``molecule_id conformer_id name smile`` are. Duplicates have a result each, which was computed once.
 
     ``results`` is all of them as a ``pyarrow.Table`` with units in its metadata, ``to_pandas()`` as a data frame.
     ``table`` and ``failures`` are what a corpus of the same molecules would hold: rows, and what got no label, sorted
@@ -43,8 +44,23 @@ class Labels:
     def __len__(self) -> int:
         return int(self.results.num_rows)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        place = range(len(self))[index]
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
+
+    def __getitem__(self, index: SupportsIndex | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        """One result, or a list of them for a slice. Raises ``IndexError``; ``TypeError`` for the name of a column."""
+        if isinstance(index, slice):
+            return self.results.take(pa.array(range(len(self))[index], pa.int64())).to_pylist()
+        try:
+            place = range(len(self))[index]
+        except TypeError:
+            how = "labels[i], labels[a:b], or labels.results[name] for a column"
+            raise TypeError(f"a result has a whole number, not {reprlib.repr(index)}: {how}") from None
+        except IndexError:
+            raise IndexError(f"there is no result {reprlib.repr(index)}: there are {len(self)}, from 0") from None
         row: dict[str, Any] = self.results.slice(place, 1).to_pylist()[0]
         return row
 

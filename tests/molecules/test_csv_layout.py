@@ -113,6 +113,94 @@ def test_what_can_be_taken_in_two_ways_is_refused_in_one_line(read: Read, text: 
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000
 
 
+@pytest.mark.parametrize(
+    ("text", "unlike", "asked"),
+    [
+        ("CAS,F\n64-17-5,OCC\n71-43-2,c1ccccc1\n", "CAS", "F"),
+        ("CN,value\nOCC,1.5\nc1ccccc1,2e-3\n", "value", "CN"),
+        ("C,N,O\n1,2,OCC\n3,4,c1ccccc1\n", "C", "O"),
+        ("ref,C\nCHEMBL545,OCC\nCHEMBL277500,c1ccccc1\n", "ref", "C"),
+        ("ID,F\nA,OCC\nB,c1ccccc1\n", "ID", "F"),
+        ("date;I\n2020-01-01;OCC\n2021-12-31;c1ccccc1\n", "date", "I"),
+        ("CO\tlogP\nOCC\t-0.3\nc1ccccc1\t\n", "logP", "CO"),
+    ],
+)
+def test_a_line_of_names_that_is_a_smiles_is_no_molecule(read: Read, text: str, unlike: str, asked: str) -> None:
+    with pytest.raises(UsageError, match=f"{unlike!r} is unlike the rows below; name .*--smiles-column {asked},"):
+        read("a.csv", text)
+    entries = read("a.csv", text, smiles_column=asked)
+    assert [entry.smiles for entry in entries] == ["CCO", "c1ccccc1"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ethanol,OCC\n2-butanol,CCC(C)O\n", "mol1,OCC\nmol2,C\n", "1.5,OCC\n,C\n", "n/a,OCC\n2.5,C\n",
+        "OCC,x\nC,1\nN,y\n",
+        "64-17-5,OCC\n74-82-8,C\n", "a,OCC\n", "1e-3,OCC\n2,C\n", "x1y,OCC\nx2y,C\nx3y,N\n",
+        "ethanol,OCC\n1-propanol,CCCO\n2-propanol,CC(O)C\n", "OCC,y\nC,n\n", "OCC,type\nC,type\n",
+        "mol1,OCC\nmol2,C\nmol3,N\n",
+    ],
+)  # fmt: skip
+def test_data_like_the_rows_below_are_data(read: Read, text: str) -> None:
+    entries = read("a.csv", text)
+    assert len(entries) == text.count("\n") and entries[0].smiles == "CCO"
+
+
+@pytest.mark.parametrize(
+    "before", ["sep=;\n", "SEP=;\r\n", "# a comment\n", "# one\n\n# two: x;y\n", "#\n", "\n# one\n", '"sep=;"\n']
+)
+@pytest.mark.parametrize("header", ["smiles;name\n", ""])
+def test_lines_before_the_table(read: Read, before: str, header: str) -> None:
+    text = f"{before}{header}OCC;ethanol\nc1ccccc1;benzene\n"
+    assert keys(read("a.csv", text)) == TWO
+    wrong = read("a.csv", f'{text}"N;x\nC;y\n')[2]
+    assert isinstance(wrong, Failure) and wrong.detail.startswith(f"line {text.count(chr(10)) + 1}: ")
+
+
+@pytest.mark.parametrize("header", ["#smiles,name", "# smiles,name", "#comment\n#SMILES,name", "##smiles,name"])
+def test_names_behind_a_mark(read: Read, header: str) -> None:
+    assert keys(read("a.csv", f"{header}\nOCC,ethanol\nc1ccccc1,benzene\n")) == TWO
+    asked = read("a.csv", "#id,structure\n1,OCC\n", smiles_column="structure")
+    assert [entry.smiles for entry in asked] == ["CCO"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "smiles zinc_id\nOCC ZINC1\nC ZINC2\n",
+        "zinc_id smiles\nZINC1 OCC\nZINC2 C\n",
+        "OCC ethanol\nC methane\n",
+        "OCC ethanol\n",
+    ],
+)
+def test_spaces_between_columns_are_refused_with_what_to_do(read: Read, text: str) -> None:
+    with pytest.raises(
+        UsageError, match=r"spaces between the columns; delimit them by commas.*rename the file to \.smi"
+    ):
+        read("a.csv", text)
+
+
+def test_names_with_spaces_are_names(read: Read) -> None:
+    assert [e.smiles for e in read("a.csv", "Ligand SMILES\nOCC\nC\n")] == ["CCO", "C"]
+    assert [e.smiles for e in read("a.csv", "Ligand SMILES\nOCC |$;;$|\nC |a:0|\n")] == ["CCO", "C"]
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("file", ["a.csv", "a.smi"])
+def test_a_long_line_is_one_failure(read: Read, monkeypatch: pytest.MonkeyPatch, file: str, zipped: bool) -> None:
+    for module in ("text_file", "csv_layout", "read_smi"):
+        monkeypatch.setattr(f"qmgen.molecules.{module}.LONGEST", 5000)
+    for name in ("read_line", "read_lines"):
+        monkeypatch.setattr(f"qmgen.molecules.text_file.{name}.__defaults__", (5000,))
+    text = "smiles,name\n" if file == "a.csv" else ""
+    text += "OCC\n" + "C" * 20_000 + "\nN\n" + "C" * 4000 + "\n" + "O" * 5001
+    entries = read(f"{file}.gz" if zipped else file, gzip.compress(text.encode()) if zipped else text)
+    assert [isinstance(entry, Molecule) for entry in entries] == [True, False, True, True, False]
+    for entry, line in ((entries[1], 2), (entries[4], 5)):
+        assert f"line {line + (file == 'a.csv')}: a line of more than 5000 characters" in entry.detail
+
+
 @pytest.mark.parametrize("asked", ["structure", "Structure", "STRUCTURE"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_the_column_that_is_asked_for(read: Read, asked: str, delimiter: str) -> None:

@@ -8,6 +8,7 @@ from rdkit import Chem
 from rdkit.Chem import AllChem
 
 from qmgen.constants import BOHR_TO_ANGSTROM
+from qmgen.molecules.connectivity import bonds_problem, near_pairs
 from qmgen.molecules.elements import COVALENT_RADII, SYMBOLS
 from qmgen.molecules.entries import from_geometry, from_molecule
 from qmgen.molecules.geometry import (
@@ -140,6 +141,68 @@ def test_text_that_is_no_smiles(text):
     entry = described(text, *embedded("C"))
     assert isinstance(entry, Failure) and entry.reason is Reason.UNREADABLE
     assert "SMILES" in entry.detail and "\n" not in entry.detail
+
+
+def ring(apart: float, heavy: str, bond: float, light: str, hydrogens: float = 0.0) -> tuple[str, list[list[float]]]:
+    """Symbols and positions (Angstrom) of a ring of two heavy atoms, ``apart``, and two light ones; two hydrogens at
+    each heavy atom where their bonds have a length."""
+    x = apart / 2
+    y = float(np.sqrt(bond**2 - x**2))
+    symbols, at = f"{heavy} {heavy} {light} {light}", [[x, 0, 0], [-x, 0, 0], [0, y, 0], [0, -y, 0]]
+    for sign in (1, -1) if hydrogens else ():
+        outwards, up = hydrogens * np.cos(np.radians(55)), hydrogens * np.sin(np.radians(55))
+        symbols += " H H"
+        at += [[sign * (x + outwards), 0, up], [sign * (x + outwards), 0, -up]]
+    return symbols, at
+
+
+#: contacts of Si and S without a bond: symbols, positions in Angstrom, SMILES and whether it has hydrogens of N besides
+CONTACTS = {
+    "cyclodisiloxane": (*ring(2.40, "Si", 1.68, "O", 1.48), "[SiH2]1O[SiH2]O1"),
+    "S2N2": (*ring(2.34, "S", 1.654, "N"), "N1=S=NS1"),
+    "trithiapentalene": (
+        "S S S C C C C C H H H H",
+        [[-2.36, 0, 0], [0, 0, 0], [2.36, 0, 0], [0, 1.75, 0], [1.23, 2.45, 0], [2.45, 1.68, 0], [-1.23, 2.45, 0]]
+        + [[-2.45, 1.68, 0], [1.23, 3.53, 0], [3.35, 2.28, 0], [-1.23, 3.53, 0], [-3.35, 2.28, 0]],
+        "S=CC=C1C=CSS1",
+    ),
+}
+
+
+def placed(symbols: str, at: list[list[float]]) -> tuple[np.ndarray, np.ndarray]:
+    numbers = np.array([SYMBOLS.index(symbol) for symbol in symbols.split()])
+    return numbers, stored_precision(np.array(at) / BOHR_TO_ANGSTROM)
+
+
+@pytest.mark.parametrize("name", CONTACTS)
+def test_contacts_of_heavy_atoms_are_no_bonds(name):
+    symbols, at, smiles = CONTACTS[name]
+    numbers, positions = placed(symbols, at)
+    entry = described(smiles, numbers, positions)
+    assert isinstance(entry, Molecule), entry
+    pairs = {pair for share, pair in near_pairs(numbers, positions) if share < 1.05}
+    assert bonds_problem(numbers, positions, pairs) is None
+    reason, detail = bonds_problem(numbers, positions, sorted(pairs)[1:])
+    assert reason is Reason.SMILES_MISMATCH and "with no bond between" in detail
+
+
+@pytest.mark.parametrize(
+    ("symbols", "at", "missing"),
+    [
+        ("H S S H", [[0.96, 0, 0.93], [0, 0, 1.03], [0, 0, -1.03], [0, 0.96, -0.93]], (1, 2)),
+        ("C S S H H", [[0, 1.4, 0], [1.035, 0, 0], [-1.035, 0, 0], [0, 2, 0.9], [0, 2, -0.9]], (1, 2)),
+        ("P P P P", [[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], (0, 3)),
+        ("Si Si", [[0, 0, 0], [0, 0, 2.35]], (0, 1)),
+        ("O Se Se", [[0, 1.4, 0], [1.17, 0, 0], [-1.17, 0, 0]], (1, 2)),
+    ],
+)
+def test_missing_bonds_of_heavy_atoms_are_seen(symbols, at, missing):
+    scale = 2.21 / np.sqrt(8) if symbols == "P P P P" else 1.0
+    numbers, positions = placed(symbols, (scale * np.array(at)).tolist())
+    pairs = {pair for share, pair in near_pairs(numbers, positions) if share < 1.15}
+    assert missing in pairs and bonds_problem(numbers, positions, pairs) is None
+    reason, detail = bonds_problem(numbers, positions, pairs - {missing})
+    assert reason is Reason.SMILES_MISMATCH and f"atoms {missing[0] + 1} " in detail and f"{missing[1] + 1} (" in detail
 
 
 @pytest.mark.parametrize("angstrom", [0.5, 1.0, 1.5, 8.0])

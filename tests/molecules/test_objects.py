@@ -105,6 +105,77 @@ def test_what_cannot_be_labelled_is_refused_by_name(given: Any, reason: str, det
     assert isinstance(entry, Failure) and entry.reason == reason and detail in entry.detail
 
 
+def stating(smiles: str, key: str, value: object, conformers: bool = True) -> Any:
+    mol = embedded(smiles) if conformers else Chem.MolFromSmiles(smiles)
+    set_one = {int: mol.SetIntProp, float: mol.SetDoubleProp, bool: mol.SetBoolProp, str: mol.SetProp}[type(value)]
+    set_one(key, value)
+    return mol
+
+
+def drawn(smiles: str) -> Any:
+    """All atoms in one plane, and marked as a geometry."""
+    mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    AllChem.Compute2DCoords(mol)
+    mol.GetConformer().Set3D(True)
+    return mol
+
+
+def scaled(smiles: str, factor: float) -> Any:
+    mol = embedded(smiles)
+    mol.GetConformer().SetPositions(factor * mol.GetConformer().GetPositions())
+    return mol
+
+
+def swapped(smiles: str, first: int, second: int) -> Any:
+    """Two atoms at the place of one another, so that the bonds are those of another geometry."""
+    mol = embedded(smiles)
+    positions = mol.GetConformer().GetPositions()
+    positions[[first, second]] = positions[[second, first]]
+    mol.GetConformer().SetPositions(positions)
+    return mol
+
+
+@pytest.mark.parametrize(
+    ("given", "reason", "detail"),
+    [
+        (drawn("CCO"), "bad_coordinates", "a flat drawing"),
+        (drawn("N"), "bad_coordinates", "a flat drawing"),
+        (drawn("c1ccccc1"), "bad_coordinates", "a flat drawing"),
+        (scaled("CCO", 1 / BOHR_TO_ANGSTROM), "bad_coordinates", "check the unit"),
+        (scaled("CCC", 100.0), "bad_coordinates", "check the unit"),
+        (swapped("CCO", 0, 2), "smiles_mismatch", "no bond between"),
+        (swapped("CC#N", 0, 2), "smiles_mismatch", "no bond between"),
+        (stating("O", "Charge", 1), "unreadable", "contradict one another"),
+        (stating("O", "Charge", "1"), "unreadable", "contradict one another"),
+        (stating("O", "multiplicity", 3), "odd_electrons", "multiplicity 3"),
+        (stating("O", "multiplicity", "3", conformers=False), "odd_electrons", "multiplicity 3"),
+        (stating("CCO", "total_charge", -1.0, conformers=False), "unreadable", "contradict"),
+    ],
+)
+def test_the_checks_of_a_record_of_sdf_hold_for_conformers(given: Any, reason: str, detail: str) -> None:
+    (entry,) = entries(given)
+    assert isinstance(entry, Failure) and entry.reason == reason and detail in entry.detail, entry
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("Charge", 0), ("charge", "0"), ("multiplicity", 1), ("spin", 0), ("Charge", ""), ("logP", 1.5), ("note", "+2")]
+    + [("PUBCHEM_TOTAL_CHARGE", "0"), ("PUBCHEM_MMFF94_PARTIAL_CHARGES", "3\n1 -0.6\n2 0.3\n3 0.3"), ("ok", True)],
+)
+@pytest.mark.parametrize("conformers", [True, False])
+def test_properties_that_state_a_neutral_singlet_or_nothing(key: str, value: Any, conformers: bool) -> None:
+    (entry,) = entries(stating("O", key, value, conformers))
+    assert isinstance(entry, Molecule) and entry.smiles == "O", entry
+
+
+@pytest.mark.parametrize(
+    "smiles", ["O=C=O", "c1ccccc1", "C=C", "O=CO", "NC=O", "[H][H]", "C12C3C4C1C5C4C3C25", "CS(=O)(=O)C"]
+)
+def test_sound_conformers_are_read(smiles: str) -> None:
+    (entry,) = entries(embedded(smiles))
+    assert isinstance(entry, Molecule) and entry.smiles == Chem.CanonSmiles(smiles)
+
+
 class Atoms:
     """As much of ASE's class as counts: the methods, in Angstrom, and ``info``. It is a sequence, as ASE's is."""
 

@@ -111,7 +111,15 @@ def test_unit_of_nested_elements_and_of_the_file(tmp_path):
     assert np.abs(positions(entry) - BOHR).max() < 1e-6
 
 
-@pytest.mark.parametrize("unit", ["furlong", "", "eV", "Bohr\nor so"])
+@pytest.mark.parametrize("unit", ["", " ", "1", "None", "null"])
+def test_metadata_without_a_unit(tmp_path, unit):
+    (entry,) = read_molecules(write(tmp_path, [BOHR.tolist()], metadata={"unit": unit}))
+    assert np.array_equal(positions(entry), STORED)
+    (entry,) = read_molecules(write(tmp_path, [METHANE.tolist()], metadata={"unit": unit}))
+    assert isinstance(entry, Failure) and "state its unit in the metadata" in entry.detail
+
+
+@pytest.mark.parametrize("unit", ["furlong", "eV", "Bohr\nor so"])
 def test_unit_that_is_not_known(tmp_path, unit):
     with pytest.raises(UsageError, match="no known unit of length") as error:
         read_molecules(write(tmp_path, [BOHR.tolist()], metadata={"unit": unit}))
@@ -136,7 +144,101 @@ def test_angstrom_without_a_unit(tmp_path, z, angstrom, unit, read):
     (entry,) = read_molecules(path)
     assert isinstance(entry, Molecule) is read
     if isinstance(entry, Failure):
-        assert entry.reason is Reason.BAD_COORDINATES and "unit" in entry.detail
+        how = "Bohr, the unit that its metadata state" if unit else "Bohr: state its unit in the metadata of the field"
+        assert entry.reason is Reason.BAD_COORDINATES and f"; pos is read in {how}" in entry.detail
+        assert unit or entry.detail.endswith("as {'unit': 'Angstrom'}")
+
+
+STRUCTURES = pa.list_(pa.struct([("charge", pa.int64()), ("note", pa.string())]))
+CHARGED: dict[str, tuple[str, pa.Array]] = {
+    "list of structures": ("info", pa.array([[{"charge": 1, "note": "x"}]], STRUCTURES)),
+    "structures in it": ("a", pa.array([{"b": [{"total_charge": 1}]}])),
+    "list of atoms": ("sites", pa.array([[{"charge": 0.2}] * 5])),
+    "map": ("info", pa.array([[("energy", 3), ("charge", 1)]], pa.map_(pa.string(), pa.int64()))),
+    "map of another name": ("more", pa.array([[("Charge", "1")]], pa.map_(pa.string(), pa.string()))),
+    "map in a structure": (
+        "a",
+        pa.array([{"m": [("charge", 1.0)]}], pa.struct([("m", pa.map_(pa.string(), pa.float64()))])),
+    ),
+    "list of maps": ("a", pa.array([[[("charge", 1)]]], pa.list_(pa.map_(pa.string(), pa.int32())))),
+    "text in a map": ("info", pa.array([[("text", "charge=1")]], pa.map_(pa.string(), pa.string()))),
+    "JSON": ("info", pa.array(['{"charge": 1}'])),
+    "JSON in JSON": ("Metadata", pa.array(['{"energy": 3, "qm": {"charge": 1}}'])),
+    "JSON as properties": ("properties", pa.array(['{"charge": 1}'])),
+    "extended XYZ": ("comment", pa.array(["energy=3 charge=1"])),
+    "words": ("Comment", pa.array(["methane, total charge: 1"])),
+    "a pair": ("comment", pa.array(["1 2"])),
+    "dictionary": ("info", pa.array(["charge=1"]).dictionary_encode()),
+    "binary": ("info", pa.array([b"charge=1"])),
+    "text in a structure": ("a", pa.array([{"info": "charge=1"}])),
+}
+
+
+@pytest.mark.parametrize("shape", CHARGED)
+def test_a_charge_in_any_shape(tmp_path, shape):
+    name, column = CHARGED[shape]
+    (entry,) = read_molecules(write(tmp_path, [BOHR.tolist()], **{name: column}))
+    assert isinstance(entry, Failure) and entry.reason is Reason.NET_CHARGE and "net charge +1" in entry.detail, entry
+
+
+NEUTRAL: dict[str, tuple[str, pa.Array]] = {
+    "list of structures": ("info", pa.array([[{"charge": 0, "note": "x"}]], STRUCTURES)),
+    "list of atoms": ("sites", pa.array([[{"charge": -0.4}] + [{"charge": 0.1}] * 4])),
+    "no structures": ("info", pa.array([[], None], STRUCTURES)[:1]),
+    "null": ("info", pa.array([None], STRUCTURES)),
+    "map": ("info", pa.array([[("charge", 0), ("n", 5)]], pa.map_(pa.string(), pa.int64()))),
+    "map of others": ("more", pa.array([[("text", "charge=1")]], pa.map_(pa.string(), pa.string()))),
+    "map by numbers": ("more", pa.array([[(1, 2)]], pa.map_(pa.int64(), pa.int64()))),
+    "JSON": ("info", pa.array(['{"charge": 0, "multiplicity": 1}'])),
+    "no JSON": ("Metadata", pa.array(["{broken"])),
+    "words": ("comment", pa.array(["methane, energy=-40.5 note='first step'"])),
+    "other columns": ("remarks_of_mine", pa.array(["charge=1"])),
+    "a long text": ("info", pa.array(["x " * 100_000])),
+    "null text": ("info", pa.array([None], pa.string())),
+}
+
+
+@pytest.mark.parametrize("shape", NEUTRAL)
+def test_columns_that_state_no_charge(tmp_path, shape):
+    name, column = NEUTRAL[shape]
+    (entry,) = read_molecules(write(tmp_path, [BOHR.tolist()], **{name: column}))
+    assert np.array_equal(positions(entry), STORED)
+
+
+def test_a_long_text_with_a_charge_is_refused(tmp_path):
+    (entry,) = read_molecules(write(tmp_path, [BOHR.tolist()], info=["x " * 100_000 + "charge=1"]))
+    assert isinstance(entry, Failure) and "column info has more than 65536 bytes" in entry.detail
+
+
+@pytest.mark.parametrize(
+    ("atoms", "z"),
+    [
+        ("H2O", None), ("O2", None), ("CH4", None), ("C6 H6", None), ("C 6 H", None), ("6 H H H H", None),
+        ("OHH", [6, 1, 1, 1, 1]), ("CHHHC", Z), (["C", "H", "H", "H"], Z), ([6, 1, 1, 1, 9], Z), ("C2H6", Z),
+        ("CH5", Z), ("CHHHH H", Z),
+    ],
+)  # fmt: skip
+def test_formulas_and_other_atoms_are_refused(tmp_path, atoms, z):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"atoms": [atoms], "pos": [BOHR.tolist()]} | ({"z": [z]} if z else {})), path)
+    (entry,) = read_molecules(path)
+    says = "columns z and atoms state different atoms" if z else "symbols and numbers in"
+    assert isinstance(entry, Failure) and entry.reason is Reason.UNREADABLE and says in entry.detail, entry
+
+
+@pytest.mark.parametrize(
+    ("atoms", "z"),
+    [
+        ("CHHHH", None), ("C H H H H", None), ("6 1 1 1 1", None), ("[6, 1, 1, 1, 1]", None),
+        ("['C','H','H','H','H']", None),
+        ("CHHHH", Z), ("CH4", Z), (["C", "H", "H", "H", "H"], Z), (Z, Z), (5, Z), ("methane", Z), ("", Z), (None, Z),
+    ],
+)  # fmt: skip
+def test_elements_that_agree(tmp_path, atoms, z):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"atoms": [atoms], "pos": [BOHR.tolist()]} | ({"z": [z]} if z else {})), path)
+    (entry,) = read_molecules(path)
+    assert isinstance(entry, Molecule) and entry.numbers.tolist() == Z, entry
 
 
 def test_smiles_of_another_molecule(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from rdkit import Chem
 from rdkit.Chem import AllChem
@@ -69,32 +71,33 @@ def test_coordinates_out_of_their_columns(read, coordinates):
 
 
 @pytest.mark.parametrize(
-    ("line", "text"),
+    ("line", "text", "at", "says"),
     [
-        (3, "6 5 0 0 0 V2000"),
-        (3, "  7  5  0  0  0  0  0  0  0  0999 V2000"),
-        (3, "  5  5  0  0  0  0  0  0  0  0999 V2000"),
-        (3, " 99  5  0  0  0  0  0  0  0  0999 V2000"),
-        (4, "   -0.3970   -0.0110   -0.0028 C   0  9  0"),
-        (4, "   -0.3970   -0.0110   -0.0028 C   0 +x  0"),
-        (4, "   -0.3970   -0.0110   -0.0028     0  0  0"),
-        (10, "1 2 1 0"),
-        (10, "   1  2  1  0"),
-        (10, "  1  2     0"),
-        (10, "  1  2  8  0"),
-        (10, "  1  9  1  0"),
-        (10, "  1  1  1  0"),
-        (15, "M CHG  1   1   1\nM  END"),
-        (15, "M  CHG  1   9   1\nM  END"),
-        (15, "M  CHG  1   1\nM  END"),
-        (15, "M  CHG  2   1   1\nM  END"),
-        (15, "M  RAD  1   1   x\nM  END"),
+        (3, "6 5 0 0 0 V2000", 4, "the count is no whole number in its columns"),
+        (3, "  7  5  0  0  0  0  0  0  0  0999 V2000", 11, "unreadable coordinates"),
+        (3, "  5  5  0  0  0  0  0  0  0  0999 V2000", 10, "the bond is no whole number in its columns"),
+        (3, " 99  5  0  0  0  0  0  0  0  0999 V2000", 4, "states 99 atoms and 5 bonds, and 13 lines follow"),
+        (4, "   -0.3970   -0.0110   -0.0028 C   0  9  0", 5, "no code of a charge is 9"),
+        (4, "   -0.3970   -0.0110   -0.0028 C   0 +x  0", 5, "the charge is no whole number in its columns: ' +x'"),
+        (4, "   -0.3970   -0.0110   -0.0028     0  0  0", 5, "no element in columns 32 to 34"),
+        (10, "1 2 1 0", 11, "the bond is no whole number in its columns: '1 2'"),
+        (10, "   1  2  1  0", 11, "the bond is no whole number in its columns"),
+        (10, "  1  2     0", 11, "the bond is no whole number in its columns"),
+        (10, "  1  2  8  0", 11, "a bond of type 8, a query (~)"),
+        (10, "  1  9  1  0", 11, "a bond of atoms 1 and 9, of 6 atoms"),
+        (10, "  1  1  1  0", 11, "a bond of atoms 1 and 1, of 6 atoms"),
+        (15, "M CHG  1   1   1\nM  END", 16, "'M CHG 1 1 1' is out of its columns"),
+        (15, "M  CHG  1   9   1\nM  END", 16, "there is no atom 9"),
+        (15, "M  CHG  1   1\nM  END", 16, "the value is no whole number in its columns: ''"),
+        (15, "M  CHG  2   1   1\nM  END", 16, "the atom is no whole number in its columns: ''"),
+        (15, "M  RAD  1   1   x\nM  END", 16, "the value is no whole number in its columns: ' x'"),
     ],
 )
-def test_other_fields_out_of_their_columns(read, line, text):
+def test_other_fields_out_of_their_columns(read, line, text, at, says):
     bad, good = read("a.sdf", changed(line, text) + METHANOL)
-    assert isinstance(bad, Failure) and bad.reason in (Reason.UNREADABLE, Reason.BAD_COORDINATES), bad
-    assert "line " in bad.detail and isinstance(good, Molecule)
+    reason = Reason.BAD_COORDINATES if "coordinates" in says else Reason.UNREADABLE
+    assert isinstance(bad, Failure) and bad.reason is reason, bad
+    assert bad.detail.startswith(f"mol block, line {at}") and says in bad.detail and isinstance(good, Molecule)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +117,39 @@ def test_v3000_of_more_atoms_than_are_read(read):
     head = "\n\n\n  0  0  0  0  0  0            999 V3000\nM  V30 BEGIN CTAB\nM  V30 COUNTS 5001 0 0 0 0\n"
     (entry,) = read("a.sdf", f"{head}M  V30 BEGIN ATOM\n{atoms}M  V30 END ATOM\nM  V30 END CTAB\nM  END\n$$$$\n")
     assert isinstance(entry, Failure) and "at most 5000 atoms" in entry.detail
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_lines_of_v3000_that_go_on(read, wide):
+    text = block("CO", v3000=True)
+    line = next(line for line in text.split("\n") if line.startswith("M  V30 1 C"))
+    words = line[7:].split()
+    parts = [" ".join(words[:at]) for at in range(len(words) + 1)]
+    pieces = [after[len(before) :] for before, after in itertools.pairwise(parts)]
+    broken = "-\n".join(f"M  V30 {' ' * 60 * wide}{piece}" for piece in pieces)
+    (entry,) = read("a.sdf", text.replace(line, broken))
+    assert isinstance(entry, Molecule) and entry.smiles == "CO"
+
+
+def test_a_line_of_v3000_that_goes_on_too_long(read):
+    text = block("CO", v3000=True)
+    line = next(line for line in text.split("\n") if line.startswith("M  V30 1 C"))
+    more = f"M  V30 {' ' * 60}x-\n" * 80_000
+    bad, good = read("a.sdf", text.replace(line, more + line) + text)
+    assert isinstance(bad, Failure) and "more than 262144 characters in continued lines" in bad.detail
+    assert isinstance(good, Molecule)
+
+
+@pytest.mark.parametrize("long", ["x" * 6000 + "\n", "x\n" * 3000, "x" * 20_000])
+@pytest.mark.parametrize("last", [True, False])
+def test_a_long_record_is_one_failure(read, monkeypatch, long, last):
+    monkeypatch.setattr("qmgen.molecules.read_sdf.LONGEST", 5000)
+    monkeypatch.setattr("qmgen.molecules.text_file.read_lines.__defaults__", (5000,))
+    bad = METHANOL.replace("$$$$\n", f">  <data>\n{long}")
+    entries = read("a.sdf", f"{METHANOL}{bad}" if last else f"{METHANOL}{bad}\n$$$$\n{METHANOL}")
+    assert [isinstance(entry, Molecule) for entry in entries] == [True, False, True][: 3 - last]
+    assert entries[1].detail == "a record of more than 5000 characters"
+    assert [entry.molecule_id for entry in entries] == [0, 1, 2][: 3 - last]
 
 
 @pytest.mark.parametrize(

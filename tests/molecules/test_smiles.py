@@ -132,6 +132,13 @@ def test_stereo_of_labelled_molecules_is_kept(pair: tuple[str, str]) -> None:
         ("[$(CC)]C", "SMARTS"),
         ("C@C", "SMARTS"),
         ("C!-C", "SMARTS"),
+        ("[r5]C", "SMARTS"),
+        *(
+            (text, "not a SMILES that RDKit can read")
+            for text in ("nan", "N/A", "NA", "n/a", "[Xx]", "CAS", "a", "[Du]")
+        ),
+        *((f"C{mark}C", "a control character") for mark in ("\x00", "\t", "\x7f", "\n")),
+        *((text, "beyond ASCII") for text in ("C\u00e9", "C\u2212C", "\u0421")),
         ("CC>>CO", "reaction"),
         ("CC>N>CO", "reaction"),
         ("[CH3:1][Cl:2]>>[CH3:1][OH:2]", "reaction"),

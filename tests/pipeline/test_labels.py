@@ -39,6 +39,20 @@ def test_each_molecule_has_its_result_in_its_place(stages: Stages, workers: int 
     assert repr(labels) == "<7 results: 4 labels, 3 failures>"
 
 
+def test_slices_and_wrong_indices(stages: Stages) -> None:
+    labels = qmgen.label(MIXED, stages=stages)
+    everything = list(labels)
+    for part in (slice(0, 2), slice(None), slice(-2, None), slice(None, None, -3), slice(5, 2), slice(3, 100)):
+        assert labels[part] == everything[part]
+    assert labels[-1] == labels[np.int64(6)] == everything[6]
+    for wrong in ("energy", 1.0, None, (0, 1)):
+        with pytest.raises(TypeError, match=r"labels\[i\], labels\[a:b\], or labels\.results\[name\] for a column"):
+            labels[wrong]  # type: ignore[call-overload]
+    for beyond in (7, -8):
+        with pytest.raises(IndexError, match=f"no result {beyond}: there are 7"):
+            labels[beyond]
+
+
 @pytest.mark.parametrize("conformers", [2, 3])
 def test_conformers_stand_next_to_one_another(stages: Stages, conformers: int) -> None:
     labels = qmgen.label(MIXED, conformers=conformers, stages=stages)
