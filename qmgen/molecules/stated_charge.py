@@ -230,6 +230,10 @@ class _Statements:
         if "=" not in text and ":" not in text:
             return
         self._pairs(parse_comment(text), _DEEPEST)
+        self._marked(text)
+
+    def _marked(self, text: str) -> None:
+        """Plain "charge: 1" and "charge=1" in a text, which is not taken apart any further."""
         self._in_words(" ".join(text.split()), marked=True)
 
     def state(self, protons: int) -> ElectronicState:
@@ -326,7 +330,9 @@ class _Statements:
         low = key.lower()
         if "smiles" in low or low in ("smile", "smi"):
             self._smiles(value, f"{key}={value}")
-        elif low in _LABELS or depth >= _DEEPEST:
+        elif depth >= _DEEPEST:  # each value may hold another pair: the way down must end
+            self._marked(value)
+        elif low in _LABELS:
             self.label(value)
         elif (inner := json_object(value.removeprefix("_JSON "))) is not None:
             for name, item in members(inner):
@@ -379,7 +385,7 @@ class _Statements:
         self.multiplicities.append((frozenset({value}), text))
 
     def _refuse(self, text: str) -> None:
-        detail = f"{quoted(text)} is no charge or multiplicity that is understood; state charge=0 multiplicity=1"
+        detail = f"{quoted(text)} is no charge or multiplicity that is understood; state charge=N multiplicity=M"
         raise EntryRefused(Reason.UNREADABLE, detail)
 
     def _contradict(self, one: str, other: str) -> None:

@@ -158,6 +158,24 @@ def test_statements_that_are_refused_quote_the_text(text):
     assert any(word[:20] in str(refused.value) for word in re.findall(r"\w+", text))
 
 
+@pytest.mark.parametrize("repeats", [10, 300, 100_000])
+@pytest.mark.parametrize(
+    "text",
+    ["{}1", "key{}b", "link=http://x?{}&", 'name="{}"', 'note="{}"', "[{}"],
+)
+def test_pairs_within_pairs_are_read_to_a_bounded_depth(text, repeats):
+    for comment in (text.format("a=" * repeats), text.format("=" * repeats), json.dumps({"a": "a=" * repeats})):
+        assert stated_charge(WATER, parse_comment(comment)) == (0, None)
+        assert stated_charge(WATER, {"note": comment}) == (0, None)
+    assert stated_charge(WATER, parse_comment("a=" * repeats + "charge=1")) == (1, None)
+
+
+@pytest.mark.parametrize("text", ["water_cation", "radical cation", "charge=half", "multiplicity=two"])
+def test_the_advice_asks_for_the_values_that_the_source_means(text):
+    with pytest.raises(EntryRefused, match="state charge=N multiplicity=M"):
+        stated_charge(WATER, parse_comment(text))
+
+
 @pytest.mark.parametrize(
     ("numbers", "text", "multiplicity"),
     [
