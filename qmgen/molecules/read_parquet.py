@@ -25,6 +25,7 @@ from qmgen.molecules.entries import failure, from_geometry, one_line
 from qmgen.molecules.geometry import (
     MOST_ATOMS,
     SHORT_FOR_UNKNOWN_UNIT,
+    apart_problem,
     bohr_from,
     is_length,
     neighbours,
@@ -40,6 +41,8 @@ from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
 _TEXTS: Final = ("smile", "name", "mapped_smiles")
 _IDS: Final = ("molecule_id", "conformer_id")
 _SYMBOL: Final = re.compile(r"[A-Z][a-z]?|[0-9]+")
+#: what writers put where they state no unit
+_NO_UNIT: Final = ("", "1", "none", "null")
 _ROWS: Final = 1024
 #: names in a path: members that lie deeper are not looked at
 _DEEPEST: Final = 16
@@ -227,8 +230,9 @@ def _unit(schema: Any) -> str | None:
     for about, keys in ((field, ("unit", "units")), (inner, ("unit", "units")), (schema, ("pos_unit", "pos_units"))):
         metadata: Mapping[bytes, bytes] = about.metadata or {}
         for key, value in metadata.items():
-            if key.decode(errors="replace").casefold() in keys:
-                return value.decode(errors="replace").strip()
+            unit = value.decode(errors="replace").strip()
+            if key.decode(errors="replace").casefold() in keys and unit.casefold() not in _NO_UNIT:
+                return unit
     return None
 
 
@@ -303,7 +307,8 @@ def _entry(place: int, row: dict[str, Any], layout: _Layout) -> Molecule | Failu
     )
     if isinstance(entry, Failure) or layout.unit is not None or len(numbers) < 2:
         return entry
-    if why := scale_problem(neighbours(numbers, positions), SHORT_FOR_UNKNOWN_UNIT):
+    near = neighbours(numbers, positions)
+    if why := scale_problem(near, SHORT_FOR_UNKNOWN_UNIT) or apart_problem(numbers, positions):
         return fail(Reason.BAD_COORDINATES, f"{why}, if pos is in Bohr: {_STATE_UNIT}")
     return entry
 

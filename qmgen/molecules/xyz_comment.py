@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from qmgen.molecules.entries import one_line
+from qmgen.molecules.geometry import unit_of_length
 from qmgen.molecules.types import EntryRefused, Reason
 
 _QUOTED: Final = {mark: re.compile(rf"{mark}(?:[^{mark}\\]|\\.)*{mark}", re.DOTALL) for mark in "\"'"}
@@ -31,12 +32,8 @@ def word_set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-_ANGSTROM: Final = word_set("a ang angstrom angstroms angstroem angstroems ångström ångströms ångstrom å \u212b")
-_BOHR: Final = word_set("bohr bohrs bohr_radius a0 a_0 au a.u a.u. atomic atomic_unit atomic_units")
-_OTHER_LENGTHS: Final = word_set(
-    "nm pm m meter metre meters metres nanometer nanometre nanometers nanometres picometer picometre picometers "
-    "picometres fractional scaled direct crystal"
-)
+#: units of length, and kinds of coordinates, that are not read
+_OTHER_LENGTHS: Final = word_set("m meter metre meters metres fractional scaled direct crystal")
 #: units that say nothing about lengths; "real" and "metal" are LAMMPS' sets, whose lengths are in Angstrom
 _OTHER_UNITS: Final = word_set(
     "ev mev kev hartree hartrees ha eh mha rydberg ry kcal kj mol kcal/mol kj/mol kelvin k fs ps e debye d ev/atom "
@@ -54,18 +51,37 @@ _QUANTITIES: Final = word_set(
 _OF_UNITS: Final = _LENGTHS | {"unit", "units"}
 #: keys whose value is free text
 _TEXT_KEYS: Final = word_set("comment comments description note notes remark remarks info")
-_UNIT_WORD: Final = re.compile(
-    r"(?<![\w/*^.])(?P<unit>bohrs?|a0|a\.u\.?|au|atomic[ _]units?|[aåÅ\u212b]ngstr(?:o|ö|oe)ms?|[åÅ\u212b]|nm|pm"
-    r"|(?:nano|pico)met(?:er|re)s?|fractional|scaled)(?![\w/*^])",
+#: keys whose value is a title, in which a unit counts only where it is plainly one
+_TITLE_KEYS: Final = word_set("name title label")
+_UNIT: Final = (
+    r"(?P<unit>bohrs?(?: radi(?:us|i))?|a_?0|a\.u\.?|au|atomic[ _]units?|[aåÅ\u212b]ngstr(?:o|ö|oe)ms?|[åÅ\u212b]|nm|pm"
+    r"|(?:nano|pico)met(?:er|re)s?|fractional|scaled)(?![\w/*^])"
+)
+_UNIT_WORD: Final = re.compile(rf"(?<![\w/*^.]){_UNIT}", re.IGNORECASE)
+#: "x/bohr", "pos / nm", "coords_bohr"
+_PER_UNIT: Final = re.compile(
+    r"(?<![\w/])(?:[xyzr]\s*/|(?:xyz|pos(?:ition)?s?|coord(?:inate)?s?|geom(?:etry)?|distances?)\s*[/_])"
+    rf"\s*{_UNIT}",
     re.IGNORECASE,
+)
+_UNIT_SYSTEM: Final = re.compile(
+    r"(?<![A-Za-z])units?[\s_-]+system\W{0,4}(?:is\s+)?(?P<unit>[A-Za-z][\w.]*)", re.IGNORECASE
+)
+_QUANTITY: Final = (
+    r"(?:energ\w+|E|gradients?|forces?|dipoles?|homo|lumo|gap|charges?|velocit\w+|moment\w+|hessian|time|mass(?:es)?)"
 )
 _NOUN: Final = re.compile(
-    r"(?P<lengths>\b(?:coord\w*|positions?|geometr\w+|xyz|distances?|lengths?|cartesians?)\b)"
-    r"|\b(?:energ\w+|E|gradients?|forces?|dipoles?|homo|lumo|gap|charges?|velocit\w+|moment\w+|hessian)\b",
+    rf"\b{_QUANTITY}\b(?:[\s_-]+units?\b)?|\bunits?\s+(?:of|for)\s+(?:the\s+)?{_QUANTITY}\b"
+    r"|(?P<lengths>\b(?:coord\w*|positions?|geometr\w+|xyz|distances?|lengths?|cartesians?|units?)\b)",
     re.IGNORECASE,
 )
+#: words of a key that, with a unit, ask whether it is the unit: "in_bohr", "use_angstrom", "coordinates_in_bohr"
+_WHETHER: Final = word_set(
+    "in is are use uses using unit units pos position positions coord coords coordinate coordinates xyz geometry"
+)
 _NUMBER_BEFORE: Final = re.compile(r"(?:\d\.\d*(?:e[+-]?\d+)?|= ?[+-]?\d+)\s*[(\[]?$", re.IGNORECASE)
-_MARKED: Final = re.compile(r"(?:\bin|(?<![A-Za-z])units?\s*:?|[(\[])\s*$", re.IGNORECASE)
+_MARKED: Final = re.compile(r"(?:\bin(?: units of)?|(?<![A-Za-z])units?\s*:?|[(\[{])\s*$", re.IGNORECASE)
+_IN_UNITS: Final = re.compile(r"(?<![A-Za-z])units?\W*$", re.IGNORECASE)
 _FOLLOWED: Final = re.compile(r"[)\]]?\s*(?:units?|coord\w*|positions?|geometr\w+)\b", re.IGNORECASE)
 #: characters before and after a unit that tell what it is the unit of
 _WINDOW: Final = 200
@@ -167,7 +183,7 @@ def members(mapping: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def length_unit(comment: XyzComment) -> str | None:
-    """The length unit that a comment states, "angstrom" or "bohr" (also: atomic units); None where it states none.
+    """The length unit that a comment states, a name of ``geometry.unit_of_length``; None where it states none.
 
     A unit under a key (``units=bohr``) goes before words ("coordinates in Bohr"). Words about another quantity ("energy
     -1.17 a.u.") say nothing about lengths. Raises ``EntryRefused`` for other units, unclear words, and contradictions.
@@ -176,15 +192,12 @@ def length_unit(comment: XyzComment) -> str | None:
     if not units:
         texts = [comment.context, *map(str, comment.values(*_TEXT_KEYS))]
         units = {unit for text in texts for unit in _units_in_words(text, comment)}
+        units |= {
+            unit for text in map(str, comment.values(*_TITLE_KEYS)) for unit in _units_in_words(text, comment, True)
+        }
     if len(units) > 1:
         raise _refused(f"two length units in {quoted(comment.text)}; state one, such as units=angstrom")
     return units.pop() if units else None
-
-
-def unit_of_word(word: str) -> str | None:
-    """ "angstrom" or "bohr" for a word that is one of their spellings; None for any other."""
-    low = word.lower().strip("()[]\"', ")
-    return "angstrom" if low in _ANGSTROM else "bohr" if low in _BOHR else None
 
 
 def check_molecule(comment: XyzComment) -> None:
@@ -216,12 +229,14 @@ def _parts(key: str) -> frozenset[str]:
 def _unit_of_pair(key: str, value: str) -> str | None:
     """The length unit that a pair states; None where it states none."""
     parts = _parts(key[:_WINDOW])
+    if whether := [unit for part in parts if len(part) > 1 and (unit := unit_of_length(part))]:
+        return _unit_of_flag(key, value, whether[0]) if len(parts - _WHETHER) == 1 else None
     if not parts & _OF_UNITS:
         return None
-    about = parts - {"unit", "units"}
+    about = parts - {"unit", "units", "system"}
     words = {word.strip("()[]\"'") for word in re.split(r"[\s,;:=]+", value.lower())} - {""}
-    whole = unit_of_word(value.replace(" ", "_"))
-    units = {whole} if whole else {unit for word in words if (unit := unit_of_word(word))}
+    whole = unit_of_length(value)
+    units = {whole} if whole else {unit for word in words if (unit := unit_of_length(word))}
     if about == parts:  # "coordinates=bohr"
         if not about or not about <= _LENGTHS or not (whole or (words <= _OTHER_LENGTHS and words)):
             return None
@@ -234,8 +249,23 @@ def _unit_of_pair(key: str, value: str) -> str | None:
     return units.pop()
 
 
-def _units_in_words(text: str, comment: XyzComment) -> Iterator[str]:
-    """The length units that free text states for the coordinates."""
+def _unit_of_flag(key: str, value: str, unit: str) -> str | None:
+    """The length unit of a pair such as ``in_bohr=True``."""
+    truth = _TRUTH.get(value.lower())
+    if truth is None or (truth is False and unit != "angstrom"):
+        return None
+    if not truth:
+        raise _refused(f"{key}={quoted(value)} leaves the unit open; state units=angstrom or units=bohr")
+    return unit
+
+
+def _units_in_words(text: str, comment: XyzComment, title: bool = False) -> Iterator[str]:
+    """The length units that free text states for the coordinates; of a ``title`` only those that are plainly stated."""
+    for found in _PER_UNIT.finditer(text):
+        yield _known(found["unit"], comment)
+    for found in _UNIT_SYSTEM.finditer(text):
+        if found["unit"].lower() not in _OTHER_UNITS:
+            yield _known(found["unit"], comment)
     for found in _UNIT_WORD.finditer(text):
         start, end = found.span()
         word, before, after = found["unit"], text[max(start - _WINDOW, 0) : start], text[end : end + _WINDOW]
@@ -244,12 +274,25 @@ def _units_in_words(text: str, comment: XyzComment) -> Iterator[str]:
             continue  # the unit of a number, or of another quantity
         alone = len(text) < _WINDOW and text.strip("()[] ") == word
         clear = bool(nouns or _MARKED.search(before) or _FOLLOWED.match(after) or alone)
-        unit = unit_of_word(word.replace(" ", "_"))
-        if unit == "angstrom" or (unit and clear):
-            yield unit
-        elif clear or not (unit is None or word in ("Au", "a0")):  # Au is gold, too
-            detail = f"the unit {word} in the comment {quoted(comment.text)}; state units=angstrom or units=bohr"
-            raise _refused(detail)
+        unit = unit_of_length(word)
+        if word == "Au" and not (_IN_UNITS.search(before) or (nouns and _MARKED.search(before))):
+            continue  # gold
+        if unit in ("nm", "pm") and before.rstrip(" ([")[-1:].isdigit():
+            continue
+        if clear or (unit == "angstrom" and not title):
+            yield _known(word, comment)
+        elif unit == "bohr" and word.lower() not in ("a0", "a_0") and not title:
+            raise _unknown(word, comment)
+
+
+def _known(word: str, comment: XyzComment) -> str:
+    if (unit := unit_of_length(word)) is None:
+        raise _unknown(word, comment)
+    return unit
+
+
+def _unknown(word: str, comment: XyzComment) -> EntryRefused:
+    return _refused(f"the unit {word} in the comment {quoted(comment.text)}; state units=angstrom or units=bohr")
 
 
 def _refused(detail: str) -> EntryRefused:

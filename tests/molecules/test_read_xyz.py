@@ -204,12 +204,35 @@ def test_elements_that_are_none(read, text):
     "comment",
     ["units=bohr", 'unit="Bohr"', "length_unit=au", "Units: Bohr", "coordinates in Bohr", "au", "a.u.", "(bohr)"]
     + ["geometry in atomic units", "xyz [a.u.], energy -1.1 Hartree", '{"units": {"length": "bohr"}}', "pos_units=a0"]
-    + ['comment="coordinates in bohr" energy=-1.1', "units=bohr energy_units=eV"],
+    + ['comment="coordinates in bohr" energy=-1.1', "units=bohr energy_units=eV"]
+    + ["energy=-1.17 hartree, unit bohr", "unit system: atomic", "x/bohr y/bohr z/bohr", "pos/bohr", "in_bohr=True"]
+    + ["positions in units of a_0", 'name="hydrogen (bohr)"', "title='bohr'", "coords_bohr", "unit_system=atomic"]
+    + ["units=bohr_radius", "Step: 0 positions{atomic_unit}", '{"use_bohr": true}'],
 )
 def test_bohr_is_honoured(read, comment):
     (entry,) = read("a.xyz", f"2\n{comment}\nH 0 0 0\nH 0 0 1.4\n")
     assert isinstance(entry, Molecule), entry
     assert entry.positions[1, 2] == np.float64(np.float32(1.4))
+
+
+@pytest.mark.parametrize("comment", ["units=nm", "length_unit=nanometer", "coordinates in nm", "x/nm y/nm z/nm"])
+def test_nanometers_are_read_as_in_parquet(read, comment):
+    (entry,) = read("a.xyz", f"2\n{comment}\nH 0 0 0\nH 0 0 0.074\n")
+    assert abs(in_angstrom(entry)[1, 2] - 0.74) < 1e-6
+
+
+@pytest.mark.parametrize("factor", [1 / BOHR_TO_ANGSTROM, BOHR_TO_ANGSTROM**-2, 100.0])
+def test_atoms_that_are_all_far_apart_must_state_their_unit(read, factor):
+    lines = [f"{s} {x} {y} {z}" for s, (x, y, z) in zip(SYMBOLS, WATER * factor, strict=True)]
+    (entry,) = read("a.xyz", frame("water", lines))
+    assert isinstance(entry, Failure) and entry.reason is Reason.BAD_COORDINATES and "units=bohr" in entry.detail
+    (entry,) = read("a.xyz", frame("units=angstrom", lines))
+    assert np.allclose(in_angstrom(entry), WATER * factor, atol=1e-4)
+
+
+def test_atoms_of_which_two_are_near_need_no_unit(read):
+    (entry,) = read("a.xyz", frame("", ["He 0 0 0", "He 0 0 9", "H 0 5 0", "H 0 5 0.8"]))
+    assert isinstance(entry, Molecule)
 
 
 def test_a_unit_after_the_count(read):
@@ -238,10 +261,9 @@ def test_angstrom_where_it_is_stated_or_the_unit_is_of_something_else(read, comm
 @pytest.mark.parametrize(
     "comment",
     [
-        "units=nm",
         "units=furlong",
-        "length_units=pm",
-        "coordinates in nm",
+        "units=m",
+        "angstrom=False",
         "fractional coordinates",
         "frame bohr 3",
     ]
