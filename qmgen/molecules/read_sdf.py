@@ -10,7 +10,7 @@ from typing import Final, TextIO
 
 import numpy as np
 
-from qmgen.molecules.charge_keys import names_charge
+from qmgen.molecules.charge_keys import counts_in_table, names_charge
 from qmgen.molecules.connectivity import bonds_problem
 from qmgen.molecules.entries import (
     bond_problem,
@@ -25,7 +25,7 @@ from qmgen.molecules.geometry import bohr_from_angstrom
 from qmgen.molecules.kept import Kept
 from qmgen.molecules.mapped import mapped_smiles
 from qmgen.molecules.mol_block import drawing_problem, read_atoms
-from qmgen.molecules.stated_charge import ElectronicState, stated_charge
+from qmgen.molecules.stated_charge import OF_COLUMNS, ElectronicState, stated_charge
 from qmgen.molecules.text_file import open_text
 from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
 
@@ -107,9 +107,11 @@ def _stated(numbers: np.ndarray, properties: list[tuple[str, str]]) -> Electroni
     """What the data items state, which must agree with the block: that is neutral. Raises ``EntryRefused``."""
     within = [found.groups() for _, value in properties for found in _WITHIN.finditer(value)]
     found = [(key, value.strip()) for key, value in (*properties, *within) if names_charge(key, of_atoms=False)]
-    items = [{key: value} for key, value in found if value]
-    stated_charge(numbers, *items)  # without the block, since its charge would settle words that are not clear
-    return stated_charge(numbers, {"charge of the mol block": 0}, *items)
+    items = [{key: value} for key, value in found if value and counts_in_table(key, value)]
+    stated_charge(
+        numbers, *items, advice=OF_COLUMNS
+    )  # without the block, since its charge would settle words that are not clear
+    return stated_charge(numbers, {"charge of the mol block": 0}, *items, advice=OF_COLUMNS)
 
 
 def _properties(record: str) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple, TextIO
 
@@ -75,6 +76,8 @@ def _entry(molecule_id: int, frame: _Frame, comment: XyzComment) -> Molecule | F
         return failure(molecule_id, name, "", error.reason, str(error), conformer_id=0)
     at = bohr_from(positions, unit)
     entry = from_geometry(molecule_id, name, "", numbers, at, state.charge, multiplicity=state.multiplicity)
+    if isinstance(entry, Failure) and state.charge and entry.reason is Reason.NET_CHARGE:
+        return replace(entry, detail=f"{entry.detail}; the comment is {quoted(comment.text)}")
     if isinstance(entry, Molecule) and not (stated or frame.unit) and (why := apart_problem(numbers, at)):
         detail = f"{why}, if in Angstrom: state units=angstrom or units=bohr in the comment"
         return failure(molecule_id, name, "", Reason.BAD_COORDINATES, detail, conformer_id=0)

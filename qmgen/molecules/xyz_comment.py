@@ -85,16 +85,32 @@ _IN_UNITS: Final = re.compile(r"(?<![A-Za-z])units?\W*$", re.IGNORECASE)
 _FOLLOWED: Final = re.compile(r"[)\]]?\s*(?:units?|coord\w*|positions?|geometr\w+)\b", re.IGNORECASE)
 #: characters before and after a unit that tell what it is the unit of
 _WINDOW: Final = 200
-_CELL_KEYS: Final = frozenset(
-    {"lattice", "cell", "unitcell", "unit_cell", "box", "latticevectors", "lattice_vectors", "cell_vectors"}
+#: keys of a cell, by their letters: "Lattice", "unit_cell", "box_vectors", "cell_lengths", "latvec"
+_CELL_KEY: Final = re.compile(
+    r"(?:unit|super|simulation|sim|periodic)?(?:cell|box|lattice|lat)"
+    r"(?:vectors?|vecs?|lengths?|angles?|parameters?|params?|constants?|matrix|dimensions?|dims?|sizes?|abc|h|[xyz])?"
 )
-_PERIODIC_WORDS: Final = re.compile(
-    r"(?<!no )(?<!non[ -])(?<!not )(?<!without )(?<![\w-])(?:pbc(?!\w)|periodic (?:boundar|cell|box|system)"
-    r"|(?:lattice|cell|box)\W*(?:[+-]?\d[\d.e+-]*[\s,]+){2}[+-]?\d)",
+_NO_LATTICE: Final = frozenset({"lat", "lath", "latx", "laty", "latz", "cellh", "boxh"})
+#: a cell in free words; i-PI writes "CELL(abcABC): 10 10 10 90 90 90", the PDB "CRYST1 10 10 10 90 90 90"
+_CELL_WORDS: Final = re.compile(
+    r"(?<![\w-])(?:CRYST1(?!\w)|(?:lattice|cell|box)(?:[({\[][A-Za-z_]{1,20}[)}\]])*\W*(?:[+-]?\d[\d.e+-]*[\s,]+){2}[+-]?\d)",
     re.IGNORECASE,
 )
-_TRUTH: Final = {"f": False, "false": False, "0": False, "t": True, "true": True, "1": True}
-_NO_CELL: Final = frozenset({"", "none", "null", "0", "0.", "0.0", "[]"})
+#: what says of a molecule that it is none, or not
+_PERIODIC_WORDS: Final = re.compile(
+    r"(?P<no>(?:\bno|\bnon|\bnot|\bnot a|\bwithout|\bun)(?:[\s_-]*(?:is|any|3d|2d|1d))?[\s_-]*)?"
+    r"(?<![A-Za-z])(?P<word>pbc|periodic(?:ally|ity)?)(?![A-Za-z])"
+    r"(?P<value>[\s:=\"'(\[-]{1,4}(?:(?:no|none|null|off|false|f|0)(?!\w)(?:[\s,]+(?:f|false|0)(?!\w)){0,2}|fff(?!\w)))?"
+    r"(?P<table>\s+(?:table|trends?|law|group)(?!\w))?",
+    re.IGNORECASE,
+)
+_TRUTH: Final = dict.fromkeys(("f", "false", "0", "n", "no", "none", "null", "off"), False) | dict.fromkeys(
+    ("t", "true", "1", "y", "yes", "on"), True
+)
+_NO_CELL: Final = frozenset({"", "none", "null"})
+_CELL_NUMBER: Final = re.compile(r"\d*\.?\d+(?:[eE][+-]?\d+)?|\d+")
+_EDGES: Final = frozenset("abc")
+_ANGLES: Final = frozenset({"alpha", "beta", "gamma"})
 
 
 @dataclass(frozen=True)
@@ -122,6 +138,11 @@ class XyzComment:
         if names:
             return str(names[0])
         return "" if "=" in self.text else self.text.strip()
+
+
+def key_words(key: str) -> tuple[str, ...]:
+    """The words and numbers in a name, in lower case: "n", "pair" and "2" of ``nPair_2``."""
+    return tuple(re.findall(r"[a-z]+|\d+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", key).lower()))
 
 
 def quoted(text: str) -> str:
@@ -203,27 +224,49 @@ def length_unit(comment: XyzComment) -> str | None:
 def check_molecule(comment: XyzComment) -> None:
     """Raises ``EntryRefused`` where a comment states a periodic cell: ``pbc`` with a true direction, or a cell
     (``Lattice``) without ``pbc``, which extended XYZ takes for periodic in all directions."""
-    stated = comment.values("pbc", "periodic")
+    stated = comment.values("pbc", "periodic", "is_periodic", "periodicity")
     loose = re.findall(r"(?<!\S)[TF](?!\S)", comment.words) if stated else []  # pbc=F F T, without quotes
     for value in stated:
         marks = re.findall(r"[^\s,\[\](){}]+", str(value).lower())
         marks = list(marks[0]) if len(marks) == 1 and set(marks[0]) <= set("tf") else marks
         if not marks or "T" in loose or any(_TRUTH.get(mark, True) for mark in marks):
             raise _refused(f"a periodic cell (pbc={quoted(str(value))}); only molecules are labelled")
-    if not stated:
-        for key, value in comment.pairs:
-            if key.lower() in _CELL_KEYS and str(value).strip().lower() not in _NO_CELL:
-                detail = f'a periodic cell ({key}={quoted(str(value))}); of a molecule, add pbc="F F F" to the comment'
-                raise _refused(detail)
-        if _PERIODIC_WORDS.search(comment.words):
-            detail = f'a periodic cell in the comment {quoted(comment.text)}; of a molecule, add pbc="F F F" to it'
+    if stated:
+        return
+    for key, value in comment.pairs:
+        if _names_cell(key[:_WINDOW]) and not _is_no_cell(str(value)):
+            detail = f'a periodic cell ({key}={quoted(str(value))}); of a molecule, add pbc="F F F" to the comment'
             raise _refused(detail)
+    keys = {key.lower() for key, _ in comment.pairs}
+    texts = [comment.words, *map(str, comment.values(*_TEXT_KEYS))]
+    if (keys >= _EDGES and keys & _ANGLES) or any(_states_cell(text) for text in texts):
+        detail = f'a periodic cell in the comment {quoted(comment.text)}; of a molecule, add pbc="F F F" to it'
+        raise _refused(detail)
+
+
+@lru_cache(maxsize=4096)
+def _names_cell(key: str) -> bool:
+    letters = "".join(part for part in key_words(key) if part.isalpha())
+    return _CELL_KEY.fullmatch(letters) is not None and letters not in _NO_LATTICE
+
+
+def _is_no_cell(value: str) -> bool:
+    """Whether the value of a cell is none, or all zero."""
+    numbers = _CELL_NUMBER.findall(value)
+    return value.strip(" []()").lower() in _NO_CELL or (bool(numbers) and not any(map(float, numbers)))
+
+
+def _states_cell(text: str) -> bool:
+    """Whether free words state a cell, or that anything is periodic."""
+    if _CELL_WORDS.search(text):
+        return True
+    return any(not (found["no"] or found["value"] or found["table"]) for found in _PERIODIC_WORDS.finditer(text))
 
 
 @lru_cache(maxsize=4096)  # the frames of a file have the same keys
 def _parts(key: str) -> frozenset[str]:
-    """The words of a key, in lower case."""
-    return frozenset(re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", key).lower()))
+    """The words of a key, without numbers."""
+    return frozenset(part for part in key_words(key) if part.isalpha())
 
 
 def _unit_of_pair(key: str, value: str) -> str | None:

@@ -142,7 +142,9 @@ WATER = [[0.0, 0.0, 0.119], [0.0, 0.763, -0.477], [0.0, -0.763, -0.477]]
     "more",
     [
         {}, {"charge": 0}, {"charge": 0, "spin": 1}, {"charge": 0.0, "spin": 0}, {"multiplicity": 1},
-        {"charges": [-0.6, 0.3, 0.3]}, {"energy": -76.0, "total_charge": "0"}, {"charge": "neutral"}, {"uhf": 0},
+        {"charges": [-0.6, 0.3, 0.3]}, {"charges": [-0.8, 0.41, 0.4]},
+        {"moments": [1e-12, 0.0, 0.0]}, {"charge": 0, "multiplicity": 1, "moments": [1.0, -1.0, 0.0]},
+        {"energy": -76.0, "total_charge": "0"}, {"charge": "neutral"}, {"uhf": 0},
         {"charge": None}, {"spin_hint": ""},
     ],
     ids=str,
@@ -173,7 +175,8 @@ def test_the_atoms_of_ase(more: dict[str, Any]) -> None:
         ({"note": "a triplet"}, "odd_electrons", "multiplicity 3"),
         ({"charge": 0, "spin": 3}, "odd_electrons", "multiplicity 3"),
         ({"multiplicity": 2}, "unreadable", "does not go with 10 electrons"),
-        ({"moments": [1.0, 0.0, 0.0]}, "odd_electrons", "magnetic moments"),
+        ({"moments": [1.0, 0.0, 0.0]}, "unreadable", "magmoms=[1"),
+        ({"charges": [0.4, 0.0, 0.0]}, "unreadable", "sum 0.4"),
         ({"pbc": True}, "unreadable", "a periodic cell"),
         ({"pbc": [True, False, False]}, "unreadable", "a periodic cell"),
     ],
@@ -201,6 +204,8 @@ def test_atoms_are_checked_as_in_a_file(numbers: list, positions: Any, reason: s
     assert isinstance(entry, Failure) and entry.reason == reason
 
 
-@pytest.mark.parametrize("given", [3, b"CCO", {"smiles": "C"}, object(), ["CCO"], Atoms], ids=lambda given: type(given).__name__)
+@pytest.mark.parametrize(
+    "given", [3, b"CCO", {"smiles": "C"}, object(), ["CCO"], Atoms], ids=lambda given: type(given).__name__
+)
 def test_anything_else_is_no_molecule(given: object) -> None:
     assert entries_of(0, given) is None and not is_one(given)

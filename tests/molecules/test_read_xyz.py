@@ -149,6 +149,31 @@ def test_several_numbers_after_three_are_ambiguous(read, after):
     assert isinstance(entry, Failure) and "Properties=" in entry.detail
 
 
+TILTED = ["0.31 0.42 0.13", "0.98 -0.25 0.19", "-0.42 -0.20 0.33"]
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        ("0.01 -0.02 0.03", "-0.004 0.01 0.0", "0.05 0.0 -0.01"),
+        ("0 0 0", "0 0 0", "0 0 0"),
+        ("-51.2 13.1 7.5", "30.5 -12.7 4.2", "20.7 -0.4 -11.7"),
+        ("0.1 0.2 0.3 -0.4 55.5 6.6 0.7", "0.2 0.1 0.3 0.4 15.5 6.1 0.9", "0.3 0.1 0.2 0.4 35.1 6.6 0.4"),
+    ],
+)
+def test_vectors_after_the_positions_are_passed_over(read, after):
+    lines = [f"{s} {row} {more}" for s, row, more in zip(SYMBOLS, TILTED, after, strict=True)]
+    (entry,) = read("a.xyz", frame("x", lines))
+    assert np.allclose(in_angstrom(entry), [[float(x) for x in row.split()] for row in TILTED], atol=1e-6)
+
+
+@pytest.mark.parametrize("first", [TILTED, ["0.3 0.1 0.0", "0.0 1.1 0.0", "0.9 0.3 0.7"]])
+def test_vectors_that_place_bonds_themselves_are_ambiguous(read, first):
+    lines = [f"{s} {vector} {row}" for s, vector, row in zip(SYMBOLS, first, TILTED, strict=True)]
+    (entry,) = read("a.xyz", frame("x", lines))
+    assert isinstance(entry, Failure) and entry.reason is not Reason.NET_CHARGE
+
+
 def test_counted_atoms_without_elements_are_refused(read):
     (entry,) = read("a.xyz", frame("x", [f"{i + 1} {row}" for i, row in enumerate(ROWS)]))
     assert isinstance(entry, Failure) and "no element" in entry.detail
@@ -290,7 +315,11 @@ def test_other_units_and_contradictions_are_refused(read, comment):
         "Lattice={9 0 0 0 9 0 0 0 9} Properties=species:S:1:pos:R:3",
         "lattice: 9 9 9 90 90 90",
     ]
-    + ['cell="9 9 9"', 'pbc="F F', "periodic boundary conditions"],
+    + ['cell="9 9 9"', 'pbc="F F', "periodic boundary conditions"]
+    + ["# CELL(abcABC): 9 9 9 90 90 90 Step: 0 positions{angstrom}", "# CELL{H}: 9 0 0 0 9 0 0 0 9"]
+    + ["CRYST1 9.0 9.0 9.0 90 90 90", 'box_vectors="9 0 0 0 9 0 0 0 9"', 'latvec="9 0 0"', 'cell_lengths="9 9 9"']
+    + ["a=9 b=9 c=9 alpha=90 beta=90 gamma=90", "3D periodic", "periodic: yes", "periodic slab", "is_periodic=T"]
+    + ["pbc: T T T", 'note="a periodic system"', 'Lattice="0 0 0 0 0 0 0 0 9"', 'Lattice="0 0 0" pbc="T T T"'],
 )
 def test_periodic_cells_are_refused_by_name(read, comment):
     (entry,) = read("a.xyz", water(comment))
@@ -306,7 +335,9 @@ def test_periodic_cells_are_refused_by_name(read, comment):
         '{"pbc": false}',
         "cell=None",
     ]
-    + ["no pbc", "cell 5", "pbc=FFF"],
+    + ["no pbc", "cell 5", "pbc=FFF", "pbc=none", "periodic=no", "pbc: F F F", "periodic: no", "non-periodic"]
+    + ["nonperiodic", "not periodic", "aperiodic", "periodic table", "a=1 b=2 c=3", 'Lattice="0 0 0 0 0 0 0 0 0"']
+    + ['{"cell": [[0, 0, 0], [0, 0, 0], [0, 0, 0]]}', 'Lattice="0.0 0.0 0.0 0.0 0.0 0.0 0.0 0.0 0.0" energy=-76.4'],
 )
 def test_no_direction_is_periodic(read, comment):
     (entry,) = read("a.xyz", water(comment))
@@ -317,6 +348,47 @@ def test_vectors_of_a_cell_after_the_atoms(read):
     entry, other = read("a.xyz", water("x") + "VEC1 9 0 0\nVEC2 0 9 0\nVEC3 0 0 9\n" + water("y"))
     assert isinstance(entry, Failure) and "periodic cell" in entry.detail
     assert_water(other)
+
+
+HARMLESS = [
+    *("ion channel", "Mulliken", "S = 1.2 A", "conf 12", "energy=-76.4", "E = -76.4 Eh", "limonene (-)", "(+)-camphor"),
+    *(
+        "name=water_3",
+        "step 5 time 2.5 fs",
+        "HF-D3/6-31+G*",
+        "B3LYP-D3BJ",
+        "singlet-triplet gap=0.3 eV",
+        "water dimer 2",
+    ),
+    *("S1=4.2 S2=5.4", "M06-2X", "M=18.015", "S=2.34", "formula=H2O", "InChI=1S/H2O/h1H2", "n_electrons=10"),
+    *("n_electrons=8 charge=0", "radical=0", "ion=False", "open_shell=False", "state=S0", "state=converged"),
+    *(
+        "<S^2>=0.00",
+        "s2=0.0",
+        "InChIKey=XLYOFNOQVPJJNP-UHFFFAOYSA-N",
+        "frame 12 of 100",
+        "rmsd 0.5 A",
+        "dihedral (-60)",
+    ),
+    *("R(OH)=0.96 angle=104.5", "gold complex (Au)", "Au cluster", "C60 Ih", "T1 diagnostic 0.01", "mass=18 m/z 19"),
+    *("CO2 -> H2O", "distance 5 nm", "5 nm cutoff", "PM6 geometry", "energy units: a.u. -76.4", "units: energy a.u."),
+    *('note="singlet/triplet crossing"', "1,3-dipolar cycloaddition", "discharge=12", "bohr_radius_scale=0.5"),
+    *(
+        'title="Bohr effect"',
+        "rmsd_angstrom=0.1",
+        "angstrom=True",
+        "d(O-H) = 1.83 bohr",
+        "(R)-(+)-x",
+        "box 7",
+        "mag=0.0",
+    ),
+]
+
+
+@pytest.mark.parametrize("comment", HARMLESS)
+def test_ordinary_comments_state_nothing(read, comment):
+    (entry,) = read("a.xyz", water(comment))
+    assert_water(entry)
 
 
 # ---- comments
