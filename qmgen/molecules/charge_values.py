@@ -10,6 +10,15 @@ import numpy as np
 
 from qmgen.molecules.charge_words import MULTIPLICITIES
 
+#: <S^2> is that of a pure spin state within this
+_PURE: Final = 0.05
+#: the largest total spin and multiplicity that a key of one letter states; larger ones are something else
+_LARGEST_SPIN: Final = 5
+_LARGEST_MULTIPLICITY: Final = 9
+#: elements beyond this atomic number are computed without their core, so that programs count fewer electrons
+_ALL_ELECTRONS: Final = 36
+#: electrons in the core of an element, up to the atomic number
+_CORES: Final = ((2, 0), (10, 2), (18, 10), (30, 18), (36, 28))
 _NUMBER: Final = re.compile(r"[+-]?(?:\d{1,6}\.?\d{0,20}|\.\d{1,20})(?:[eE][+-]?\d{1,2})?", re.ASCII)
 _SIGN_LAST: Final = re.compile(r"(\d{1,2})([+-])", re.ASCII)
 
@@ -46,3 +55,26 @@ def whole_of(value: Any) -> int | None:
     if numbers is None or len(numbers) != 1 or abs(numbers[0]) > 1e4 or numbers[0] != round(numbers[0]):
         return None
     return round(numbers[0])
+
+
+def multiplicity_of_short(kind: str, number: float) -> int | None:
+    """The multiplicity that a number states under a key of one or two letters: M, S or S2; None where it cannot."""
+    if kind == "short multiplicity":
+        return round(number) if number in range(1, _LARGEST_MULTIPLICITY + 1) else None
+    if kind == "spin quantum number":
+        return round(2 * number) + 1 if 0 <= number <= _LARGEST_SPIN and (2 * number) % 1 == 0 else None
+    pure = [m for m in range(1, 2 * _LARGEST_SPIN + 2) if abs(number - (m * m - 1) / 4) <= _PURE]
+    return pure[0] if pure else None
+
+
+def may_be_electrons(stated: int, numbers: np.ndarray, charge: int, valence: bool) -> bool:
+    """Whether a source may count ``stated`` electrons for atomic numbers (atoms,) and a net charge.
+
+    With ``valence`` these may be the valence electrons. Of heavy elements programs leave out various cores, so that any
+    number may be right.
+    """
+    if int(numbers.max(initial=0)) > _ALL_ELECTRONS:
+        return True
+    count = int(numbers.sum()) - charge
+    cores = sum(next(core for last, core in _CORES if number <= last) for number in numbers.tolist())
+    return stated == count or (valence and stated == count - cores)

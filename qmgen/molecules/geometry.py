@@ -6,6 +6,7 @@ rounded once, here, to float64 values that float32 holds exactly; everything lat
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -83,6 +84,7 @@ def is_length(unit: str) -> bool:
     return unit_of_length(unit) is not None
 
 
+@lru_cache(maxsize=1024)  # the frames of a file have the same words
 def unit_of_length(text: str) -> str | None:
     """The unit of length of which ``text`` is a spelling: "bohr", "angstrom", "nm" or "pm"; None for any other text."""
     if len(text) > _LONGEST_UNIT:

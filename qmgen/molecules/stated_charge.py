@@ -21,12 +21,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from qmgen.molecules.charge_keys import counts_in_table, kind_of_key
-from qmgen.molecules.charge_values import numbers_of, whole_of
+from qmgen.molecules.charge_values import may_be_electrons, multiplicity_of_short, numbers_of, whole_of
 from qmgen.molecules.charge_words import (
     ATOMIC_CHARGES,
     BETWEEN_STATES,
@@ -55,15 +56,6 @@ from qmgen.molecules.xyz_comment import XyzComment, json_object, members, parse_
 _NEAR_WHOLE: Final = 0.25
 #: a magnetic moment of an atom or molecule below this (Bohr magnetons) is none
 _NO_MOMENT: Final = 0.1
-#: <S^2> is that of a pure spin state within this
-_PURE: Final = 0.05
-#: the largest total spin and multiplicity that a key of one letter states; larger ones are something else
-_LARGEST_SPIN: Final = 5
-_LARGEST_MULTIPLICITY: Final = 9
-#: elements beyond this atomic number are computed without their core, so that programs count fewer electrons
-_ALL_ELECTRONS: Final = 36
-#: electrons in the core of an element, up to the atomic number
-_CORES: Final = ((2, 0), (10, 2), (18, 10), (30, 18), (36, 28))
 _STATE_BOTH: Final = "state charge=N multiplicity=M"
 #: for tables, in which a column may have such a name by chance
 OF_COLUMNS: Final = "correct, rename or remove the column"
@@ -79,6 +71,9 @@ _LABELS: Final = word_set(
     "filename path key hash identifier structure properties"
 )
 
+_LETTER: Final = re.compile("[A-Za-z]")
+#: characters of values that are remembered
+_LONGEST_REPEATED: Final = 200
 _FORMULAS: Final = word_set("composition stoichiometry")
 
 
@@ -144,6 +139,8 @@ class _Statements:
     vague: list[tuple[str, str]] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     electrons: list[tuple[int, str]] = field(default_factory=list)
+    #: whether any value was held against the number of atoms
+    of_atoms: bool = False
 
     def comment(self, comment: XyzComment) -> None:
         """All statements of a comment."""
@@ -230,18 +227,10 @@ class _Statements:
         return ElectronicState(charge, min(possible))
 
     def _check_electrons(self, charge: int) -> None:
-        """Refuse a stated number of electrons that does not go with the charge.
-
-        Where the charge is stated too, the number may be of the valence electrons; of heavy elements programs leave out
-        various cores.
-        """
-        if not self.electrons or int(self.numbers.max(initial=0)) > _ALL_ELECTRONS:
-            return
+        """Refuse a stated number of electrons that does not go with the charge."""
         count = int(self.numbers.sum()) - charge
-        cores = sum(next(core for last, core in _CORES if number <= last) for number in self.numbers.tolist())
-        allowed = {count, count - cores} if self.charges else {count}
         for stated, text in self.electrons:
-            if stated not in allowed:
+            if not may_be_electrons(stated, self.numbers, charge, bool(self.charges)):
                 detail = f"{quoted(text)} does not go with charge {charge:+d}, which leaves {count} electrons"
                 raise EntryRefused(Reason.UNREADABLE, f"{detail}; {self.advice}")
 
@@ -270,19 +259,11 @@ class _Statements:
         numbers = numbers_of(value)
         if numbers is None or len(numbers) != 1:
             return
-        number = numbers[0]
-        if kind == "short multiplicity":
-            if number in range(1, _LARGEST_MULTIPLICITY + 1):
-                self._multiplicity(round(number), text)
-        elif kind == "spin quantum number":
-            if 0 <= number <= _LARGEST_SPIN and (2 * number) % 1 == 0:
-                self._multiplicity(round(2 * number) + 1, text)
-        else:
-            pure = [m for m in range(1, 2 * _LARGEST_SPIN + 2) if abs(number - (m * m - 1) / 4) <= _PURE]
-            if pure:
-                self._multiplicity(pure[0], text)
-            elif re.search(r"[<^*]|squared", key):  # S2 may be a state or a molecule
-                self.vague.append(("spin", text))
+        multiplicity = multiplicity_of_short(kind, numbers[0])
+        if multiplicity is not None:
+            self._multiplicity(multiplicity, text)
+        elif re.search(r"[<^*]|squared", key):  # S2 may be a state or a molecule
+            self.vague.append(("spin", text))
 
     def _number(self, kind: str, value: Any, text: str) -> None:
         """A charge, multiplicity, spin, number of unpaired electrons or magnetic moment."""
@@ -310,6 +291,7 @@ class _Statements:
 
     def _of_atoms(self, kind: str, key: str, value: Any, text: str) -> None:
         """Charges or moments of the atoms: their sum states a charge, any moment an open shell."""
+        self.of_atoms = True
         numbers = numbers_of(value)
         spins = kind == "moments" or "spin" in key.lower()
         if numbers is None or len(numbers) not in (1, len(self.numbers)):
@@ -336,8 +318,13 @@ class _Statements:
 
     def _other(self, key: str, value: Any, depth: int) -> None:
         """A value under a key that is about something else: a statement may stand in its text."""
-        if not isinstance(value, str) or not re.search("[A-Za-z]", value):
+        if not isinstance(value, str) or not _LETTER.search(value):
             return
+        if len(value) > _LONGEST_REPEATED or not _says_nothing(key, value, depth):
+            self._inside(key, value, depth)
+
+    def _inside(self, key: str, value: str, depth: int) -> None:
+        """The statements in the text of a value."""
         low = key.lower()
         if "smiles" in low or low in ("smile", "smi"):
             self._charge(charge_of_smiles(value), f"{key}={value}")
@@ -399,6 +386,15 @@ class _Statements:
         one_of_each = "state one charge and one multiplicity" if self.advice == _STATE_BOTH else self.advice
         detail = f"{quoted(one)} and {quoted(other)} contradict one another; {one_of_each}"
         raise EntryRefused(Reason.UNREADABLE, detail)
+
+
+@lru_cache(maxsize=4096)  # the frames of a file share most values, which say nothing
+def _says_nothing(key: str, value: str, depth: int) -> bool:
+    """Whether no statement stands in the text of a value, for any atoms."""
+    found = _Statements(np.zeros(0, dtype=np.int64))
+    found._inside(key, value, depth)
+    lists = (found.charges, found.multiplicities, found.vague, found.refused, found.electrons)
+    return not any(lists) and not found.of_atoms
 
 
 def _taken(text: str, pattern: re.Pattern[str], add: Callable[[re.Match[str]], None]) -> str:

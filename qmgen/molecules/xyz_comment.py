@@ -19,6 +19,8 @@ from qmgen.molecules.types import EntryRefused, Reason
 
 _QUOTED: Final = {mark: re.compile(rf"{mark}(?:[^{mark}\\]|\\.)*{mark}", re.DOTALL) for mark in "\"'"}
 _CLOSING: Final = {"[": "]", "{": "}"}
+#: a pair without gaps, escapes, and anything that would go on after the value
+_SIMPLE_PAIR: Final = re.compile(r"""([A-Za-z_][\w.-]*)=(?:"([^"\\]*)"|([^\s"'\[\]{}(),;=\\]+))(?:\s+|$)""")
 _BARE_KEY: Final = re.compile(r"[^\s=]+")
 #: up to white space, or to the comma before the next key; a name may hold such a comma
 _BARE_VALUE: Final = re.compile(r"(?:[^\s,;]|[,;](?!\s*[A-Za-z_][\w.-]*\s*=))*")
@@ -161,6 +163,13 @@ def parse_comment(text: str) -> XyzComment:
     unclosed: set[str] = set()  # brackets and quotes that are ordinary characters from here on
     at = _after_space(text, 0)
     while at < len(text):
+        if not unclosed and (simple := _SIMPLE_PAIR.match(text, at)):  # most pairs are
+            key, within, alone = simple.groups()
+            value = alone if within is None else within
+            pairs.append((key, value))
+            context.append(f"{key} = {value}" if len(value) < 30 and value[-1:].isdigit() else f"{key} = ...")
+            at = simple.end()
+            continue
         token, end = _token(text, at, _BARE_KEY, unclosed)
         after = _after_space(text, end)
         if text[after : after + 1] == "=":
