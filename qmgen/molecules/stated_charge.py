@@ -145,9 +145,8 @@ class _Statements:
     def comment(self, comment: XyzComment) -> None:
         """All statements of a comment."""
         words = comment.words
-        if not comment.is_json:
-            for smiles in SMILES_IN_WORDS.finditer(comment.text):
-                self._charge(charge_of_smiles(smiles[1]), smiles[0])
+        for smiles in () if comment.is_json else SMILES_IN_WORDS.finditer(comment.text):
+            self._charge(charge_of_smiles(smiles[1]), smiles[0])
         if not comment.is_json and (found := PAIR_FIRST.match(comment.text) or PAIR_LAST.match(comment.text)):
             self._pair(found["charge"], found["multiplicity"], comment.text)
             words = PAIR_FIRST.sub("", words, count=1)
@@ -179,8 +178,7 @@ class _Statements:
             else:
                 self._other(key, value, depth)
         elif kind == "electrons":
-            if (whole := whole_of(value)) is not None:
-                self.electrons.append((whole, text))
+            self.electrons += [(whole, text)] if (whole := whole_of(value)) is not None else []
         elif kind in ("short multiplicity", "spin quantum number", "spin squared"):
             self._short(kind, key, value, text)
         elif kind != "beside":
@@ -250,17 +248,15 @@ class _Statements:
         self.multiplicities.append((frozenset({int(multiplicity)}), text))
 
     def _charge(self, charge: int, text: str) -> None:
-        """A charge of a SMILES or InChI: without one these say nothing, since not all write them."""
-        if charge:
-            self.charges.append((charge, text))
+        """The charge of a SMILES or InChI; one without a charge says nothing, since many writers leave it out."""
+        self.charges += [(charge, text)] if charge else []
 
     def _short(self, kind: str, key: str, value: Any, text: str) -> None:
         """A value under a key of one or two letters (``M``, ``S``, ``S2``), which states something where it can."""
         numbers = numbers_of(value)
         if numbers is None or len(numbers) != 1:
             return
-        multiplicity = multiplicity_of_short(kind, numbers[0])
-        if multiplicity is not None:
+        if (multiplicity := multiplicity_of_short(kind, numbers[0])) is not None:
             self._multiplicity(multiplicity, text)
         elif re.search(r"[<^*]|squared", key):  # S2 may be a state or a molecule
             self.vague.append(("spin", text))

@@ -25,6 +25,8 @@ from qmgen.molecules.xyz_comment import XyzComment, quoted, word_set
 
 #: Fortran's exponents (1.0D-3) and Mathematica's (1.0*^-3) too; not Python's 1_000, nor digits beyond ASCII
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:(?:[eEdD]|\*\^)[+-]?\d{1,4})?", re.ASCII)
+#: three numbers without an exponent
+_PLAIN_ROW: Final = re.compile(r"(?:[+-]?\d{1,9}(?:\.\d{0,20})?(?: |$)){3}", re.ASCII)
 _EXPONENT: Final = re.compile(r"[dD]|\*\^")
 #: what begins as a number does, or its exponent after a gap: no text that may follow the position
 _BROKEN_NUMBER: Final = re.compile(r"[+-]?(?:\.?\d|nan|inf)|(?:[ed]|\*\^)[+-]?\d", re.IGNORECASE)
@@ -224,6 +226,9 @@ def _positions(table: list[list[str]], column: int, first: int) -> np.ndarray:
     positions = np.zeros((len(table), 3))
     for at, fields in enumerate(table):
         given = fields[column : column + 3]
+        if _PLAIN_ROW.fullmatch(" ".join(given)):  # most rows are
+            positions[at] = [float(field) for field in given]
+            continue
         values: list[Any] = [number(field) for field in given]
         if None in values:
             raise EntryRefused(Reason.BAD_COORDINATES, f"line {first + at}: unreadable coordinates {' '.join(given)}")

@@ -59,6 +59,10 @@ _UNIT: Final = (
     r"(?P<unit>bohrs?(?: radi(?:us|i))?|a_?0|a\.u\.?|au|atomic[ _]units?|[aåÅ\u212b]ngstr(?:o|ö|oe)ms?|[åÅ\u212b]|nm|pm"
     r"|(?:nano|pico)met(?:er|re)s?|fractional|scaled)(?![\w/*^])"
 )
+#: what each unit in words has, so that most texts are searched once
+_UNIT_HINT: Final = re.compile(
+    "bohr|a_?0|a\\.?u|atomic|ngstr|[å\u212b]|nm|pm|met|fractional|scaled|system", re.IGNORECASE
+)
 _UNIT_WORD: Final = re.compile(rf"(?<![\w/*^.]){_UNIT}", re.IGNORECASE)
 #: "x/bohr", "pos / nm", "coords_bohr"
 _PER_UNIT: Final = re.compile(
@@ -313,6 +317,8 @@ def _unit_of_flag(key: str, value: str, unit: str) -> str | None:
 
 def _units_in_words(text: str, comment: XyzComment, title: bool = False) -> Iterator[str]:
     """The length units that free text states for the coordinates; of a ``title`` only those that are plainly stated."""
+    if not _UNIT_HINT.search(text):
+        return
     for found in _PER_UNIT.finditer(text):
         yield _known(found["unit"], comment)
     for found in _UNIT_SYSTEM.finditer(text):
