@@ -36,7 +36,7 @@ _KEYS: Final = {
     ),
     "state": re.compile(r"(?:electronic|elec|ground|excited)?state|term(?:symbol)?"),
     "short multiplicity": re.compile("m"),
-    "spin quantum number": re.compile("s"),
+    "spin quantum number": re.compile("s|sz"),
     "spin squared": re.compile("s2|ssquared|spinsquared"),
 }
 #: words in a key that make it about atoms, or about how a charge was found

@@ -20,6 +20,7 @@ IN_WORDS: Final = {
     "multiplicity": re.compile(rf"{_BEFORE}{_OWNER}(?:multiplicity|mult?i?|2s\+1){_IS}", re.IGNORECASE),
     "spin": re.compile(rf"{_BEFORE}{_OWNER}(?:spin){_IS}", re.IGNORECASE),
     "unpaired": re.compile(rf"{_BEFORE}(?:uhf|unpaired electrons?){_IS}", re.IGNORECASE),
+    "electrons": re.compile(rf"{_BEFORE}(?:n|num|number)[\s_.-]{{0,3}}(?:of\s+)?electrons?{_IS}", re.IGNORECASE),
     "spin squared": re.compile(rf"<S(?:\^|\*\*)?2>{_IS}", re.IGNORECASE),
 }
 PAIR_IN_WORDS: Final = re.compile(
@@ -39,6 +40,10 @@ BETWEEN_STATES: Final = re.compile(
     re.IGNORECASE,
 )
 STATE_WORD: Final = re.compile(rf"{_BEFORE}(?P<word>{'|'.join(MULTIPLICITIES)})s?(?![A-Za-z])", re.IGNORECASE)
+#: "T1 state", "3B1 ground state"
+NAMED_STATE: Final = re.compile(
+    r"(?<!\w)(?P<state>[SDTQ]\d|\^?[1-9][ABE]\d?['\"]*)\s+(?:electronic\s+)?(?:ground\s+)?state(?!\w)"
+)
 CLOSED_SHELL: Final = re.compile(rf"{_BEFORE}(?:closed[\s-]shell|no unpaired electrons?)(?![A-Za-z])", re.IGNORECASE)
 NEUTRAL: Final = re.compile(rf"{_BEFORE}(?:neutral|uncharged)(?![A-Za-z])", re.IGNORECASE)
 #: charges of atoms, which are no statement
@@ -50,7 +55,7 @@ ATOMIC_CHARGES: Final = re.compile(
 #: words that tell of a charge or of unpaired electrons, but not how many, by what they are about
 VAGUE_WORDS: Final = {
     "charge": re.compile(
-        rf"charge[ds]?(?![A-Za-z])|{_BEFORE}(?:chrg|(?:mono|di|tri|poly|radical)?(?:cat|an)ion(?:ic|s)?)(?![A-Za-z])"
+        rf"charge[ds]?(?![A-Za-z])|{_BEFORE}(?:chrg|ioni[sz]ed|(?:mono|di|tri|poly|radical)?(?:cat|an)ion(?:ic|s)?)(?![A-Za-z])"
         r"|^\s*[+-]\d\s*$|(?<!\S)\d[+-]\s*$|[(\[{](?:[+-]\d|\d[+-])[)\]}]\s*$",
         re.IGNORECASE,
     ),

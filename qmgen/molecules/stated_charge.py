@@ -34,6 +34,7 @@ from qmgen.molecules.charge_words import (
     CLOSED_SHELL,
     IN_WORDS,
     MULTIPLICITIES,
+    NAMED_STATE,
     NEUTRAL,
     PAIR_FIRST,
     PAIR_IN_WORDS,
@@ -125,7 +126,7 @@ def has_statement(text: str) -> bool:
     """Whether a label with this text would be read as a statement ("charge=1"), so that a writer must change it."""
     found = _Statements(np.ones(1, dtype=np.int64))
     found.label(text)
-    return bool(found.charges or found.multiplicities or found.vague or found.refused)
+    return found.anything
 
 
 @dataclass
@@ -141,6 +142,10 @@ class _Statements:
     electrons: list[tuple[int, str]] = field(default_factory=list)
     #: whether any value was held against the number of atoms
     of_atoms: bool = False
+
+    @property
+    def anything(self) -> bool:
+        return any((self.charges, self.multiplicities, self.vague, self.refused, self.electrons))
 
     def comment(self, comment: XyzComment) -> None:
         """All statements of a comment."""
@@ -177,8 +182,6 @@ class _Statements:
                 self._multiplicity(multiplicity, text)
             else:
                 self._other(key, value, depth)
-        elif kind == "electrons":
-            self.electrons += [(whole, text)] if (whole := whole_of(value)) is not None else []
         elif kind in ("short multiplicity", "spin quantum number", "spin squared"):
             self._short(kind, key, value, text)
         elif kind != "beside":
@@ -189,10 +192,6 @@ class _Statements:
         if "=" not in text and ":" not in text:
             return
         self._pairs(parse_comment(text), _DEEPEST)
-        self._marked(text)
-
-    def _marked(self, text: str) -> None:
-        """Plain "charge: 1" and "charge=1" in a text, which is not taken apart any further."""
         self._in_words(" ".join(text.split()), marked=True)
 
     def state(self) -> ElectronicState:
@@ -266,6 +265,8 @@ class _Statements:
         numbers, whole = numbers_of(value), whole_of(value)
         if kind == "spin squared":
             self._short(kind, "<S^2>", value, text)
+        elif kind == "electrons":
+            self.electrons += [(whole, text)] if whole is not None else []
         elif kind == "charge" and whole is not None and abs(whole) < 1000:
             self.charges.append((whole, text))
         elif kind == "charge" and numbers and len(numbers) > 1 and not isinstance(value, str):
@@ -329,7 +330,7 @@ class _Statements:
         elif ("formula" in low or low in _FORMULAS) and is_ion(value):
             self.vague.append(("charge", f"{key}={value}"))
         elif depth >= _DEEPEST:  # each value may hold another pair: the way down must end
-            self._marked(value)
+            self._in_words(" ".join(value.split()), marked=True)
         elif low in _LABELS:
             self.label(value)
         elif (inner := json_object(value.removeprefix("_JSON "))) is not None:
@@ -349,6 +350,7 @@ class _Statements:
         rest = self._in_words(words, marked=False)
         for pattern, add in (
             (BETWEEN_STATES, lambda m: None),
+            (NAMED_STATE, lambda m: self._multiplicity(multiplicity_of_state(m["state"]) or 1, text)),
             (STATE_WORD, lambda m: self._multiplicity(MULTIPLICITIES.index(m["word"].lower()) + 1, text)),
             (CLOSED_SHELL, lambda m: self._multiplicity(1, text)),
             (NEUTRAL, lambda m: self.charges.append((0, text))),
@@ -389,8 +391,7 @@ def _says_nothing(key: str, value: str, depth: int) -> bool:
     """Whether no statement stands in the text of a value, for any atoms."""
     found = _Statements(np.zeros(0, dtype=np.int64))
     found._inside(key, value, depth)
-    lists = (found.charges, found.multiplicities, found.vague, found.refused, found.electrons)
-    return not any(lists) and not found.of_atoms
+    return not (found.anything or found.of_atoms)
 
 
 def _taken(text: str, pattern: re.Pattern[str], add: Callable[[re.Match[str]], None]) -> str:

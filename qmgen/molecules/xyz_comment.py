@@ -66,7 +66,7 @@ _UNIT_HINT: Final = re.compile(
 _UNIT_WORD: Final = re.compile(rf"(?<![\w/*^.]){_UNIT}", re.IGNORECASE)
 #: "x/bohr", "pos / nm", "coords_bohr"
 _PER_UNIT: Final = re.compile(
-    r"(?<![\w/])(?:[xyzr]\s*/|(?:xyz|pos(?:ition)?s?|coord(?:inate)?s?|geom(?:etry)?|distances?)\s*[/_])"
+    r"(?<![\w/])(?:[xyzr]\s*/|(?:xyz|pos(?:ition)?s?|coord(?:inate)?s?|geom(?:etry)?|distances?|lengths?)\s*[/_])"
     rf"\s*{_UNIT}",
     re.IGNORECASE,
 )
@@ -78,7 +78,7 @@ _QUANTITY: Final = (
 )
 _NOUN: Final = re.compile(
     rf"\b{_QUANTITY}\b(?:[\s_-]+units?\b)?|\bunits?\s+(?:of|for)\s+(?:the\s+)?{_QUANTITY}\b"
-    r"|(?P<lengths>\b(?:coord\w*|positions?|geometr\w+|xyz|distances?|lengths?|cartesians?|units?)\b)",
+    r"|(?P<lengths>\b(?:coord\w*|positions?|geometr\w+|xyz|distances?|lengths?|cartesians?|units?|r(?=\s+in\b))\b)",
     re.IGNORECASE,
 )
 #: words of a key that, with a unit, ask whether it is the unit: "in_bohr", "use_angstrom", "coordinates_in_bohr"
@@ -107,7 +107,7 @@ _PERIODIC_WORDS: Final = re.compile(
     r"(?P<no>(?:\bno|\bnon|\bnot|\bnot a|\bwithout|\bun)(?:[\s_-]*(?:is|any|3d|2d|1d))?[\s_-]*)?"
     r"(?<![A-Za-z])(?P<word>pbc|periodic(?:ally|ity)?)(?![A-Za-z])"
     r"(?P<value>[\s:=\"'(\[-]{1,4}(?:(?:no|none|null|off|false|f|0)(?!\w)(?:[\s,]+(?:f|false|0)(?!\w)){0,2}|fff(?!\w)))?"
-    r"(?P<table>\s+(?:table|trends?|law|group)(?!\w))?",
+    r"(?P<table>\s+(?:table|trends?|law|group|acid)(?!\w))?",
     re.IGNORECASE,
 )
 _TRUTH: Final = dict.fromkeys(("f", "false", "0", "n", "no", "none", "null", "off"), False) | dict.fromkeys(

@@ -232,6 +232,7 @@ def test_elements_that_are_none(read, text):
     + ['comment="coordinates in bohr" energy=-1.1', "units=bohr energy_units=eV"]
     + ["energy=-1.17 hartree, unit bohr", "unit system: atomic", "x/bohr y/bohr z/bohr", "pos/bohr", "in_bohr=True"]
     + ["positions in units of a_0", 'name="hydrogen (bohr)"', "title='bohr'", "coords_bohr", "unit_system=atomic"]
+    + ["E in hartree, R in bohr", "lengths/bohr"]
     + ["units=bohr_radius", "Step: 0 positions{atomic_unit}", '{"use_bohr": true}'],
 )
 def test_bohr_is_honoured(read, comment):
@@ -370,7 +371,15 @@ HARMLESS = [
         "rmsd 0.5 A",
         "dihedral (-60)",
     ),
-    *("R(OH)=0.96 angle=104.5", "gold complex (Au)", "Au cluster", "C60 Ih", "T1 diagnostic 0.01", "mass=18 m/z 19"),
+    *(
+        "R(OH)=0.96 angle=104.5",
+        "periodic acid",
+        "gold complex (Au)",
+        "Au cluster",
+        "C60 Ih",
+        "T1 diagnostic 0.01",
+        "mass=18 m/z 19",
+    ),
     *("CO2 -> H2O", "distance 5 nm", "5 nm cutoff", "PM6 geometry", "energy units: a.u. -76.4", "units: energy a.u."),
     *('note="singlet/triplet crossing"', "1,3-dipolar cycloaddition", "discharge=12", "bohr_radius_scale=0.5"),
     *(

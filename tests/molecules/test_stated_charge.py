@@ -169,6 +169,8 @@ def test_statements_that_are_refused_quote_the_text(text):
     [
         *(((0, 3), text) for text in ("mul=3", "chg 0 mul 3", "M=3", "multi=3", "S=1", "| q = 0 | S = 1 |", "s2=2.00")),
         *(((0, 3), text) for text in ("<S^2>=2.00", "<S**2> = 2.01", "<S^2>: 2.0", "electronic_state=T1", "state=3B1")),
+        *(((0, 3), text) for text in ("T1 state", "3B1 ground state", "Sz=1")),
+        *(((0, 1), text) for text in ("S0 state of water", "1A1 state")),
         *(((0, 1), text) for text in ("mul=1", "S=0", "| q = 0 | S = 0 |", "S2=0.0", "electronic_state=S0")),
         ((2, None), "InChI=1S/H2O/q+2"),
         ((1, None), "InChI=1S/H2O/h1H2/p+1"),
@@ -188,7 +190,16 @@ def test_short_names_layers_and_states(state, text):
     "text",
     ["open_shell=True", "radical=1", "ion=1", "is_cation=1", "diradical=yes", "n_electrons=8", "num_electrons=9"]
     + ["charge=1 n_electrons=10", "(+1)", "water (-2)", "H2O +2", "H2O.+", "H2O\u2022+", "H2O^{2+}", "H2O\u00b2\u207a"]
-    + ["H2O\u207b", "formula=H2O+", "Stoichiometry = H2O(1+)", "OH- in water", "<S^2>=1.1", '{"is_radical": true}']
+    + [
+        "H2O\u207b",
+        "formula=H2O+",
+        "Stoichiometry = H2O(1+)",
+        "OH- in water",
+        "<S^2>=1.1",
+        "ionized",
+        "Number of electrons: 8",
+        '{"is_radical": true}',
+    ]
     + ['charges="0.5 0 0"', 'charges="-1.4 0.0 0.0"'],
 )
 def test_ions_and_open_shells_without_a_number_are_refused(text):
