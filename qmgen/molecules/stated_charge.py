@@ -62,8 +62,9 @@ _STATE_BOTH: Final = "state charge=N multiplicity=M"
 OF_COLUMNS: Final = "correct, rename or remove the column"
 #: a statement within a value within a value ...: more levels are not looked into
 _DEEPEST: Final = 3
-#: characters of free words that are searched
+#: characters of free words that are searched, and of values that are remembered
 _LONGEST_WORDS: Final = 1 << 16
+_LONGEST_REPEATED: Final = 200
 
 _PLAIN: Final = ("pair", "charge", "multiplicity", "spin", "unpaired")
 #: keys whose value is a label: it may hold any word, but not a plain ``charge=1``
@@ -73,8 +74,6 @@ _LABELS: Final = word_set(
 )
 
 _LETTER: Final = re.compile("[A-Za-z]")
-#: characters of values that are remembered
-_LONGEST_REPEATED: Final = 200
 _FORMULAS: Final = word_set("composition stoichiometry")
 
 
@@ -377,8 +376,8 @@ class _Statements:
         self.multiplicities.append((frozenset({value}), text))
 
     def _refuse(self, text: str) -> None:
-        detail = f"{quoted(text)} is no charge or multiplicity that is understood; {self.advice}"
-        raise EntryRefused(Reason.UNREADABLE, detail)
+        what = f"{quoted(text)} is no charge or multiplicity that is understood"
+        raise EntryRefused(Reason.UNREADABLE, f"{what}; {self.advice}")
 
     def _contradict(self, one: str, other: str) -> None:
         one_of_each = "state one charge and one multiplicity" if self.advice == _STATE_BOTH else self.advice
