@@ -9,13 +9,13 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from qmgen.molecules.charge_keys import names_charge
+from qmgen.molecules.charge_keys import counts_in_table, names_charge
 from qmgen.molecules.connectivity import bonds_problem
 from qmgen.molecules.entries import bond_problem, failure, from_geometry, graph_problem
 from qmgen.molecules.geometry import bohr_from_angstrom
 from qmgen.molecules.mapped import mapped_smiles
 from qmgen.molecules.mol_block import drawing_problem
-from qmgen.molecules.stated_charge import ElectronicState, stated_charge
+from qmgen.molecules.stated_charge import OF_COLUMNS, ElectronicState, stated_charge
 from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
 
 #: one data item within the value of another, and the line after it: some programs leave out the blank line between them
@@ -92,6 +92,7 @@ def _stated(numbers: np.ndarray, properties: Iterable[tuple[str, str]]) -> Elect
     items = list(properties)
     within = [found.groups() for _, value in items for found in _WITHIN.finditer(value)]
     found = [(key, value.strip()) for key, value in (*items, *within) if names_charge(key, of_atoms=False)]
-    stated = [{key: value} for key, value in found if value]
-    stated_charge(numbers, *stated)  # without the bonds, since their charge would settle words that are not clear
-    return stated_charge(numbers, {"formal charge": 0}, *stated)
+    stated = [{key: value} for key, value in found if value and counts_in_table(key, value)]
+    # first without the bonds, since their charge would settle words that are not clear
+    stated_charge(numbers, *stated, advice=OF_COLUMNS)
+    return stated_charge(numbers, {"formal charge": 0}, *stated, advice=OF_COLUMNS)

@@ -6,6 +6,7 @@ rounded once, here, to float64 values that float32 holds exactly; everything lat
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -31,23 +32,29 @@ SHORTEST_TO_HYDROGEN: Final = 0.56
 #: scan or a collision shortens a few bonds, a wrong unit all of them: to 0.53 in CF4 and other molecules of single
 #: bonds, which Angstrom taken for Bohr leaves above ``SHORTEST``.
 SHORT_TOGETHER: Final = 0.6
-#: the same for geometries, of two atoms too, whose unit nobody stated: H2 of 0.74 Angstrom taken for Bohr has 0.63,
+#: the same for geometries, of two atoms too, whose unit is not stated: H2 of 0.74 Angstrom taken for Bohr has 0.63,
 #: OF2 0.60
 SHORT_FOR_UNKNOWN_UNIT: Final = 0.64
+#: A geometry of three atoms and more whose unit is not stated is refused where no atom is nearer than this share to
+#: the next one: Bohr taken for Angstrom makes bonds 1.46 (N2) to 2.1 times the sum of the covalent radii, pm 80 times.
+#: Scans that take a molecule apart at all its bonds together, and clusters of noble gases, must state their unit.
+LONG_FOR_UNKNOWN_UNIT: Final = 1.4
 _BLOCK: Final = 256
+_LONGEST_UNIT: Final = 40
 #: digits of a count in a message
 _SHOWN_DIGITS: Final = 20
 _RADII: Final = np.array(COVALENT_RADII)
-#: names of units of length (without dots, blanks and case), and what one is in Angstrom; Bohr is the unit inside
-_BOHR: Final = ("bohr", "bohrs", "a0", "au", "atomicunit", "atomicunits")
-_IN_ANGSTROM: Final = dict.fromkeys(("angstrom", "angstroms", "ångström", "ångstrom", "å", "ang", "a"), 1.0) | {
-    "nm": 10.0,
-    "nanometer": 10.0,
-    "nanometre": 10.0,
-    "pm": 0.01,
-    "picometer": 0.01,
-    "picometre": 0.01,
+#: spellings of units of length (in lower case, without dots, underscores, blanks and brackets)
+_SPELLINGS: Final = {
+    "bohr": "bohr bohrs bohrradius bohrradii a0 au atomic atomicunit atomicunits",
+    "angstrom": "a ang angs angstrom angstroms angstroem angstroems ångström ångströms ångstrom ångstroms å",
+    "nm": "nm nanometer nanometers nanometre nanometres",
+    "pm": "pm picometer picometers picometre picometres",
 }
+_UNITS: Final = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in spellings.split()}
+#: what one unit is in Angstrom; Bohr is the unit inside
+_IN_ANGSTROM: Final = {"angstrom": 1.0, "nm": 10.0, "pm": 0.01}
+_NOT_SPELLED: Final = str.maketrans("", "", "._()[]{}\"', \t\n")
 
 
 def stored_precision(positions: np.ndarray) -> np.ndarray:
@@ -66,17 +73,23 @@ def bohr_from_angstrom(positions: np.ndarray) -> np.ndarray:
 
 def bohr_from(positions: np.ndarray, unit: str) -> np.ndarray:
     """Positions (..., 3) in a unit that is known (``is_length``), as float64 in Bohr at the precision of the corpus."""
-    plain = _plain(unit)
-    return stored_precision(positions) if plain in _BOHR else bohr_from_angstrom(positions * _IN_ANGSTROM[plain])
+    name = unit_of_length(unit)
+    if name == "bohr":
+        return stored_precision(positions)
+    return bohr_from_angstrom(positions * _IN_ANGSTROM[name or unit])
 
 
 def is_length(unit: str) -> bool:
     """Whether this is the name of a unit that ``bohr_from`` knows: Bohr, Angstrom, nm or pm, in any spelling."""
-    return _plain(unit) in _BOHR or _plain(unit) in _IN_ANGSTROM
+    return unit_of_length(unit) is not None
 
 
-def _plain(unit: str) -> str:
-    return "".join(unit.replace(".", " ").split()).casefold().replace("\u212b", "å")
+@lru_cache(maxsize=1024)  # the frames of a file have the same words
+def unit_of_length(text: str) -> str | None:
+    """The unit of length of which ``text`` is a spelling: "bohr", "angstrom", "nm" or "pm"; None for any other text."""
+    if len(text) > _LONGEST_UNIT:
+        return None
+    return _UNITS.get(text.translate(_NOT_SPELLED).casefold().replace("\u212b", "å"))
 
 
 def distances(positions: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -192,6 +205,24 @@ def scale_problem(near: Neighbours, least: float) -> str:
     """That the bonds are short together, half of them below the share ``least`` of the covalent radii; else ""."""
     middle = float(np.median(near.share))
     return f"bonds of {middle:.2f} times their usual lengths, as in no molecule" if middle < least else ""
+
+
+def apart_problem(numbers: np.ndarray, positions: np.ndarray) -> str:
+    """That no atom of three or more is nearer to the next one than the share ``LONG_FOR_UNKNOWN_UNIT`` of their
+    covalent radii; else "". Numbers (atoms,) are at positions (atoms, 3) in Bohr, with which ``geometry_problem`` finds
+    nothing wrong."""
+    if len(numbers) < 3:
+        return ""
+    radii = _RADII[np.minimum(numbers, len(_RADII) - 1)] / BOHR_TO_ANGSTROM
+    least = float("inf")
+    for start in range(0, len(positions), _BLOCK):
+        rows = np.arange(start, min(start + _BLOCK, len(positions)))
+        share = distances(positions, rows) / (radii[rows][:, None] + radii)
+        share[rows - start, rows] = np.inf
+        least = min(least, float(share.min()))
+        if least <= LONG_FOR_UNKNOWN_UNIT:  # the first atoms settle it, as a rule
+            return ""
+    return f"no two atoms are nearer than {least:.3g} times the sum of their covalent radii"
 
 
 def electrons_problem(numbers: np.ndarray, charge: int, multiplicity: int | None = None) -> tuple[Reason, str] | None:

@@ -26,6 +26,8 @@ Parse = Callable[[int, str, str], Entry]
 
 #: what is accepted, for messages
 ACCEPTED: Final = "SMILES, qmgen.Molecule, RDKit Mol or ASE Atoms objects"
+#: values of each atom that are read as columns of extended XYZ are
+_INITIAL: Final = {"initial_charges": "get_initial_charges", "magmoms": "get_initial_magnetic_moments"}
 _ATOMS: Final = ("get_atomic_numbers", "get_positions", "get_pbc")
 
 
@@ -121,33 +123,19 @@ def _of_ase(molecule_id: int, given: Any, info: Mapping[str, Any]) -> Entry:
         numbers = np.asarray(given.get_atomic_numbers())
         positions = np.asarray(given.get_positions(), dtype=np.float64).reshape(-1, 3)
         periodic = bool(np.any(given.get_pbc()))
-        initial = _initial_charge(given)
-        moments = _initial(given, "get_initial_magnetic_moments")
+        initial = {key: _initial(given, method) for key, method in _INITIAL.items()}
     except (ValueError, TypeError) as error:
         return fail(Reason.UNREADABLE, f"ASE atoms: {error}")
     if periodic:
         return fail(Reason.UNREADABLE, "a periodic cell; only molecules are labelled: set pbc to False if it is one")
-    if np.any(moments):
-        return fail(Reason.ODD_ELECTRONS, "magnetic moments are set; only closed shells are labelled")
     if numbers.size and (numbers.min() < 1 or numbers.max() > 118):
         return fail(Reason.UNSUPPORTED_ELEMENT, "atomic numbers must be from 1 to 118")
     try:
-        state = stated_charge(numbers, info, initial)
+        state = stated_charge(numbers, info, {key: values for key, values in initial.items() if np.any(values)})
     except EntryRefused as error:
         return fail(error.reason, str(error))
     at = bohr_from_angstrom(positions)
     return from_geometry(molecule_id, name, "", numbers, at, state.charge, multiplicity=state.multiplicity)
-
-
-def _initial_charge(given: Any) -> dict[str, int]:
-    """The sum of the initial charges of the atoms, where any is set; partial charges may add up to zero."""
-    charges = _initial(given, "get_initial_charges")
-    if not np.any(charges):
-        return {}
-    total = float(charges.sum())
-    if not abs(total - round(total)) < 1e-3:
-        raise ValueError(f"the initial charges add up to {total:g}, which is not a whole number")
-    return {"initial charge": round(total)}
 
 
 def _initial(given: Any, method: str) -> np.ndarray:

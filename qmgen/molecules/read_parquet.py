@@ -34,6 +34,7 @@ from qmgen.molecules.entries import failure, from_geometry, one_line
 from qmgen.molecules.geometry import (
     MOST_ATOMS,
     SHORT_FOR_UNKNOWN_UNIT,
+    apart_problem,
     bohr_from,
     is_length,
     neighbours,
@@ -329,7 +330,8 @@ def _entry(place: int, row: dict[str, Any], layout: _Layout) -> Molecule | Failu
         return fail(Reason.BAD_COORDINATES, f"{why.rstrip(' ;:')}; pos is read in {used}")
     if layout.unit is not None or len(numbers) < 2:
         return entry
-    if why := scale_problem(neighbours(numbers, positions), SHORT_FOR_UNKNOWN_UNIT):
+    near = neighbours(numbers, positions)
+    if why := scale_problem(near, SHORT_FOR_UNKNOWN_UNIT) or apart_problem(numbers, positions):
         return fail(Reason.BAD_COORDINATES, f"{why}; pos is read in Bohr: {_STATE_UNIT}")
     return entry
 

@@ -1,29 +1,31 @@
 """Reader of multi-frame ``.xyz``, plain and extended: a count of atoms, a comment, one line an atom.
 
-The comment gives the name, and may state columns, charge and multiplicity, a length unit, and a cell; positions are in
-Angstrom unless it says otherwise. A unit may also stand after the count ("3 bohr"). Lines after a complete frame that
-are neither a frame nor atoms (frequencies, SMILES and InChI of QM9's files) are passed over.
+The comment gives the name, and may state columns, charge and multiplicity, a length unit, and a cell. Positions are in
+Angstrom where no unit is stated, and a geometry whose atoms are all far apart must state one. A unit may also stand
+after the count ("3 bohr"). Lines after a complete frame that are neither a frame nor atoms (frequencies, SMILES and
+InChI of QM9's files) are passed over.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple, TextIO
 
 from qmgen.molecules.entries import failure, from_geometry, one_line
-from qmgen.molecules.geometry import MOST_ATOMS, bohr_from, size_problem
+from qmgen.molecules.geometry import MOST_ATOMS, apart_problem, bohr_from, size_problem, unit_of_length
 from qmgen.molecules.kept import Kept
 from qmgen.molecules.stated_charge import stated_charge
 from qmgen.molecules.text_file import open_text
 from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
 from qmgen.molecules.xyz_columns import read_atoms
-from qmgen.molecules.xyz_comment import XyzComment, check_molecule, length_unit, parse_comment, unit_of_word
+from qmgen.molecules.xyz_comment import XyzComment, check_molecule, length_unit, parse_comment, quoted
 
 #: characters of a line that are read; a longer one is cut there, and its frame refused
 LONGEST_LINE: Final = 1 << 20
-#: digits of a count that is taken at its word; any with more is too large in any case
+#: digits of a count that is converted to a number; any with more is too large in any case
 _MOST_DIGITS: Final = 15
 _COUNT: Final = re.compile(r"\s*(?P<count>\d+)(?:\s+(?P<unit>[A-Za-z.]+))?\s*", re.ASCII)
 #: a count that is none: a sign, a decimal point, a word after it
@@ -65,7 +67,7 @@ def _entry(molecule_id: int, frame: _Frame, comment: XyzComment) -> Molecule | F
         check_molecule(comment)
         stated = length_unit(comment)
         if stated and frame.unit and stated != frame.unit:
-            detail = f"line {frame.line}: the count says {frame.unit}, the comment {stated}: {comment.text}"
+            detail = f"line {frame.line}: {frame.unit} after the count, {stated} in the comment {quoted(comment.text)}"
             raise EntryRefused(Reason.UNREADABLE, detail)
         unit = stated or frame.unit or "angstrom"
         numbers, positions, columns = read_atoms(frame.lines[2:], frame.line + 2, comment, unit)
@@ -73,7 +75,13 @@ def _entry(molecule_id: int, frame: _Frame, comment: XyzComment) -> Molecule | F
     except EntryRefused as error:
         return failure(molecule_id, name, "", error.reason, str(error), conformer_id=0)
     at = bohr_from(positions, unit)
-    return from_geometry(molecule_id, name, "", numbers, at, state.charge, multiplicity=state.multiplicity)
+    entry = from_geometry(molecule_id, name, "", numbers, at, state.charge, multiplicity=state.multiplicity)
+    if isinstance(entry, Failure) and state.charge and entry.reason is Reason.NET_CHARGE:
+        return replace(entry, detail=f"{entry.detail}; the comment is {quoted(comment.text)}")
+    if isinstance(entry, Molecule) and not (stated or frame.unit) and (why := apart_problem(numbers, at)):
+        detail = f"{why}, if in Angstrom: state units=angstrom or units=bohr in the comment"
+        return failure(molecule_id, name, "", Reason.BAD_COORDINATES, detail, conformer_id=0)
+    return entry
 
 
 class _Lines:
@@ -104,7 +112,7 @@ def _count(line: str) -> tuple[int, str] | None:
     if line[:1].isalpha() or len(line) >= LONGEST_LINE:  # most lines are atoms
         return None
     found = _COUNT.fullmatch(line)
-    unit = (unit_of_word(found["unit"]) if found and found["unit"] else "") if found else None
+    unit = (unit_of_length(found["unit"]) if found and found["unit"] else "") if found else None
     if found is None or unit is None:
         return None
     digits = found["count"].lstrip("0") or "0"
@@ -137,13 +145,13 @@ def _frames(lines: _Lines) -> Iterator[_Frame]:
         elif too_large := size_problem(frame[0].split()[0]):
             frame, problem = frame[:2], too_large[1]
         if read < count + 2:
-            problem = problem or f"the frame says {count} atoms and has {max(read - 2, 0)}"
+            problem = problem or f"count {count}, {max(read - 2, 0)} atom lines"
         else:
             after = _skip(lines)
             if after.cell:
                 problem = problem or f"a periodic cell ({one_line(after.cell, 60)}); only molecules are labelled"
             elif after.more_atoms:
-                problem = problem or f"the frame says {count} atoms and more follow: {after.text}"
+                problem = problem or f"count {count}, and more follow: {after.text}"
         yield _Frame(start, frame, unit, problem)
         if after.broken and not after.more_atoms:
             yield _Frame(after.line, [after.text], problem=f"no count of atoms where a frame begins: {after.text}")

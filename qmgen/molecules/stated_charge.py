@@ -18,30 +18,53 @@ number of electrons count, and a singlet is taken where it is among them: with a
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from qmgen.molecules.charge_keys import kind_of_key
-from qmgen.molecules.elements import number_of
+from qmgen.molecules.charge_keys import counts_in_table, kind_of_key
+from qmgen.molecules.charge_values import may_be_electrons, multiplicity_of_short, numbers_of, whole_of
+from qmgen.molecules.charge_words import (
+    ATOMIC_CHARGES,
+    BETWEEN_STATES,
+    CLOSED_SHELL,
+    IN_WORDS,
+    MULTIPLICITIES,
+    NAMED_STATE,
+    NEUTRAL,
+    PAIR_FIRST,
+    PAIR_IN_WORDS,
+    PAIR_LAST,
+    SMILES_IN_WORDS,
+    STATE_WORD,
+    VAGUE_WORDS,
+    begins_with_ion,
+    charge_of_inchi,
+    charge_of_smiles,
+    is_ion,
+    multiplicity_of_state,
+)
 from qmgen.molecules.entries import atomic_numbers, failure, one_line
 from qmgen.molecules.geometry import electrons_problem
 from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
 from qmgen.molecules.xyz_comment import XyzComment, json_object, members, parse_comment, quoted, word_set
 
-#: charges of atoms that add up to this or more (e) state a charged molecule
-_ROUNDED_AWAY: Final = 0.5
+#: charges of atoms add up to a whole number (e) within this
+_NEAR_WHOLE: Final = 0.25
 #: a magnetic moment of an atom or molecule below this (Bohr magnetons) is none
 _NO_MOMENT: Final = 0.1
+_STATE_BOTH: Final = "state charge=N multiplicity=M"
+#: for tables, in which a column may have such a name by chance
+OF_COLUMNS: Final = "correct, rename or remove the column"
 #: a statement within a value within a value ...: more levels are not looked into
 _DEEPEST: Final = 3
-#: characters of free words that are searched
+#: characters of free words that are searched, and of values that are remembered
 _LONGEST_WORDS: Final = 1 << 16
-_LONGEST_FORMULA: Final = 40
+_LONGEST_REPEATED: Final = 200
 
 _PLAIN: Final = ("pair", "charge", "multiplicity", "spin", "unpaired")
 #: keys whose value is a label: it may hold any word, but not a plain ``charge=1``
@@ -49,58 +72,9 @@ _LABELS: Final = word_set(
     "name title id uid label tag inchi inchikey formula composition config_type configtype source dataset file "
     "filename path key hash identifier structure properties"
 )
-_MULTIPLICITIES: Final = ("singlet", "doublet", "triplet", "quartet", "quintet", "sextet", "septet", "octet", "nonet")
 
-_NUMBER: Final = re.compile(r"[+-]?(?:\d{1,6}\.?\d{0,20}|\.\d{1,20})(?:[eE][+-]?\d{1,2})?", re.ASCII)
-_SIGN_LAST: Final = re.compile(r"(\d{1,2})([+-])", re.ASCII)
-_BEFORE: Final = r"(?<![A-Za-z0-9])"
-#: repeated a few times at most, for the time of a search is to grow with the text alone
-_OWNER: Final = r"(?:(?:total|net|overall|formal|molecular|molecule|mol|system|spin)[\s_-]{1,3}){0,4}"
-_IS: Final = r"""["')\]]*\s*(?P<sep>[:=]?)\s*["'(\[]*(?P<value>[+-]?\d[\d.]*(?:e[+-]?\d+)?[+-]?)(?![\w./-]*\w)"""
-#: "Charge: 1" and "charge 1" in free words, by kind
-_IN_WORDS: Final = {
-    "charge": re.compile(rf"{_BEFORE}{_OWNER}(?:charge|chrg|chg|q(?=\s*[:=])){_IS}", re.IGNORECASE),
-    "multiplicity": re.compile(rf"{_BEFORE}{_OWNER}(?:multiplicity|mult|2s\+1){_IS}", re.IGNORECASE),
-    "spin": re.compile(rf"{_BEFORE}{_OWNER}(?:spin){_IS}", re.IGNORECASE),
-    "unpaired": re.compile(rf"{_BEFORE}(?:uhf|unpaired electrons?){_IS}", re.IGNORECASE),
-}
-_PAIR_IN_WORDS: Final = re.compile(
-    rf"{_BEFORE}(?:charge|chrg|q)\s*(?:/|,|and|&)?\s*(?:spin[\s_-]*)?mult(?:iplicity)?\s*[:=]?\s*[\[(]?"
-    r"(?P<charge>[+-]?\d{1,4})[\s,;/|]+(?P<multiplicity>\d{1,4})(?![\w.])",
-    re.IGNORECASE,
-)
-#: two whole numbers, alone or before a title that does not go on with a number
-_PAIR_FIRST: Final = re.compile(
-    r"[\s(\[{]*(?P<charge>[+-]?\d+)[\s,;/|]+(?P<multiplicity>\d+)[)\]}]*(?:\s*$|[\s,;]+(?=[^\s\d.+-]))", re.ASCII
-)
-#: a title, and two whole numbers of which the first has a sign
-_PAIR_LAST: Final = re.compile(r"[^\d=]*\s(?P<charge>[+-]\d)[\s,;]+(?P<multiplicity>\d)\s*$", re.ASCII)
-_STATE_WORD: Final = re.compile(rf"{_BEFORE}(?P<word>{'|'.join(_MULTIPLICITIES)})s?(?![A-Za-z])", re.IGNORECASE)
-_CLOSED_SHELL: Final = re.compile(rf"{_BEFORE}(?:closed[\s-]shell|no unpaired electrons?)(?![A-Za-z])", re.IGNORECASE)
-_NEUTRAL: Final = re.compile(rf"{_BEFORE}(?:neutral|uncharged)(?![A-Za-z])", re.IGNORECASE)
-#: charges of atoms, which are no statement
-_ATOMIC_CHARGES: Final = re.compile(
-    rf"{_BEFORE}(?:(?:partial|atomic|mulliken|l(?:o|ö|oe)wdin|hirshfeld|r?esp|chelpg|npa|nbo|bader|cm5|gasteiger|mbis)"
-    r"[\s_-]{1,3}){1,4}charges?(?![A-Za-z])",
-    re.IGNORECASE,
-)
-#: words that tell of a charge or of unpaired electrons, but not how many, by what they are about
-_VAGUE_WORDS: Final = {
-    "charge": re.compile(
-        rf"charge[ds]?(?![A-Za-z])|{_BEFORE}(?:chrg|(?:mono|di|tri|poly|radical)?(?:cat|an)ion(?:ic|s)?)(?![A-Za-z])"
-        r"|^\s*[+-]\d\s*$|(?<!\S)\d[+-]\s*$",
-        re.IGNORECASE,
-    ),
-    "spin": re.compile(
-        rf"{_BEFORE}(?:spins?|mult|multiplicity|unpaired|open[\s-]shell|(?:mono|di|bi|tri|poly)?radicals?)(?![A-Za-z])",
-        re.IGNORECASE,
-    ),
-}
-#: a formula with a charge: "SO4^2-", "NH4+", "SO4-2"
-_ION: Final = re.compile(
-    r"\s*(?P<formula>(?:[A-Z][a-z]?\d*|[()\[\]])+?)(?:\^?\(?\d?[+-]\)?|\^?\([+-]\d\)|\^[+-]\d|(?<=[\d\])])[+-]\d)\s*",
-    re.ASCII,
-)
+_LETTER: Final = re.compile("[A-Za-z]")
+_FORMULAS: Final = word_set("composition stoichiometry")
 
 
 class ElectronicState(NamedTuple):
@@ -110,33 +84,37 @@ class ElectronicState(NamedTuple):
     multiplicity: int | None
 
 
-def stated_charge(numbers: np.ndarray, *sources: XyzComment | Mapping[str, Any]) -> ElectronicState:
+def stated_charge(
+    numbers: np.ndarray, *sources: XyzComment | Mapping[str, Any], advice: str = _STATE_BOTH
+) -> ElectronicState:
     """What XYZ comments and values by name state together for atoms of these ``numbers`` (atoms,).
 
     A value may be text, a number, a list, a mapping of such, or None for nothing. Raises ``EntryRefused``
     (``unreadable``) for what is not understood, contradictions, and what does not go with the number of electrons; the
-    detail quotes the text. Whether a charge or an open shell can be labelled is for ``electrons_problem`` to say.
+    detail quotes the text, and ends with ``advice``. Whether a charge or an open shell can be labelled is for
+    ``electrons_problem`` to say.
     """
-    found = _Statements(len(numbers))
+    found = _Statements(np.asarray(numbers, dtype=np.int64), advice)
     for source in sources:
         if isinstance(source, XyzComment):
             found.comment(source)
         else:
             for key, value in members(source):
                 found.pair(key, value)
-    return found.state(int(np.asarray(numbers, dtype=np.int64).sum()))
+    return found.state()
 
 
 def agreeing(entry: Molecule | Failure, row: Iterable[tuple[str, Any]]) -> Molecule | Failure:
     """The entry that a SMILES gave, or a ``Failure`` where other columns of its row, by name and value, state another
-    charge or multiplicity. Only columns that are plainly named so count ("charge", not "charge at pH 7"); empty ones
-    do not."""
-    stated = [{key: value} for key, value in row if kind_of_key(key) in _PLAIN and str(value).strip()]
+    charge or multiplicity. Only columns that are plainly named so count ("charge", not "charge at pH 7"), with values
+    that the name may have (``counts_in_table``); empty ones do not."""
+    plain = [(key, value) for key, value in row if kind_of_key(key) in _PLAIN and str(value).strip()]
+    stated = [{key: value} for key, value in plain if counts_in_table(key, value)]
     if isinstance(entry, Failure) or not stated:
         return entry
     numbers = atomic_numbers(entry)
     try:
-        state = stated_charge(numbers, {"charge of the SMILES": entry.charge}, *stated)
+        state = stated_charge(numbers, {"charge of the SMILES": entry.charge}, *stated, advice=OF_COLUMNS)
         problem = electrons_problem(numbers, state.charge, state.multiplicity)
     except EntryRefused as error:
         problem = error.reason, str(error)
@@ -145,64 +123,40 @@ def agreeing(entry: Molecule | Failure, row: Iterable[tuple[str, Any]]) -> Molec
 
 def has_statement(text: str) -> bool:
     """Whether a label with this text would be read as a statement ("charge=1"), so that a writer must change it."""
-    found = _Statements(1)
+    found = _Statements(np.ones(1, dtype=np.int64))
     found.label(text)
-    return bool(found.charges or found.multiplicities or found.vague or found.refused)
-
-
-def _numbers(value: Any) -> list[float] | None:
-    """A value as numbers: one, or a list of them, in text too; None if it is anything else."""
-    if isinstance(value, str):
-        fields = re.split(r"[\s,;]+", value.strip("()[]{}\"',; \t"))
-        return [float(f) for f in fields] if all(_NUMBER.fullmatch(f) for f in fields) else None
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    items = value if isinstance(value, list | tuple) else [value]
-    flat = [item for part in items for item in (part if isinstance(part, list | tuple) else [part])]
-    if not all(isinstance(item, int | float | np.number) and not isinstance(item, bool) for item in flat):
-        return None
-    try:
-        numbers = [float(item) for item in flat]
-    except OverflowError:
-        return None
-    return numbers if all(map(math.isfinite, numbers)) else None
-
-
-def _whole(value: Any) -> int | None:
-    """A value as one whole number: 1, "+1", "1.0", "2-", [1], "neutral", "triplet"; None if it is anything else."""
-    if isinstance(value, str):
-        text = value.strip("()[]{}\"',; \t")
-        if found := _SIGN_LAST.fullmatch(text):
-            return int(found[2] + found[1])
-        if text.lower() == "neutral":
-            return 0
-        if text.lower() in _MULTIPLICITIES:
-            return _MULTIPLICITIES.index(text.lower()) + 1
-    numbers = _numbers(value)
-    if numbers is None or len(numbers) != 1 or abs(numbers[0]) > 1e4 or numbers[0] != round(numbers[0]):
-        return None
-    return round(numbers[0])
+    return found.anything
 
 
 @dataclass
 class _Statements:
     """What was found so far: charges, readings of the multiplicity, and what was not understood, each with its text."""
 
-    atoms: int
+    numbers: np.ndarray
+    advice: str = _STATE_BOTH
     charges: list[tuple[int, str]] = field(default_factory=list)
     multiplicities: list[tuple[frozenset[int], str]] = field(default_factory=list)
     vague: list[tuple[str, str]] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    electrons: list[tuple[int, str]] = field(default_factory=list)
+    #: whether any value was held against the number of atoms
+    of_atoms: bool = False
+
+    @property
+    def anything(self) -> bool:
+        return any((self.charges, self.multiplicities, self.vague, self.refused, self.electrons))
 
     def comment(self, comment: XyzComment) -> None:
         """All statements of a comment."""
         words = comment.words
-        if not comment.is_json and (found := _PAIR_FIRST.match(comment.text) or _PAIR_LAST.match(comment.text)):
+        for smiles in () if comment.is_json else SMILES_IN_WORDS.finditer(comment.text):
+            self._charge(charge_of_smiles(smiles[1]), smiles[0])
+        if not comment.is_json and (found := PAIR_FIRST.match(comment.text) or PAIR_LAST.match(comment.text)):
             self._pair(found["charge"], found["multiplicity"], comment.text)
-            words = _PAIR_FIRST.sub("", words, count=1)
+            words = PAIR_FIRST.sub("", words, count=1)
             words = re.sub(r"[+-]\d[\s,;]+\d\s*$", "", words)
         self._pairs(comment, 0)
-        self._words(words)
+        self._words(words, comment.text)
 
     def pair(self, key: str, value: Any, depth: int = 0) -> None:
         """The statement that a value under a key makes, if any."""
@@ -213,15 +167,22 @@ class _Statements:
         if kind is None:
             self._other(key, value, depth)
         elif kind == "pair":
-            numbers = _numbers(value)
+            numbers = numbers_of(value)
             if numbers is None or len(numbers) != 2 or any(n != round(n) for n in numbers):
                 self.refused.append(text)
             else:
                 self._pair(str(round(numbers[0])), str(round(numbers[1])), text)
         elif kind in ("charges", "moments", "atoms"):
             self._of_atoms(kind, key, value, text)
-        elif kind == "vague":
+        elif kind in ("vague", "flag"):
             self._vague(key, value, text)
+        elif kind == "state":
+            if isinstance(value, str) and (multiplicity := multiplicity_of_state(value)):
+                self._multiplicity(multiplicity, text)
+            else:
+                self._other(key, value, depth)
+        elif kind in ("short multiplicity", "spin quantum number", "spin squared"):
+            self._short(kind, key, value, text)
         elif kind != "beside":
             self._number(kind, value, text)
 
@@ -232,8 +193,9 @@ class _Statements:
         self._pairs(parse_comment(text), _DEEPEST)
         self._in_words(" ".join(text.split()), marked=True)
 
-    def state(self, protons: int) -> ElectronicState:
-        """The statements together, for atomic numbers that add up to ``protons``."""
+    def state(self) -> ElectronicState:
+        """The statements together."""
+        protons = int(self.numbers.sum())
         charge = self.charges[0][0] if self.charges else 0
         # a stated multiplicity goes before "radical"; and an odd number of electrons is refused as what it is
         settled = {"charge": bool(self.charges), "spin": bool(self.multiplicities) or (protons - charge) % 2 == 1}
@@ -243,6 +205,7 @@ class _Statements:
         for other, text in self.charges[1:]:
             if other != charge:
                 self._contradict(self.charges[0][1], text)
+        self._check_electrons(charge)
         if not self.multiplicities:
             return ElectronicState(charge, None)
         readings, first = self.multiplicities[0]
@@ -255,15 +218,23 @@ class _Statements:
         if not possible:
             said = " ".join(dict.fromkeys([text for _, text in self.charges] + [first]))
             what = f"{quoted(said)}, read as charge and multiplicity, does not go with {electrons} electrons"
-            detail = f"{what}; state charge=N multiplicity=M, each by its name"
-            raise EntryRefused(Reason.UNREADABLE, detail)
+            by_name = ", each by its name" if self.advice == _STATE_BOTH else ""
+            raise EntryRefused(Reason.UNREADABLE, f"{what}; {self.advice}{by_name}")
         return ElectronicState(charge, min(possible))
+
+    def _check_electrons(self, charge: int) -> None:
+        """Refuse a stated number of electrons that does not go with the charge."""
+        count = int(self.numbers.sum()) - charge
+        for stated, text in self.electrons:
+            if not may_be_electrons(stated, self.numbers, charge, bool(self.charges)):
+                detail = f"{quoted(text)} does not go with charge {charge:+d}, which leaves {count} electrons"
+                raise EntryRefused(Reason.UNREADABLE, f"{detail}; {self.advice}")
 
     def _pairs(self, comment: XyzComment, depth: int) -> None:
         words = comment.words.split()
         for at, (key, value) in enumerate(comment.pairs):
             last = at + 1 == len(comment.pairs)
-            if kind_of_key(key) == "pair" and last and words and _whole(value) is not None:  # "charge/mult = 0 1"
+            if kind_of_key(key) == "pair" and last and words and whole_of(value) is not None:  # "charge/mult = 0 1"
                 value = f"{value} {words[0]}"
             self.pair(key, value, depth)
 
@@ -274,10 +245,28 @@ class _Statements:
         self.charges.append((int(charge), text))
         self.multiplicities.append((frozenset({int(multiplicity)}), text))
 
+    def _charge(self, charge: int, text: str) -> None:
+        """The charge of a SMILES or InChI; one without a charge says nothing, since many writers leave it out."""
+        self.charges += [(charge, text)] if charge else []
+
+    def _short(self, kind: str, key: str, value: Any, text: str) -> None:
+        """A value under a key of one or two letters (``M``, ``S``, ``S2``), which states something where it can."""
+        numbers = numbers_of(value)
+        if numbers is None or len(numbers) != 1:
+            return
+        if (multiplicity := multiplicity_of_short(kind, numbers[0])) is not None:
+            self._multiplicity(multiplicity, text)
+        elif re.search(r"[<^*]|squared", key):  # S2 may be a state or a molecule
+            self.vague.append(("spin", text))
+
     def _number(self, kind: str, value: Any, text: str) -> None:
         """A charge, multiplicity, spin, number of unpaired electrons or magnetic moment."""
-        numbers, whole = _numbers(value), _whole(value)
-        if kind == "charge" and whole is not None and abs(whole) < 1000:
+        numbers, whole = numbers_of(value), whole_of(value)
+        if kind == "spin squared":
+            self._short(kind, "<S^2>", value, text)
+        elif kind == "electrons":
+            self.electrons += [(whole, text)] if whole is not None else []
+        elif kind == "charge" and whole is not None and abs(whole) < 1000:
             self.charges.append((whole, text))
         elif kind == "charge" and numbers and len(numbers) > 1 and not isinstance(value, str):
             self._of_atoms("charges", "", value, text)
@@ -298,35 +287,50 @@ class _Statements:
 
     def _of_atoms(self, kind: str, key: str, value: Any, text: str) -> None:
         """Charges or moments of the atoms: their sum states a charge, any moment an open shell."""
-        numbers = _numbers(value)
+        self.of_atoms = True
+        numbers = numbers_of(value)
         spins = kind == "moments" or "spin" in key.lower()
-        if numbers is None or len(numbers) not in (1, self.atoms):
+        if numbers is None or len(numbers) not in (1, len(self.numbers)):
             if kind != "atoms":  # else of a form of its own, and about atoms in any case
                 self.refused.append(text)
         elif spins:
             if any(abs(number) >= _NO_MOMENT for number in numbers):
                 self.vague.append(("spin", text))
-        elif len(numbers) == self.atoms and abs(sum(numbers)) >= _ROUNDED_AWAY:
-            self.charges.append((round(sum(numbers)), text))
-        elif len(numbers) == 1 != self.atoms and kind == "charges":
+        elif len(numbers) == len(self.numbers) and abs(sum(numbers)) >= _NEAR_WHOLE:
+            if abs(sum(numbers) - round(sum(numbers))) >= _NEAR_WHOLE:
+                self.refused.append(f"{text} (sum {sum(numbers):g})")
+            else:
+                self.charges.append((round(sum(numbers)), text))
+        elif len(numbers) == 1 != len(self.numbers) and kind == "charges":
             self._number("charge", value, text)
 
     def _vague(self, key: str, value: Any, text: str) -> None:
         """A key that is about a charge or spin and is not known: nothing is stated by zero, false, or a singlet's 1."""
-        numbers = _numbers(value)
+        numbers = numbers_of(value)
         nothing = {0.0, 1.0} if re.search("mult", key, re.IGNORECASE) else {0.0}
-        if str(value).lower() in ("f", "false", "no") or (numbers and set(numbers) <= nothing):
+        if str(value).strip().lower() in ("f", "false", "n", "no", "none", "") or (numbers and set(numbers) <= nothing):
             return
-        self.vague.append(("charge" if re.search("charge|chrg", key, re.IGNORECASE) else "spin", text))
+        self.vague.append(("charge" if re.search("charge|chrg|ion", key, re.IGNORECASE) else "spin", text))
 
     def _other(self, key: str, value: Any, depth: int) -> None:
         """A value under a key that is about something else: a statement may stand in its text."""
-        if not isinstance(value, str) or not re.search("[A-Za-z]", value):
+        if not isinstance(value, str) or not _LETTER.search(value):
             return
+        if len(value) > _LONGEST_REPEATED or not _says_nothing(key, value, depth):
+            self._inside(key, value, depth)
+
+    def _inside(self, key: str, value: str, depth: int) -> None:
+        """The statements in the text of a value."""
         low = key.lower()
         if "smiles" in low or low in ("smile", "smi"):
-            self._smiles(value, f"{key}={value}")
-        elif low in _LABELS or depth >= _DEEPEST:
+            self._charge(charge_of_smiles(value), f"{key}={value}")
+        elif "inchi" in low and "key" not in low:
+            self._charge(charge_of_inchi(value), f"{key}={value}")
+        elif ("formula" in low or low in _FORMULAS) and is_ion(value):
+            self.vague.append(("charge", f"{key}={value}"))
+        elif depth >= _DEEPEST:  # each value may hold another pair: the way down must end
+            self._in_words(" ".join(value.split()), marked=True)
+        elif low in _LABELS:
             self.label(value)
         elif (inner := json_object(value.removeprefix("_JSON "))) is not None:
             for name, item in members(inner):
@@ -334,41 +338,34 @@ class _Statements:
         else:
             comment = parse_comment(value)
             self._pairs(comment, depth + 1)
-            self._words(comment.words)
+            self._words(comment.words, value)
 
-    def _smiles(self, smiles: str, text: str) -> None:
-        """Charges in the brackets of a SMILES."""
-        charge = 0
-        for sign, digits, more in re.findall(r"\[[^\[\]+-]*([+-])(\d{1,2})?([+-]*)(?::\d+)?\]", smiles):
-            charge += (int(digits) if digits else 1 + len(more)) * (1 if sign == "+" else -1)
-        if charge:
-            self.charges.append((charge, text))
-
-    def _words(self, words: str) -> None:
-        """Statements in free words."""
+    def _words(self, words: str, text: str) -> None:
+        """Statements in free words, which stand in ``text``."""
         if len(words) > _LONGEST_WORDS:
             if re.search("charge|spin|multiplicity", words, re.IGNORECASE):
-                self.refused.append(words)
+                self.refused.append(text)
             return
         rest = self._in_words(words, marked=False)
         for pattern, add in (
-            (_STATE_WORD, lambda m: self._multiplicity(_MULTIPLICITIES.index(m["word"].lower()) + 1, words)),
-            (_CLOSED_SHELL, lambda m: self._multiplicity(1, words)),
-            (_NEUTRAL, lambda m: self.charges.append((0, words))),
-            (_ATOMIC_CHARGES, lambda m: None),
+            (BETWEEN_STATES, lambda m: None),
+            (NAMED_STATE, lambda m: self._multiplicity(multiplicity_of_state(m["state"]) or 1, text)),
+            (STATE_WORD, lambda m: self._multiplicity(MULTIPLICITIES.index(m["word"].lower()) + 1, text)),
+            (CLOSED_SHELL, lambda m: self._multiplicity(1, text)),
+            (NEUTRAL, lambda m: self.charges.append((0, text))),
+            (ATOMIC_CHARGES, lambda m: None),
         ):
             rest = _taken(rest, pattern, add)
-        for about, pattern in _VAGUE_WORDS.items():
+        for about, pattern in VAGUE_WORDS.items():
             if pattern.search(rest):
-                self.vague.append((about, words))
-        ion = _ION.fullmatch(words) if len(words) < _LONGEST_FORMULA else None
-        if ion and all(number_of(symbol) for symbol in re.findall("[A-Z][a-z]?", ion["formula"])):
-            self.vague.append(("charge", words))
+                self.vague.append((about, text))
+        if is_ion(words) or begins_with_ion(words):
+            self.vague.append(("charge", text))
 
     def _in_words(self, words: str, marked: bool) -> str:
         """Take "charge: 1" and the like ("charge 1" too, unless ``marked``) out of words, and give what is left."""
-        rest = _taken(words, _PAIR_IN_WORDS, lambda m: self._pair(m["charge"], m["multiplicity"], words))
-        for kind, pattern in _IN_WORDS.items():
+        rest = _taken(words, PAIR_IN_WORDS, lambda m: self._pair(m["charge"], m["multiplicity"], words))
+        for kind, pattern in IN_WORDS.items():
             for found in pattern.finditer(rest):
                 if found["sep"] or not marked:
                     self._number(kind, found["value"], found[0])
@@ -379,12 +376,21 @@ class _Statements:
         self.multiplicities.append((frozenset({value}), text))
 
     def _refuse(self, text: str) -> None:
-        detail = f"{quoted(text)} is no charge or multiplicity that is understood; state charge=0 multiplicity=1"
-        raise EntryRefused(Reason.UNREADABLE, detail)
+        what = f"{quoted(text)} is no charge or multiplicity that is understood"
+        raise EntryRefused(Reason.UNREADABLE, f"{what}; {self.advice}")
 
     def _contradict(self, one: str, other: str) -> None:
-        detail = f"{quoted(one)} and {quoted(other)} contradict one another; state one charge and one multiplicity"
+        one_of_each = "state one charge and one multiplicity" if self.advice == _STATE_BOTH else self.advice
+        detail = f"{quoted(one)} and {quoted(other)} contradict one another; {one_of_each}"
         raise EntryRefused(Reason.UNREADABLE, detail)
+
+
+@lru_cache(maxsize=4096)  # the frames of a file share most values, which say nothing
+def _says_nothing(key: str, value: str, depth: int) -> bool:
+    """Whether no statement stands in the text of a value, for any atoms."""
+    found = _Statements(np.zeros(0, dtype=np.int64))
+    found._inside(key, value, depth)
+    return not (found.anything or found.of_atoms)
 
 
 def _taken(text: str, pattern: re.Pattern[str], add: Callable[[re.Match[str]], None]) -> str:

@@ -1,9 +1,10 @@
 """The atom lines of an XYZ frame: which columns are element and position, and the numbers in them.
 
 ``Properties`` in the comment names the columns (extended XYZ), and QM9's comment implies them. Without either a line is
-an element and three numbers; text may follow. One more number is passed over where it must come after the position: the
-first three numbers place the atoms at bonding distances, the last three do not, and the first are no identifiers,
-masses or other values of each element. Any other line is ambiguous, and refused.
+an element and three numbers; text may follow. One more number, or three and more (forces, velocities), are passed over
+where they must come after the position: the first three numbers place the atoms at bonding distances, no other three
+that follow one another do, and the first are no identifiers, masses or other values of each element. Any other line is
+ambiguous, and refused.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from qmgen.molecules.xyz_comment import XyzComment, quoted, word_set
 
 #: Fortran's exponents (1.0D-3) and Mathematica's (1.0*^-3) too; not Python's 1_000, nor digits beyond ASCII
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:(?:[eEdD]|\*\^)[+-]?\d{1,4})?", re.ASCII)
+#: three numbers without an exponent
+_PLAIN_ROW: Final = re.compile(r"(?:[+-]?\d{1,9}(?:\.\d{0,20})?(?: |$)){3}", re.ASCII)
 _EXPONENT: Final = re.compile(r"[dD]|\*\^")
 #: what begins as a number does, or its exponent after a gap: no text that may follow the position
 _BROKEN_NUMBER: Final = re.compile(r"[+-]?(?:\.?\d|nan|inf)|(?:[ed]|\*\^)[+-]?\d", re.IGNORECASE)
@@ -153,13 +156,18 @@ def _without_properties(table: list[list[str]], lines: Sequence[str], first: int
     most = max(map(len, more), default=0)
     if not most:
         return Atoms(numbers, positions, {})
-    extra = np.array([row[0] for row in more]) if most == 1 and all(more) else None
-    if most > 1 or not _positions_come_first(numbers, positions, extra, unit):
+    same = min(map(len, more)) == most
+    extra = np.array(more) if same else None
+    several = most > 1 and (extra is None or not _FEWEST_MORE <= most <= _MOST_MORE)
+    if several or not _positions_come_first(numbers, positions, extra, unit):
         detail = f"line {first}: which columns are positions is ambiguous ({_example(table)})"
         raise EntryRefused(Reason.UNREADABLE, f"{detail}; name them in the comment: {_ADVICE}")
     return Atoms(numbers, positions, {})
 
 
+#: numbers that may follow the position: one value, or a vector (forces, velocities) and more
+_FEWEST_MORE: Final = 3
+_MOST_MORE: Final = 12
 _ADVICE: Final = "Properties=species:S:1:pos:R:3:..."
 
 
@@ -168,15 +176,19 @@ def _example(table: list[list[str]]) -> str:
 
 
 def _positions_come_first(numbers: np.ndarray, positions: np.ndarray, extra: np.ndarray | None, unit: str) -> bool:
-    """Whether the first three of four columns must be the positions: they place the atoms at bonding distances, and the
-    last three do not. ``extra`` (atoms,) is the fourth, None where some lines lack it."""
+    """Whether the first three columns must be the positions: they place the atoms at bonding distances, and no other
+    three that follow one another do. ``extra`` (atoms, columns) are the further ones; None where lines lack some."""
     before = positions[:, 0]
     counts = (before == np.round(before)).all() and before.any()  # identifiers, groups of atoms
     if counts or _of_elements(numbers, before):
         return False
     if not _is_molecule(numbers, bohr_from(positions, unit)):
         return False
-    return extra is None or not _is_molecule(numbers, bohr_from(np.column_stack([positions[:, 1:], extra]), unit))
+    if extra is None:
+        return True
+    columns = np.column_stack([positions, extra])
+    others = (columns[:, start : start + 3] for start in range(1, columns.shape[1] - 2))
+    return not any(_is_molecule(numbers, bohr_from(other, unit)) for other in others)
 
 
 def _of_elements(numbers: np.ndarray, column: np.ndarray) -> bool:
@@ -214,6 +226,9 @@ def _positions(table: list[list[str]], column: int, first: int) -> np.ndarray:
     positions = np.zeros((len(table), 3))
     for at, fields in enumerate(table):
         given = fields[column : column + 3]
+        if _PLAIN_ROW.fullmatch(" ".join(given)):  # most rows are
+            positions[at] = [float(field) for field in given]
+            continue
         values: list[Any] = [number(field) for field in given]
         if None in values:
             raise EntryRefused(Reason.BAD_COORDINATES, f"line {first + at}: unreadable coordinates {' '.join(given)}")

@@ -94,7 +94,8 @@ def test_more_atoms_than_are_read():
         ("Atomic units", BOHR_TO_ANGSTROM),
         ("a0", BOHR_TO_ANGSTROM),
     ]
-    + [("Angstrom", 1.0), ("Å", 1.0), ("\u212b", 1.0), ("ang", 1.0), ("nm", 10.0), ("pm", 0.01)],
+    + [("Angstrom", 1.0), ("Å", 1.0), ("\u212b", 1.0), ("ang", 1.0), ("nm", 10.0), ("pm", 0.01)]
+    + [("bohr radius", BOHR_TO_ANGSTROM), ("a_0", BOHR_TO_ANGSTROM), ("atomic", BOHR_TO_ANGSTROM), ("Angstroem", 1.0)],
 )
 def test_units_of_length(unit, angstrom):
     assert is_length(unit) and bohr_from(np.array([1.4]), unit)[0] == pytest.approx(1.4 * angstrom / BOHR_TO_ANGSTROM)

@@ -209,3 +209,21 @@ def test_parquet_without_its_columns_or_no_parquet(tmp_path):
     (tmp_path / "b.parquet").write_text("no parquet at all")
     with pytest.raises(UsageError, match="is not a Parquet file"):
         read_molecules(tmp_path / "b.parquet")
+
+
+WATER_IN_BOHR = [0.0, 0.0, 0.221, 0.0, 1.430, -0.886, 0.0, -1.430, -0.886]
+
+
+@pytest.mark.parametrize("factor", [BOHR_TO_ANGSTROM**-1, BOHR_TO_ANGSTROM**-2, 53.0])
+@pytest.mark.parametrize("unit", [None, "", "1", "Bohr"])
+def test_parquet_of_atoms_that_are_all_far_apart_must_state_its_unit(tmp_path, unit, factor):
+    field = pa.field("pos", pa.list_(pa.float64()), metadata={} if unit is None else {"unit": unit})
+    schema = pa.schema([pa.field("z", pa.list_(pa.int64())), field])
+    rows = {"z": [[8, 1, 1]] * 2, "pos": [WATER_IN_BOHR, [factor * x for x in WATER_IN_BOHR]]}
+    pq.write_table(pa.table(rows, schema=schema), tmp_path / "a.parquet")
+    near, far = read_molecules(tmp_path / "a.parquet")
+    assert isinstance(near, Molecule)
+    if unit == "Bohr":
+        assert isinstance(far, Molecule)
+    else:
+        assert isinstance(far, Failure) and "{'unit': 'Bohr'}" in far.detail

@@ -149,13 +149,95 @@ def test_statements_that_are_understood(state, text):
     assert stated_charge(WATER, parse_comment(text)) == state
 
 
+def plain(text: str) -> str:
+    """A text without blanks, quotes, and what holds values together."""
+    return re.sub(r"""[\s"':=\[\]{}]""", "", text)
+
+
 @pytest.mark.parametrize("text", REFUSED)
 def test_statements_that_are_refused_quote_the_text(text):
     with pytest.raises(EntryRefused) as refused:
         stated_charge(WATER, parse_comment(text))
     assert refused.value.reason is Reason.UNREADABLE
     assert len(str(refused.value)) <= 200 and "\n" not in str(refused.value)
-    assert any(word[:20] in str(refused.value) for word in re.findall(r"\w+", text))
+    quotes = re.findall('"(.*?)…?"(?=[ ,]|$)', str(refused.value).replace(" (sum", '" (sum'))
+    assert quotes and all(plain(quote) in plain(text) for quote in quotes)
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        *(((0, 3), text) for text in ("mul=3", "chg 0 mul 3", "M=3", "multi=3", "S=1", "| q = 0 | S = 1 |", "s2=2.00")),
+        *(((0, 3), text) for text in ("<S^2>=2.00", "<S**2> = 2.01", "<S^2>: 2.0", "electronic_state=T1", "state=3B1")),
+        *(((0, 3), text) for text in ("T1 state", "3B1 ground state", "Sz=1")),
+        *(((0, 1), text) for text in ("S0 state of water", "1A1 state")),
+        *(((0, 1), text) for text in ("mul=1", "S=0", "| q = 0 | S = 0 |", "S2=0.0", "electronic_state=S0")),
+        ((2, None), "InChI=1S/H2O/q+2"),
+        ((1, None), "InChI=1S/H2O/h1H2/p+1"),
+        ((-1, None), '{"inchi": "InChI=1S/H2O/q+1/p-2"}'),
+        ((1, None), "SMILES: [NH4+]"),
+        ((1, None), "q = 1 | Stoichiometry = H2O(1+)"),
+        ((2, None), "charge=2 n_electrons=8"),
+        ((0, None), "charge=0 n_electrons=8"),  # without the core
+        ((0, None), "num_electrons=10"),
+    ],
+)
+def test_short_names_layers_and_states(state, text):
+    assert stated_charge(WATER, parse_comment(text)) == state
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["open_shell=True", "radical=1", "ion=1", "is_cation=1", "diradical=yes", "n_electrons=8", "num_electrons=9"]
+    + ["charge=1 n_electrons=10", "(+1)", "water (-2)", "H2O +2", "H2O.+", "H2O\u2022+", "H2O^{2+}", "H2O\u00b2\u207a"]
+    + [
+        "H2O\u207b",
+        "formula=H2O+",
+        "Stoichiometry = H2O(1+)",
+        "OH- in water",
+        "<S^2>=1.1",
+        "ionized",
+        "Number of electrons: 8",
+        '{"is_radical": true}',
+    ]
+    + ['charges="0.5 0 0"', 'charges="-1.4 0.0 0.0"'],
+)
+def test_ions_and_open_shells_without_a_number_are_refused(text):
+    with pytest.raises(EntryRefused, match="state charge=N multiplicity=M"):
+        stated_charge(WATER, parse_comment(text))
+
+
+@pytest.mark.parametrize(
+    ("moments", "text"), [("1 1 0", "mag:R:1"), ("0 0 2", "initial_magmoms:R:1"), ("1.0 0.5 0.5", "mags:R:1")]
+)
+def test_moments_of_atoms_under_any_name(read, moments, text):
+    lines = [f"{line} {value}" for line, value in zip(ATOMS.splitlines(), moments.split(), strict=True)]
+    (entry,) = read("a.xyz", "\n".join(["3", f"Properties=species:S:1:pos:R:3:{text}", *lines]))
+    assert isinstance(entry, Failure) and "mag" in entry.detail
+
+
+def test_the_failure_of_a_pair_before_a_title_quotes_it(read):
+    (entry,) = read("a.xyz", f"3\n2 1 conformer of water\n{ATOMS}")
+    assert isinstance(entry, Failure) and entry.reason is Reason.NET_CHARGE
+    assert "+2" in entry.detail and '"2 1 conformer of water"' in entry.detail
+
+
+@pytest.mark.parametrize("repeats", [10, 300, 100_000])
+@pytest.mark.parametrize(
+    "text",
+    ["{}1", "key{}b", "link=http://x?{}&", 'name="{}"', 'note="{}"', "[{}"],
+)
+def test_pairs_within_pairs_are_read_to_a_bounded_depth(text, repeats):
+    for comment in (text.format("a=" * repeats), text.format("=" * repeats), json.dumps({"a": "a=" * repeats})):
+        assert stated_charge(WATER, parse_comment(comment)) == (0, None)
+        assert stated_charge(WATER, {"note": comment}) == (0, None)
+    assert stated_charge(WATER, parse_comment("a=" * repeats + "charge=1")) == (1, None)
+
+
+@pytest.mark.parametrize("text", ["water_cation", "radical cation", "charge=half", "multiplicity=two"])
+def test_the_advice_asks_for_the_values_that_the_source_means(text):
+    with pytest.raises(EntryRefused, match="state charge=N multiplicity=M"):
+        stated_charge(WATER, parse_comment(text))
 
 
 @pytest.mark.parametrize(
@@ -406,6 +488,36 @@ def test_csv_columns_without_a_statement(read):
         "a.csv", "smiles,charge,charge at pH 7,MaxPartialCharge,logP\nO,,-1,0.4,1\n[NH4+],1,1,0.3,1\nC,0,0,1,1\n"
     )
     assert [getattr(entry, "reason", None) for entry in entries] == [None, Reason.NET_CHARGE, None]
+
+
+#: names that something else may have, and values that are then no charge or multiplicity
+OTHER_COLUMNS = [
+    *(("UHF", "-40.1"), ("q", "0.5"), ("mult", "1.5"), ("nopen", "12.5"), ("2S", "0.25"), ("CHG", "12"), ("M", "3")),
+    *(("spin", "left"), ("Charge", "A1234"), ("Charge No.", "12345"), ("charge_center", "0.3"), ("Surcharge", "7")),
+    *(("Charge at pH 7", "1"), ("NetCharge_pH7.4", "1"), ("charge_pH", "-2"), ("S", "1"), ("S2", "2.0")),
+]
+
+
+@pytest.mark.parametrize(("column", "value"), OTHER_COLUMNS)
+def test_columns_of_something_else_refuse_nothing(read, tmp_path, column, value):
+    (entry,) = read("a.csv", f"smiles,{column}\nO,{value}\n")
+    assert isinstance(entry, Molecule), entry
+    assert isinstance(sdf(tmp_path, "O", {column: value}), Molecule)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("q", "1"), ("mult", "3"), ("UHF", "2"), ("spin", "triplet"), ("CHG", "-1")]
+)
+def test_short_names_with_plausible_values_are_read(read, tmp_path, column, value):
+    (entry,) = read("a.csv", f"smiles,{column}\nO,{value}\n")
+    assert isinstance(entry, Failure)
+    assert isinstance(sdf(tmp_path, "O", {column: value}), Failure)
+
+
+def test_the_advice_for_a_table_is_about_its_column(read, tmp_path):
+    (entry,) = read("a.csv", "smiles,charge\nO,high\n")
+    for found in (entry, sdf(tmp_path, "O", {"charge": "high"})):
+        assert isinstance(found, Failure) and "rename or remove the column" in found.detail
 
 
 @pytest.mark.parametrize("text", ["smiles;charge;charge\nO;1;0\n", "smiles\tcharge\nO\t1\n", "Smiles|q\nO|-1\n"])
