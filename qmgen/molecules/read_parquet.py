@@ -330,9 +330,11 @@ def _entry(place: int, row: dict[str, Any], layout: _Layout) -> Molecule | Failu
         return fail(Reason.BAD_COORDINATES, f"{why.rstrip(' ;:')}; pos is read in {used}")
     if layout.unit is not None or len(numbers) < 2:
         return entry
-    near = neighbours(numbers, positions)
-    if why := scale_problem(near, SHORT_FOR_UNKNOWN_UNIT) or apart_problem(numbers, positions):
+    if why := scale_problem(neighbours(numbers, positions), SHORT_FOR_UNKNOWN_UNIT):
         return fail(Reason.BAD_COORDINATES, f"{why}; pos is read in Bohr: {_STATE_UNIT}")
+    if why := apart_problem(numbers, positions):
+        what = "if pos is in Bohr, state it in the metadata of the field, as {'unit': 'Bohr'}"
+        return fail(Reason.BAD_COORDINATES, f"{why}; {what}")
     return entry
 
 
