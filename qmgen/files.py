@@ -28,10 +28,14 @@ class Linked(UsageError, OSError):
     """A symbolic link stands where something was to be written, locked or removed."""
 
     def __init__(self, path: Path | str) -> None:
+        self.path = str(path)
         super().__init__(
             f"{path} is a symbolic link, and nothing is written, locked or removed through one: put what it names in "
             "its place, or choose another folder"
         )
+
+    def __reduce__(self) -> tuple[type[Linked], tuple[str]]:
+        return type(self), (self.path,)  # as it was made: it may end a process elsewhere
 
 
 @contextmanager

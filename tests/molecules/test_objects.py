@@ -201,6 +201,8 @@ def test_atoms_are_checked_as_in_a_file(numbers: list, positions: Any, reason: s
     assert isinstance(entry, Failure) and entry.reason == reason
 
 
-@pytest.mark.parametrize("given", [3, b"CCO", {"smiles": "C"}, object(), ["CCO"], Atoms], ids=lambda given: type(given).__name__)
+@pytest.mark.parametrize(
+    "given", [3, b"CCO", {"smiles": "C"}, object(), ["CCO"], Atoms], ids=lambda given: type(given).__name__
+)
 def test_anything_else_is_no_molecule(given: object) -> None:
     assert entries_of(0, given) is None and not is_one(given)
