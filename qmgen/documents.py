@@ -25,6 +25,13 @@ _LONG_KEY: Final = re.compile(
 )
 
 
+class TooDeep(ValueError):
+    """Lists and tables are nested deeper than ``DEEPEST``."""
+
+    def __init__(self) -> None:
+        super().__init__("it is nested too deep")
+
+
 def json_of(text: str | bytes, finite: bool = True) -> Any:
     """What a JSON document holds. Raises ``ValueError`` for anything else, where it is nested too deep, and, with
     ``finite``, for numbers that are infinite or none."""
@@ -33,7 +40,7 @@ def json_of(text: str | bytes, finite: bool = True) -> Any:
     try:
         value = json.loads(text)
     except RecursionError:
-        raise ValueError("it is nested too deep") from None
+        raise TooDeep from None
     _refuse_odd(value, finite)
     return value
 
@@ -52,11 +59,11 @@ def toml_of(text: str | bytes) -> dict[str, Any]:
         raise ValueError(f"it has {len(text)} bytes")
     text = text.decode() if isinstance(text, bytes) else text
     if _LONG_KEY.search(text):
-        raise ValueError("it is nested too deep")
+        raise TooDeep
     try:
         value = tomllib.loads(text)
     except RecursionError:
-        raise ValueError("it is nested too deep") from None
+        raise TooDeep from None
     _refuse_odd(value, finite=False)  # TOML has infinities; who reads them says where they may stand
     return value
 
@@ -82,4 +89,4 @@ def _refuse_odd(value: Any, finite: bool) -> None:
         if not inner:
             return
         level = inner
-    raise ValueError("it is nested too deep")
+    raise TooDeep

@@ -57,10 +57,11 @@ def first_line(error: BaseException) -> str:
 
 def from_process(where: str, exit_code: int | None, message: str, traceback: str) -> Exception:
     """The exception that ended another process, as one to be raised here: meant for the user where it has an
-    ``exit_code``, else a bug, with the ``traceback`` from ``where`` it was."""
+    ``exit_code`` (``message`` then holds its ``lines``, one below the other), else a bug, with the ``traceback`` from
+    ``where`` it was."""
     if exit_code is None:
         error = RuntimeError(f"in {where}: {message}")
         error.add_note(traceback)
         return error
     kinds = {kind.exit_code: kind for kind in (QmgenError, UsageError, Interrupted)}
-    return kinds.get(exit_code, QmgenError)(message)
+    return kinds.get(exit_code, QmgenError)(*message.split("\n"))

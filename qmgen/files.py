@@ -28,10 +28,14 @@ class Linked(UsageError, OSError):
     """A symbolic link stands where something was to be written, locked or removed."""
 
     def __init__(self, path: Path | str) -> None:
+        self.path = str(path)
         super().__init__(
             f"{path} is a symbolic link, and nothing is written, locked or removed through one: put what it names in "
             "its place, or choose another folder"
         )
+
+    def __reduce__(self) -> tuple[type[Linked], tuple[str]]:
+        return type(self), (self.path,)  # as it was made: it may end a process elsewhere
 
 
 @contextmanager
@@ -127,12 +131,16 @@ def remove(top: Path, name: str) -> None:
         os.unlink(path.name, dir_fd=folder)
 
 
-def read(path: Path) -> bytes:
+def read(path: Path, most: int | None = None) -> bytes:
     """The whole of a regular file, or of one that a link names. Raises ``OSError``, for anything else too: a pipe has
-    no end, and a device may have none."""
+    no end, and a device may have none; and for more than ``most`` bytes, before they are read: a file may be as long as
+    it says without taking any room."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(handle, "rb") as stream:
-        refuse_odd(os.fstat(handle), path)
+        found = os.fstat(handle)
+        refuse_odd(found, path)
+        if most is not None and found.st_size > most:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
         return stream.read()
 
 

@@ -110,7 +110,7 @@ class Crew:
                 "perhaps for want of memory: try fewer workers or smaller molecules"
             ) from None
         if kind == "user":
-            raise QmgenError(content)
+            raise QmgenError(*content.split("\n"))
         if kind == "bug":
             raise RuntimeError(f"in a process of the benchmark:\n{content}")
         return content, peak
@@ -137,7 +137,7 @@ def _serve(connection: Connection, side: str, setup: Any, core: int) -> None:
                 result = act(connection.recv())
                 connection.send(("done", result, peak_memory()))
         except QmgenError as error:
-            connection.send(("user", str(error), 0))
+            connection.send(("user", "\n".join(error.lines), 0))
         except (EOFError, ConnectionResetError, BrokenPipeError):
             raise
         except Exception:

@@ -43,7 +43,7 @@ def say_inspected(found: Inspected) -> None:
     say(f"  rows        {counts['rows']} of {counts['molecules']} molecules; {counts['failures']} failures")
     say(f"  read        {report['files']} files, {size(report['bytes'])}")
     if report["missing"]:
-        say(f"  missing     {_some(report['missing'])}")
+        say(f"  missing     {_some(report['missing'], found.lacking)}")
     order = {"damage": 0, "stale": 1, "note": 2}
     findings = sorted(found.findings, key=lambda finding: order[finding.severity])
     for finding in findings[:SHOWN]:
@@ -57,9 +57,9 @@ def verdict(found: Inspected) -> str:
     damaged = len(found.damaged)
     if damaged:
         return f"damaged: {damaged} finding(s) concern rows"
-    state = "complete" if found.complete else f"unfinished ({len(found.missing)} work units to do)"
+    state = "complete" if found.complete else f"unfinished ({found.lacking} work units to do)"
     return f"sound, {state}" if found.sound else f"the rows are sound, {state}; what describes them is not"
 
 
-def _some(names: list[Any]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+def _some(names: list[Any], count: int) -> str:
+    return ", ".join(names[:8]) + (f" and {count - 8} more" if count > 8 else "")

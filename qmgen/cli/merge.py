@@ -35,10 +35,12 @@ def merge(
         merged = run(settings.directory, threads=settings.workers, **told)
     found = merged.inspected
     if as_json:
-        print_json({**found.as_json(), "manifest": merged.manifest})
+        print_json({**found.as_json(), "manifest": merged.manifest, "doubtful": list(merged.doubtful)})
     else:
         say_inspected(found)
         if merged.manifest is not None:
+            if merged.doubtful:
+                say(f"qmgen: {' and '.join(merged.doubtful)} stand as in manifest.json, which was changed: look there")
             say(f"manifest.json, SHA256SUMS and README.md written; {merged.state}")
         elif found.damaged:
             say(f"{verdict(found)}: nothing was written")

@@ -13,7 +13,7 @@ from typing import Any
 
 
 def say(line: str = "") -> None:
-    """One line for the person, on standard error; where that is closed or full, for nobody."""
+    """Print one line on standard error; where that is closed or full, the line is lost."""
     with contextlib.suppress(OSError):
         print(line, file=sys.stderr, flush=True)
 

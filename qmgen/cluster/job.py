@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from qmgen import files
 from qmgen.errors import UsageError
 
 #: exit code of a run that was stopped and goes on when it is started again
@@ -40,7 +41,17 @@ class Job:
     @property
     def logs(self) -> Path:
         """The folder for scripts and logs: ``runs`` in the corpus, or the current one where that is in a store."""
-        return self.directory if "://" in self.out else Path(self.out) / "runs"
+        return self.top / self.folder
+
+    @property
+    def top(self) -> Path:
+        """The directory that the user has named, below which nothing is written through a link."""
+        return self.directory if "://" in self.out else Path(self.out)
+
+    @property
+    def folder(self) -> str:
+        """``logs``, seen from ``top``."""
+        return "" if "://" in self.out else "runs"
 
     def rank_command(self, rank: int) -> list[str]:
         """The words that do one rank."""
@@ -56,9 +67,17 @@ class Job:
         return [self.python, "-m", "qmgen", "merge", self.out]
 
     def make_logs(self) -> Path:
-        """The folder for logs, made. Raises ``UsageError`` where it cannot be."""
+        """The folder for logs, made. Raises ``UsageError`` where it cannot be, and where a folder of the corpus is a
+        link."""
+        from qmgen.corpus.store.local import FOLDERS
+
         try:
-            self.logs.mkdir(parents=True, exist_ok=True)
+            if self.folder:
+                files.refuse_links(self.top, *FOLDERS)
+            with files.opened(self.top, self.folder, make=True):
+                pass
+        except files.Linked:
+            raise
         except OSError as error:
             raise UsageError(f"cannot write to {self.logs}: {error.strerror}; choose another out") from error
         return self.logs

@@ -8,9 +8,10 @@ import subprocess
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
+from qmgen import files
 from qmgen.cluster.job import RESUMABLE, TOO_MANY_FAILURES, Job
 from qmgen.cluster.parsl_provider import executor_of
 from qmgen.cluster.rank_app import run_rank
@@ -55,7 +56,8 @@ def submit(job: Job, settings: SubmitConfig, say: Callable[[str], None]) -> Outc
     place = _place_for_parsl(job)
     logs = job.make_logs()
     stop = logs / f"{job.name}.stop"
-    stop.unlink(missing_ok=True)
+    files.refuse_links(place, "parsl")
+    files.remove(job.top, str(PurePath(job.folder, stop.name)))
     import parsl
 
     config = parsl.Config(executors=[executor], run_dir=str(place / "parsl"), usage_tracking=0, exit_mode="cleanup")
@@ -66,7 +68,7 @@ def submit(job: Job, settings: SubmitConfig, say: Callable[[str], None]) -> Outc
             crew.run(watch)
         finally:
             if crew.pending:  # left in a hurry: whoever still runs shall hear of it
-                stop.touch()
+                crew.ask_to_stop()
     outcome = crew.outcome
     if not (outcome.failed or outcome.stopped):
         merged = subprocess.run(job.merge_command(), cwd=job.directory, stdin=subprocess.DEVNULL, check=False)
@@ -102,15 +104,21 @@ class _Crew:
         while self.pending:
             ended, _ = wait(self.pending, timeout=0.5, return_when=FIRST_COMPLETED)
             if watch.stopping() and not self.stop.exists():
-                self.stop.touch()
+                self.ask_to_stop()
             for future in ended:
                 rank, restarts = self.pending.pop(future)
                 self._ended(rank, restarts, future, watch.stopping())
 
+    def ask_to_stop(self) -> None:
+        """Put the file there that all ranks look for."""
+        with files.opened(self.job.top, self.job.folder) as folder:
+            files.open_for_writing(folder, self.stop.name, self.stop, append=True).close()
+
     def _start(self, rank: int, restarts: int) -> None:
         words = self.job.rank_command(rank)
-        place = str(self.job.directory)
-        future = self.app(words, place, str(self._log(rank)), str(self.stop), self.environment)
+        place, top = str(self.job.directory), str(self.job.top)
+        log = str(PurePath(self.job.folder, self._log(rank).name))
+        future = self.app(words, place, top, log, str(self.stop), self.environment)
         self.pending[future] = (rank, restarts)
 
     def _ended(self, rank: int, restarts: int, future: Future[int], stopping: bool) -> None:

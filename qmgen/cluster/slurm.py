@@ -8,9 +8,10 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
+from qmgen import files
 from qmgen.cluster.job import Job
 from qmgen.cluster.slurm_limits import arrays_of, limits
 from qmgen.cluster.slurm_script import array_script, merge_script
@@ -41,7 +42,7 @@ def submit(job: Job, settings: SubmitConfig) -> Submitted:
         raise UsageError("no sbatch on this machine: submit where Slurm is, or see the script with --dry-run")
     texts = list(array_scripts(job, settings))
     logs = job.make_logs()
-    scripts = [_written(logs / name, text) for name, text in texts]
+    scripts = [_written(job, name, text) for name, text in texts]
     arrays: list[str] = []
     for script in scripts:
         try:
@@ -50,7 +51,7 @@ def submit(job: Job, settings: SubmitConfig) -> Submitted:
             raise (_cancelled(arrays, len(scripts), error) if arrays else error) from error
     try:
         merge = _sbatch(
-            _written(logs / f"{job.name}-merge.sh", merge_script(job, settings)),
+            _written(job, f"{job.name}-merge.sh", merge_script(job, settings)),
             "the job that merges",
             # also after ranks that failed, or left more failures than allowed: it verifies, and says what is missing
             f"--dependency=afterany:{':'.join(arrays)}",
@@ -69,16 +70,22 @@ def array_scripts(job: Job, settings: SubmitConfig) -> Iterator[tuple[str, str]]
 
 def _cancelled(arrays: list[str], wanted: int, error: QmgenError) -> QmgenError:
     """The refusal of an array when others run already: half of the ranks would be of no use."""
-    done = subprocess.run(["scancel", *arrays], capture_output=True, text=True, check=False)
+    try:
+        cancelled = subprocess.run(["scancel", *arrays], capture_output=True, check=False).returncode == 0
+    except OSError:  # it is not there, or cannot be started
+        cancelled = False
     jobs = f"the {len(arrays)} of {wanted} array jobs before it ({', '.join(arrays)})"
-    if done.returncode:
+    if not cancelled:
         return QmgenError(f"{error}; {jobs} could not be cancelled: call scancel {' '.join(arrays)}")
     return QmgenError(f"{error}; {jobs} were cancelled: ask for fewer --ranks")
 
 
-def _written(path: Path, text: str) -> Path:
+def _written(job: Job, name: str, text: str) -> Path:
+    path = job.logs / name
     try:
-        path.write_text(text, encoding="utf-8")
+        files.write(job.top, str(PurePath(job.folder, name)), text.encode())
+    except files.Linked:
+        raise
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
     return path

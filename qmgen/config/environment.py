@@ -43,13 +43,15 @@ MODELS: Final[tuple[type[CommandConfig], ...]] = (
 )
 
 #: variables that are no setting, as patterns: the folder of compiled programs, the interpreter of scripts in scripts/,
-#: what the tests tell their processes, and what Kubernetes sets in each pod beside a service that is called qmgen
+#: what the tests tell their processes, what Kubernetes sets in each pod beside a service that is called qmgen, and what
+#: environment modules (Lmod, Spack, EasyBuild) set for a program that they load
 OTHERS: Final = (
     r"QMGEN_CACHE",
     r"QMGEN_PYTHON",
     r"QMGEN_TEST_\w+",
     r"QMGEN_SERVICE_(HOST|PORT\w*)",
     r"QMGEN_PORT(_\d+_(TCP|UDP|SCTP)\w*)?",
+    r"QMGEN_(ROOT|HOME|DIR|PREFIX|VERSION|BASE)",
 )
 
 
@@ -71,7 +73,7 @@ def check_variables(model: type[CommandConfig], environment: Mapping[str, str]) 
         if value and ours and name not in known and not others.fullmatch(name):
             lines.append(f"there is no setting for the environment variable {name!r}{_meant(name.upper(), own, known)}")
     if lines:
-        raise UsageError("\n".join(lines))
+        raise UsageError(*lines)
 
 
 def _meant(name: str, own: set[str], known: set[str]) -> str:

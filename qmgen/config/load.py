@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from qmgen import files
 from qmgen.config.environment import check_variables, variable
 from qmgen.config.models import CommandConfig, is_url
-from qmgen.documents import toml_of
+from qmgen.documents import LARGEST_SETTINGS, toml_of
 from qmgen.errors import UsageError
 
 Model = TypeVar("Model", bound=CommandConfig)
@@ -68,7 +70,7 @@ def check(model: type[Model], values: Mapping[str, Any], origin: Mapping[str, st
 def read_file(model: type[CommandConfig], file: Path) -> dict[str, Any]:
     """The settings of a TOML file, with relative paths made relative to the file."""
     try:
-        values = toml_of(file.read_text(encoding="utf-8"))
+        values = toml_of(_content(file).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n"))
     except FileNotFoundError:
         raise UsageError(f"no such config file: {file}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -80,6 +82,18 @@ def read_file(model: type[CommandConfig], file: Path) -> dict[str, Any]:
         if key not in model.model_fields:
             raise UsageError(f"{file}: there is no setting {key!r}{nearest(key, model.model_fields)}")
     return {key: _beside(file, value) if _names_files(model, key, value) else value for key, value in values.items()}
+
+
+def _content(file: Path) -> bytes:
+    """The bytes of a settings file, or of a pipe that the shell has put in its place. Raises ``OSError``: for another
+    device than that, which may have no end, and for more than a settings file has."""
+    if file.parent in (Path("/dev"), Path("/dev/fd")):
+        with file.open("rb") as stream:
+            content = stream.read(LARGEST_SETTINGS + 1)
+        if len(content) > LARGEST_SETTINGS:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(file))
+        return content
+    return files.read(file, LARGEST_SETTINGS)
 
 
 def _names_files(model: type[CommandConfig], key: str, value: Any) -> bool:

@@ -6,6 +6,7 @@ and SHA256SUMS covers it too, where there is one. So damage is found with nothin
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from qmgen.corpus.plan import FAILURES
 from qmgen.corpus.record_values import is_count
 from qmgen.corpus.schema import decode, failure_schema
 from qmgen.corpus.shard import FILES, FileRecord, digest
-from qmgen.corpus.store import Store
+from qmgen.corpus.store import Store, read_small
 from qmgen.errors import first_line
 
 SUMS = "SHA256SUMS"
@@ -62,7 +63,12 @@ class Book:
 
 def book_of(store: Store, failures: str) -> Book:
     """The book in a failures file. Raises ``Damaged`` where it cannot be read, ``OSError`` where the store refuses."""
-    content = store.read(failures)
+    try:
+        content = read_small(store, failures)
+    except OSError as error:
+        if error.errno in (errno.EFBIG, errno.EINVAL, errno.EISDIR):
+            raise Damaged(f"{failures} cannot be read ({error.strerror})") from error
+        raise
     try:
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
         table, metadata = file.read(), decode(file.schema_arrow.metadata)
@@ -157,9 +163,13 @@ def damage_of(store: Store, listing: Listing, failures: str, sums: Mapping[str, 
 def sums_of(store: Store) -> dict[str, str]:
     """Checksums by name out of SHA256SUMS; {} without one."""
     try:
-        text = store.read(SUMS).decode("ascii", "replace")
+        text = read_small(store, SUMS).decode("ascii", "replace")
     except FileNotFoundError:
         return {}
+    except OSError as error:
+        if error.errno == errno.EFBIG:  # no list of checksums; an inspection says so
+            return {}
+        raise
     pairs = (line.split("  ", 1) for line in text.splitlines() if "  " in line)
     return {name: digest for digest, name in pairs}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from qmgen.corpus.generations import FOLDER as STATEMENTS
@@ -17,18 +17,22 @@ from qmgen.corpus.identity import MANIFEST
 from qmgen.corpus.listing import Key, Listing, parse
 from qmgen.corpus.plan import MOST_ADDITIONS, MOST_UNITS, Plan, Unit
 from qmgen.corpus.record_values import is_count, units_of
+from qmgen.corpus.seal import sound_table
 from qmgen.corpus.store import Store, read_small
 from qmgen.documents import table_of
 
 
 @dataclass(frozen=True)
 class Generation:
-    """``units`` that should be there; ``plan`` where it is known. ``more`` is 0 for the corpus as it was begun."""
+    """``size`` units, of ``count``, that should be there; ``plan`` where it is known, else ``cuts``: of a unit of which
+    only the first entries are wanted, how many. ``more`` is 0 for the corpus as it was begun. Units are made when they
+    are asked for: a plan may state a million of which nothing is there."""
 
     more: int
     count: int
-    units: tuple[Unit, ...]
+    size: int
     plan: Plan | None = None
+    cuts: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -38,8 +42,23 @@ class Generation:
     def unit(self, key: Key) -> Unit | None:
         """The unit of a key; None where this generation has no such unit."""
         more, count, index = key
-        inside = more == self.more and count == self.count and index < len(self.units)
-        return self.units[index] if inside else None
+        if more != self.more or count != self.count or not 0 <= index < self.size:
+            return None
+        return self._at(index)
+
+    def __iter__(self) -> Iterator[Unit]:
+        """The units, in order."""
+        return filter(None, map(self._at, range(self.size)))
+
+    def _at(self, index: int) -> Unit | None:
+        if self.plan is not None:
+            return self.plan.unit(index)
+        return Unit(index, self.count, 0, 0, self.cuts.get(index), self.more)
+
+    def done(self, listing: Listing) -> set[Unit]:
+        """The units of which all files are there."""
+        committed = (self.unit(key) for key, _ in listing.units())
+        return {unit for unit in committed if unit is not None and listing.done(unit)}
 
 
 def generations(
@@ -67,7 +86,7 @@ def generations(
         plans = told.get(more)
         if plans:
             best = max(plans, key=lambda plan: plan.wanted)
-            found.append(Generation(more, best.count, tuple(best), best))
+            found.append(Generation(more, best.count, best.size, best))
         else:
             found.append(_by_names(more, listing))
     return found
@@ -75,14 +94,14 @@ def generations(
 
 def statements(store: Store) -> tuple[list[Plan], list[str]]:
     """The plans that ``generations/`` states, also those of which nothing else tells yet; and the names of the
-    statements that cannot be read."""
+    statements that cannot be read, or were changed since."""
     plans, unreadable = [], []
     for name in sorted(store.names(STATEMENTS)):
         if not name.endswith(".json"):
             continue
         plan = None
-        with contextlib.suppress(ValueError, AttributeError, TypeError, KeyError):
-            stated = table_of(read_small(store, name))
+        with contextlib.suppress(OSError, ValueError, AttributeError, TypeError, KeyError):
+            stated = sound_table(read_small(store, name))
             planned = stated["plan"]
             plan = plan_of({**planned, "wanted": planned.get("entries"), "more": stated.get("number")})
         if plan is None or not plan.more:
@@ -151,6 +170,14 @@ def manifest_of(store: Store) -> dict[str, Any] | None:
         return None
 
 
+def sound_manifest_of(store: Store) -> dict[str, Any]:
+    """What manifest.json holds; {} where there is none, where it cannot be read, and where it was changed since."""
+    try:
+        return sound_table(read_small(store, MANIFEST))
+    except (OSError, ValueError):
+        return {}
+
+
 def _by_names(more: int, listing: Listing) -> Generation:
     """As many units as most names say; a cut unit is the last one."""
     mine = [(key, first) for key, first in _named(listing) if key[0] == more]
@@ -163,8 +190,7 @@ def _by_names(more: int, listing: Listing) -> Generation:
     last = max(cuts, default=count)
     if last < max(whole, default=-1) or last in whole:
         cuts, last = {}, count  # the rest was begun since
-    units = [Unit(index, count, 0, 0, cuts.get(index), more) for index in range(min(last + 1, count))]
-    return Generation(more, count, tuple(units))
+    return Generation(more, count, min(last + 1, count), cuts=cuts)
 
 
 def _named(listing: Listing) -> Iterator[tuple[Key, int | None]]:

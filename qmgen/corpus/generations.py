@@ -24,10 +24,10 @@ from qmgen.corpus.locks import Held, Lock
 from qmgen.corpus.plan import MOST_ADDITIONS, MOST_UNITS, Plan
 from qmgen.corpus.record_values import is_count, list_of
 from qmgen.corpus.schema import decode
-from qmgen.corpus.seal import sealed
+from qmgen.corpus.seal import sealed, sound_table
 from qmgen.corpus.store import Store, read_small
-from qmgen.documents import table_of
 from qmgen.errors import UsageError
+from qmgen.files import Linked
 
 FOLDER: Final = "generations"
 EXTEND, RETRY = "extend", "retry"
@@ -87,17 +87,36 @@ def generations(store: Store, listing: Listing | None = None) -> list[Generation
     files = {key[0]: name for key, name in listing.units() if key[0]}
     found: dict[int, Generation] = {}
     for name in stated:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            one = Generation.of(table_of(read_small(store, name)))
-            if one.name == name:
-                found[one.number] = one
+        one = _stated(store, name)
+        if one is not None:
+            found[one.number] = one
     for number in files.keys() - found.keys():  # a lost or damaged statement: the files say the same
         with contextlib.suppress(*UNREADABLE):
             metadata = decode(pq.ParquetFile(store.open(files[number])).schema_arrow.metadata)
             one = Generation.of({**metadata["more"], "recipe": metadata["recipe"]})
             if one.number == number:
                 found[number] = one
+    if stated - {one.name for one in found.values()}:  # nor is there a file yet
+        for one in _in_manifest(store):
+            if one.name in stated:
+                found.setdefault(one.number, one)
     return [found[number] for number in sorted(found)]
+
+
+def _stated(store: Store, name: str) -> Generation | None:
+    """What a statement says; None where it cannot be read, or was changed since."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        one = Generation.of(sound_table(read_small(store, name)))
+        return one if one.name == name else None
+    return None
+
+
+def _in_manifest(store: Store) -> Iterator[Generation]:
+    """What the manifest says was added, where it is what was written."""
+    with contextlib.suppress(OSError, ValueError):
+        for one in list_of(sound_table(read_small(store, MANIFEST)).get("more")):
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                yield Generation.of(one)
 
 
 def begin(store: Store, generation: Generation) -> None:
@@ -112,9 +131,11 @@ def begin(store: Store, generation: Generation) -> None:
                 f"another process has just begun to add something else to {store.place}: wait for it, then run again"
             )
         try:
-            if begun is None or generation.name not in store.names(FOLDER):  # none, or one that cannot be read
+            if begun is None or _stated(store, generation.name) is None:  # lost, or not what was written
                 store.write(generation.name, sealed(generation.as_json()))
             _unfinished(store, generation)
+        except Linked:
+            raise
         except OSError as error:
             raise UsageError(f"cannot write to {store.place}: {error.strerror or error}") from error
 
@@ -122,7 +143,7 @@ def begin(store: Store, generation: Generation) -> None:
 def _unfinished(store: Store, generation: Generation) -> None:
     """Counting anew can wait until there is something to count; that it is not all must stand there at once."""
     with contextlib.suppress(FileNotFoundError, ValueError):
-        manifest = table_of(read_small(store, MANIFEST))
+        manifest = sound_table(read_small(store, MANIFEST))
         more = [one for one in list_of(manifest.get("more")) if isinstance(one, dict)]
         if all(one.get("number") != generation.number for one in more):
             manifest |= {"complete": False, "more": [*more, generation.as_json()]}
@@ -145,6 +166,8 @@ def _alone(store: Store) -> Iterator[None]:
                 raise UsageError(f"{store.place} is just being added to by {by.who}, which does not go on") from None
             time.sleep(0.05)
             continue
+        except Linked:
+            raise
         except OSError as error:
             raise UsageError(f"cannot write to {store.place}: {error.strerror or error}") from error
         try:

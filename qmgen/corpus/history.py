@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from qmgen.corpus.books import Damaged, book_of
-from qmgen.corpus.expected import manifest_of, plan_of
+from qmgen.corpus.expected import plan_of, sound_manifest_of
 from qmgen.corpus.generations import EXTEND, Generation, generations
 from qmgen.corpus.identity import stored_recipe
 from qmgen.corpus.listing import Listing
@@ -75,7 +75,7 @@ def history_of(store: Store, listing: Listing) -> History | None:
     added = tuple(one for one in generations(store, listing) if one.recipe.keys() >= _NEEDED)
     if isinstance(recipe.get("source"), Mapping):  # the parts of an enumeration
         return History(recipe, plan_of_parts(recipe["source"]["units"]), added)
-    planned = plan_of((manifest_of(store) or {}).get("plan")) or _plan_of_files(store, listing)
+    planned = plan_of(sound_manifest_of(store).get("plan")) or _plan_of_files(store, listing)
     return None if planned is None else History(recipe, planned, added)
 
 

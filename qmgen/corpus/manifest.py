@@ -21,8 +21,8 @@ from qmgen.corpus.plan import FAILURES, Plan
 from qmgen.corpus.schema import SCHEMA_VERSION
 from qmgen.corpus.seal import sealed
 from qmgen.corpus.splits import SPLITS
-from qmgen.corpus.store import Place, Store, read_small, store_of
-from qmgen.documents import table_of
+from qmgen.corpus.store import Place, Store, store_of
+from qmgen.documents import LARGEST_SETTINGS, table_of
 from qmgen.errors import QmgenError
 
 CARD: Final = "README.md"
@@ -79,8 +79,8 @@ def write_manifest(
     }
     page = card(manifest).encode()
     manifest[DESCRIBED] = {CARD: sha256(page).hexdigest()}
-    with contextlib.suppress(FileNotFoundError):  # it is lost
-        manifest[DESCRIBED][CONFIG] = sha256(read_small(store, CONFIG)).hexdigest()
+    with contextlib.suppress(OSError):  # it is lost, or no settings file
+        manifest[DESCRIBED][CONFIG] = sha256(store.read(CONFIG, LARGEST_SETTINGS)).hexdigest()
     store.write(SUMS, "".join(f"{records[name].sha256}  {name}\n" for name in names).encode())
     write_duplicates(store, books)
     store.write(CARD, page)
@@ -137,8 +137,9 @@ def _refuse_mixture(store: Store, books: list[Book], known: set[str]) -> None:
     for book in books:
         if book.metadata.get("config_hash", next(iter(known))) not in known:
             raise QmgenError(
-                f"{store.place}: {book.failures.name} was made with other settings than the corpus: two runs began "
-                "here at once; remove the directory, and start one of them again"
+                f"{store.place}: {book.failures.name} was made with other settings than the corpus, as when two runs "
+                "begin here at once: `qmgen verify` names all such work units; remove their files in failures/, and "
+                "run the `qmgen generate` of the others again"
             )
 
 

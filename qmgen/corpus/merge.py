@@ -10,10 +10,10 @@ from qmgen import files
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.manifest import write_manifest
 from qmgen.corpus.plan import Plan, plan_of_parts
-from qmgen.corpus.store import Place, Store, read_small, store_of
+from qmgen.corpus.store import Place, Store, store_of
 from qmgen.corpus.store.local import FOLDERS
 from qmgen.corpus.verify import THREADS, Inspected, inspect
-from qmgen.documents import toml_of
+from qmgen.documents import LARGEST_SETTINGS, toml_of
 from qmgen.errors import QmgenError
 from qmgen.machine import versions
 
@@ -23,15 +23,17 @@ _NOT_SHARED = frozenset({"unit", "files"})
 
 @dataclass(frozen=True)
 class Merged:
-    """``manifest`` is None where damage was found and nothing was written."""
+    """``manifest`` is None where damage was found and nothing was written. ``doubtful`` names what stands in it though
+    nothing but a manifest that was changed since tells it."""
 
     inspected: Inspected
     manifest: dict[str, Any] | None
+    doubtful: tuple[str, ...] = ()
 
     @property
     def state(self) -> str:
         """``complete``, or how much is missing."""
-        missing = len(self.inspected.missing)
+        missing = self.inspected.lacking
         return f"unfinished, {missing} work units are missing" if missing else "complete"
 
 
@@ -54,21 +56,26 @@ def merge(
         found = inspect(store, threads=threads, begin=begin, advance=advance)
         if found.damaged or not found.books:
             return Merged(found, None)
-        manifest = _write(found)
+        manifest, doubtful = _write(found)
         if Listing.of(found.store).sizes.keys() == found.listing.sizes.keys():
             break  # else a rank has finished units meanwhile, and may have written a manifest before ours
-    return Merged(found, manifest)
+    return Merged(found, manifest, doubtful)
 
 
-def _write(found: Inspected) -> dict[str, Any]:
+def _write(found: Inspected) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Write it; return it, and what of it is doubtful."""
     base = next((generation for generation in found.generations if generation.more == 0), None)
     plan = base.plan if base is not None else None
     if plan is None:
         plan = _from_books(found)
     metadata = {key: value for key, value in found.books[0].metadata.items() if key not in _NOT_SHARED}
-    metadata |= _guess(found)
+    guess, guess_doubted = _guess(found)
+    licence, licence_doubted = _licence(found)
+    made_with, versions_doubted = _versions(found)
+    doubts = {"guess": guess_doubted, "licence": licence_doubted, "versions": versions_doubted}
     try:
-        return write_manifest(found.store, plan, metadata, licence=_licence(found), versions=_versions(found))
+        manifest = write_manifest(found.store, plan, metadata | guess, licence=licence, versions=made_with)
+        return manifest, tuple(name for name, doubted in doubts.items() if doubted)
     except OSError as error:
         raise QmgenError(
             f"cannot write the manifest of {found.store.place}: {error.strerror or error}; the rows are safe, make "
@@ -78,50 +85,54 @@ def _write(found: Inspected) -> dict[str, Any]:
 
 def _from_books(found: Inspected) -> Plan:
     """The plan of a corpus whose runs and manifest are lost: known where all of it is there, uncut."""
-    units = found.generations[0].units
-    if found.missing or any(unit.first is not None for unit in units):
+    base = found.generations[0]
+    if found.lacking or base.cuts:
+        what = "has a manifest.json that was changed and no records in runs/" if found.doubtful else (
+            "has lost runs/ and manifest.json"
+        )  # fmt: skip
         raise QmgenError(
-            f"{found.store.place} has lost runs/ and manifest.json, and its files do not say how much was wanted: "
+            f"{found.store.place} {what}, and its files do not say how much was wanted: "
             "run the same `qmgen generate` again, which writes both"
         )
     if isinstance(found.books[0].metadata.get("recipe", {}).get("source"), dict):
-        return plan_of_parts(found.generations[0].count)
-    entries = sum(book.entries for book in found.books if book.failures.name in {u.files()["failures"] for u in units})
-    return Plan(entries, found.generations[0].count)
+        return plan_of_parts(base.count)
+    names = {unit.files()["failures"] for unit in base}
+    entries = sum(book.entries for book in found.books if book.failures.name in names)
+    return Plan(entries, base.count)
 
 
-def _licence(found: Inspected) -> str:
-    """What the last run was told; else the old manifest, else config.toml."""
-    for source in (*reversed(found.records), found.manifest, _config(found.store)):
+def _licence(found: Inspected) -> tuple[str, bool]:
+    """What the last run was told; else the old manifest, else config.toml; and whether it is doubtful."""
+    for source in (*reversed(found.records), found.manifest, _config(found.store), found.doubtful):
         licence = source.get("licence")
         if isinstance(licence, str) and licence:
-            return licence
+            return licence, bool(source) and source is found.doubtful
     raise QmgenError(
         f"nothing in {found.store.place} says under which licence it is: run the same `qmgen generate` again"
     )
 
 
-def _guess(found: Inspected) -> dict[str, Any]:
-    """What the run was called whose network guessed, where it is that of the recipe."""
+def _guess(found: Inspected) -> tuple[dict[str, Any], bool]:
+    """What the run was called whose network guessed, where it is that of the recipe; and whether it is doubtful."""
     wanted = found.books[0].metadata.get("recipe", {}).get("guess")
-    for source in (*reversed(found.records), found.manifest):
+    for source in (*reversed(found.records), found.manifest, found.doubtful):
         known = source.get("guess")
         if isinstance(known, dict) and wanted == f"network:{known.get('sha256')}":
-            return {"guess": known}
-    return {}
+            return {"guess": known}, source is found.doubtful
+    return {}, False
 
 
-def _versions(found: Inspected) -> dict[str, str | None]:
-    """Of the programs that made the rows; of this installation where nothing says."""
-    for source in (*reversed(found.records), found.manifest):
+def _versions(found: Inspected) -> tuple[dict[str, str | None], bool]:
+    """Of the programs that made the rows, of this installation where nothing says; and whether they are doubtful."""
+    for source in (*reversed(found.records), found.manifest, found.doubtful):
         known = source.get("versions")
         if isinstance(known, dict) and known:
-            return known
-    return versions()
+            return known, source is found.doubtful
+    return versions(), False
 
 
 def _config(store: Store) -> dict[str, Any]:
     try:
-        return toml_of(read_small(store, "config.toml"))
+        return toml_of(store.read("config.toml", LARGEST_SETTINGS))
     except (OSError, ValueError):
         return {}

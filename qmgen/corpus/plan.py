@@ -84,6 +84,11 @@ class Plan:
         """Entries to be done."""
         return self.entries if self.limit is None else min(self.limit, self.entries)
 
+    @property
+    def size(self) -> int:
+        """Units of which something is to be done."""
+        return min(self.count, -(-self.wanted * self.count // self.entries)) if self.wanted > 0 else self.count
+
     def __iter__(self) -> Iterator[Unit]:
         """The units to be done, in order."""
         for index in range(self.count):

@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from qmgen.corpus.locks import Lock, held
-from qmgen.corpus.seal import sealed
+from qmgen.corpus.seal import sealed, sound_table
 from qmgen.corpus.store import Store, read_small
-from qmgen.documents import table_of
 
 FOLDER: Final = "runs"
 #: of the lines of a record
@@ -49,11 +48,12 @@ class RunFile:
 
 
 def records(store: Store) -> Iterator[dict[str, Any]]:
-    """All records, oldest name first; what cannot be read is passed over: they are a help, not the corpus."""
+    """All records, oldest name first; what cannot be read, or was changed since, is passed over: they are a help, not
+    the corpus."""
     for name in sorted(store.names(FOLDER)):
         if name.endswith(".json"):
             with contextlib.suppress(OSError, ValueError):
-                yield table_of(read_small(store, name))
+                yield sound_table(read_small(store, name), INDENT)
 
 
 def rank_lock(store: Store, rank: int, doing: Mapping[str, Any] | None = None) -> Lock:

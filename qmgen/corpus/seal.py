@@ -17,6 +17,7 @@ from qmgen.documents import table_of
 from qmgen.errors import first_line
 
 KEY: Final = "sha256"
+CHANGED: Final = "is not what was written (its checksum differs)"
 _DIGEST: Final = re.compile("[0-9a-f]{64}")
 
 
@@ -32,13 +33,23 @@ def fault(content: bytes, indent: int = 2) -> str | None:
         value = table_of(content)
     except ValueError as error:
         return f"cannot be read ({first_line(error)})"
+    return CHANGED if _broken(value, content, indent) else None
+
+
+def sound_table(content: bytes, indent: int = 2) -> dict[str, Any]:
+    """What a document holds. Raises ``ValueError`` where it has a ``fault``: a changed value must not be taken over."""
+    value = table_of(content)
+    if _broken(value, content, indent):
+        raise ValueError(f"it {CHANGED}")
+    return value
+
+
+def _broken(value: dict[str, Any], content: bytes, indent: int) -> bool:
     if KEY not in value:
         last = next(reversed(value.values()), None)  # a seal under another name, where a byte of the name was changed
-        broken = isinstance(last, str) and _DIGEST.fullmatch(last) is not None
-    else:
-        inside = {key: one for key, one in value.items() if key != KEY}
-        broken = value[KEY] != _sum(inside) or content != _document(value, indent)
-    return "is not what was written (its checksum differs)" if broken else None
+        return isinstance(last, str) and _DIGEST.fullmatch(last) is not None
+    inside = {key: one for key, one in value.items() if key != KEY}
+    return value[KEY] != _sum(inside) or content != _document(value, indent)
 
 
 def _sum(inside: Mapping[str, Any]) -> str:

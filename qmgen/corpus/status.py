@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from qmgen.corpus.books import Damaged, book_of
-from qmgen.corpus.expected import Generation, generations, manifest_of, plan_of, recorded_units, statements
+from qmgen.corpus.expected import Generation, generations, plan_of, recorded_units, sound_manifest_of, statements
 from qmgen.corpus.listing import Listing, parse
 from qmgen.corpus.liveness import LIVE, RankState, rank_states
 from qmgen.corpus.plan import Unit
@@ -73,16 +73,16 @@ def status(place: Place | Store) -> Status:
 
 
 def _status(store: Store, listing: Listing, told: list[dict[str, Any]]) -> Status:
-    manifest = manifest_of(store) or {}
+    manifest = sound_manifest_of(store)
     stated, illegible = statements(store)
     found = generations(listing, told, manifest, stated)
-    done = {unit: listing.done(unit) for generation in found for unit in generation.units}
+    done = [unit for generation in found for unit in generation.done(listing)]
     rows, reasons, unreadable, unrecorded = _held(store, listing, told, manifest)
     ranks = rank_states(store, told)
     live = [record for record, state in zip(told, _states_of(told, ranks)) if state in LIVE]
     in_hand = _without(unrecorded, [_in_hand(record, done) for record in live])
     failures = sum(reasons.values())
-    units, units_done = len(done), sum(done.values())
+    units, units_done = sum(generation.size for generation in found), len(done)
     running = min(sum(max(whole_of(r.get("units_to_do")) - len(units_of(r)), 0) for r in live), units - units_done)
     return Status(
         directory=store.place,
@@ -99,7 +99,7 @@ def _status(store: Store, listing: Listing, told: list[dict[str, Any]]) -> Statu
         failures_in_hand=sum(failures for _, failures in in_hand),
         rows_per_second=sum(map(_rate, live)) if live else None,
         rows_per_second_per_process=_mean_rate(told),
-        eta_seconds=_eta(done, rows + failures, live, in_hand),
+        eta_seconds=_eta(found, done, rows + failures, live, in_hand),
         ranks=ranks,
         deaths=sum(len(list_of(record.get("deaths"))) for record in told),
         repaired=sum(len(list_of(record.get("repaired"))) for record in told),
@@ -167,14 +167,14 @@ def _states_of(told: list[dict[str, Any]], ranks: list[RankState]) -> Iterable[s
     return [states.get(id(record), "") for record in told]
 
 
-def _in_hand(record: Mapping[str, Any], done: Mapping[Unit, bool]) -> tuple[int, int, bool]:
+def _in_hand(record: Mapping[str, Any], done: Sequence[Unit]) -> tuple[int, int, bool]:
     """Rows and failures that a run has beyond finished units; and whether its record lists them by unit, so that those
     finished since it was written are left out."""
     listed = record.get("in_hand")
     if isinstance(listed, list):
         plan = plan_of(record.get("plan"))
         more = plan.more if plan is not None else 0
-        finished = {unit.index for unit, is_done in done.items() if is_done and unit.more == more}
+        finished = {unit.index for unit in done if unit.more == more}
         left = [one for one in listed if isinstance(one, dict) and one.get("index") not in finished]
         return sum(whole_of(one.get("rows")) for one in left), sum(whole_of(one.get("failures")) for one in left), True
     units = units_of(record)
@@ -211,13 +211,17 @@ def _mean_rate(told: list[dict[str, Any]]) -> float | None:
 
 
 def _eta(
-    done: Mapping[Unit, bool], held: int, live: list[dict[str, Any]], in_hand: list[tuple[int, int]]
+    found: list[Generation],
+    done: Sequence[Unit],
+    held: int,
+    live: list[dict[str, Any]],
+    in_hand: list[tuple[int, int]],
 ) -> float | None:
     """Seconds until all is done, if each entry gives as many rows and failures as those done so far."""
-    left = sum(unit.end - unit.start for unit, is_done in done.items() if not is_done)
-    if not left and all(done.values()) and done:
+    if done and len(done) == sum(generation.size for generation in found):
         return 0.0
-    so_far = sum(unit.end - unit.start for unit, is_done in done.items() if is_done)
+    so_far = sum(unit.end - unit.start for unit in done)
+    left = sum(generation.plan.wanted for generation in found if generation.plan is not None) - so_far
     rate = sum(_rate(record, failures=True) for record in live)
     if not left or not so_far or not held or rate <= 0:
         return None

@@ -84,13 +84,15 @@ def check_unit(store: Store, key: Key, failures: str, sums: Checksums, expected:
     parts = [_failure_keys(store, failures)]
     for record in book.data.values():
         try:
-            content = store.read(record.name)
+            with store.open(record.name) as stream:
+                size = int(stream.size())
+            content = store.read(record.name) if size == record.bytes else None
         except FileNotFoundError:
             found.findings.append(Finding(DAMAGE, record.name, "is missing", GENERATE))
             continue
-        found.bytes += len(content)
-        if len(content) != record.bytes:
-            what = f"has {len(content)} bytes instead of {record.bytes}"
+        found.bytes += size
+        if content is None:
+            what = f"has {size} bytes instead of {record.bytes}"
             found.findings.append(Finding(DAMAGE, record.name, what, GENERATE))
         elif sha256(content).hexdigest() != record.sha256:
             what = "is not what was written (its checksum differs)"

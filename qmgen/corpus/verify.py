@@ -11,10 +11,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Final
 
 from qmgen.corpus.books import Book, sums_of
-from qmgen.corpus.expected import Generation, generations, manifest_of, recorded_sums, statements
+from qmgen.corpus.expected import (
+    Generation,
+    generations,
+    manifest_of,
+    recorded_sums,
+    sound_manifest_of,
+    statements,
+)
 from qmgen.corpus.findings import DAMAGE, NOTE, Finding, anew
 from qmgen.corpus.key_check import doubled_keys
 from qmgen.corpus.listing import Key, Listing
@@ -27,17 +35,24 @@ from qmgen.errors import QmgenError, UsageError
 
 #: hashing and decoding leave Python alone
 THREADS: Final = 8
+#: missing units that are named one by one
+MOST_NAMED: Final = 10_000
 
 
 @dataclass(frozen=True)
 class Inspected:
-    """A corpus as it was found: everything that ``verify`` reports on and ``merge`` writes from."""
+    """A corpus as it was found: everything that ``verify`` reports on and ``merge`` writes from.
+
+    ``manifest`` is that of manifest.json where it is what was written; else that is ``doubtful``, and nothing follows
+    from it. Of ``units``, ``done`` are there; ``missing`` names others, at most ``MOST_NAMED``."""
 
     store: Store
     listing: Listing
     records: list[dict[str, Any]]
     manifest: dict[str, Any]
+    doubtful: dict[str, Any]
     generations: list[Generation]
+    done: int
     missing: list[str]
     books: list[Book]
     findings: list[Finding]
@@ -46,7 +61,7 @@ class Inspected:
     @property
     def complete(self) -> bool:
         """Whether all units that should be there are; True only where there is at least one."""
-        return bool(self.generations) and not self.missing
+        return bool(self.generations) and not self.lacking
 
     @property
     def damaged(self) -> list[Finding]:
@@ -61,17 +76,23 @@ class Inspected:
     @property
     def units(self) -> int:
         """Units that should be there."""
-        return sum(len(generation.units) for generation in self.generations)
+        return sum(generation.size for generation in self.generations)
+
+    @property
+    def lacking(self) -> int:
+        """Units that are not there."""
+        return self.units - self.done
 
     def as_json(self) -> dict[str, Any]:
-        """The report: counts of the units that could be read, ``missing`` units as in the names of their files."""
+        """The report: counts of the units that could be read, ``missing`` units as in the names of their files, at
+        most ``MOST_NAMED``."""
         counts = counts_of(self.books)
         return {
             "directory": self.store.place,
             "sound": self.sound,
             "complete": self.complete,
             "units": self.units,
-            "units_done": self.units - len(self.missing),
+            "units_done": self.done,
             "generations": [
                 {"name": g.label, "units": g.count, "entries": g.plan.wanted if g.plan else None}
                 for g in self.generations
@@ -119,15 +140,16 @@ def _inspect(store: Store, threads: int, begin: Callable[[int], None], advance: 
     refuse_other(store, listing)
     told = list(records(store))
     manifest = manifest_of(store)
-    found = generations(listing, told, manifest or {}, statements(store)[0])
+    trusted = sound_manifest_of(store)
+    found = generations(listing, told, trusted, statements(store)[0])
     sums = Checksums(sums_of(store), recorded_sums(told))
-    expected = {(unit.more, unit.count, unit.index): unit for g in found if g.plan is not None for unit in g.units}
+    planned = {g.more: g for g in found if g.plan is not None}
     shared: dict[str, tuple[str, Mapping[str, Any]]] = {}
     begin(sum(listing.sizes.values()))
 
     def check(unit: tuple[Key, str]) -> UnitCheck:
         key, name = unit
-        wanted = expected.get(key)
+        wanted = planned[key[0]].unit(key) if key[0] in planned else None
         exact = wanted is not None and wanted.files()["failures"] == name
         result = check_unit(store, key, name, sums, wanted if exact else None)
         if result.book is not None and result.common is not None:  # one copy of what they share, for however many units
@@ -143,8 +165,11 @@ def _inspect(store: Store, threads: int, begin: Callable[[int], None], advance: 
     findings += _settings(checks)
     findings += doubled_keys(store, checks)
     findings += stray_files(listing, found)
-    findings += lost_files(listing, sums.listed, manifest or {})
-    missing = [unit.tail.removesuffix(".parquet") for g in found for unit in g.units if not listing.done(unit)]
+    findings += lost_files(listing, sums.listed, trusted)
+    there = [g.done(listing) for g in found]
+    done = sum(map(len, there))
+    lacking = (unit for g, of_it in zip(found, there, strict=True) for unit in g if unit not in of_it)
+    missing = [unit.tail.removesuffix(".parquet") for unit in islice(lacking, MOST_NAMED)]
     books = [result.book for result in checks if result.book is not None]
     unread = len(books) < len(checks)
     findings += damaged_notes(store)
@@ -152,7 +177,8 @@ def _inspect(store: Store, threads: int, begin: Callable[[int], None], advance: 
         findings += description(store, listing, manifest, books, bool(found) and not missing)
     findings = list(dict.fromkeys(findings))
     total = sum(result.bytes for result in checks)
-    return Inspected(store, listing, told, manifest or {}, found, missing, books, findings, total)
+    doubtful = {} if trusted else manifest or {}
+    return Inspected(store, listing, told, trusted, doubtful, found, done, missing, books, findings, total)
 
 
 def _settings(checks: list[UnitCheck]) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
@@ -20,15 +20,14 @@ from qmgen.corpus.plan import FAILURES
 from qmgen.corpus.record_values import list_of
 from qmgen.corpus.runs import FOLDER as RUNS
 from qmgen.corpus.runs import INDENT
-from qmgen.corpus.seal import fault
+from qmgen.corpus.seal import CHANGED, fault
 from qmgen.corpus.splits import SPLITS
 from qmgen.corpus.store import Store, read_small
-from qmgen.documents import toml_of
+from qmgen.documents import LARGEST_SETTINGS, toml_of
 from qmgen.errors import first_line
 
 #: metadata of files that the manifest has not, or of its own
 _OF_FILES: Final = frozenset({"unit", "files", "more", "schema_version"})
-CHANGED: Final = "is not what was written (its checksum differs)"
 
 
 def stray_files(listing: Listing, found: Sequence[Generation]) -> Iterator[Finding]:
@@ -36,12 +35,11 @@ def stray_files(listing: Listing, found: Sequence[Generation]) -> Iterator[Findi
     for name in listing.foreign():
         yield Finding(NOTE, name, "is not a file of this corpus and is passed over", "move it elsewhere")
     committed = {key for key, _ in listing.units()}
-    known = {(unit.more, unit.count, unit.index) for generation in found for unit in generation.units}
     for name in sorted(listing.sizes):
         named = parse(name)
         if named is None:
             continue
-        if named.key not in known:
+        if all(generation.unit(named.key) is None for generation in found):
             units = " or ".join(f"{g.count} ({g.label})" for g in found)
             what = f"belongs to a division into other work units than the {units} of this corpus"
             yield Finding(DAMAGE, name, what, "remove it, or move it elsewhere")
@@ -75,6 +73,8 @@ def damaged_notes(store: Store) -> Iterator[Finding]:
                     what = fault(read_small(store, name), indent)
                 except FileNotFoundError:  # it was replaced just now
                     continue
+                except OSError as error:
+                    what = _unreadable(error)
                 if what is not None:
                     yield Finding(STALE, name, what, todo)
 
@@ -84,6 +84,7 @@ def description(
 ) -> Iterator[Finding]:
     """What is lost, out of date or changed. Of an unfinished corpus, only what is there and is not what was written."""
     top = store.names("")
+    changed = _changed(store) if manifest else None
     of_manifest: list[Finding] = []
     if manifest is None:
         of_manifest.append(Finding(STALE, MANIFEST, "cannot be read", MERGE))
@@ -92,31 +93,65 @@ def description(
         of_manifest.append(Finding(STALE, MANIFEST, what, MERGE))
     elif complete:
         of_manifest.extend(_manifest(store, manifest, listing, books))
-    if not of_manifest and manifest and (changed := fault(read_small(store, MANIFEST))) is not None:
+    if not of_manifest and changed is not None:
         of_manifest.append(Finding(STALE, MANIFEST, changed, MERGE))
     yield from of_manifest
-    described = (manifest or {}).get(DESCRIBED) if complete else None
+    trusted = manifest if manifest and changed is None else {}
+    described = trusted.get(DESCRIBED) if complete else None
     sums = described if isinstance(described, dict) else {}
-    yield from _config(store, top, sums.get(CONFIG), manifest or {})
+    yield from _config(store, top, sums.get(CONFIG), trusted)
     if not complete:
         return
+    yield from _card(store, top, sums.get(CARD), trusted)
+    if named := named_in(books):
+        what = "does not list the duplicates that the files of failures name"
+        yield from _text(store, top, duplicates.NAME, lambda: duplicates.text_of(store, named), what)
+    what = "does not list the files that are there, with their checksums, in order"
+    yield from _text(store, top, SUMS, lambda: sums_text(listing, books), what)
+
+
+def _changed(store: Store) -> str | None:
+    """What is wrong with the bytes of the manifest."""
+    try:
+        return fault(read_small(store, MANIFEST))
+    except OSError as error:
+        return _unreadable(error)
+
+
+def _unreadable(error: OSError) -> str:
+    return f"cannot be read ({error.strerror or first_line(error)})"
+
+
+def _text(store: Store, top: Mapping[str, int], name: str, wanted: Callable[[], bytes], what: str) -> Iterator[Finding]:
+    """A file that should be ``wanted``; ``what`` is said of one that is something else."""
+    if name not in top:
+        yield Finding(STALE, name, "is lost", MERGE)
+        return
+    try:
+        content = read_small(store, name)
+    except OSError as error:
+        yield Finding(STALE, name, _unreadable(error), MERGE)
+        return
+    if content != wanted():
+        yield Finding(STALE, name, what, MERGE)
+
+
+def _card(store: Store, top: Mapping[str, int], known: Any, manifest: Mapping[str, Any]) -> Iterator[Finding]:
+    """README.md: ``known`` is its SHA-256 where the manifest has it; else it is compared with that of ``manifest``."""
     if not top.get(CARD):
         yield Finding(STALE, CARD, "is lost", MERGE)
-    elif CARD in sums:
-        if sha256(store.read(CARD)).hexdigest() != sums[CARD]:
+        return
+    try:
+        content = read_small(store, CARD)
+    except OSError as error:
+        yield Finding(STALE, CARD, _unreadable(error), MERGE)
+        return
+    if known is not None:
+        if sha256(content).hexdigest() != known:
             yield Finding(STALE, CARD, CHANGED, MERGE)
-    elif manifest and not _is_card(store, manifest):
+    elif manifest and not _is_card(content, manifest):
         what = "is not what this qmgen would write: another version did, or it was changed since"
         yield Finding(NOTE, CARD, what, MERGE)
-    if named := named_in(books):
-        if duplicates.NAME not in top:
-            yield Finding(STALE, duplicates.NAME, "is lost", MERGE)
-        elif store.read(duplicates.NAME) != duplicates.text_of(store, named):
-            yield Finding(STALE, duplicates.NAME, "does not list the duplicates that the files of failures name", MERGE)
-    if SUMS not in top:
-        yield Finding(STALE, SUMS, "is lost", MERGE)
-    elif store.read(SUMS) != sums_text(listing, books):
-        yield Finding(STALE, SUMS, "does not list the files that are there, with their checksums, in order", MERGE)
 
 
 def _config(store: Store, top: Mapping[str, int], known: Any, manifest: Mapping[str, Any]) -> Iterator[Finding]:
@@ -125,11 +160,14 @@ def _config(store: Store, top: Mapping[str, int], known: Any, manifest: Mapping[
     if CONFIG not in top:
         yield Finding(NOTE, CONFIG, "is lost", anew)
         return
-    content = read_small(store, CONFIG)
+    severity = NOTE if known is None else STALE
     try:
+        content = store.read(CONFIG, LARGEST_SETTINGS)
         settings = toml_of(content)
+    except OSError as error:
+        yield Finding(severity, CONFIG, _unreadable(error), anew)
+        return
     except ValueError as error:
-        severity = NOTE if known is None else STALE
         yield Finding(severity, CONFIG, f"is damaged ({first_line(error)})", anew)
         return
     recipes = [one.get("recipe") for one in (manifest, *list_of(manifest.get("more"))) if isinstance(one, dict)]
@@ -149,9 +187,9 @@ def _other(settings: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
     return ""
 
 
-def _is_card(store: Store, manifest: Mapping[str, Any]) -> bool:
+def _is_card(content: bytes, manifest: Mapping[str, Any]) -> bool:
     try:
-        return store.read(CARD) == card(manifest).encode()
+        return content == card(manifest).encode()
     except (KeyError, TypeError, ValueError, AttributeError):  # of a manifest that lacks something
         return False
 

@@ -22,8 +22,8 @@ _LOOK_EVERY: Final = 0.05
 def compiled(key: Any, function: Any, static: tuple[Any, ...], arguments: tuple[Any, ...]) -> Callable[..., Any]:
     """``function(*static, *arguments)`` compiled ahead of time for these shapes, once per process and ``key``.
 
-    Processes wait for one another on a lock beside the cache, so that all but the first load what it compiled; but not
-    without a bound: whoever has waited long compiles itself.
+    Processes wait for one another on a lock beside the cache, so that all but the first load what it compiled. The wait
+    has a bound: after it a process compiles the program itself.
     """
     if key not in _COMPILED:
         with _lock(repr(key)):

@@ -19,10 +19,9 @@ from qmgen.corpus.identity import MANIFEST
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.plan import FAILURES, Unit
 from qmgen.corpus.runs import records
-from qmgen.corpus.seal import sealed
+from qmgen.corpus.seal import sealed, sound_table
 from qmgen.corpus.splits import SPLITS
 from qmgen.corpus.store import Store, read_small
-from qmgen.documents import table_of
 from qmgen.molecules.types import Failure, Reason
 from qmgen.pipeline.labelling import PASSING, Labelled
 from qmgen.pipeline.partial import Keeper, rows_of
@@ -81,7 +80,7 @@ def _keep(store: Store, unit: Unit, job: Job) -> None:
 def _unfinished(store: Store) -> None:
     """The manifest is not to call complete what no longer is, nor SHA256SUMS to know a file that is written anew."""
     with contextlib.suppress(FileNotFoundError, ValueError, AttributeError):
-        manifest = table_of(read_small(store, MANIFEST))
+        manifest = sound_table(read_small(store, MANIFEST))
         if manifest.get("complete"):
             store.write(MANIFEST, sealed({**manifest, "complete": False}))
     store.remove(SUMS)

@@ -21,7 +21,7 @@ from qmgen.corpus.plan import Plan, Unit
 from qmgen.corpus.runs import FOLDER as RUNS
 from qmgen.corpus.runs import rank_lock, rank_of_lock, records, running
 from qmgen.corpus.store import Store
-from qmgen.corpus.store.local import FOLDERS
+from qmgen.corpus.store.local import FOLDERS, TEMPORARY
 from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.pipeline.command import Command, refuse_if_busy
 from qmgen.pipeline.partial import forget
@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 
 #: files are checked by so many threads: hashing leaves Python alone
 _THREADS: Final = 8
-#: all that a corpus consists of, for starting anew
-_FOLDERS: Final = ("data", "failures", "generations", "runs", "source", ".tmp/partial")
+#: what a corpus consists of beside its folders, for starting anew
 _FILES: Final = ("manifest.json", "SHA256SUMS", "README.md", "config.toml", "duplicates.csv")
 
 
@@ -53,6 +52,8 @@ def as_rank(store: Store, rank: Rank, command: Command) -> Iterator[None]:
     except Held as by:
         refuse_if_busy(store, rank, replace(command, whole=True))
         raise QmgenError(f"rank {rank.rank} of {store.place} is held by {by.who}: run this again") from None
+    except files.Linked:  # which says all of it
+        raise
     except OSError as error:
         raise UsageError(f"cannot write to {store.place}: {error.strerror or error}; choose another --out") from error
     if not lock.certain:
@@ -93,7 +94,9 @@ def start_anew(store: Store, rank: Rank, molecules: Sequence[str] = ()) -> None:
     for other in _other_ranks(store, rank.rank):
         if (by := running(store, other)) is not None:
             raise UsageError(f"rank {other} of {store.place} is running (process {by.get('pid')}): stop it first")
-    for folder in _FOLDERS:
+    for folder in FOLDERS:
+        if folder == TEMPORARY:  # other processes may be at work in it
+            continue
         for name in store.names(folder):
             if not name.endswith(f"rank-{rank.rank:05d}.lock"):
                 store.remove(name)
@@ -108,6 +111,8 @@ def write_config(store: Store, config: GenerateConfig) -> None:
     try:
         store.write("config.toml", config.resolved_toml(store.local).encode())
         store.clear()
+    except files.Linked:
+        raise
     except OSError as error:
         raise UsageError(f"cannot write to {store.place}: {error.strerror or error}; choose another --out") from error
 

@@ -55,7 +55,7 @@ def _serve(connection: Connection, core: int) -> None:
         from qmgen.pipeline.messages import Failed
 
         if isinstance(error, QmgenError):
-            connection.send(Failed(error.exit_code, str(error), ""))
+            connection.send(Failed(error.exit_code, "\n".join(error.lines), ""))
         else:
             message = f"{type(error).__name__}: {error}"
             connection.send(Failed(None, message, traceback.format_exc(), lacks_memory(error)))

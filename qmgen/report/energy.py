@@ -6,15 +6,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from qmgen.errors import QmgenError
 from qmgen.learning.fp8 import NOTE
-from qmgen.report.scaling import OURS, PUBLISHED, TEST, read, save
+from qmgen.report.scaling import OURS, PUBLISHED, TEST, read, read_lines, save
 
 FILE_NAME: Final = "excess.png"
 #: meV: less is the rounding of an energy
@@ -27,10 +25,7 @@ def draw_run(run: Path) -> Path:
     Raises ``QmgenError`` where the run cannot be read, ``UsageError`` where the figure cannot be written.
     """
     result = read(run / "result.json")
-    try:
-        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise QmgenError(f"cannot read {run}/metrics.jsonl ({error})") from error
+    lines = read_lines(run / "metrics.jsonl")
     points = [(line["seconds"], line["validation"]) for line in lines if "validation" in line]
     figure, axes = _figure()
     baselines = list(result["excess_meV_without_correction"].items())

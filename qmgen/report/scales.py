@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from qmgen.errors import QmgenError
-from qmgen.report.scaling import OURS, PUBLISHED, read, save
+from qmgen.report.scaling import OURS, PUBLISHED, read, read_lines, save
 
 #: tensors of a product, as people call them
 TENSORS: Final = {"x": "activations", "w": "weights", "g": "gradients"}
@@ -36,10 +34,7 @@ def draw_run(run: Path) -> list[Path]:
 
 def lines_of(run: Path) -> list[dict[str, Any]]:
     """The journal of a run. Raises ``QmgenError`` where it cannot be read."""
-    try:
-        return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise QmgenError(f"cannot read {run}/metrics.jsonl ({error})") from error
+    return read_lines(run / "metrics.jsonl")
 
 
 def title_of(result: dict[str, Any]) -> str:

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from qmgen import files
+from qmgen.documents import LARGEST, table_of
 from qmgen.errors import QmgenError, UsageError
 from qmgen.learning.fp8 import NOTE
 
@@ -32,10 +32,17 @@ def draw_run(run: Path) -> Path:
 def read(path: Path) -> dict[str, Any]:
     """The JSON at ``path``. Raises ``QmgenError`` where it cannot be read."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return table_of(files.read(path, LARGEST), finite=False)
     except (OSError, ValueError) as error:
         raise QmgenError(f"cannot read {path} ({error}): repeat the command, which writes it") from error
-    return found
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The journal at ``path``, a table a line. Raises ``QmgenError`` where it cannot be read."""
+    try:
+        return [table_of(line, finite=False) for line in files.read(path, LARGEST).splitlines()]
+    except (OSError, ValueError) as error:
+        raise QmgenError(f"cannot read {path} ({error})") from error
 
 
 def draw(result: dict[str, Any], path: Path) -> Path:

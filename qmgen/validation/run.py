@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -207,7 +208,9 @@ def _values(items: list[Entry] | list[Reference], dipoles: list[np.ndarray]) -> 
 def _target(directory: Path, out: Path | None) -> Path:
     if out is None:
         return directory / FILE_NAME
-    return out if out.suffix == ".json" else out / FILE_NAME
+    if out.suffix != ".json":
+        return out / FILE_NAME
+    return Path(os.path.realpath(out))  # a link that the user names is written through
 
 
 def _write(report: Report, path: Path) -> None:

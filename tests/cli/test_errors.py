@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from qmgen.cli import main as cli
-from qmgen.errors import Interrupted, QmgenError, UsageError
+from qmgen.errors import Interrupted, QmgenError, UsageError, from_process
 
 
 @pytest.fixture(autouse=True)
@@ -129,6 +129,48 @@ def test_several_mistakes_are_a_line_each(tmp_path: Path, capsys: pytest.Capture
     assert cli.main(["generate", str(tmp_path / "a.toml")]) == 2
     printed = capsys.readouterr().err
     assert printed.count("\n") == 2 and "conformers = 0" in printed and "xc = 3" in printed
+
+
+@pytest.mark.parametrize("bad", [["C!", "Ox"], ["C!", "\x1b[31mred", "Ox", "C\u202e?"], 15 * ["C!", "CO"]])
+def test_texts_that_cannot_be_read_are_a_line_each(
+    bad: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.smi").write_text("\n".join(["C" * n for n in range(1, 20)] + bad))
+    assert cli.main(["train", "lm", "--data", "x.smi", "--out", "o"]) == 2
+    lines = capsys.readouterr().err.split("\n")[:-1]
+    wrong = [number for number, text in enumerate(bad, 20) if text != "CO"]
+    assert lines[0].startswith(f"qmgen: {len(wrong)} of {19 + len(bad)} lines cannot be tokenised")
+    told = [f"qmgen: x.smi:{number}: " for number in wrong[:10]] + ["qmgen: all of them: "] * (len(wrong) > 10)
+    assert [line.startswith(start) for line, start in zip(lines[1:], told, strict=True)] == [True] * len(told)
+    assert all(line.isprintable() and "\\n" not in line for line in lines)
+
+
+@pytest.mark.parametrize("names", [["QMGEN_SAMPEL", "QMGEN_SEEDED"], ["QMGEN_A\nB", "QMGEN_SAMPEL", "QMGEN_XZ"]])
+def test_variables_that_are_no_settings_are_a_line_each(
+    names: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in names:
+        monkeypatch.setenv(name, "3")
+    assert cli.main(["validate", "c"]) == 2
+    lines = capsys.readouterr().err.split("\n")[:-1]
+    assert [f"environment variable {name!r}" in line for name, line in zip(names, lines, strict=True)] == [True] * len(
+        names
+    )
+    assert all(line.startswith("qmgen: ") and line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize("code", [1, 2, 75])
+def test_lines_of_an_error_in_another_process_stay_lines(
+    code: int, failing: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    kind = {1: QmgenError, 2: UsageError, 75: Interrupted}[code]
+    error = kind("first\nof a", "second")
+    passed = from_process("a worker", code, "\n".join(error.lines), "")
+    assert isinstance(passed, kind) and passed.lines == error.lines
+    failing(passed)
+    assert cli.main(["generate"]) == code
+    assert capsys.readouterr().err == "qmgen: first\\nof a\nqmgen: second\n"
 
 
 @pytest.mark.parametrize("word", ["a\nb", "a\x1b[2Jb"])

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from qmgen.cluster.job import Job
+from qmgen.cluster.rank_app import run_rank
 from qmgen.cluster.slurm import submit
 from qmgen.cluster.slurm_limits import Limits, arrays_of, limits
 from qmgen.config import check
 from qmgen.config.submit import SubmitConfig
 from qmgen.errors import QmgenError, UsageError
+from qmgen.files import Linked
 
 CONFIG = """\
 Configuration data as of 2026-11-25T10:00:00
@@ -154,6 +158,84 @@ def test_arrays_before_one_that_is_refused_are_cancelled(
         submit(job(tmp_path, 7), settings())
     assert said in str(caught.value) and "\n" not in str(caught.value)
     assert slurm_fake.asked("scancel") == ["11 12"]
+
+
+@pytest.mark.parametrize("kind", ["absent", "no program", "a folder"])
+def test_a_refusal_is_said_also_where_no_scancel_can_be_started(
+    kind: str, tmp_path: Path, slurm_fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slurm_fake.config(array=3)
+    slurm_fake.refuse_from(13)
+    monkeypatch.setenv("PATH", f"{slurm_fake.folder}{os.pathsep}{tmp_path}")
+    (tmp_path / "cat").symlink_to(shutil.which("cat", path=os.defpath) or "")
+    scancel = slurm_fake.folder / "scancel"
+    scancel.unlink()
+    if kind == "no program":
+        scancel.write_bytes(b"\x7fELF")
+        scancel.chmod(0o755)
+    elif kind == "a folder":
+        scancel.mkdir()
+    with pytest.raises(QmgenError, match=r"Job violates accounting policy.*call scancel 11 12") as caught:
+        submit(job(tmp_path, 7), settings())
+    assert len(caught.value.lines) == 1
+
+
+def linked(folder: Path, name: str) -> Path:
+    """A link of this name in the corpus ``out``, to a file or folder of somebody else's, which is returned."""
+    precious = folder / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("precious")
+    (folder / "out" / name).parent.mkdir(parents=True)
+    (folder / "out" / name).symlink_to(precious / "file" if "." in name else precious)
+    return precious
+
+
+@pytest.mark.parametrize("name", ["runs/qmgen-out.sh", "runs/qmgen-out-2.sh", "runs/qmgen-out-merge.sh"])
+def test_scripts_replace_links_and_are_not_written_through_them(name: str, tmp_path: Path, slurm_fake: Fake) -> None:
+    precious = linked(tmp_path, name)
+    slurm_fake.config(array=3)
+    submit(job(tmp_path, 6), settings())
+    assert (precious / "file").read_text() == "precious" and not (tmp_path / "out" / name).is_symlink()
+    assert (tmp_path / "out" / name).read_text().startswith("#!")
+
+
+@pytest.mark.parametrize("name", ["runs", "data", "generations"])
+def test_nothing_is_submitted_where_a_folder_of_the_corpus_is_a_link(
+    name: str, tmp_path: Path, slurm_fake: Fake
+) -> None:
+    precious = linked(tmp_path, name)
+    slurm_fake.config()
+    with pytest.raises(UsageError, match=f"out/{name} is a symbolic link") as caught:
+        submit(job(tmp_path, 2), settings())
+    assert len(caught.value.lines) == 1 and slurm_fake.asked("sbatch") == []
+    assert [path.name for path in precious.iterdir()] == ["file"]
+
+
+def test_a_corpus_behind_a_link_that_the_user_names_gets_its_scripts(tmp_path: Path, slurm_fake: Fake) -> None:
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "scratch")
+    slurm_fake.config()
+    submit(job(tmp_path, 2), settings())
+    assert (tmp_path / "scratch" / "runs" / "qmgen-out.sh").exists()
+
+
+def test_a_corpus_in_a_store_has_its_scripts_in_the_current_folder(tmp_path: Path, slurm_fake: Fake) -> None:
+    slurm_fake.config()
+    done = submit(Job(tmp_path / "run.toml", "s3://bucket/out", 2, (), tmp_path), settings())
+    assert done.logs == tmp_path and (tmp_path / "qmgen-out.sh").exists()
+
+
+def test_logs_of_ranks_are_added_to_and_not_written_through_links(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    for number in range(2):
+        assert run_rank([sys.executable, "-c", f"print({number})"], str(tmp_path), str(tmp_path), "runs/a.log",
+                        str(tmp_path / "stop"), {}) == 0  # fmt: skip
+    assert (tmp_path / "runs" / "a.log").read_text() == "0\n1\n"
+    precious = linked(tmp_path, "runs/a.log")
+    with pytest.raises(Linked, match=r"a\.log is a symbolic link") as caught:
+        run_rank([sys.executable, "-c", "print(7)"], str(tmp_path), str(tmp_path / "out"), "runs/a.log", "stop", {})
+    assert (precious / "file").read_text() == "precious"
+    assert pickle.loads(pickle.dumps(caught.value)).lines == caught.value.lines
 
 
 def test_a_merge_that_is_refused_leaves_the_arrays(tmp_path: Path, slurm_fake: Fake) -> None:

@@ -44,6 +44,7 @@ def test_an_unknown_variable_is_refused_with_the_nearest(name: str, said: str) -
         "QMGEN_CACHE", "QMGEN_PYTHON", "QMGEN_TEST_WORKERS", "QMGEN_TEST_COUNT",
         "QMGEN_RANKS", "QMGEN_GRID_LEVELS", "QMGEN_PRESET", "QMGEN_TOP_P", "QMGEN_EVERY", "QMGEN_HEAVY_ATOMS",
         "QMGEN_SERVICE_HOST", "QMGEN_SERVICE_PORT_HTTP", "QMGEN_PORT", "QMGEN_PORT_80_TCP_ADDR",
+        "QMGEN_ROOT", "QMGEN_HOME", "QMGEN_DIR", "QMGEN_PREFIX", "QMGEN_VERSION", "QMGEN_BASE",  # of modulefiles
         "qmgen_root", "MY_QMGEN_CONFORMER",
     ],
 )  # fmt: skip
@@ -55,7 +56,7 @@ def test_an_empty_variable_is_not_given_and_each_wrong_one_has_a_line() -> None:
     assert resolve(BenchConfig, None, {}, {"QMGEN_CONFORMER": ""}).conformers == 1
     with pytest.raises(UsageError) as caught:
         resolve(ValidateConfig, None, {"directory": "x"}, {"QMGEN_SAMPEL": "3", "QMGEN_SEEDED": "1"})
-    lines = str(caught.value).splitlines()
+    lines = caught.value.lines
     assert [line.rpartition(" ")[2] for line in lines] == ["QMGEN_SAMPLE?", "QMGEN_SEED?"]
 
 

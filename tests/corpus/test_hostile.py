@@ -1,10 +1,11 @@
-"""A corpus from a stranger: whatever its files state, a command ends with what it can do, or with one line."""
+"""Whatever the files of a corpus hold, a command ends with what it can do, or with one line."""
 
 from __future__ import annotations
 
 import copy
 import json
 import os
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +13,9 @@ from typing import Any, Final
 import pyarrow.parquet as pq
 import pytest
 
-from qmgen.corpus import open_corpus
+from qmgen.cli.main import main
+from qmgen.corpus import open_corpus, write_manifest
+from qmgen.corpus.findings import DAMAGE, NOTE, STALE
 from qmgen.corpus.generations import RETRY, Generation
 from qmgen.corpus.history import history_of
 from qmgen.corpus.identity import check_same, config_hash
@@ -25,7 +28,7 @@ from qmgen.corpus.schema import encode
 from qmgen.corpus.shard import write_table
 from qmgen.corpus.status import status
 from qmgen.corpus.store import store_of
-from qmgen.corpus.verify import inspect
+from qmgen.corpus.verify import MOST_NAMED, inspect
 from qmgen.errors import QmgenError
 from qmgen.validation.sample import level_of
 
@@ -157,11 +160,76 @@ def test_what_is_no_file_is_not_waited_for(hostile: Path, name: str, make: Calla
     survived(hostile, name)
 
 
-def test_a_file_as_long_as_a_disk_is_not_read(hostile: Path) -> None:
-    with (hostile / "manifest.json").open("wb") as stream:
+LONG: Final = (
+    ("manifest.json", STALE, "cannot be read"), ("README.md", STALE, "cannot be read"),
+    ("SHA256SUMS", STALE, "cannot be read"), ("config.toml", NOTE, "cannot be read"),
+    ("runs/a.json", STALE, "cannot be read"), ("generations/more-1.json", STALE, "cannot be read"),
+    (FAILED, DAMAGE, "cannot be read"), ("data/train-00000-of-00001.parquet", DAMAGE, f"has {2**40} bytes instead of"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "severity", "what"), LONG, ids=[name for name, _, _ in LONG])
+def test_a_file_as_long_as_a_disk_is_not_read(hostile: Path, name: str, severity: str, what: str) -> None:
+    """It is named, and all else is looked at as ever. That of a wanted addition is left out: it makes the corpus
+    unfinished, and less is looked at."""
+    if name != "generations/more-1.json":
+        (hostile / "generations" / "more-1.json").unlink()
+        write_manifest(
+            hostile, plan(10, 2, 1), {"recipe": RECIPE, "level_of_theory": {}}, licence="CC0-1.0", versions={}
+        )
+    with (hostile / name).open("wb") as stream:
         stream.truncate(2**40)  # it takes no room
-    assert any("cannot be read" in finding.what for finding in inspect(hostile).findings)
-    survived(hostile, "a manifest of a terabyte")
+    found = [one for one in inspect(hostile).findings if one.file == name]
+    assert len(found) == 1 and found[0].what.startswith(what) and found[0].severity in (severity, STALE), found
+    survived(hostile, f"{name} of a terabyte")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), lambda path: path.mkdir(),
+                                  lambda path: os.truncate(os.open(path, os.O_CREAT | os.O_RDWR), 2**40)])  # fmt: skip
+def test_settings_that_are_no_file_are_not_waited_for(
+    tmp_path: Path, make: Callable[[Path], Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(tmp_path / "config.toml")
+    for command in ("generate", "submit"):
+        assert main([command, str(tmp_path / "config.toml"), *(["--ranks", "2"] * (command == "submit"))]) == 2
+        printed = capsys.readouterr().err
+        assert printed.count("\n") == 1 and "cannot read the config file" in printed
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "/dev/fd/%d"])
+def test_settings_out_of_a_pipe_of_the_shell_are_read_as_far_as_settings_go(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b'molecules = "none.smi"\r\nconformers = 0\r\n')
+    os.close(writing)
+    assert main(["generate", name % reading if "%" in name else name, "--out", str(tmp_path / "o")]) == 2
+    os.close(reading)
+    said = "conformers = 0" if "%" in name else "cannot read the config file /dev/zero: File too large"
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "runs/a.json"])
+def test_any_number_of_units_within_the_bounds_takes_neither_memory_nor_time(hostile: Path, name: str) -> None:
+    """Each is within the bounds of one plan: made one by one, they would take gigabytes."""
+    value = json.loads((hostile / name).read_text())
+    value.pop("sha256", None)
+    many = {"entries": MOST_UNITS, "units": MOST_UNITS, "begin": 0}
+    if name == "manifest.json":
+        value["more"] = [{**LATER.as_json(), "number": number, "plan": many} for number in range(2, 302)]
+        units = 1 + 2 + 300 * MOST_UNITS
+    else:
+        value["plan"] = {**value["plan"], **many, "wanted": MOST_UNITS}
+        units = 2 + MOST_UNITS
+    (hostile / name).write_text(json.dumps(value))
+    tracemalloc.start()
+    found, state = inspect(hostile), status(hostile)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 64e6
+    assert found.units == state.units == units and found.lacking == units - found.done
+    assert not found.complete and not state.complete and len(found.missing) == MOST_NAMED
+    survived(hostile, f"units of {name}")
 
 
 @pytest.mark.parametrize("odd", ODD, ids=repr)

@@ -13,14 +13,19 @@ import pytest
 from qmgen import files
 from qmgen.cli.main import main
 from qmgen.corpus import open_corpus
+from qmgen.corpus.generations import RETRY, Generation, begin
 from qmgen.corpus.locks import Lock, held
 from qmgen.corpus.merge import merge
+from qmgen.corpus.plan import Plan
 from qmgen.corpus.runs import RunFile, rank_lock, running
 from qmgen.corpus.store import LocalStore, store_of
 from qmgen.corpus.verify import inspect
 from qmgen.errors import UsageError
 from qmgen.pipeline.claim import as_rank, start_anew
+from qmgen.pipeline.command import Command
 from qmgen.pipeline.ranks import Rank
+
+COMMAND = Command("qmgen generate", {"xc": "pbe"})
 
 
 @pytest.fixture
@@ -78,7 +83,10 @@ def test_a_run_does_not_even_begin_on_linked_folders(tmp_path: Path, outside: Pa
     place, before = tmp_path / "corpus", contents(outside)
     (place / folder).parent.mkdir(parents=True)
     (place / folder).symlink_to(outside)
-    with pytest.raises(UsageError, match=f"{folder} is a symbolic link") as caught, as_rank(store_of(place), Rank()):
+    with (
+        pytest.raises(UsageError, match=f"{folder} is a symbolic link") as caught,
+        as_rank(store_of(place), Rank(), COMMAND),
+    ):
         pass
     assert len(caught.value.lines) == 1 and contents(outside) == before
 
@@ -110,6 +118,22 @@ def test_a_linked_lock_file_is_neither_locked_nor_overwritten(tmp_path: Path, ou
     assert path.is_symlink() and (outside / "host-1-0" / "deep").exists()
 
 
+@pytest.mark.parametrize("name", ["runs/rank-00000.lock", "generations/begin.lock"])
+def test_what_to_do_about_a_linked_lock_is_said_once(tmp_path: Path, outside: Path, name: str) -> None:
+    path = tmp_path / "corpus" / name
+    path.parent.mkdir(parents=True)
+    path.symlink_to(outside / "precious")
+    store = store_of(tmp_path / "corpus")
+    addition = Generation(1, RETRY, "f" * 64, {"xc": "pbe"}, Plan(4, 2, None, 1))
+    with pytest.raises(UsageError) as caught:
+        if name.startswith("runs"):
+            with as_rank(store, Rank(), COMMAND):
+                pass
+        else:
+            begin(store, addition)
+    assert caught.value.lines == [str(files.Linked(path))]
+
+
 def test_a_linked_file_is_replaced_and_what_it_names_stays(tmp_path: Path, outside: Path) -> None:
     place = tmp_path / "corpus"
     place.mkdir()
@@ -137,7 +161,7 @@ def test_a_link_that_the_user_names_is_followed(written: Any, tmp_path: Path) ->
     link = tmp_path / "link"
     link.symlink_to(written.directory)
     store = store_of(link)
-    with as_rank(store, Rank()):
+    with as_rank(store, Rank(), COMMAND):
         store.write("data/note", b"1")
         into_a_workspace(LocalStore(link))
         store.clear()

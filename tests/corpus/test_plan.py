@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qmgen.corpus import SPLITS, Listing, Splitter, Unit, plan, store_of
+from qmgen.corpus import SPLITS, Listing, Plan, Splitter, Unit, plan, store_of
 from qmgen.corpus.splits import hill_formula
 
 
@@ -109,3 +109,11 @@ def test_without_smiles_the_formula_decides() -> None:
 def test_fractions_that_leave_nothing(fractions: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="less than 1"):
         Splitter(0, *fractions)
+
+
+@pytest.mark.parametrize("entries", [1, 7, 40, 41])
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_the_number_of_units_is_known_without_making_them(entries: int, count: int) -> None:
+    for limit in (None, *range(1, entries + 2)):
+        made = Plan(entries, min(count, entries), limit)
+        assert made.size == len(list(made))

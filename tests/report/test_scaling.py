@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from qmgen.errors import QmgenError, UsageError
+from qmgen.learning.energy.compare import curve_of
+from qmgen.learning.lm.compare.jobs import result_of
 from qmgen.learning.scaling import published
-from qmgen.learning.scaling.collect import points
+from qmgen.learning.scaling.collect import points, read_cells
 from qmgen.learning.scaling.fit import fit
 from qmgen.learning.scaling.transfer import transfer as compared
 from qmgen.report import scaling, transfer
@@ -101,3 +106,36 @@ def test_what_cannot_be_read_or_written(tmp_path: Path) -> None:
         scaling.draw(result([100], 1), tmp_path / "file" / "scaling.png")
     with pytest.raises(QmgenError, match="cannot read"):
         scaling.draw_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero"), lambda path: path.write_text("[" * 100_000),
+        lambda path: path.write_text("[1]"), lambda path: path.write_bytes(b'{"a": "\xff"}'),
+        lambda path: os.truncate(os.open(path, os.O_CREAT | os.O_RDWR), 2**40),
+    ],
+    ids=["pipe", "folder", "device", "deep", "list", "no text", "long"],
+)  # fmt: skip
+def test_results_that_are_no_table_are_refused_in_one_line(tmp_path: Path, make: Callable[[Path], Any]) -> None:
+    for name in ("scaling.json", "result.json", "metrics.jsonl"):
+        make(tmp_path / name)
+    job: Any = SimpleNamespace(name=".")
+    for read in (
+        lambda: scaling.draw_run(tmp_path),
+        lambda: scaling.read_lines(tmp_path / "metrics.jsonl"),
+        lambda: read_cells([tmp_path]),
+        lambda: result_of(tmp_path, job),
+        lambda: curve_of(tmp_path),
+    ):
+        with pytest.raises(QmgenError) as caught:
+            read()
+        assert len(caught.value.lines) == 1
+
+
+def test_results_with_numbers_that_are_none_are_read(tmp_path: Path) -> None:
+    """A training that diverged has such losses."""
+    (tmp_path / "result.json").write_text('{"loss": NaN, "best": Infinity}')
+    (found,) = read_cells([tmp_path])
+    assert found["best"] == float("inf") and found["loss"] != found["loss"]
+    assert read_cells([tmp_path / "none"]) == []

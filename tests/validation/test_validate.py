@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,13 +28,15 @@ from qmgen.pipeline.rows import CONSTANTS, row
 from qmgen.validation import Tolerances, validate
 from qmgen.validation.density import own_density
 from qmgen.validation.oracle import Level, solve
-from qmgen.validation.run import Task, recompute
+from qmgen.validation.run import FILE_NAME, Task, _target, _write, recompute
 from qmgen.validation.sample import draw
 
 ROWS = 6
 LEVEL = Level("b3lyp5", "sto-3g", 0)
 NUMBERS = np.array([8, 1, 1], dtype=np.uint8)
 WATER = np.array([[0.0, 0.0, 0.1173], [0.0, 0.7572, -0.4692], [0.0, -0.7572, -0.4692]]) / BOHR_TO_ANGSTROM
+#: a report without contents
+REPORT: Any = SimpleNamespace(to_json=lambda: "{}")
 
 
 def conformer(index: int) -> Conformer:
@@ -210,3 +213,20 @@ def test_no_corpus_is_one_line(tmp_path):
         validate(tmp_path)
     with pytest.raises(UsageError, match="at least 1"):
         validate(tmp_path, sample=0)
+
+
+def test_a_link_that_is_named_as_the_report_is_written_through_and_one_in_a_folder_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    target, precious = tmp_path / "elsewhere" / "kept.json", tmp_path / "elsewhere" / "precious"
+    named, folder = tmp_path / "report.json", tmp_path / "folder"
+    named.symlink_to(target)
+    folder.mkdir()
+    (folder / FILE_NAME).symlink_to(precious)
+    for out in (named, folder, None):
+        _write(REPORT, _target(folder, out))
+    assert named.is_symlink() and json.loads(target.read_text()) == {}
+    assert not (folder / FILE_NAME).is_symlink() and not precious.exists()
+    named.unlink()
+    named.symlink_to("report.json")  # to itself
+    with pytest.raises(UsageError, match="choose another place with --out"):
+        _write(REPORT, _target(folder, named / "x.json"))

@@ -69,7 +69,8 @@ def main(words: list[str], description: str | None = None) -> int:
         if given.out is not None:
             write_json(result, given.out, "--out")
     except QmgenError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        for line in error.lines:
+            print(f"{PROGRAM}: {line}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130

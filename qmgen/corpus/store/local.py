@@ -57,8 +57,8 @@ class LocalStore:
         files.refuse_odd(path.stat(), path)
         return pa.OSFile(str(path))
 
-    def read(self, name: str) -> bytes:
-        return files.read(self._directory / name)
+    def read(self, name: str, most: int | None = None) -> bytes:
+        return files.read(self._directory / name, most)
 
     def write(self, name: str, data: bytes) -> None:
         files.write(self._directory, name, data)
@@ -83,7 +83,7 @@ class LocalStore:
             files.opened(self._directory, TEMPORARY) as folder,
         ):
             shutil.rmtree(name, ignore_errors=True, dir_fd=folder)  # of a dead process with this number
-            os.mkdir(name, dir_fd=folder)  # nobody's link: it would be there already
+            os.mkdir(name, dir_fd=folder)  # raises where a link has that name, which is not removed above
             try:
                 yield self._directory / TEMPORARY / name
             finally:

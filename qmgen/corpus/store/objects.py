@@ -6,6 +6,8 @@ There are no locks: two processes with the same rank do some work twice, and put
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -68,8 +70,10 @@ class ObjectStore:
         with _said(name):
             return self._system.open_input_file(f"{self._root}/{name}")
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int | None = None) -> bytes:
         with _said(name), self._system.open_input_file(f"{self._root}/{name}") as stream:
+            if most is not None and stream.size() > most:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), name)
             return bytes(stream.read())
 
     def write(self, name: str, data: bytes) -> None:

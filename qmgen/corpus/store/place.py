@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from pathlib import Path
 
 from qmgen.corpus.store.local import LocalStore
@@ -33,9 +31,7 @@ def place_of(store: Store) -> Place:
 def read_small(store: Store, name: str) -> bytes:
     """The whole of a file that describes the corpus. Raises ``OSError``, also for one that is far too large for that:
     a file may be as long as it says without taking any room."""
-    if store.local is not None and (store.local / name).stat().st_size > LARGEST:
-        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), name)
-    return store.read(name)
+    return store.read(name, LARGEST)
 
 
 def joined(place: Place, name: str) -> Place:

@@ -32,8 +32,8 @@ class Store(Protocol):
         """The file for reading, anywhere in it."""
         ...
 
-    def read(self, name: str) -> bytes:
-        """The whole of a small file."""
+    def read(self, name: str, most: int | None = None) -> bytes:
+        """The whole of a small file; ``OSError`` (``EFBIG``) for one of more than ``most`` bytes, before it is read."""
         ...
 
     def write(self, name: str, data: bytes) -> None:

@@ -7,12 +7,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from qmgen import files
+from qmgen.documents import LARGEST, table_of
 from qmgen.errors import UsageError
 from qmgen.learning.energy.train import RESULT
 from qmgen.learning.training import journal
@@ -21,14 +22,19 @@ from qmgen.learning.training import journal
 _STEP: Final = 10.0**0.5
 
 
+def _result(run: Path) -> dict[str, Any]:
+    """What a finished run says of itself. Raises ``OSError`` or ``ValueError``."""
+    return table_of(files.read(run / RESULT, LARGEST), finite=False)
+
+
 def curve_of(run: Path) -> dict[str, Any]:
     """A finished run: its result, and total seconds against the best mean excess so far in meV, (validations,) each.
 
     Raises ``UsageError`` with one line where the run is not finished.
     """
     try:
-        result = json.loads((run / RESULT).read_text(encoding="utf-8"))
-        lines = [json.loads(line) for line in (run / journal.NAME).read_text(encoding="utf-8").splitlines()]
+        result = _result(run)
+        lines = [table_of(line, finite=False) for line in files.read(run / journal.NAME, LARGEST).splitlines()]
     except (OSError, ValueError) as error:
         raise UsageError(f"{run} is no finished training ({error}): repeat the command that trains it") from error
     points = [(line["seconds"], line["validation"]) for line in lines if "validation" in line]
@@ -53,7 +59,7 @@ def compare(energy: Path, labels: Path) -> dict[str, Any]:
     Raises ``UsageError`` for runs that are not finished, or not one of each kind at one level on as many geometries.
     """
     sides = {"energy": curve_of(energy), "labels": curve_of(labels)}
-    results = [json.loads((run / RESULT).read_text(encoding="utf-8")) for run in (energy, labels)]
+    results = [_result(run) for run in (energy, labels)]
     for side, curve in sides.items():
         if curve["loss"] != side:
             raise UsageError(f"{curve['run']} was trained by {curve['loss']}: give a run of `qmgen train {side}`")

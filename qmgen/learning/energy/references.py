@@ -17,9 +17,11 @@ from typing import Any, Final
 import jax
 import numpy as np
 
+from qmgen import files
 from qmgen.dft.prepare import sketch_precision
 from qmgen.dft.scf import Options, solve
 from qmgen.dft.variational import field_of
+from qmgen.documents import LARGEST, table_of
 from qmgen.learning.energy.problems import Case, by_table
 from qmgen.learning.energy.store import Store
 from qmgen.learning.training import checkpoint
@@ -65,7 +67,7 @@ class References:
 
     def _take(self, file: Path) -> None:
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
+            found = table_of(files.read(file, LARGEST), finite=False)
             if found["key"] == self.key:
                 energies = {int(index): float(energy) for index, energy in found["energies"].items()}
                 self.missing, self.lower = set(found["missing"]), set(found["lower"])

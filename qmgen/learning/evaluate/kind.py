@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from qmgen import files
 from qmgen.documents import table_of
 from qmgen.errors import UsageError
 from qmgen.learning.training.checkpoint import KEY
@@ -22,6 +23,7 @@ def kind_of(run: Path | str) -> str:
         raise UsageError(f"no trained network at {path}: give the --out of a `qmgen train`, or its model.safetensors")
     file = path / NAME if path.is_dir() else path
     try:
+        files.refuse_odd(file.stat(), file)  # a pipe would be waited for
         with safe_open(file, framework="numpy") as stream:
             return str(table_of((stream.metadata() or {}).get(KEY, "{}"), finite=False).get("kind", ""))
     except (OSError, SafetensorError, ValueError):

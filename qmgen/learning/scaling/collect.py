@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from qmgen import files
+from qmgen.documents import LARGEST, table_of
 from qmgen.errors import QmgenError
 
 RESULT: Final = "result.json"
@@ -22,7 +23,7 @@ def read_cells(folders: Iterable[Path]) -> list[dict[str, Any]]:
     found = []
     for folder in folders:
         try:
-            found.append(json.loads((folder / RESULT).read_text(encoding="utf-8")))
+            found.append(table_of(files.read(folder / RESULT, LARGEST), finite=False))
         except (FileNotFoundError, NotADirectoryError):
             continue
         except (OSError, ValueError) as error:

@@ -87,9 +87,10 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays by name, and the metadata. Raises ``FileNotFoundError``; ``Damaged`` where the file is not whole."""
     from safetensors import SafetensorError, deserialize, safe_open
 
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(path)
     try:
+        files.refuse_odd(path.stat(), path)  # a pipe would be waited for
         with safe_open(path, framework="numpy") as stream:
             text = (stream.metadata() or {}).get(KEY)
         arrays = {name: _array(**found) for name, found in deserialize(path.read_bytes())}

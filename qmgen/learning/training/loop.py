@@ -231,7 +231,7 @@ def _begin(
     except TypeError as error:
         raise _odd(folder, first_line(error)) from None
     if not isinstance(kept, dict) or not books.plain():
-        raise _odd(folder, "it says not how far it is")
+        raise _odd(folder, "it does not say how far the training is")
     for line in passed_over:
         progress.say(f"{line}: continuing from the one before it, step {int(tree['state'].step)}")
     if kept != dict(identity):

@@ -20,12 +20,12 @@ source = "optional: where this is known from"
 from __future__ import annotations
 
 import re
-import tomllib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from qmgen.documents import TooDeep, toml_of
 from qmgen.errors import UsageError
 from qmgen.molecules.entries import one_line
 from qmgen.molecules.rules.rule import Stage
@@ -117,12 +117,12 @@ def _parsed(path: Path) -> dict[str, Any]:
         text = content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
         if any(line.count(".") > MOST_DOTS for line in text.split("\n")):
             raise UsageError(f"{path}: a line has more than {MOST_DOTS} dots, and no rule set such keys")
-        return tomllib.loads(text)
+        return toml_of(text)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not TOML: it is not UTF-8 text") from None
-    except RecursionError:
+    except TooDeep:
         raise UsageError(f"{path}: its lists or tables are nested too deeply for a rule set") from None
     except ValueError as error:  # TOMLDecodeError, and numbers of thousands of digits
         raise UsageError(f"{path} is not TOML: {one_line(error)}") from None

@@ -94,18 +94,18 @@ def main(handle: int, parent: int, folder: str) -> None:
 
 
 def _serve(connection: Connection, order: Order) -> None:
-    from qmgen.errors import QmgenError
+    from qmgen.errors import QmgenError, one_line
 
     try:
         for block in blocks(order, connection.recv):
             connection.send(block)
     except QmgenError as error:
-        connection.send(Refused(error.exit_code, str(error), ""))
+        connection.send(Refused(error.exit_code, "\n".join(error.lines), ""))
     except (BrokenPipeError, EOFError, ConnectionResetError):
         raise
     except OSError as error:
         room = f"cannot write to {order.folder}: {error.strerror or error}; make room, or set TMPDIR to another place"
-        connection.send(Refused(1, room, ""))
+        connection.send(Refused(1, one_line(room), ""))
     except Exception as error:
         connection.send(Refused(None, f"{type(error).__name__}: {error}", traceback.format_exc()))
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
+from qmgen import files
 from qmgen.corpus.identity import difference
+from qmgen.documents import LARGEST, table_of
 from qmgen.errors import UsageError
 
 #: settings in which samples of one enumeration may differ
@@ -59,7 +60,7 @@ def drawn_from(name: str) -> dict[str, Any] | None:
     """The settings of the enumeration that a sample is of, but for its part and size, by the note beside it; None where
     there is none."""
     try:
-        settings = json.loads(Path(f"{name}.json").read_text(encoding="utf-8"))["settings"]
+        settings = table_of(files.read(Path(f"{name}.json"), LARGEST))["settings"]
         if settings["heavy_atoms"] is None and settings["formula"] is None:  # merged by a version that kept no more
             return None
         return {key: value for key, value in settings.items() if key not in _OF_PARTS}

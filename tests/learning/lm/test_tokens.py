@@ -92,7 +92,7 @@ def test_all_lines_that_cannot_be_tokenised_are_said_at_once(tmp_path: Path) -> 
     two.write_text("CCC\n!\n")
     with pytest.raises(UsageError) as error:
         read_lines([one, two], hint="mend them")
-    said = str(error.value).splitlines()
+    said = error.value.lines
     assert said[0] == "6 of 11 lines cannot be tokenised: mend them"
     places = [f"{one}:{k}: " for k in (3, 4, 7, 9, 10)] + [f"{two}:2: "]
     assert [line.startswith(place) for line, place in zip(said[1:], places, strict=True)] == [True] * 6
@@ -111,7 +111,7 @@ def test_of_many_the_first_and_the_numbers_of_some_are_shown(tmp_path: Path) -> 
     bad.write_text("".join("C!\n" if k % 3 else "CC\n" for k in range(3000)))
     with pytest.raises(UsageError) as error:
         read_lines([bad])
-    said = str(error.value).splitlines()
+    said = error.value.lines
     assert said[0].startswith("2000 of 3000 lines") and len(said) == 12
     assert said[-1].startswith(f"all of them: {bad}:2-3, 5-6, 8-9, ") and said[-1].endswith(" and 1920 more")
     assert len(said[-1]) < 1000

@@ -1,9 +1,10 @@
-"""Model files and checkpoints from a stranger: whatever their metadata state, they load or are refused in one line."""
+"""Model files and checkpoints that may hold anything: they load, or are refused in one line."""
 
 from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -171,3 +172,32 @@ def test_a_checkpoint_of_any_metadata_is_continued_or_refused_in_one_line(odd: A
     for place, value in cases:
         checkpoint.save(tmp_path / checkpoint.NAME, arrays, value)
         refused(lambda: run(tmp_path, steps=2), f"{place} = {odd!r}")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", "run", "--molecules", "x.smi"], ["evaluate", "run/model.safetensors", "--data", "c"],
+        ["sample", "run"], ["quantize", "run"],
+        ["train", "energy", "--molecules", "x.smi", "--out", "o", "--init", "run"],
+        ["generate", "--molecules", "x.smi", "--out", "o", "--guess", "run"],
+    ],
+    ids=lambda words: " ".join(words)[:30],
+)  # fmt: skip
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_a_model_that_is_no_file_is_not_waited_for(
+    words: list[str],
+    make: Callable[[Path], Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.smi").write_text("O\n")
+    (tmp_path / "run").mkdir()
+    make(tmp_path / "run" / "model.safetensors")
+    assert main(words) in (1, 2)
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1 and "run" in printed, printed
+    with pytest.raises(checkpoint.Damaged, match="Not a regular file"):
+        checkpoint.read(tmp_path / "run" / "model.safetensors")

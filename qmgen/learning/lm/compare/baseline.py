@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from qmgen import files
+from qmgen.documents import LARGEST, table_of
 from qmgen.learning.lm.compare.ngram import NGram
 from qmgen.learning.lm.texts.reading import read_texts
 from qmgen.learning.lm.training.train import first_of
@@ -33,8 +36,9 @@ def ngram_baseline(
         "validation_fraction": validation_fraction,
         "validation_limit": validation_limit,
     }
-    if kept.exists() and (found := json.loads(kept.read_text())).items() >= key.items():
-        return dict(found)
+    with suppress(OSError, ValueError):  # none is kept, or a damaged one
+        if (found := table_of(files.read(kept, LARGEST))).items() >= key.items():
+            return found
     lengths = texts.train.lengths() - 1
     chosen = np.random.default_rng((0, 0)).permutation(len(lengths))  # as the feed's first epoch of seed 0
     chosen = chosen[: int(np.searchsorted(np.cumsum(lengths[chosen]), tokens)) + 1]

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from qmgen import files
 from qmgen.config import resolve
 from qmgen.config.train_lm import TrainLmConfig
-from qmgen.errors import UsageError
+from qmgen.documents import LARGEST, table_of
+from qmgen.errors import QmgenError, UsageError, first_line
 from qmgen.learning.lm.training.train import peak_of
 from qmgen.learning.training.folder import RESULT
 
@@ -134,9 +136,11 @@ def foreign(out: Path, planned: Sequence[Job], shared: Mapping[str, Any], digest
 
 
 def result_of(out: Path, job: Job) -> dict[str, Any] | None:
-    """The result of a finished training; None for another."""
+    """The result of a finished training; None for another. Raises ``QmgenError`` for one that cannot be read."""
     file = out / job.name / RESULT
-    if not file.exists():
+    try:
+        return table_of(files.read(file, LARGEST), finite=False)
+    except FileNotFoundError:
         return None
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+    except (OSError, ValueError) as error:
+        raise QmgenError(f"cannot read {file} ({first_line(error)}): remove {file.parent} to train it anew") from error

@@ -104,7 +104,7 @@ def read_lines(
         if skip and found.lines - before == found.count - bad:
             raise UsageError(f"{file} has no SMILES: none of its {found.lines - before} lines can be tokenised")
     if found.count and not skip:
-        raise UsageError(found.text())
+        raise UsageError(*found.report())
     return Lines(list(seen), duplicates, found)
 
 

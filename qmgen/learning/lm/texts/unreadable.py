@@ -47,15 +47,13 @@ class Unreadable:
         more = self.count - self._listed
         return ", ".join(words) + (f" and {more} more" if more else "")
 
-    def text(self) -> str:
+    def report(self) -> list[str]:
         """What to tell a person who wants them all to be readable: one line for one, else a line for each of the first,
         and their numbers."""
         if self.count == 1:
-            return f"{self.reasons[0]}: {self.hint}"
-        return "\n".join(
-            [
-                f"{self.count} of {self.lines} lines cannot be tokenised: {self.hint}",
-                *self.reasons,
-                *([f"all of them: {self.places()}"] if self.count > len(self.reasons) else []),
-            ]
-        )
+            return [f"{self.reasons[0]}: {self.hint}"]
+        return [
+            f"{self.count} of {self.lines} lines cannot be tokenised: {self.hint}",
+            *self.reasons,
+            *([f"all of them: {self.places()}"] if self.count > len(self.reasons) else []),
+        ]

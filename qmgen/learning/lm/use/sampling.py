@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qmgen import machine, runtime
+from qmgen import files, machine, runtime
+from qmgen.documents import LARGEST, table_of
 from qmgen.errors import UsageError
 from qmgen.learning.fp8 import emulated
 from qmgen.learning.lm.stored import StoredLm, load_model, own_files
@@ -149,7 +149,7 @@ def _known(settings: SampleConfig, model: StoredLm) -> set[str] | None:
 def _enumerated(file: Path) -> bool:
     """Whether the file is as `qmgen enumerate` wrote it, by the note beside it: then its SMILES are canonical."""
     try:
-        note = json.loads(file.with_name(file.name + ".json").read_text(encoding="utf-8"))
+        note = table_of(files.read(file.with_name(file.name + ".json"), LARGEST))
         same = note["sha256"] == sha256(file.read_bytes()).hexdigest()
         return bool(same and note["versions"]["rdkit"] == machine.versions()["rdkit"])
     except (OSError, ValueError, KeyError, TypeError):
