@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 from collections.abc import Callable
 
 import pytest
@@ -189,8 +190,9 @@ def test_names_with_spaces_are_names(read: Read) -> None:
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("file", ["a.csv", "a.smi"])
 def test_a_long_line_is_one_failure(read: Read, monkeypatch: pytest.MonkeyPatch, file: str, zipped: bool) -> None:
-    for module in ("text_file", "csv_layout", "read_smi"):
-        monkeypatch.setattr(f"qmgen.molecules.{module}.LONGEST", 5000)
+    # all are there before the first is changed: one that is imported afterwards would keep the small bound
+    for module in [importlib.import_module(f"qmgen.molecules.{m}") for m in ("text_file", "csv_layout", "read_smi")]:
+        monkeypatch.setattr(module, "LONGEST", 5000)
     for name in ("read_line", "read_lines"):
         monkeypatch.setattr(f"qmgen.molecules.text_file.{name}.__defaults__", (5000,))
     text = "smiles,name\n" if file == "a.csv" else ""
