@@ -50,7 +50,7 @@ _IDENTIFIER: Final = re.compile(r"([A-Za-z]+[ _:-]?)\d+")
 _SEPARATOR: Final = re.compile(r'"?sep=([^"\w\r\n])"?\s*', re.IGNORECASE)
 
 
-class Layout(NamedTuple):
+class TableLayout(NamedTuple):
     """``delimiter``; ``header``, the names of the columns, or None; the places of the columns of SMILES and of names
     (None: no such column); the ``width`` of the first line in columns; how many lines are ``skipped`` before it."""
 
@@ -116,7 +116,7 @@ class Records:
             return True
 
 
-def find_layout(path: Path, asked: str | None) -> Layout | None:
+def find_layout(path: Path, asked: str | None) -> TableLayout | None:
     """The layout of a file, of the column of SMILES that is ``asked`` for or has a usual name; None: nothing in it.
 
     Raises ``UsageError`` where there is no such column, or several, or no line of names where one was asked for.
@@ -187,9 +187,9 @@ def _refuse_spaces(path: Path, tables: dict[str, list[list[str]]], asked: str | 
         raise UsageError(f"{path}: {detail}, take a line of names out and rename the file to .smi")
 
 
-def _named(path: Path, tables: dict[str, list[list[str]]], asked: str | None) -> Layout | None:
+def _named(path: Path, tables: dict[str, list[list[str]]], asked: str | None) -> TableLayout | None:
     """The layout where the first line names the columns; of several delimiters the one that makes most of them."""
-    found: list[Layout] = []
+    found: list[TableLayout] = []
     for delimiter, (header, *_) in tables.items():
         places = _places(header, asked)
         if len(places) > 1:
@@ -198,7 +198,7 @@ def _named(path: Path, tables: dict[str, list[list[str]]], asked: str | None) ->
             raise UsageError(f"{path}: several columns of SMILES: {one_line(names, 400)}; {more}")
         if places:
             name = next((header.index(column) for column in NAME_COLUMNS if column in header), None)
-            found.append(Layout(delimiter, header, places[0], name, len(header)))
+            found.append(TableLayout(delimiter, header, places[0], name, len(header)))
     best = max(found, key=lambda layout: layout.width, default=None)
     if best is None or asked is None or not any(map(is_smiles, re.split(r"[,;\t|]", asked))):
         return best
@@ -252,7 +252,7 @@ def _places(header: list[str], asked: str | None) -> list[int]:
     return [place for place, column in enumerate(plain) if re.fullmatch(r"[a-z0-9]*smiles", column)]
 
 
-def _unnamed(path: Path, tables: dict[str, list[list[str]]], asked: str | None) -> Layout:
+def _unnamed(path: Path, tables: dict[str, list[list[str]]], asked: str | None) -> TableLayout:
     """The layout where the first line is data: one column of molecules from the first line on."""
     widest = max((table[0] for table in tables.values()), key=len)
     known = f"the columns are {one_line(', '.join(widest), 400)}"
@@ -278,7 +278,7 @@ def _unnamed(path: Path, tables: dict[str, list[list[str]]], asked: str | None) 
             detail = f"no line of names, and columns {places} all hold SMILES"
             raise UsageError(f"{path}: {detail}; write the names of the columns above them, one of them smiles")
         if data and unlike is None:
-            return Layout(delimiter, None, data[0], 1 - data[0] if len(first) == 2 else None, len(first))
+            return TableLayout(delimiter, None, data[0], 1 - data[0] if len(first) == 2 else None, len(first))
         below = below or [first[place] for place in columns if rows]
     if asked is not None:
         raise UsageError(f"{path}: no column {one_line(repr(asked))}; {known}: name one with --smiles-column")

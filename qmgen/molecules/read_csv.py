@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from qmgen.molecules.csv_layout import Layout, Records, find_layout
+from qmgen.molecules.csv_layout import TableLayout, Records, find_layout
 from qmgen.molecules.entries import failure, from_smiles
 from qmgen.molecules.kept import Kept
 from qmgen.molecules.stated_charge import agreeing
@@ -45,7 +45,7 @@ def read_csv(path: Path, smiles_column: str | None = None, kept: Kept | None = N
                 molecule_id += 1
 
 
-def _entry(molecule_id: int, row: list[str] | str, layout: Layout, line: int) -> Molecule | Failure:
+def _entry(molecule_id: int, row: list[str] | str, layout: TableLayout, line: int) -> Molecule | Failure:
     """The molecule of a row; of a text, which says why there is none, a failure."""
     if isinstance(row, str):
         return failure(molecule_id, "", "", Reason.UNREADABLE, f"line {line}: {row}")
