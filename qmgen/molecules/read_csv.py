@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from qmgen.molecules.csv_layout import TableLayout, Records, find_layout
+from qmgen.molecules.csv_layout import Records, TableLayout, find_layout
 from qmgen.molecules.entries import failure, from_smiles
 from qmgen.molecules.kept import Kept
 from qmgen.molecules.stated_charge import agreeing
