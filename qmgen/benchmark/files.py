@@ -133,6 +133,7 @@ def _row(molecule: int, random: np.random.Generator) -> dict[str, Any]:
         "orbital_gradient": abs(random.normal(0, 1e-7)), "dipole": random.normal(size=3),
         "charges": random.normal(0, 0.2, atoms), "precision": "float64",
         "mapped_smiles": "".join(f"[{names[int(numbers[k])]}:{k + 1}]" for k in random.permutation(atoms)),
+        "spin_hint": "",
     }  # fmt: skip
 
 
