@@ -22,7 +22,7 @@ from qmgen.dft.integrals.quartets import KET_TILE, Items, panel_block
 from qmgen.dft.integrals.shells import shell_tables
 from qmgen.dft.integrals.two_electron import Repulsion, repulsion_integrals
 
-#: libcint and we differ by the order of sums and by what both screen away: issue 2, "Must hold" 1 (Hartree, e Bohr)
+#: libcint and we differ by the order of sums and by what both screen away (Hartree, e Bohr)
 AGREEMENT = 1e-10
 
 #: atoms in PySCF's notation (Angstrom), basis

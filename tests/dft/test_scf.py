@@ -79,7 +79,7 @@ def test_equals_pyscf(name: str, xc: str, basis: str, grid_level: int) -> None:
     homo, lumo = frontier_orbitals(solution, inputs)
     dipole = dipole_moment(solution, inputs, system)
     charges = mulliken_charges(solution, inputs, system)
-    # the limits of issue 2, "Must hold" 1, at our default thresholds
+    # what validation allows a corpus, and tighter: at our default thresholds
     assert abs(float(solution.energy) - mf.e_tot) <= 1e-7
     assert abs(homo - mf.mo_energy[occupied - 1]) <= 1e-6
     assert abs(lumo - mf.mo_energy[occupied]) <= 1e-6
@@ -96,7 +96,7 @@ def test_equals_pyscf(name: str, xc: str, basis: str, grid_level: int) -> None:
 @pytest.mark.parametrize("entry", PUBLISHED, ids=lambda e: f"{e.program}-{e.xc}-{e.basis}")
 def test_equals_other_programs(entry: Published) -> None:
     solution, _ = run(make_system(entry.symbols, entry.positions), Level(entry.xc, entry.basis, 5))
-    # 2e-5 Ha (issue 2): another grid, and another program's constant for the Angstrom
+    # 2e-5 Ha: another grid, and another program's constant for the Angstrom
     assert float(solution.energy) == pytest.approx(entry.energy, abs=2e-5)
 
 
@@ -379,5 +379,5 @@ def test_damping_and_level_shift_reach_the_same_energy(damping: float, level_shi
     assert plain.converged and steadied.converged
     # energies are of second order in the orbital gradient (1e-6): what is left is the energy threshold, 1e-9
     assert abs(plain.energy - steadied.energy) < 1e-9
-    # the levels are those of the Fock matrix, the shift is not in them; limit of issue 2
+    # the levels are those of the Fock matrix, the shift is not in them; of first order in a gradient of 1e-6
     assert np.abs(plain.orbital_energies - steadied.orbital_energies).max() < 1e-6
