@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import socket
 import stat
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path, PurePath
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from qmgen.errors import UsageError
 
@@ -121,6 +122,23 @@ def write(top: Path, name: str, data: bytes, keep: str | None = None) -> None:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary, dir_fd=folder)
+
+
+def write_json(value: Any, path: Path, flag: str) -> Path:
+    """``value`` as JSON in the file ``path`` that a user named by ``flag``; a device or a pipe is written to as it is.
+
+    Raises ``UsageError`` when it cannot be written.
+    """
+    data = (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+    try:
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+        else:
+            there = path.resolve()
+            write(there.parent, there.name, data)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}; choose another {flag}") from error
+    return path
 
 
 def remove(top: Path, name: str) -> None:

@@ -12,9 +12,11 @@ import math
 import os
 import platform
 import resource
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -234,3 +236,13 @@ def _of_this_process(key: str) -> int | None:
             with contextlib.suppress(ValueError, IndexError):
                 return int(size.split()[0]) * 1024
     return None
+
+
+def provenance() -> dict[str, Any]:
+    """``date`` (UTC, ISO 8601), ``command``, ``machine`` and ``versions``, as plain values."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "machine": machine(),
+        "versions": versions(),
+    }

@@ -174,7 +174,7 @@ def missing_flags(code: str) -> Iterator[str]:
     """Flags that no command has, nor the script that is named before them."""
     if script := re.search(r"scripts/([\w.-]+)", code):
         text = (ROOT / "scripts" / script[1]).read_text(encoding="utf-8")
-        text += "".join(file.read_text(encoding="utf-8") for file in (ROOT / "qmgen" / "benchmark").rglob("*.py"))
+        text += "".join(file.read_text(encoding="utf-8") for file in (ROOT / "scripts" / "benchmarks").rglob("*.py"))
         known = set(_FLAG.findall(text))
     else:
         known = set().union(*flags_of().values()) | script_flags() | OTHER_FLAGS
@@ -184,7 +184,7 @@ def missing_flags(code: str) -> Iterator[str]:
 @cache
 def script_flags() -> set[str]:
     """Flags of the device session, which its pages name alone."""
-    return set(_FLAG.findall((ROOT / "qmgen/benchmark/device/command.py").read_text(encoding="utf-8")))
+    return set(_FLAG.findall((ROOT / "scripts/benchmarks/device/session.py").read_text(encoding="utf-8")))
 
 
 def missing_settings(code: str) -> Iterator[str]:
@@ -263,8 +263,8 @@ def test_the_documents_are_read_as_they_are_written() -> None:
 
 
 def test_messages_name_flags_that_there_are() -> None:
-    """In the package but for the session on a device, which has flags of its own, and for what is said to sbatch."""
-    theirs = ("benchmark/device/", "cluster/slurm")
+    """In the package but for what is said to sbatch."""
+    theirs = "cluster/slurm"
     known = set().union(*flags_of().values()) | OTHER_FLAGS | {"--option", "--NAME"}  # some words stand for any
     faults = []
     for file in sorted((ROOT / "qmgen").rglob("*.py")):

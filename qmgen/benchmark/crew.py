@@ -1,6 +1,6 @@
 """A crew of processes that stays together over several timed passes: started and warmed once, then fed tasks.
 
->>> with Crew("qmgen.benchmark.sides:PySCF", setup, count=2, cores=(0, 1)) as crew:
+>>> with Crew("qmgen.benchmark.engines:PySCF", setup, count=2, cores=(0, 1)) as crew:
 ...     done = crew.work(tasks)         # whichever process is free gets the next task
 ...     done.seconds, done.results, done.peak_memory
 

@@ -1,26 +1,42 @@
-"""``run``: qmgen and PySCF on the same molecules, at one grid level after another, in one run."""
+"""``run``: qmgen and PySCF on the same molecules, at one grid level after another, in one run.
+
+At each level all processes of both engines are started first, and wait while the other engine works. qmgen begins with
+a cold pass, into an empty cache; PySCF compiles nothing and has done a water, so that its first pass counts like any
+other. Then come the warm passes in turns, the first place alternating, in the same processes; the ratio is taken within
+each turn, and its median is the result. After them come the wait for a first label and the whole of ``generate``.
+"""
 
 from __future__ import annotations
 
+import statistics
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
 
-from qmgen.benchmark.level import measure, passes
-from qmgen.benchmark.provenance import provenance, write_json
-from qmgen.benchmark.sides import CONV_TOL, Setup
-from qmgen.benchmark.subjects import subjects
+import numpy as np
+
+from qmgen.benchmark.crew import Crew, Pass
+from qmgen.benchmark.engines import CONV_TOL, Energies, Setup, Subjects, shares, singles, subjects
+from qmgen.files import write_json
 from qmgen.labeling.types import Settings
+from qmgen.machine import granted_cpus, provenance, usable_cores
+from qmgen.molecules.types import Conformer, Molecule
+from qmgen.pipeline.cores import Claims
+from qmgen.pipeline.layout import layout
 from qmgen.pipeline.stages import Stages
+from qmgen.runtime import environment
 
 if TYPE_CHECKING:
     from qmgen.config.models import BenchConfig
 
+
+Teller = Callable[[str], None]
 #: 2: ``levels``, a list, holds what was said of one level at the top; ``first_label``; no cold pass of PySCF
-SCHEMA_VERSION = 2
+BENCH_SCHEMA = 2
 
 
 def run(config: BenchConfig, *, stages: Stages | None = None, progress: bool = True) -> dict[str, Any]:
@@ -40,10 +56,10 @@ def run(config: BenchConfig, *, stages: Stages | None = None, progress: bool = T
     for settings in wanted:
         with tempfile.TemporaryDirectory(prefix="qmgen-bench-") as folder:
             setup = Setup(settings, Path(folder) / "xla", stages)  # a level of its own is cold at its start
-            levels.append(measure(setup, chosen, config, Path(folder), _prefixed(tell, settings)))
+            levels.append(measure_level(setup, chosen, config, Path(folder), _prefixed(tell, settings)))
     tell("")
     result = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": BENCH_SCHEMA,
         **about,
         "pyscf_settings": {"conv_tol": CONV_TOL, "threads": 1, "else": "PySCF's defaults"},
         "subjects": chosen.about() | {"seed": config.seed, "conformers_per_molecule": config.conformers},
@@ -61,11 +77,11 @@ def _without_aliases(settings: Settings, stages: Stages) -> Settings:
     return replace(settings, xc=theory["xc"], basis=theory["basis"])
 
 
-def _prefixed(tell: Callable[[str], None], settings: Settings) -> Callable[[str], None]:
+def _prefixed(tell: Teller, settings: Settings) -> Teller:
     return lambda what: tell(f"level {settings.grid_level}: {what}")
 
 
-def _teller(total: int, progress: bool) -> Callable[[str], None]:
+def _teller(total: int, progress: bool) -> Teller:
     """Says on standard error, if that is a terminal, which pass is running."""
     from tqdm import tqdm
 
@@ -82,3 +98,201 @@ def _teller(total: int, progress: bool) -> Callable[[str], None]:
             bar.close()
 
     return tell
+
+
+#: seconds, of a shape that was compiled nowhere yet and of one that was
+TARGETS: Final = {"empty_cache": 60.0, "filled_cache": 10.0}
+
+
+def first_label(
+    setup: Setup, conformer: Conformer, cores: tuple[int, ...], cache: Path, tell: Teller
+) -> dict[str, Any]:
+    """Seconds from starting one process to its first label of ``conformer``, as plain values.
+
+    First with ``cache`` as a folder that is empty, then by another process with what the first one left there.
+    ``start_seconds`` is the process and its imports, ``label_seconds`` all the rest: compilation or loading what was
+    compiled, and the label. ``seconds`` is their sum, None where no label came of it.
+    """
+    setup = replace(setup, cache=cache)
+    found: dict[str, Any] = {
+        "conformer": [conformer.molecule_id, conformer.conformer_id],
+        "atoms": len(conformer.numbers),
+        "heavy_atoms": int(np.sum(conformer.numbers > 1)),
+        "targets_seconds": TARGETS,
+    }
+    for state in TARGETS:
+        tell(f"first label, {state.replace('_', ' ')}")
+        with Crew("qmgen.benchmark.engines:Qmgen", setup, 1, cores[:1]) as crew:
+            done = crew.work([[conformer]])
+        labelled = bool(done.results[0])
+        found[state] = {
+            "seconds": round(crew.start_seconds + done.seconds, 3) if labelled else None,
+            "start_seconds": round(crew.start_seconds, 3),
+            "label_seconds": round(done.seconds, 3),
+        }
+    return found
+
+
+def whole(
+    folder: Path, setup: Setup, molecules: Sequence[Molecule], conformers: int, seed: int, workers: int | None
+) -> dict[str, Any] | None:
+    """Seconds and conformers per second of one ``generate`` with a filled compilation cache, into ``folder``.
+
+    ``seconds_to_first_row`` is what a user waits on a second run. None where a molecule has no SMILES: its geometry
+    cannot be embedded again. Raises as ``generate`` does.
+    """
+    from qmgen.config import GenerateConfig
+    from qmgen.pipeline.run import generate
+
+    if not all(molecule.smiles and molecule.positions is None for molecule in molecules):
+        return None
+    source = folder / "molecules.smi"
+    source.write_text("".join(f"{molecule.smiles}\n" for molecule in molecules), encoding="utf-8")
+    level = setup.settings
+    config = GenerateConfig(
+        molecules=[str(source)],
+        out=folder / "corpus",
+        conformers=conformers,
+        seed=seed,
+        workers=workers,
+        xc=level.xc,
+        basis=level.basis,
+        grid_level=level.grid_level,
+    )
+    begin = perf_counter()
+    with environment({"JAX_COMPILATION_CACHE_DIR": str(setup.cache)}):
+        summary = generate(config, stages=setup.stages, quiet=True)
+    seconds = perf_counter() - begin
+    return {
+        "seconds": round(seconds, 3),
+        "rows": summary.rows,
+        "conformers_per_second": summary.rows / seconds,
+        "seconds_to_first_row": summary.seconds_to_first_row,
+        "compile_seconds": summary.compile_seconds,
+        "workers": summary.workers,
+        "units": summary.units,
+    }
+
+
+@dataclass
+class EngineRuns:
+    """One of the two: its processes, its tasks, and the passes it has made; only qmgen makes a ``cold`` one."""
+
+    name: str
+    crew: Crew
+    tasks: list[Any]
+    cold: Pass | None = None
+    warm: list[Pass] = field(default_factory=list)
+
+    def go_cold(self) -> None:
+        self.cold = self.crew.work(self.tasks)
+
+    def go(self) -> None:
+        self.warm.append(self.crew.work(self.tasks))
+
+    @property
+    def energies(self) -> Energies:
+        """Those of the last pass, Hartree."""
+        return {key: energy for share in self.warm[-1].results for key, energy in share.items()}
+
+    @property
+    def rates(self) -> list[float]:
+        """Converged conformers per second of each warm pass."""
+        return [_rate(one) for one in self.warm]
+
+    def summary(self) -> dict[str, Any]:
+        peaks = self.warm[-1].peak_memory
+        workers = min(self.crew.count, len(self.tasks))
+        return {
+            "workers": workers,
+            "start_seconds": round(self.crew.start_seconds, 3),
+            "labelled": len(self.energies),
+            "cold": None
+            if self.cold is None
+            else {"seconds": round(self.cold.seconds, 4), "conformers_per_second": _rate(self.cold)},
+            "warm": {
+                "seconds": [round(found.seconds, 4) for found in self.warm],
+                "conformers_per_second": _spread(self.rates),
+                "conformers_per_second_per_process": statistics.median(self.rates) / workers,
+            },
+            "peak_memory_bytes": {"largest_process": max(peaks), "all_processes": sum(peaks)},
+        }
+
+
+def passes(repeats: int) -> int:
+    """How often ``measure`` says what it is at, for a level."""
+    return 1 + 2 * repeats + len(TARGETS) + 1
+
+
+def measure_level(setup: Setup, chosen: Subjects, config: BenchConfig, folder: Path, tell: Teller) -> dict[str, Any]:
+    """Everything about one level, as plain values. ``folder`` is empty, and for scratch.
+
+    Raises ``QmgenError`` when a process died.
+    """
+    with Claims() as claims:
+        ours, theirs = _sides(setup, chosen, config.workers, claims)
+        with ours.crew, theirs.crew:
+            _take_turns(ours, theirs, config.repeats, tell)
+        # the largest is first: of all shapes here none takes longer
+        largest = singles(chosen.conformers)[0][0]
+        first = first_label(setup, largest, ours.crew.cores, folder / "first-label", tell)
+    tell("generate")
+    generated = whole(folder, setup, chosen.molecules, config.conformers, config.seed, config.workers)
+    return {
+        "settings": asdict(setup.settings),
+        "sides": {"qmgen": ours.summary(), "pyscf": theirs.summary()},
+        "generate": generated,
+        "first_label": first,
+        "ratio": _ratio(ours, theirs),
+        "agreement": _agreement(ours.energies, theirs.energies),
+    }
+
+
+def _sides(setup: Setup, chosen: Subjects, workers: int | None, claims: Claims) -> tuple[EngineRuns, EngineRuns]:
+    """qmgen in the layout of ``generate`` (on an accelerator one process), PySCF with a process per core granted; both
+    on the same cores, since they take turns."""
+    geometries = chosen.conformers
+    ours_at = layout(workers, None, len(geometries))
+    count, pinned = len(ours_at.places), ours_at.cores
+    many = min(workers or granted_cpus(), len(geometries))
+    places = claims.take(usable_cores(), max(count, many))
+    crew = Crew("qmgen.benchmark.engines:Qmgen", setup, count, places if pinned else ())
+    ours = EngineRuns("qmgen", crew, shares(geometries, count))
+    theirs = EngineRuns("PySCF", Crew("qmgen.benchmark.engines:PySCF", setup, many, places), singles(geometries))
+    return ours, theirs
+
+
+def _take_turns(ours: EngineRuns, theirs: EngineRuns, repeats: int, tell: Teller) -> None:
+    tell(f"{ours.name}, cold")
+    ours.go_cold()
+    for repeat in range(repeats):
+        for side in (theirs, ours) if repeat % 2 == 0 else (ours, theirs):
+            tell(f"{side.name}, warm {repeat + 1} of {repeats}")
+            side.go()
+
+
+def _rate(found: Pass) -> float:
+    return sum(map(len, found.results)) / found.seconds
+
+
+def _ratio(ours: EngineRuns, theirs: EngineRuns) -> dict[str, Any]:
+    """qmgen's rate over PySCF's: warm within each turn, cold over PySCF's median. None where PySCF labelled nothing."""
+    turns = [our / their for our, their in zip(ours.rates, theirs.rates, strict=True) if their]
+    usual = statistics.median(theirs.rates)
+    cold = _rate(ours.cold) / usual if ours.cold is not None and usual else None
+    return {"cold": cold, "warm": _spread(turns) if turns else None}
+
+
+def _spread(values: list[float]) -> dict[str, Any]:
+    return {"median": statistics.median(values), "min": min(values), "max": max(values), "each": values}
+
+
+def _agreement(ours: Energies, theirs: Energies) -> dict[str, Any]:
+    common = ours.keys() & theirs.keys()
+    differences = sorted((abs(ours[key] - theirs[key]), key) for key in common)
+    return {
+        "compared": len(common),
+        "only_one_side": len(ours.keys() ^ theirs.keys()),
+        "max_abs_energy_difference_hartree": differences[-1][0] if differences else None,
+        "worst": list(differences[-1][1]) if differences else None,
+    }

@@ -40,7 +40,7 @@ def bench(
     settings = resolve(BenchConfig, None, flags)
 
     from qmgen.benchmark.measure import run
-    from qmgen.benchmark.render import table
+    from qmgen.benchmark.tables import table
 
     result = run(settings)
     if as_json:

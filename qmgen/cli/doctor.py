@@ -18,7 +18,7 @@ def doctor(
 
     What to paste into a bug report. Exit code 1 if a check fails.
     """
-    from qmgen.benchmark.doctor import lines, report
+    from qmgen.doctor import lines, report
 
     findings = report()
     if as_json:

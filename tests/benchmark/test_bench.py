@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from qmgen.benchmark.crew import Crew
+from qmgen.benchmark.engines import shares, singles, subjects
 from qmgen.benchmark.measure import run
-from qmgen.benchmark.render import markdown, table
-from qmgen.benchmark.subjects import shares, singles, subjects
+from qmgen.benchmark.tables import markdown, table
 from qmgen.config import BenchConfig
 from qmgen.errors import QmgenError, UsageError
 from qmgen.pipeline.stages import Stages

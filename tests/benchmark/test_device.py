@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qmgen.benchmark.device.child import MEASUREMENTS
-from qmgen.benchmark.device.geometries import SHIPPED, Geometries, load, toy
-from qmgen.benchmark.device.session import Options
-from qmgen.benchmark.device.task import Task
-from qmgen.benchmark.device.throughput import problems
-from qmgen.benchmark.device.waits import gpu4pyscf, needs
+from benchmarks.device.child import MEASUREMENTS
+from benchmarks.device.session import Options
+from benchmarks.device.task import SHIPPED, Geometries, Task, load, toy
+from benchmarks.device.throughput import problems
+from benchmarks.device.waits import gpu4pyscf, needs
 from qmgen.errors import UsageError
 from qmgen.labeling.types import Settings
 
@@ -117,7 +116,7 @@ def test_only_what_was_asked_for_and_only_while_there_is_time(tmp_path: Path) ->
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(words: list[str], said: str, capsys: pytest.CaptureFixture) -> None:
-    from qmgen.benchmark.device.command import main
+    from benchmarks.device.session import main
 
     assert main(words) == 2
     shown = capsys.readouterr()

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qmgen.benchmark.device import energy_set
-from qmgen.benchmark.device.energy import TARGET, measure, report, settings_of, train
-from qmgen.benchmark.device.geometries import Geometries
-from qmgen.benchmark.device.task import Task
+from benchmarks.device import energy
+from benchmarks.device.energy import TARGET, measure_energy, report, settings_of, train
+from benchmarks.device.task import Geometries, Task
 from qmgen.config.train_energy import TrainEnergyConfig
 from qmgen.labeling.level import level_of
 from qmgen.labeling.types import Settings
@@ -35,15 +34,15 @@ def test_the_settings_are_those_of_the_command_and_its_script(tmp_path: Path) ->
 
 
 def test_the_set_is_that_of_the_script(tmp_path: Path) -> None:
-    assert f"molecule='{energy_set.SMILES}' count={energy_set.COUNT} " in SCRIPT
-    assert f"--seed {energy_set.SEED} " in SCRIPT
-    assert energy_set.SHIPPED.stat().st_size < 300_000
-    shipped = energy_set.conformers(toy=False)
-    assert len(shipped) == energy_set.COUNT and len({one.positions.tobytes() for one in shipped}) == energy_set.COUNT
+    assert f"molecule='{energy.SMILES}' count={energy.COUNT} " in SCRIPT
+    assert f"--seed {energy.SEED} " in SCRIPT
+    assert energy.SHIPPED.stat().st_size < 300_000
+    shipped = energy.conformers(toy=False)
+    assert len(shipped) == energy.COUNT and len({one.positions.tobytes() for one in shipped}) == energy.COUNT
     # C6H12N2O2
     assert sorted(shipped[0].numbers.tolist()) == [1] * 12 + [6] * 6 + [7] * 2 + [8] * 2
     # the file that a training reads: to the last bit
-    energy_set.write(shipped, tmp_path / "set.xyz")
+    energy.write(shipped, tmp_path / "set.xyz")
     read = read_geometries([tmp_path / "set.xyz"], None, level_of(Settings("b3lyp5", "sto-3g", 0)))
     assert not read.skipped
     for one, other in zip(read.geometries, shipped, strict=True):
@@ -51,12 +50,12 @@ def test_the_set_is_that_of_the_script(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(
-    importlib.metadata.version("rdkit") != energy_set.RDKIT,
+    importlib.metadata.version("rdkit") != energy.RDKIT,
     reason="made with another RDKit: chaotic trajectories differ",
 )
 def test_the_first_trajectory_is_made_anew() -> None:
-    made = thermal_geometries(energy_set.SMILES, PER_TRAJECTORY, (300.0, 500.0), energy_set.SEED).conformers
-    shipped = energy_set.conformers(toy=False)[: len(made)]
+    made = thermal_geometries(energy.SMILES, PER_TRAJECTORY, (300.0, 500.0), energy.SEED).conformers
+    shipped = energy.conformers(toy=False)[: len(made)]
     for one, other in zip(made, shipped, strict=True):
         assert np.array_equal(one.numbers, other.numbers)
     # another processor's last bits grow over a picosecond: to far less than the 6 to 15 Bohr of other seeds
@@ -74,7 +73,7 @@ def made_task(tmp_path: Path, found: dict[str, Any], left: float) -> Task:
 
 def test_a_kept_training_goes_on_and_is_not_done_again(tmp_path: Path) -> None:
     found: dict[str, Any] = {}
-    measure(made_task(tmp_path, found, 600.0))
+    measure_energy(made_task(tmp_path, found, 600.0))
     stopped, done = found["stopped"], found["training"]
     assert stopped["stopped"] and stopped["step"] == 0 and stopped["excess_meV"] is None
     assert done["finished"] and done["stopped"] == "" and done["step"] == 6

@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from qmgen import machine
-from qmgen.benchmark import doctor
+from qmgen import doctor, machine
 
 
 @pytest.fixture(scope="module")

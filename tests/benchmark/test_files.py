@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qmgen.benchmark.files import measure
+from benchmarks.files import measure
 
 
 def test_a_toy_measurement(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qmgen.benchmark.first_guess import LIMIT, SIDES, measure, table
+from benchmarks.first_guess import LIMIT, SIDES, measure, table
 from qmgen.dft.scf import Problem
 from qmgen.errors import UsageError
 from qmgen.labeling import Settings

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qmgen.benchmark.growth_series import FULL, TOY
+from benchmarks.growth import FULL, TOY
 from qmgen.dft.basis import load_basis
 from qmgen.molecules.embedding import embed
 from qmgen.power_law import power_law
@@ -87,8 +87,9 @@ def test_the_script_runs_to_its_end(tmp_path: Path, bare_environment: dict[str, 
 
 
 def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    from qmgen.benchmark.provenance import provenance, write_json
     from qmgen.errors import UsageError
+    from qmgen.files import write_json
+    from qmgen.machine import provenance
 
     assert provenance().keys() == {"date", "command", "machine", "versions"}
     (tmp_path / "file").write_text("")

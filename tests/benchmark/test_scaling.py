@@ -10,10 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from qmgen.benchmark import scaling
-from qmgen.benchmark.scaling import Ours, measure
-from qmgen.benchmark.scaling_plan import Scale
-from qmgen.benchmark.scaling_tables import table
+from benchmarks import scaling
+from benchmarks.scaling import Ours, Scale, measure, table
 from qmgen.errors import QmgenError
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.unit import UnitResult

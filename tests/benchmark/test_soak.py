@@ -11,11 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qmgen.benchmark import soak
-from qmgen.benchmark.processes import Process, processes
-from qmgen.benchmark.soak import Soak, measure, write_molecules
-from qmgen.benchmark.soak_tables import table
-from qmgen.benchmark.trend import trend
+from benchmarks import memory
+from benchmarks.memory import Process, Soak, measure, processes, table, trend, write_molecules
 from qmgen.errors import QmgenError
 
 MB = 1e6
@@ -91,9 +88,9 @@ def test_a_family_of_processes_is_seen() -> None:
     assert list(processes(parent.pid)) == []
 
 
-def _looks(kind: str, pid: int, sizes: list[float], cpu: float = 0.5) -> soak._Seen:
+def _looks(kind: str, pid: int, sizes: list[float], cpu: float = 0.5) -> memory._Seen:
     looks = [(1000.0 * i, Process(pid, kind, int(size), cpu * i, float(i))) for i, size in enumerate(sizes)]
-    return soak._Seen(kind, looks)
+    return memory._Seen(kind, looks)
 
 
 def test_growth_counts_once_the_run_has_settled() -> None:
@@ -103,10 +100,10 @@ def test_growth_counts_once_the_run_has_settled() -> None:
         2: _looks("worker", 2, settled),
         3: _looks("worker", 3, leaking),
         4: _looks("worker", 4, settled[:2]),  # soon gone
-        **{10 + i: soak._Seen("embedding", [(1000.0 * i, Process(9, "embedding", int((80 + i) * MB), 0.0, 0.0))])
+        **{10 + i: memory._Seen("embedding", [(1000.0 * i, Process(9, "embedding", int((80 + i) * MB), 0.0, 0.0))])
            for i in range(10)},
     }  # fmt: skip
-    found = soak._processes(seen, 10_000)
+    found = memory._processes(seen, 10_000)
     assert found.keys() == {"parent", "worker 2", "worker 3", "embedding, peaks"}
     assert found["worker 2"]["flat"] and found["worker 2"]["growth_bytes"] == pytest.approx(0, abs=1)
     assert found["worker 2"]["bytes_after"] == {"10%": 500 * MB, "50%": 600 * MB, "100%": 600 * MB}
@@ -119,7 +116,7 @@ def test_growth_counts_once_the_run_has_settled() -> None:
 def test_the_command_speaks_the_language_of_generate(tmp_path: Path) -> None:
     from qmgen.config import GenerateConfig
 
-    words = soak._command(Soak(), tmp_path / "a.smi", tmp_path / "corpus")
+    words = memory._command(Soak(), tmp_path / "a.smi", tmp_path / "corpus")
     assert words[:4] == [sys.executable, "-m", "qmgen", "generate"]
     flags = [word[2:].replace("-", "_") for word in words if word.startswith("--")]
     assert flags and set(flags) <= GenerateConfig.model_fields.keys()
@@ -127,7 +124,7 @@ def test_the_command_speaks_the_language_of_generate(tmp_path: Path) -> None:
 
 def _stand_in(monkeypatch: pytest.MonkeyPatch, grows: float) -> None:
     monkeypatch.setattr(
-        soak,
+        memory,
         "_command",
         lambda asked, source, corpus: [sys.executable, "-c", RUN, str(corpus), str(asked.units), str(grows)],
     )

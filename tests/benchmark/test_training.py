@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qmgen.benchmark.training.floors import operations
-from qmgen.benchmark.training.molecules import Given, batches
+from benchmarks.schnet import Given, batches, operations
 from qmgen.learning.schnet.shape import SchNetShape
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "bench_schnet"

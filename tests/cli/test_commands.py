@@ -195,8 +195,8 @@ def test_a_dry_run_measures_and_writes_nothing(
 def test_doctor_exits_1_when_something_is_wrong(
     good: bool, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("qmgen.benchmark.doctor.report", lambda: {"ok": good})
-    monkeypatch.setattr("qmgen.benchmark.doctor.lines", lambda findings: ["a finding"])
+    monkeypatch.setattr("qmgen.doctor.report", lambda: {"ok": good})
+    monkeypatch.setattr("qmgen.doctor.lines", lambda findings: ["a finding"])
     assert main(["doctor"]) == code
     assert capsys.readouterr() == ("", "a finding\n")
     assert main(["doctor", "--json"]) == code
@@ -211,7 +211,7 @@ def test_bench_prints_its_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         return {"ratio": 2}
 
     monkeypatch.setattr("qmgen.benchmark.measure.run", run)
-    monkeypatch.setattr("qmgen.benchmark.render.table", lambda result: f"ratio {result['ratio']}")
+    monkeypatch.setattr("qmgen.benchmark.tables.table", lambda result: f"ratio {result['ratio']}")
     assert main(["bench", "--count", "5", "--repeats", "2"]) == 0
     assert capsys.readouterr() == ("", "ratio 2\n")
     assert asked == [BenchConfig(count=5, repeats=2)]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.growth_figure import draw
 from qmgen.errors import UsageError
-from qmgen.report.growth import draw
 
 
 def result(sizes: list[int], error: float | None = 0.04) -> dict[str, Any]:
