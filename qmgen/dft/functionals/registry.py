@@ -5,12 +5,8 @@ from __future__ import annotations
 import difflib
 from typing import Final
 
-from qmgen.dft.functionals.becke88 import becke88
 from qmgen.dft.functionals.functional import Functional
-from qmgen.dft.functionals.lyp import lyp
-from qmgen.dft.functionals.pbe import pbe_correlation, pbe_exchange
-from qmgen.dft.functionals.slater import slater
-from qmgen.dft.functionals.vwn import vwn5, vwn_rpa
+from qmgen.dft.functionals.pieces import becke88, lyp, pbe_correlation, pbe_exchange, slater, vwn5, vwn_rpa
 from qmgen.errors import UsageError
 
 _ALL: Final = (
