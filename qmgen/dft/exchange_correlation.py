@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from qmgen.dft.functionals import Functional, exchange_correlation
 from qmgen.dft.orbital_values import OrbitalTable, fill_values
-
-Array = jax.Array
 
 _EXACT = jax.lax.Precision.HIGHEST  # the default of a GPU rounds the factors of a float32 product to 10 bits
 

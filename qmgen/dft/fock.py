@@ -15,10 +15,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from qmgen.dft.integrals.two_electron import Repulsion
-
-Array = jax.Array
 
 #: panels of the supermatrix: n of them store (n + 1) / 2n of it
 PANELS = 8

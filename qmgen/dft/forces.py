@@ -18,14 +18,13 @@ from typing import Final
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from qmgen.dft.basis import Basis
 from qmgen.dft.functionals import Functional
 from qmgen.dft.prepare import Shape, System, prepare
 from qmgen.dft.scf import Problem
 from qmgen.dft.variational import field_of
-
-Array = jax.Array
 
 #: displacement of a coordinate in Bohr: the rule's own error is 1e-7 Hartree/Bohr for the stiffest bonds, that of
 #: integrals, screened at 1e-12 Hartree and in part in float32, of 5e-8

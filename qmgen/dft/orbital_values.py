@@ -11,12 +11,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from qmgen.dft.basis import Basis
 from qmgen.dft.integrals.shells import functions_of, shell_orbitals
 from qmgen.dft.materialise import materialise
-
-Array = jax.Array
 
 #: angular momenta of shells, each of which has a loop of its own
 GRID_KINDS: dict[str, tuple[int, ...]] = {"s": (0,), "sp": (0, 1), "p": (1,)}

@@ -13,6 +13,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from qmgen.dft.basis import Basis
 from qmgen.dft.exchange_correlation import BLOCK, Quadrature
@@ -26,8 +27,6 @@ from qmgen.dft.integrals.shells import orbital_atoms
 from qmgen.dft.integrals.two_electron import repulsion_integrals
 from qmgen.dft.orbital_values import orbital_table
 from qmgen.dft.scf import GAIN, GAIN_IN_FLOAT64, LEAST, Options, Problem
-
-Array = jax.Array
 
 #: elements whose grids every shape and batch allows for
 COMMON = (1, 6, 7, 8, 9)

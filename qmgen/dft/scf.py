@@ -35,6 +35,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from qmgen.dft.diis import DiisState, extrapolate, init_diis, shift
 from qmgen.dft.exchange_correlation import (
@@ -46,8 +47,6 @@ from qmgen.dft.exchange_correlation import (
 from qmgen.dft.fock import pack_density, two_electron, unpack_symmetric
 from qmgen.dft.functionals import Functional
 from qmgen.dft.orbital_values import OrbitalTable
-
-Array = jax.Array
 
 #: with 8 Fock matrices a tenth of the molecules took more than 20 cycles, with 12 none of the sample did
 DIIS_SPACE = 12

@@ -22,11 +22,10 @@ from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from qmgen.dft.functionals import Functional
 from qmgen.dft.scf import PADDING_LEVEL, GridFunctions, Problem, Semilocal, blockwise, linear_part
-
-Array = jax.Array
 
 #: attempts at a rebuild, each with half the step of the one before
 HALVINGS: Final = 4

@@ -22,7 +22,7 @@ from qmgen.dft.grid import (
     points_count,
     size_adjustments,
 )
-from qmgen.dft.grid.angular import ORDERS, lebedev
+from qmgen.dft.grid.atomic import ORDERS, lebedev
 from qmgen.errors import UsageError
 
 #: numbers and positions in Bohr; furan-2-carbaldehyde with a cyano group has nine heavy atoms of three elements

@@ -14,7 +14,7 @@ from scipy.special import gammainc, gammaln
 from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.dft.basis import load_basis
 from qmgen.dft.fock import pair_index
-from qmgen.dft.integrals.boys import T_MAX, boys
+from qmgen.dft.integrals.hermite import T_MAX, boys
 from qmgen.dft.integrals.one_electron import OneElectron, one_electron_integrals
 from qmgen.dft.integrals.pair_data import pair_data, panels
 from qmgen.dft.integrals.pairs import LAYERS, pair_classes

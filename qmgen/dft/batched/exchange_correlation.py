@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from qmgen.dft.basis import Basis
 from qmgen.dft.exchange_correlation import Quadrature
@@ -20,7 +21,6 @@ from qmgen.dft.integrals.shells import shell_orbitals
 from qmgen.dft.orbital_values import contraction_length
 from qmgen.dft.scf import Problem, Semilocal, without_functional
 
-Array = jax.Array
 #: energy, half the potential matrix (n, n), electrons
 Terms = tuple[Array, Array, Array]
 

@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from qmgen.dft.exchange_correlation import BLOCK, Quadrature
 from qmgen.dft.grid import Level, atomic_grid, partition_weights
 from qmgen.dft.prepare import COMMON, WEIGHT_THRESHOLD
-
-Array = jax.Array
 
 #: blocks of every molecule that the partition takes at once
 BLOCKS_AT_ONCE = 8

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from qmgen.dft.batched.pairs import first_rows
 from qmgen.dft.integrals.one_electron import OneElectron, panel_values
 from qmgen.dft.integrals.pair_data import PairData, PairInput
 from qmgen.dft.integrals.shells import kind_pairs
-
-Array = jax.Array
 
 
 def one_electron_batch(

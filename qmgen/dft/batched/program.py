@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from qmgen.dft.batched.exchange_correlation import dense_semilocal
 from qmgen.dft.batched.grid import quadratures
@@ -18,8 +19,6 @@ from qmgen.dft.functionals import Functional
 from qmgen.dft.integrals.one_electron import OneElectron
 from qmgen.dft.prepare import require_float64
 from qmgen.dft.scf import Options, Problem, Solution, solve
-
-Array = jax.Array
 
 
 class Result(NamedTuple):

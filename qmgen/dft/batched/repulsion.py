@@ -9,14 +9,13 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from qmgen.dft.batched.pairs import first_rows, functions_in
 from qmgen.dft.batched.patches import Patches, ket_width
 from qmgen.dft.integrals.pair_data import PairData, PairInput, pair_data
 from qmgen.dft.integrals.quartets import BRA_TILE, Kinds, Side, bra_side, ket_side, tile_part
 from qmgen.dft.integrals.shells import kind_pairs
-
-Array = jax.Array
 
 
 def class_pairs() -> list[tuple[int, int]]:

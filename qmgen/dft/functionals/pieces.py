@@ -101,7 +101,7 @@ def vwn_rpa(v: Variables) -> Array:
 
 
 def _vwn(v: Variables, fit: VwnFit) -> Array:
-    """Energy per volume of a fit of the paramagnetic state. With x = sqrt(r_s), X(x) = x^2 + b x + c, Q = sqrt(4 c - b^2):
+    """A fit of the paramagnetic state, with x = sqrt(r_s), X(x) = x^2 + b x + c, Q = sqrt(4 c - b^2):
 
         eps = A { ln(x^2/X) + (2b/Q) atan(Q/(2x+b)) - (b x0/X(x0)) [ ln((x-x0)^2/X) + (2(b+2x0)/Q) atan(Q/(2x+b)) ] }
 
@@ -150,7 +150,8 @@ def pbe_exchange(v: Variables) -> Array:
 def pbe_correlation(v: Variables) -> Array:
     """With q = A t^2 and t^2 = pi y / (16 (3 pi^2)^(1/3) u):
 
-        e = rho { eps + gamma ln[ 1 + (beta/gamma) t^2 (1 + q) / (1 + q + q^2) ] },  A = (beta/gamma) / (exp(-eps/gamma) - 1)
+        e = rho { eps + gamma ln[ 1 + (beta/gamma) t^2 (1 + q) / (1 + q + q^2) ] }
+        A = (beta/gamma) / (exp(-eps/gamma) - 1)
 
     J. P. Perdew, K. Burke, M. Ernzerhof, Phys. Rev. Lett. 77, 3865 (1996), eqs. (3), (7), (8).
     """

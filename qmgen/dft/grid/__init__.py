@@ -4,8 +4,17 @@ points, owner, atomic_weights = molecular_grid(numbers, positions, level=1)     
 weights = atomic_weights * partition_weights(points, owner, positions, size_adjustments(numbers), numbers > 0)
 """
 
-from qmgen.dft.grid.atomic import AtomicGrid, atomic_grid, molecular_grid, points_count
-from qmgen.dft.grid.elements import LEVELS, MAX_NUMBER, SKETCH, Level, size_adjustments
+from qmgen.dft.grid.atomic import (
+    LEVELS,
+    MAX_NUMBER,
+    SKETCH,
+    AtomicGrid,
+    Level,
+    atomic_grid,
+    molecular_grid,
+    points_count,
+    size_adjustments,
+)
 from qmgen.dft.grid.partition import partition_weights
 
 __all__ = [

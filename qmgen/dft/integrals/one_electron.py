@@ -11,13 +11,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from qmgen.dft.integrals.hermite import coulomb_recursion, dense_expansion, hermite_count
 from qmgen.dft.integrals.pair_data import PairData, PairInput, function_pairs, pair_data, pair_order, panels
 from qmgen.dft.integrals.pairs import PairClass
 from qmgen.dft.integrals.shells import KINDS
-
-Array = jax.Array
 
 
 class OneElectron(NamedTuple):

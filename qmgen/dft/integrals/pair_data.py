@@ -12,12 +12,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from qmgen.dft.integrals.hermite import dense_expansion, hermite_indices
 from qmgen.dft.integrals.pairs import LAYERS, PANEL, PairClass
 from qmgen.dft.integrals.shells import KINDS, functions_of
-
-Array = jax.Array
 
 
 class PairInput(NamedTuple):

@@ -20,12 +20,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from qmgen.dft.integrals.hermite import coulomb_recursion, hermite_indices
 from qmgen.dft.integrals.pair_data import PairData, pair_order, support_table
 from qmgen.dft.materialise import materialise
 
-Array = jax.Array
 Kinds = tuple[int, int]
 
 #: shell pairs per tile of the bra, and per tile of the ket by (bra class, ket class): U of a tile stays in the cache

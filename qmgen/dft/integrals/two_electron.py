@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from qmgen.dft.integrals.pair_data import Panel, pair_data, panels
 from qmgen.dft.integrals.pairs import LAYERS, PANEL, PairClass
 from qmgen.dft.integrals.quartets import BRA_TILE, KET_TILE, Items, Kinds, panel_block
-
-Array = jax.Array
 
 #: quartets of bundles are skipped when the product of their bounds (Schwarz) is below this (Hartree)
 QUARTET_THRESHOLD = 1e-12
