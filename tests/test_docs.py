@@ -173,8 +173,8 @@ def _of_command(name: str, words: list[str]) -> Iterator[str]:
 def missing_flags(code: str) -> Iterator[str]:
     """Flags that no command has, nor the script that is named before them."""
     if script := re.search(r"scripts/([\w.-]+)", code):
-        text = (ROOT / "scripts" / script[1]).read_text(encoding="utf-8")
-        text += "".join(file.read_text(encoding="utf-8") for file in (ROOT / "scripts" / "benchmarks").rglob("*.py"))
+        named = [ROOT / "scripts" / script[1], *(ROOT / "scripts" / "benchmarks").rglob("*.py")]
+        text = "".join(file.read_text(encoding="utf-8") for file in named if file.is_file())
         known = set(_FLAG.findall(text))
     else:
         known = set().union(*flags_of().values()) | script_flags() | OTHER_FLAGS
