@@ -73,7 +73,7 @@ def complaints(conformer: Conformer, ours: Label | Failure, level: Level, refere
         "energy": (abs(ours.energy - reference.energy), ENERGY_LIMIT),
         "homo": (abs(ours.homo - reference.homo), ORBITAL_LIMIT),
         "lumo": (abs(ours.lumo - reference.lumo), ORBITAL_LIMIT),
-        "dipole": (np.linalg.norm(ours.dipole - reference.dipole) * AU_TO_DEBYE, DIPOLE_LIMIT),
+        "dipole": (np.linalg.norm(ours.properties["dipole"] - reference.dipole) * AU_TO_DEBYE, DIPOLE_LIMIT),
     }
     return [f"{name}: {what} off by {x:.2e}" for what, (x, limit) in differences.items() if not x <= limit]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from qmgen.corpus.schema import SCHEMA_VERSION, failure_fields, is_of_parts, row_schema
+from qmgen.corpus.columns import SCHEMA_VERSION
+from qmgen.corpus.schema import failure_fields, is_of_parts, row_schema
 
 _PAGE = """{front_matter}# A qmgen corpus
 

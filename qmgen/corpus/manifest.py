@@ -14,11 +14,11 @@ from typing import Any, Final
 from qmgen.corpus import duplicates
 from qmgen.corpus.books import SUMS, Book, Damaged, book_of
 from qmgen.corpus.card import card
+from qmgen.corpus.columns import SCHEMA_VERSION
 from qmgen.corpus.generations import generations
 from qmgen.corpus.identity import MANIFEST, config_hash
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.plan import FAILURES, Plan
-from qmgen.corpus.schema import SCHEMA_VERSION
 from qmgen.corpus.seal import sealed
 from qmgen.corpus.splits import SPLITS
 from qmgen.corpus.store import Place, Store, store_of

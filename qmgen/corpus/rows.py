@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from qmgen.corpus.columns import faults
 
 Row = Mapping[str, Any]
 
@@ -24,14 +25,8 @@ def row_table(rows: Iterable[Row], schema: pa.Schema) -> pa.Table:
     """
     table = _table(rows, schema)
     _check_unique(table)
-    for field in schema:
-        _check_finite(table[field.name], field.name)
-    atoms = _lengths(table["z"])
-    for name, per_atom in (("pos", 3), ("charges", 1), ("forces", 3)):
-        if name in schema.names and not np.array_equal(_lengths(table[name]), per_atom * atoms):
-            raise ValueError(f"column {name} must hold {per_atom} value(s) per atom in every row")
-    if not np.all(_lengths(table["dipole"]) == 3):
-        raise ValueError("column dipole must hold 3 values in every row")
+    for fault in faults(table):
+        raise ValueError(fault)
     return table
 
 
@@ -61,13 +56,3 @@ def _check_unique(table: pa.Table) -> None:
     if np.any(doubled):
         at = int(np.argmax(doubled))
         raise ValueError(f"molecule {molecules[at]}, conformer {conformers[at]} stands twice")
-
-
-def _check_finite(column: pa.ChunkedArray, name: str) -> None:
-    values = pc.list_flatten(column) if pa.types.is_list(column.type) else column
-    if pa.types.is_floating(values.type) and not np.all(np.isfinite(values.to_numpy())):
-        raise ValueError(f"column {name} holds a number that is not finite")
-
-
-def _lengths(column: pa.ChunkedArray) -> np.ndarray:
-    return pc.list_value_length(column).to_numpy()

@@ -1,9 +1,7 @@
-"""The columns of a corpus: QM1B's ten first, under QM1B's names, units and meaning, then ours.
+"""The schema of data and failures files, and their metadata.
 
 Every field carries ``unit`` and ``description``; what holds for all rows (level of theory, grid, thresholds, seeds,
 constants, configuration hash) stands once in the file's metadata, under keys that begin with ``qmgen.``.
-
-QM1B: Mathiasen et al., "Generating QM1B with PySCF_IPU", NeurIPS 2023 Datasets and Benchmarks.
 """
 
 from __future__ import annotations
@@ -14,76 +12,32 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from qmgen.corpus.columns import COLUMNS, SCHEMA_VERSION, Column
 from qmgen.documents import json_of
 
-#: 2 added ``mapped_smiles``, ``spin_hint`` and the columns that are kept of the source
-SCHEMA_VERSION: Final = 2
-KNOWN_VERSIONS: Final = (1, 2)
 PREFIX: Final = "qmgen."
-
-_PLACE = "0-based place of the molecule in the source"
-_PLACE_IN_PART = "2^32 times the 0-based number of the work unit, plus the 0-based place of the molecule in it"
-_STD = "standard deviation of the total energy over the last two iterations, at the final grid and precision"
-_MAPPED = (
-    "SMILES with all hydrogens as atoms: atom map number k, from 1, is the k-th atom of z, pos and charges; "
-    "empty where the bonds are not known"
-)
-_SPIN = "what of the geometry is known to have a triplet ground state; empty for all else. Labels are of closed shells"
-
-
-def _field(name: str, kind: pa.DataType, unit: str, description: str) -> pa.Field:
-    return pa.field(name, kind, nullable=False, metadata={"unit": unit, "description": description})
-
-
-def _list(kind: pa.DataType) -> pa.DataType:
-    return pa.list_(pa.field("element", kind, nullable=False))
+_PLACE_IN_PART: Final = "2^32 times the 0-based number of the work unit, plus the 0-based place of the molecule in it"
 
 
 def row_fields(
-    forces: bool = False,
-    std_description: str = _STD,
-    parts: bool = False,
-    version: int = SCHEMA_VERSION,
-    keep: Sequence[str] = (),
+    forces: bool = False, parts: bool = False, version: int = SCHEMA_VERSION, keep: Sequence[str] = ()
 ) -> list[pa.Field]:
     """The fields of a row in file order; ``forces`` adds the opt-in column, ``parts``: of a whole enumeration; ``keep``
     names the columns of the source that are carried through."""
-    fields = [
-        _field("smile", pa.string(), "1", "canonical SMILES of the molecule; empty for a bare geometry"),
-        _field("atoms", pa.string(), "1", "element symbols in the order of z, written together"),
-        _field("z", _list(pa.uint8()), "1", "atomic numbers"),
-        _field("energy", pa.float64(), "eV", "total electronic energy with nuclear repulsion"),
-        _field("homo", pa.float64(), "eV", "energy of the highest occupied Kohn-Sham orbital"),
-        _field("lumo", pa.float64(), "eV", "energy of the lowest unoccupied Kohn-Sham orbital"),
-        _field("N", pa.uint16(), "1", "number of atomic orbitals"),
-        _field("std", pa.float64(), "eV", std_description),
-        _field("y", pa.float64(), "eV", "gap: lumo - homo"),
-        _field("pos", _list(pa.float32()), "Bohr", "positions, flat: x y z of the first atom, of the second, ..."),
-        _field("molecule_id", pa.int64(), "1", _PLACE_IN_PART if parts else _PLACE),
-        _field("conformer_id", pa.int32(), "1", "0-based number of the geometry of this molecule"),
-        _field("name", pa.string(), "1", "name that the source gave; empty if none"),
-        _field("converged", pa.bool_(), "1", "whether the self-consistent field met the thresholds of the metadata"),
-        _field("cycles", pa.int16(), "1", "self-consistent-field cycles: steps of DIIS"),
-        _field("orbital_gradient", pa.float64(), "Hartree", "norm of the orbital gradient when the cycles ended"),
-        _field("dipole", _list(pa.float64()), "Debye", "electric dipole moment (x, y, z)"),
-        _field("charges", _list(pa.float64()), "e", "Mulliken charges, in the order of z"),
-    ]
-    if forces:
-        fields.append(_field("forces", _list(pa.float64()), "eV/Angstrom", "forces on the atoms, flat as pos"))
-    fields.append(_field("precision", pa.string(), "1", "arithmetic path that made the row"))
+    fields = [column.field for column in COLUMNS if column.since <= version and (forces or not column.opt_in)]
+    if parts:
+        fields = [_of_parts(field) for field in fields]
     if version > 1:
         fields += [
-            _field("mapped_smiles", pa.string(), "1", _MAPPED),
-            _field("spin_hint", pa.string(), "1", _SPIN),
-            *(_field(column, pa.string(), "1", _kept(name)) for name, column in kept_columns(keep).items()),
+            Column(column, pa.string(), "1", _kept(name)).field for name, column in kept_columns(keep, version).items()
         ]
     return fields
 
 
-def kept_columns(keep: Sequence[str]) -> dict[str, str]:
+def kept_columns(keep: Sequence[str], version: int = SCHEMA_VERSION) -> dict[str, str]:
     """The columns of a corpus that hold the columns ``keep`` of its source: the same names, but ``input_energy`` where
-    a corpus has an ``energy`` of its own. ``name`` needs no column beside the one that there is."""
-    own = {field.name for field in row_fields(forces=True)} if keep else set()
+    a corpus of this ``version`` has an ``energy`` of its own. ``name`` needs no column beside the one that there is."""
+    own = {column.name for column in COLUMNS if column.since <= version}
     return {name: f"input_{name}" if name in own else name for name in keep if name != "name"}
 
 
@@ -91,27 +45,34 @@ def _kept(name: str) -> str:
     return f"{json.dumps(name, ensure_ascii=False)} of the source, as text; empty where it has none"
 
 
+def _of_parts(field: pa.Field) -> pa.Field:
+    """The field as it is where work units are parts of an enumeration."""
+    if field.name != "molecule_id":
+        return field
+    return field.with_metadata({**field.metadata, b"description": _PLACE_IN_PART})
+
+
 def failure_fields(parts: bool = False) -> list[pa.Field]:
     """The fields of the failures files: every molecule or conformer that got no label, and why."""
-    return [
-        _field("molecule_id", pa.int64(), "1", _PLACE_IN_PART if parts else _PLACE),
-        _field("conformer_id", pa.int32(), "1", "number of the geometry; -1 when the whole molecule is concerned"),
-        _field("name", pa.string(), "1", "name that the source gave; empty if none"),
-        _field("smile", pa.string(), "1", "SMILES as far as known; empty for a bare geometry"),
-        _field("reason", pa.string(), "1", "one of a closed list of reasons"),
-        _field("detail", pa.string(), "1", "what exactly happened"),
+    of_rows = {column.name: column.field for column in COLUMNS}
+    fields = [
+        of_rows["molecule_id"],
+        Column(
+            "conformer_id", pa.int32(), "1", "number of the geometry; -1 when the whole molecule is concerned"
+        ).field,
+        of_rows["name"],
+        Column("smile", pa.string(), "1", "SMILES as far as known; empty for a bare geometry").field,
+        Column("reason", pa.string(), "1", "one of a closed list of reasons").field,
+        Column("detail", pa.string(), "1", "what exactly happened").field,
     ]
+    return [_of_parts(field) for field in fields] if parts else fields
 
 
-def row_schema(
-    metadata: Mapping[str, Any] | None = None, forces: bool = False, std_description: str = _STD
-) -> pa.Schema:
+def row_schema(metadata: Mapping[str, Any] | None = None, forces: bool = False) -> pa.Schema:
     """Schema of the data files; ``metadata`` holds plain JSON values, without the prefix, and says which columns there
     are: by its ``schema_version`` (the newest where it has none), and by ``keep`` in its ``recipe``."""
     about = metadata or {}
-    fields = row_fields(
-        forces, std_description, is_of_parts(about), about.get("schema_version", SCHEMA_VERSION), keep_of(about)
-    )
+    fields = row_fields(forces, is_of_parts(about), about.get("schema_version", SCHEMA_VERSION), keep_of(about))
     return pa.schema(fields, metadata=encode(about))
 
 

@@ -17,11 +17,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qmgen.corpus.books import SUMS, UNREADABLE, Book, Damaged, book_of
+from qmgen.corpus.columns import KNOWN_VERSIONS, SCHEMA_VERSION, faults
 from qmgen.corpus.findings import DAMAGE, GENERATE, MERGE, STALE, Finding, anew
 from qmgen.corpus.identity import config_hash
 from qmgen.corpus.listing import Key, siblings
 from qmgen.corpus.plan import FAILURES, Unit
-from qmgen.corpus.schema import KNOWN_VERSIONS, SCHEMA_VERSION, canonical_json, decode, row_schema
+from qmgen.corpus.schema import canonical_json, decode, row_schema
 from qmgen.corpus.shard import FILES
 from qmgen.corpus.store import Store
 from qmgen.errors import first_line
@@ -165,30 +166,9 @@ def _data_file(content: bytes, name: str, rows: int, found: UnitCheck, failures:
         wrong(f"holds {table.num_rows} rows instead of the {rows} that {failures} says")
     if _common(metadata) != found.common:
         wrong(f"was made with other settings than {failures}")
-    for what in _faults(table):
+    for what in faults(table):
         wrong(what)
     return _row_keys(table)
-
-
-def _faults(table: pa.Table) -> Iterator[str]:
-    """What is wrong with the values of rows."""
-    for column in table.schema:
-        values = table[column.name]
-        if values.null_count:
-            yield f"column {column.name} holds {values.null_count} empty value(s)"
-        flat = pc.list_flatten(values) if pa.types.is_list(column.type) else values
-        if pa.types.is_floating(flat.type):
-            bad = len(flat) - (pc.sum(pc.is_finite(flat)).as_py() or 0)
-            if bad:
-                yield f"column {column.name} holds {bad} number(s) that are NaN or infinite"
-    atoms = pc.list_value_length(table["z"]).to_numpy()
-    for name, per_atom in (("pos", 3), ("charges", 1), ("forces", 3)):
-        if name in table.column_names:
-            lengths = pc.list_value_length(table[name]).to_numpy()
-            if not np.array_equal(lengths, per_atom * atoms):
-                yield f"column {name} does not hold {per_atom} value(s) per atom in every row"
-    if not np.all(pc.list_value_length(table["dipole"]).to_numpy() == 3):
-        yield "column dipole does not hold 3 values in every row"
 
 
 def _keys_of_unit(parts: list[Keys], found: UnitCheck) -> None:

@@ -1,12 +1,14 @@
-"""What follows from a converged density: frontier orbitals, dipole moment, Mulliken charges. Host side, numpy."""
+"""What follows from a converged density: frontier orbitals, and the properties of ``PROPERTIES``. Host side, numpy."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Final
 
 import numpy as np
 
+from qmgen.dft.integrals.one_electron import OneElectron
 from qmgen.dft.prepare import Prepared, System
 from qmgen.dft.scf import Solution
 
@@ -16,13 +18,12 @@ class PropertyInputs:
     """What properties need beside the solution; n orbitals (padded), Bohr.
 
     Attributes:
-        overlap, dipole: (n, n) and (3, n, n) integrals.
+        one_electron: integrals of one molecule.
         orbital_atom: (n,) the atom of each orbital.
         n_occupied, n_real: doubly occupied orbitals and unpadded ones.
     """
 
-    overlap: Any
-    dipole: Any
+    one_electron: OneElectron
     orbital_atom: np.ndarray
     n_occupied: int
     n_real: int
@@ -30,9 +31,8 @@ class PropertyInputs:
 
 def property_inputs(prepared: Prepared) -> PropertyInputs:
     """What a preparation of one molecule holds of it."""
-    problem, one = prepared.problem, prepared.one_electron
-    sizes = int(problem.n_occupied), int(problem.n_real)
-    return PropertyInputs(one.overlap, one.dipole, prepared.orbital_atom, *sizes)
+    problem = prepared.problem
+    return PropertyInputs(prepared.one_electron, prepared.orbital_atom, int(problem.n_occupied), int(problem.n_real))
 
 
 def frontier_orbitals(solution: Solution, inputs: PropertyInputs) -> tuple[float, float]:
@@ -44,12 +44,24 @@ def frontier_orbitals(solution: Solution, inputs: PropertyInputs) -> tuple[float
 
 def dipole_moment(solution: Solution, inputs: PropertyInputs, system: System) -> np.ndarray:
     """(3,) in e Bohr: sum_A Z_A R_A - tr(D r); independent of the origin for a neutral molecule."""
-    electrons = np.einsum("xij,ij->x", np.asarray(inputs.dipole), np.asarray(solution.density))
+    electrons = np.einsum("xij,ij->x", np.asarray(inputs.one_electron.dipole), np.asarray(solution.density))
     return system.numbers.astype(float) @ system.positions - electrons
 
 
 def mulliken_charges(solution: Solution, inputs: PropertyInputs, system: System) -> np.ndarray:
     """(A,) in e: Z_A less the sum of (DS)_ii over its orbitals (R. S. Mulliken, J. Chem. Phys. 23, 1833 (1955))."""
-    populations = np.einsum("ij,ij->i", np.asarray(solution.density), np.asarray(inputs.overlap))
+    populations = np.einsum("ij,ij->i", np.asarray(solution.density), np.asarray(inputs.one_electron.overlap))
+    return _atomic_charges(populations, inputs, system)
+
+
+def _atomic_charges(populations: np.ndarray, inputs: PropertyInputs, system: System) -> np.ndarray:
+    """(A,) in e: Z_A less the ``populations`` (n,) of its orbitals."""
     by_atom = np.bincount(inputs.orbital_atom, weights=populations, minlength=len(system.numbers))
     return system.numbers - by_atom[: len(system.numbers)]
+
+
+#: what every label holds, by name, in atomic units
+PROPERTIES: Final[Mapping[str, Callable[[Solution, PropertyInputs, System], np.ndarray]]] = {
+    "dipole": dipole_moment,
+    "charges": mulliken_charges,
+}

@@ -140,7 +140,8 @@ class State(NamedTuple):
 class Solution(NamedTuple):
     """Results in atomic units; orbital energies of padding are ``PADDING_LEVEL``.
 
-    ``density`` is the one whose energy is given, ``previous_energy`` that of the cycle before; ``electrons`` its
+    ``density`` is the one whose energy is given, ``previous_energy`` that of the cycle before; ``overlap_root`` is
+    S^(1/2), with 1 on the diagonal of padding; ``electrons`` is the density's
     integral over the grid; ``cycles`` counts steps of DIIS with either grid, ``visits`` those with the asked one.
     """
 
@@ -148,6 +149,7 @@ class Solution(NamedTuple):
     previous_energy: Array
     orbital_energies: Array
     density: Array
+    overlap_root: Array
     gradient: Array
     electrons: Array
     cycles: Array
@@ -308,6 +310,7 @@ def solve(
         previous_energy=jnp.where(state.visits > 0, state.previous_energy, 0.0),
         orbital_energies=state.levels,
         density=state.evaluated,
+        overlap_root=(vectors * jnp.sqrt(values)) @ vectors.T,
         gradient=state.path.gradient,
         electrons=state.electrons,
         cycles=state.path.cycles,

@@ -14,13 +14,7 @@ from qmgen.dft.batch import mapping, solve_batch
 from qmgen.dft.functionals import Functional
 from qmgen.dft.guess import core_guess, superposition_of_atoms
 from qmgen.dft.prepare import Prepared, Shape, System, model_gain, prepare, shape_of, sketch_precision
-from qmgen.dft.properties import (
-    PropertyInputs,
-    dipole_moment,
-    frontier_orbitals,
-    mulliken_charges,
-    property_inputs,
-)
+from qmgen.dft.properties import PROPERTIES, PropertyInputs, frontier_orbitals, property_inputs
 from qmgen.dft.scf import Options, Problem, Solution
 from qmgen.errors import UsageError
 from qmgen.labeling.compiling import check_arithmetic, compiled, first_time
@@ -333,8 +327,7 @@ def _to_label(
         lumo=lumo,
         # the standard deviation of two numbers is half their distance
         energy_std=abs(float(solution.energy) - float(solution.previous_energy)) / 2,
-        dipole=dipole_moment(solution, inputs, system),
-        charges=mulliken_charges(solution, inputs, system),
+        properties={name: compute(solution, inputs, system) for name, compute in PROPERTIES.items()},
         n_orbitals=level.basis.n_orbitals(system.numbers),
         converged=True,
         cycles=cycles,

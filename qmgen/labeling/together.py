@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from qmgen.dft.batched import Lists, batch_lists, solve_systems
+from qmgen.dft.integrals.one_electron import OneElectron
 from qmgen.dft.integrals.shells import orbital_atoms
 from qmgen.dft.prepare import Shape, System
 from qmgen.dft.properties import PropertyInputs
@@ -60,7 +61,7 @@ def solve_together(
         return [one for (one,) in alone]
     solved = iter(
         (
-            _inputs(system, shape, level, found.overlap[m], found.dipole[m]),
+            _inputs(system, shape, level, jax.tree.map(lambda x, m=m: x[m], found.one_electron)),
             jax.tree.map(lambda x, m=m: x[m], found.solution),
             learned[m],
         )
@@ -82,8 +83,6 @@ def _error_of(system: System, shape: Shape, level: Level) -> Exception | None:
     return None
 
 
-def _inputs(system: System, shape: Shape, level: Level, overlap: np.ndarray, dipole: np.ndarray) -> PropertyInputs:
+def _inputs(system: System, shape: Shape, level: Level, one_electron: OneElectron) -> PropertyInputs:
     atoms = orbital_atoms(system.numbers, level.basis, shape.n_orbitals)
-    return PropertyInputs(
-        overlap, dipole, atoms, int(system.numbers.sum()) // 2, level.basis.n_orbitals(system.numbers)
-    )
+    return PropertyInputs(one_electron, atoms, int(system.numbers.sum()) // 2, level.basis.n_orbitals(system.numbers))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
@@ -89,8 +89,8 @@ class Settings:
 class Label:
     """The result for one conformer, in atomic units.
 
-    Energies in Hartree; ``energy_std`` the standard deviation of the last two energies; ``dipole`` (3,) in e Bohr;
-    ``charges`` (atoms,) Mulliken, in e; ``orbital_gradient`` as defined in docs/method.md;
+    Energies in Hartree; ``energy_std`` the standard deviation of the last two energies; ``properties`` those of
+    ``qmgen.dft.properties.PROPERTIES`` by name; ``orbital_gradient`` as defined in docs/method.md;
     ``n_orbitals`` the number of atomic orbitals; ``cycles`` of all attempts, and ``LEARNED_CYCLES`` where the first
     began with a learned density; ``precision`` says which path made the numbers.
     """
@@ -99,8 +99,7 @@ class Label:
     homo: float
     lumo: float
     energy_std: float
-    dipole: np.ndarray
-    charges: np.ndarray
+    properties: Mapping[str, np.ndarray]
     n_orbitals: int
     converged: bool
     cycles: int

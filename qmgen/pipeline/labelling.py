@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
-from qmgen.corpus.schema import keep_of, row_schema
+from qmgen.corpus.columns import SCHEMA_VERSION
+from qmgen.corpus.schema import keep_of, kept_columns, row_schema
 from qmgen.corpus.splits import SPLITS
 from qmgen.errors import Interrupted
 from qmgen.labeling.types import Tally
@@ -135,7 +136,8 @@ class _Attempt:
         self.molecules: dict[Key, Molecule] = {}
         # a corpus from before goes on with the columns that it has
         self.columns = row_schema(job.metadata).names
-        self.carried = keep_of(job.metadata)
+        version = job.metadata.get("schema_version", SCHEMA_VERSION)
+        self.carried = tuple(kept_columns(keep_of(job.metadata), version).values())
         #: held while what is found changes: another thread may keep it meanwhile
         self.changing = threading.RLock()
 

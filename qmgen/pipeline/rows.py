@@ -1,4 +1,4 @@
-"""The seam between labels and files: atomic units become eV and Debye here, and nowhere else."""
+"""Rows and failures from conformers and labels; ``qmgen.corpus.columns`` says what of a label is in a row."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from qmgen.constants import AU_TO_DEBYE, BOHR_TO_ANGSTROM, CODATA_YEAR, ELEMENTARY_CHARGE_C, HARTREE_TO_EV
-from qmgen.corpus.schema import kept_columns
+from qmgen.corpus.columns import values_of
 from qmgen.labeling.types import Label
 from qmgen.molecules.elements import symbol_of
 from qmgen.molecules.spin import spin_hint
@@ -31,10 +31,10 @@ def symbols(numbers: np.ndarray) -> list[str]:
 
 
 def row(
-    conformer: Conformer, label: Label, molecule: Molecule | None = None, keep: Sequence[str] = ()
+    conformer: Conformer, label: Label, molecule: Molecule | None = None, kept: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The row of a labelled conformer of ``molecule``, in the units of the corpus, with the columns ``keep`` of its
-    source.
+    """The row of a labelled conformer of ``molecule``, in the units of the corpus; ``kept`` are the columns that hold
+    what was kept of its source.
 
     Raises ``ValueError`` if the positions would change when stored as float32: the label would belong to another
     geometry than the one that is stored.
@@ -42,31 +42,18 @@ def row(
     positions = conformer.positions.astype(np.float32)
     if not np.array_equal(positions.astype(np.float64), conformer.positions):
         raise ValueError(f"molecule {conformer.molecule_id}: positions are not representable in float32")
-    columns = kept_columns(keep).values()
-    homo, lumo = label.homo * HARTREE_TO_EV, label.lumo * HARTREE_TO_EV
     return {
         "smile": conformer.smiles,
         "atoms": "".join(symbols(conformer.numbers)),
         "z": conformer.numbers.astype(np.uint8),
-        "energy": label.energy * HARTREE_TO_EV,
-        "homo": homo,
-        "lumo": lumo,
-        "N": int(label.n_orbitals),
-        "std": label.energy_std * HARTREE_TO_EV,
-        "y": lumo - homo,
         "pos": positions.reshape(-1),
         "molecule_id": conformer.molecule_id,
         "conformer_id": conformer.conformer_id,
         "name": conformer.name,
-        "converged": bool(label.converged),
-        "cycles": int(label.cycles),
-        "orbital_gradient": float(label.orbital_gradient),
-        "dipole": np.asarray(label.dipole, dtype=np.float64) * AU_TO_DEBYE,
-        "charges": np.asarray(label.charges, dtype=np.float64),
-        "precision": label.precision,
         "mapped_smiles": conformer.mapped_smiles,
         "spin_hint": spin_hint(conformer.numbers, conformer.positions),
-        **dict(zip_longest(columns, (molecule.kept if molecule is not None else ())[: len(columns)], fillvalue="")),
+        **values_of(label),
+        **dict(zip_longest(kept, (molecule.kept if molecule is not None else ())[: len(kept)], fillvalue="")),
     }
 
 
@@ -85,7 +72,7 @@ def failure_row(failure: Failure) -> dict[str, Any]:
 def not_finite(conformer: Conformer, label: Label) -> Failure | None:
     """A failure where the label holds a number that is not finite: such a thing never becomes a row."""
     scalars = (label.energy, label.homo, label.lumo, label.energy_std, label.orbital_gradient)
-    if np.all(np.isfinite(scalars)) and np.all(np.isfinite(label.dipole)) and np.all(np.isfinite(label.charges)):
+    if np.all(np.isfinite(scalars)) and all(np.all(np.isfinite(values)) for values in label.properties.values()):
         return None
     return Failure(
         conformer.molecule_id,

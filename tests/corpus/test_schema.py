@@ -64,11 +64,11 @@ def test_rows_are_sorted_and_exact(row: Row) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"energy": float("nan")}, "energy holds a number that is not finite"),
-        ({"dipole": np.array([0.0, np.inf, 0.0])}, "dipole holds a number"),
-        ({"pos": np.zeros(6, np.float32)}, "pos must hold 3"),
-        ({"charges": np.zeros(2)}, "charges must hold 1"),
-        ({"dipole": np.zeros(2)}, "dipole must hold 3"),
+        ({"energy": float("nan")}, "energy holds 1 number\\(s\\) that are NaN or infinite"),
+        ({"dipole": np.array([0.0, np.inf, 0.0])}, "dipole holds 1 number"),
+        ({"pos": np.zeros(6, np.float32)}, "pos does not hold 3 value"),
+        ({"charges": np.zeros(2)}, "charges does not hold 1 value"),
+        ({"dipole": np.zeros(2)}, "dipole does not hold 3 values in every row"),
         ({"name": None}, "name holds an empty value"),
         ({"extra": 1}, "unknown: \\['extra'\\]"),
     ],

@@ -78,13 +78,13 @@ def test_equals_the_path_for_cpus(together: Result, one_by_one: tuple[list[Prepa
     levels = together.solution.orbital_energies[:3], expected.orbital_energies
     assert np.abs(levels[0] - levels[1]).max() < 1e-7
     for m, one in enumerate(prepared):
-        assert np.abs(together.dipole[m] - np.asarray(one.one_electron.dipole)).max() < 1e-11
-        assert np.abs(together.overlap[m] - np.asarray(one.one_electron.overlap)).max() < 1e-12
+        assert np.abs(together.one_electron.dipole[m] - np.asarray(one.one_electron.dipole)).max() < 1e-11
+        assert np.abs(together.one_electron.overlap[m] - np.asarray(one.one_electron.overlap)).max() < 1e-12
 
 
 def test_a_place_without_molecule_does_nothing(together: Result) -> None:
     assert together.solution.energy[3] == 0.0 and together.solution.cycles[3] == 0
-    assert not np.isnan(together.overlap[3]).any()
+    assert not np.isnan(together.one_electron.overlap[3]).any()
 
 
 def test_neighbours_change_nothing(together: Result) -> None:

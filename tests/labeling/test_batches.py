@@ -149,8 +149,8 @@ def test_permutation_of_atoms(alone: Label) -> None:
     other = labels([replace(one, numbers=one.numbers[order], positions=one.positions[order])])[0]
     assert abs(other.energy - alone.energy) < 1e-10  # issue 2: rounding
     # of first order in the density, which is converged to an orbital gradient of 1e-6
-    assert np.abs(other.charges - alone.charges[order]).max() < 1e-6
-    assert np.abs(other.dipole - alone.dipole).max() < 1e-6
+    assert np.abs(other.properties["charges"] - alone.properties["charges"][order]).max() < 1e-6
+    assert np.abs(other.properties["dipole"] - alone.properties["dipole"]).max() < 1e-6
     assert abs(other.homo - alone.homo) < 1e-6 and abs(other.lumo - alone.lumo) < 1e-6
 
 
@@ -158,7 +158,9 @@ def test_translation(alone: Label) -> None:
     other = labels([moved(METHANOL, np.eye(3), np.array([5.0, -11.0, 7.0]))])[0]
     # the grid travels with the atoms: what is left is the rounding of coordinates 10 times as large
     assert abs(other.energy - alone.energy) < 1e-10
-    assert np.abs(other.dipole - alone.dipole).max() < 1e-6  # neutral: no dependence on the origin
+    assert (
+        np.abs(other.properties["dipole"] - alone.properties["dipole"]).max() < 1e-6
+    )  # neutral: no dependence on the origin
 
 
 def random_rotation(seed: int) -> np.ndarray:
@@ -187,5 +189,7 @@ def test_rotation_without_a_grid_costs_nothing() -> None:
     rotation = random_rotation(3)
     results = labels([conformer(METHANOL), replace(moved(METHANOL, rotation, np.ones(3)), molecule_id=1)], settings)
     assert abs(results[1].energy - results[0].energy) < 1e-10  # rounding, and screening of integrals below 1e-13
-    assert np.abs(results[1].dipole - rotation @ results[0].dipole).max() < 1e-6  # first order in the gradient, 1e-6
+    assert (
+        np.abs(results[1].properties["dipole"] - rotation @ results[0].properties["dipole"]).max() < 1e-6
+    )  # first order in the gradient, 1e-6
     assert abs(results[1].homo - results[0].homo) < 1e-6

@@ -122,7 +122,7 @@ def test_no_convergence_is_a_failure_and_the_rest_of_the_batch_unharmed(monkeypa
     assert isinstance(cut[slow], Failure) and cut[slow].reason is Reason.NOT_CONVERGED
     assert "cycles" in cut[slow].detail
     assert cut[quick].energy == good[quick].energy
-    assert np.array_equal(cut[quick].charges, good[quick].charges)
+    assert np.array_equal(cut[quick].properties["charges"], good[quick].properties["charges"])
 
 
 def test_retries_are_tried_in_turn_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,7 +134,7 @@ def same_labels(found: dict[int, Label], expected: dict[int, Label]) -> None:
         assert abs(one.energy - other.energy) < 1e-8  # issue 7: the same converged labels
         # of first order in the density, which is converged to a gradient of 1e-6 on either way
         assert abs(one.homo - other.homo) < 1e-6 and abs(one.lumo - other.lumo) < 1e-6
-        assert np.abs(one.dipole - other.dipole).max() < 1e-5
+        assert np.abs(one.properties["dipole"] - other.properties["dipole"]).max() < 1e-5
 
 
 def test_a_good_guess_gives_the_same_labels_in_fewer_cycles(path: str, plain: dict, near: dict) -> None:

@@ -52,8 +52,7 @@ def label(index: int) -> Label:
         homo=found.homo,
         lumo=found.lumo,
         energy_std=0.0,
-        dipole=found.dipole,
-        charges=np.zeros(3),
+        properties={"dipole": found.dipole, "charges": np.zeros(3)},
         n_orbitals=7,
         converged=True,
         cycles=found.cycles,
@@ -113,7 +112,13 @@ def test_one_label_too_high_fails_and_is_named(corpus):
 
 
 def test_dipoles_are_compared_as_vectors(corpus):
-    turned = validate(corpus(lambda index, found: replace(found, dipole=-found.dipole)), sample=2, jobs=1)
+    turned = validate(
+        corpus(
+            lambda index, found: replace(found, properties={**found.properties, "dipole": -found.properties["dipole"]})
+        ),
+        sample=2,
+        jobs=1,
+    )
     failed = [name for name, found in turned.comparison.statistics.items() if not found.passed]
     assert failed == ["dipole"]
 

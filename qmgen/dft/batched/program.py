@@ -22,11 +22,10 @@ from qmgen.dft.scf import Options, Problem, Solution, solve
 
 
 class Result(NamedTuple):
-    """Solutions with a leading axis, and the matrices that labels need: overlap (B, n, n), dipole (B, 3, n, n)."""
+    """Solutions and one-electron integrals with a leading axis."""
 
     solution: Solution
-    overlap: Array
-    dipole: Array
+    one_electron: OneElectron
 
 
 def solve_systems(
@@ -50,7 +49,7 @@ def solve_systems(
     one, problems = _prepare(functional, lists, sketch_dtype)
     if begin is not None:
         problems = problems._replace(guess=jnp.asarray(begin(problems), problems.guess.dtype))
-    return Result(_field(functional, problems, options), one.overlap, one.dipole)
+    return Result(_field(functional, problems, options), one)
 
 
 def prepare_batch(functional: Functional, lists: Lists, sketch_dtype: str) -> tuple[OneElectron, Problem]:
