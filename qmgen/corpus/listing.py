@@ -66,7 +66,7 @@ class Listing:
             return True
         if unit.first is None:
             return False
-        key = (unit.more, unit.count, unit.index)
+        key = (unit.revision, unit.count, unit.index)
         return any(
             self._all(replace(unit, first=named.first))
             for named in self._committed.get(key, ())

@@ -15,10 +15,10 @@ from qmgen.corpus import duplicates
 from qmgen.corpus.books import SUMS, Book, Damaged, book_of
 from qmgen.corpus.card import card
 from qmgen.corpus.columns import SCHEMA_VERSION
-from qmgen.corpus.generations import generations
 from qmgen.corpus.identity import MANIFEST, config_hash
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.plan import FAILURES, Plan
+from qmgen.corpus.revisions import begun_revisions
 from qmgen.corpus.seal import sealed
 from qmgen.corpus.splits import SPLITS
 from qmgen.corpus.store import Place, Store, store_of
@@ -52,7 +52,7 @@ def write_manifest(
     for name in listing.superseded():
         store.remove(name)
     books = list(_books(store, listing))
-    added = generations(store, listing)
+    added = begun_revisions(store, listing)
     _refuse_mixture(store, books, {config_hash(metadata["recipe"]), *(one.hash for one in added)})
     records = {record.name: record for book in books for record in book.records}
     names = [name for kind in (*SPLITS, FAILURES) for name in listing.files(kind) if name in records]

@@ -64,7 +64,7 @@ def merge(
 
 def _write(found: Inspected) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Write it; return it, and what of it is doubtful."""
-    base = next((generation for generation in found.generations if generation.more == 0), None)
+    base = next((generation for generation in found.generations if generation.revision == 0), None)
     plan = base.plan if base is not None else None
     if plan is None:
         plan = _from_books(found)

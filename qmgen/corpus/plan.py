@@ -26,20 +26,22 @@ MOST_UNITS: Final = 2**20
 #: nor was it added to more often
 MOST_ADDITIONS: Final = 10**6
 FAILURES: Final = "failures"
+#: the folder of what states the revisions of a corpus
+REVISIONS_FOLDER: Final = "generations"
 
 
 @dataclass(frozen=True)
 class Unit:
     """Entries ``start`` to ``stop`` (exclusive) of the source, as number ``index`` of ``count``; of these, only the
-    first ``first`` are done where that is not None. ``more`` numbers what was added to a finished corpus, from 1.
-    A ``part`` of an enumeration stands in for its molecules: nobody knows beforehand how many there are."""
+    first ``first`` are done where that is not None. ``revision`` 0 is the corpus as first planned (see
+    ``corpus.revisions``). A ``part`` of an enumeration stands in for its molecules, whose number is not known before."""
 
     index: int
     count: int
     start: int
     stop: int
     first: int | None = None
-    more: int = 0
+    revision: int = 0
     part: bool = False
 
     @property
@@ -55,7 +57,7 @@ class Unit:
     @property
     def tail(self) -> str:
         """What the names of all its files share: ``00003-of-00064.parquet``."""
-        more = f".more-{self.more}" if self.more else ""
+        more = f".more-{self.revision}" if self.revision else ""
         cut = f".first-{self.first}" if self.first is not None else ""
         return f"{self.index:05d}-of-{self.count:05d}{more}{cut}.parquet"
 
@@ -68,14 +70,14 @@ class Unit:
 class Plan:
     """``count`` units over ``entries`` entries, of which the first ``limit`` are wanted (all where None).
 
-    ``more`` numbers what was added to a finished corpus, from 1; its entries begin at ``begin``. With ``parts`` the
+    ``revision`` numbers what was added to a finished corpus, from 1; its entries begin at ``begin``. With ``parts`` the
     entries are not molecules but the parts of an enumeration, one a unit.
     """
 
     entries: int
     count: int
     limit: int | None = None
-    more: int = 0
+    revision: int = 0
     begin: int = 0
     parts: bool = False
 
@@ -105,7 +107,7 @@ class Plan:
         if start >= self.wanted > 0:
             return None
         first = self.wanted - start if stop > self.wanted else None
-        return Unit(index, self.count, self.begin + start, self.begin + stop, first, self.more, self.parts)
+        return Unit(index, self.count, self.begin + start, self.begin + stop, first, self.revision, self.parts)
 
 
 def plan(entries: int, conformers: int = 1, units: int | None = None, limit: int | None = None) -> Plan:

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from qmgen.corpus.books import UNREADABLE
 from qmgen.corpus.listing import Listing, siblings
 from qmgen.corpus.plan import FAILURES
+from qmgen.corpus.revisions import standing_failures
 from qmgen.corpus.schema import decode
 from qmgen.corpus.splits import SPLITS
 from qmgen.corpus.store import Place, Store, store_of
-from qmgen.corpus.undecided import later, undecided
 from qmgen.errors import UsageError, first_line
 
 
@@ -78,7 +78,7 @@ class Corpus:
         listing = Listing.of(self.store)
         for name in listing.files(FAILURES):
             self.open(name)  # refuses a damaged one with a line that says what to do
-        tables = list(undecided(self.store, listing, later(listing)))
+        tables = list(standing_failures(self.store, listing))
         return pa.concat_tables(tables) if tables else pa.table({})
 
     def _read(self, name: str, columns: Sequence[str] | None) -> pa.Table:

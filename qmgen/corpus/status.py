@@ -14,10 +14,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from qmgen.corpus.books import Damaged, book_of
-from qmgen.corpus.expected import Generation, generations, plan_of, recorded_units, sound_manifest_of, statements
 from qmgen.corpus.listing import Listing, parse
 from qmgen.corpus.liveness import LIVE, RankState, rank_states
 from qmgen.corpus.plan import Unit
+from qmgen.corpus.plan_recovery import (
+    RecoveredPlan,
+    plan_of,
+    recorded_units,
+    recovered_plans,
+    sound_manifest_of,
+    stated_plans,
+)
 from qmgen.corpus.record_values import list_of, number_of, units_of, whole_of
 from qmgen.corpus.runs import records
 from qmgen.corpus.store import Place, Store, store_of
@@ -74,8 +81,8 @@ def status(place: Place | Store) -> Status:
 
 def _status(store: Store, listing: Listing, told: list[dict[str, Any]]) -> Status:
     manifest = sound_manifest_of(store)
-    stated, illegible = statements(store)
-    found = generations(listing, told, manifest, stated)
+    stated, illegible = stated_plans(store)
+    found = recovered_plans(listing, told, manifest, stated)
     done = [unit for generation in found for unit in generation.done(listing)]
     rows, reasons, unreadable, unrecorded = _held(store, listing, told, manifest)
     ranks = rank_states(store, told)
@@ -173,8 +180,8 @@ def _in_hand(record: Mapping[str, Any], done: Sequence[Unit]) -> tuple[int, int,
     listed = record.get("in_hand")
     if isinstance(listed, list):
         plan = plan_of(record.get("plan"))
-        more = plan.more if plan is not None else 0
-        finished = {unit.index for unit in done if unit.more == more}
+        more = plan.revision if plan is not None else 0
+        finished = {unit.index for unit in done if unit.revision == more}
         left = [one for one in listed if isinstance(one, dict) and one.get("index") not in finished]
         return sum(whole_of(one.get("rows")) for one in left), sum(whole_of(one.get("failures")) for one in left), True
     units = units_of(record)
@@ -211,7 +218,7 @@ def _mean_rate(told: list[dict[str, Any]]) -> float | None:
 
 
 def _eta(
-    found: list[Generation],
+    found: list[RecoveredPlan],
     done: Sequence[Unit],
     held: int,
     live: list[dict[str, Any]],
@@ -229,7 +236,7 @@ def _eta(
     return max(to_do, 0.0) / rate
 
 
-def _entries(found: list[Generation]) -> int | None:
+def _entries(found: list[RecoveredPlan]) -> int | None:
     plans = [generation.plan for generation in found]
     known = [plan.wanted for plan in plans if plan is not None]
     return sum(known) if known and len(known) == len(plans) else None

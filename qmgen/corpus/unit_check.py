@@ -133,7 +133,7 @@ def _failures_file(book: Book, sums: Checksums, expected: Unit | None) -> Iterat
     elif listed is None and recorded and content not in recorded:
         yield Finding(DAMAGE, name, "is not what the record of its run in runs/ says", GENERATE)
     # how much a part of an enumeration holds it alone says; and what was added counts no entry that was there
-    planned = 0 if expected is None or expected.part or expected.more else expected.end - expected.start
+    planned = 0 if expected is None or expected.part or expected.revision else expected.end - expected.start
     if expected is not None and planned > 0 and book.entries != planned:
         what = f"accounts for {book.entries} entries instead of {expected.end - expected.start}"
         yield Finding(DAMAGE, name, what, anew(name))

@@ -15,18 +15,18 @@ from itertools import islice
 from typing import Any, Final
 
 from qmgen.corpus.books import Book, sums_of
-from qmgen.corpus.expected import (
-    Generation,
-    generations,
-    manifest_of,
-    recorded_sums,
-    sound_manifest_of,
-    statements,
-)
 from qmgen.corpus.findings import DAMAGE, NOTE, Finding, anew
 from qmgen.corpus.key_check import doubled_keys
 from qmgen.corpus.listing import Key, Listing
 from qmgen.corpus.manifest import counts_of
+from qmgen.corpus.plan_recovery import (
+    RecoveredPlan,
+    manifest_of,
+    recorded_sums,
+    recovered_plans,
+    sound_manifest_of,
+    stated_plans,
+)
 from qmgen.corpus.runs import FOLDER, records
 from qmgen.corpus.store import Place, Store, store_of
 from qmgen.corpus.unit_check import Checksums, UnitCheck, check_unit
@@ -51,7 +51,7 @@ class Inspected:
     records: list[dict[str, Any]]
     manifest: dict[str, Any]
     doubtful: dict[str, Any]
-    generations: list[Generation]
+    generations: list[RecoveredPlan]
     done: int
     missing: list[str]
     books: list[Book]
@@ -141,9 +141,9 @@ def _inspect(store: Store, threads: int, begin: Callable[[int], None], advance: 
     told = list(records(store))
     manifest = manifest_of(store)
     trusted = sound_manifest_of(store)
-    found = generations(listing, told, trusted, statements(store)[0])
+    found = recovered_plans(listing, told, trusted, stated_plans(store)[0])
     sums = Checksums(sums_of(store), recorded_sums(told))
-    planned = {g.more: g for g in found if g.plan is not None}
+    planned = {g.revision: g for g in found if g.plan is not None}
     shared: dict[str, tuple[str, Mapping[str, Any]]] = {}
     begin(sum(listing.sizes.values()))
 

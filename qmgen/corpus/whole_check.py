@@ -9,15 +9,15 @@ from typing import Any, Final
 from qmgen.corpus import duplicates
 from qmgen.corpus.books import SUMS, Book
 from qmgen.corpus.card import card
-from qmgen.corpus.expected import Generation, plan_of
 from qmgen.corpus.findings import DAMAGE, GENERATE, MERGE, NOTE, STALE, Finding
-from qmgen.corpus.generations import FOLDER as ADDED
-from qmgen.corpus.generations import generations
 from qmgen.corpus.identity import MANIFEST, config_hash
 from qmgen.corpus.listing import Listing, parse
 from qmgen.corpus.manifest import CARD, CONFIG, DESCRIBED, counts_of, named_in
 from qmgen.corpus.plan import FAILURES
+from qmgen.corpus.plan_recovery import RecoveredPlan, plan_of
 from qmgen.corpus.record_values import list_of
+from qmgen.corpus.revisions import REVISIONS_FOLDER as ADDED
+from qmgen.corpus.revisions import begun_revisions
 from qmgen.corpus.runs import FOLDER as RUNS
 from qmgen.corpus.runs import INDENT
 from qmgen.corpus.seal import CHANGED, fault
@@ -30,7 +30,7 @@ from qmgen.errors import first_line
 _OF_FILES: Final = frozenset({"unit", "files", "more", "schema_version"})
 
 
-def stray_files(listing: Listing, found: Sequence[Generation]) -> Iterator[Finding]:
+def stray_files(listing: Listing, found: Sequence[RecoveredPlan]) -> Iterator[Finding]:
     """Files of no unit, of units that the plan does not know, and of units that are not finished."""
     for name in listing.foreign():
         yield Finding(NOTE, name, "is not a file of this corpus and is passed over", "move it elsewhere")
@@ -215,7 +215,7 @@ def _manifest(store: Store, manifest: Mapping[str, Any], listing: Listing, books
     differing = sorted(name for name in records.keys() | held.keys() if records.get(name) != held.get(name))
     shared = {key: value for key, value in books[0].metadata.items() if key not in _OF_FILES} if books else {}
     other = sorted(key for key, value in shared.items() if manifest.get(key) != value)
-    added = [one.as_json() for one in generations(store, listing)]
+    added = [one.as_json() for one in begun_revisions(store, listing)]
     if differing:
         yield Finding(STALE, MANIFEST, f"says otherwise than the files of {differing[0]}{_more(differing)}", MERGE)
     elif other:

@@ -14,10 +14,10 @@ from typing import Any, Final
 import pyarrow.parquet as pq
 
 from qmgen.corpus.books import SUMS, Damaged, book_of
-from qmgen.corpus.expected import recorded_units
 from qmgen.corpus.identity import MANIFEST
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.plan import FAILURES, Unit
+from qmgen.corpus.plan_recovery import recorded_units
 from qmgen.corpus.runs import records
 from qmgen.corpus.seal import sealed, sound_table
 from qmgen.corpus.splits import SPLITS

@@ -6,12 +6,11 @@ from collections.abc import Callable, Container, Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from qmgen.corpus.generations import Generation
-from qmgen.corpus.history import History, whole
 from qmgen.corpus.identity import config_hash
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.manifest import write_manifest
 from qmgen.corpus.plan import Plan, Unit
+from qmgen.corpus.revisions import CorpusHistory, Revision, is_whole
 from qmgen.corpus.store import Store
 from qmgen.machine import versions
 from qmgen.pipeline.learned import recorded
@@ -32,8 +31,8 @@ class Aim:
     plan: Plan
     works: Callable[[Container[int]], Generator[Work | None, None, None]]
     expected: Callable[[Unit], int]
-    history: History
-    generation: Generation | None = None
+    history: CorpusHistory
+    generation: Revision | None = None
 
     def manifest(self, store: Store) -> dict[str, Any]:
         """Write what describes the corpus as a whole; ``history`` says of generation 0 what this run may not know."""
@@ -46,13 +45,13 @@ class Aim:
         """Whether config.toml should say what ``config`` says, now that this run is over or about to begin."""
         last = self.history.extensions()
         if self.generation is None:
-            return not any(whole(one.plan, listing) for one in last)
-        return bool(last) and last[-1] == self.generation and whole(self.plan, listing)
+            return not any(is_whole(one.plan, listing) for one in last)
+        return bool(last) and last[-1] == self.generation and is_whole(self.plan, listing)
 
 
-def first_aim(config: GenerateConfig, job: Job, plan: Plan, source: Origin, history: History | None) -> Aim:
+def first_aim(config: GenerateConfig, job: Job, plan: Plan, source: Origin, history: CorpusHistory | None) -> Aim:
     """Generation 0: a new corpus, or one that is there."""
-    known = history.generations if history is not None else ()
+    known = history.revisions if history is not None else ()
 
     def expected(unit: Unit) -> int:
         return source.expected(unit) * job.conformers
@@ -63,11 +62,11 @@ def first_aim(config: GenerateConfig, job: Job, plan: Plan, source: Origin, hist
         plan,
         lambda wanted: source.works(plan, wanted),
         expected,
-        History(job.metadata["recipe"], plan, known),
+        CorpusHistory(job.metadata["recipe"], plan, known),
     )
 
 
-def as_generation(job: Job, generation: Generation, theory: Mapping[str, Any]) -> Job:
+def as_generation(job: Job, generation: Revision, theory: Mapping[str, Any]) -> Job:
     """``job`` with the metadata of ``generation``; the level of theory is that of the corpus."""
     recipe = dict(generation.recipe)
     metadata = {
@@ -80,7 +79,7 @@ def as_generation(job: Job, generation: Generation, theory: Mapping[str, Any]) -
     return replace(job, metadata=metadata)
 
 
-def with_generation(history: History, generation: Generation) -> History:
+def with_generation(history: CorpusHistory, generation: Revision) -> CorpusHistory:
     """``history`` with ``generation`` among it."""
-    others = tuple(one for one in history.generations if one.number != generation.number)
-    return replace(history, generations=tuple(sorted((*others, generation), key=lambda one: one.number)))
+    others = tuple(one for one in history.revisions if one.number != generation.number)
+    return replace(history, revisions=tuple(sorted((*others, generation), key=lambda one: one.number)))

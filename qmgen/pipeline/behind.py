@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow.parquet as pq
 
-from qmgen.corpus.history import History
+from qmgen.corpus.revisions import CorpusHistory
 from qmgen.corpus.store import Store
 from qmgen.errors import UsageError
 from qmgen.molecules.entries import unlabelled
@@ -34,7 +34,7 @@ _SMILES: Final = (".smi", ".csv", ".tsv", ".smi.gz", ".csv.gz", ".tsv.gz", "-")
 class Behind(Source):
     """``files`` behind the ``before.entries`` molecules that are in ``store``."""
 
-    before: History | None = None
+    before: CorpusHistory | None = None
     store: Store | None = None
 
     def __iter__(self) -> Iterator[Entry]:
@@ -47,7 +47,7 @@ def whole_source(
     config: GenerateConfig,
     source: Source,
     store: Store,
-    before: History,
+    before: CorpusHistory,
     digests: Sequence[str],
     grows: bool,
     stack: ExitStack,
@@ -120,7 +120,7 @@ def _naming(config: GenerateConfig, names: list[str]) -> GenerateConfig:
     return config.model_copy(update={"molecules": names, "enumerate": None, "sample": None, "sample_parts": None})
 
 
-def _stand_ins(before: History, store: Store) -> Iterator[Entry]:
+def _stand_ins(before: CorpusHistory, store: Store) -> Iterator[Entry]:
     """One entry for each that the corpus was made from: with its SMILES, where it was no duplicate."""
     done = 0
     for planned in (before.plan, *(one.plan for one in before.extensions())):

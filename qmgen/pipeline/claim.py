@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final
 
 from qmgen import files
 from qmgen.corpus.books import damage_of, sums_of
-from qmgen.corpus.expected import recorded_sums
 from qmgen.corpus.identity import stored_recipe
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.locks import Held
 from qmgen.corpus.plan import Plan, Unit
+from qmgen.corpus.plan_recovery import recorded_sums
 from qmgen.corpus.runs import FOLDER as RUNS
 from qmgen.corpus.runs import rank_lock, rank_of_lock, records, running
 from qmgen.corpus.store import Store
@@ -142,7 +142,7 @@ def _missing(store: Store, units: list[Unit], stopping: Callable[[], bool]) -> t
     # before there is a SHA256SUMS, nothing but the records of runs tells of failures files
     sums: dict[str, Collection[str]] = {**recorded_sums(records(store))}
     sums.update((name, (one,)) for name, one in sums_of(store).items())
-    wanted = {(unit.more, unit.count, unit.index) for unit in units}
+    wanted = {(unit.revision, unit.count, unit.index) for unit in units}
     committed = [name for key, name in listing.units() if key in wanted]
     found: list[str] = []
     with ThreadPoolExecutor(_THREADS) as threads:

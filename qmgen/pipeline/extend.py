@@ -11,12 +11,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from qmgen.corpus.earlier import Earlier
-from qmgen.corpus.generations import EXTEND, Generation
-from qmgen.corpus.history import History, history_of, whole
 from qmgen.corpus.identity import check_same, config_hash, difference, only_adds
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.plan import Plan, Unit, plan
+from qmgen.corpus.revisions import EXTEND, CorpusHistory, Revision, StoredMolecules, history_of, is_whole
 from qmgen.corpus.store import Store
 from qmgen.errors import UsageError
 from qmgen.molecules.types import Failure
@@ -58,20 +56,20 @@ def aim_at(config: GenerateConfig, job: Job, source: Origin, store: Store, stack
     return first_aim(config, job, the_plan, source, history)
 
 
-def _of_files(source: Origin, history: History | None) -> bool:
+def _of_files(source: Origin, history: CorpusHistory | None) -> bool:
     """Whether neither the corpus nor what is asked for consists of the parts of an enumeration."""
     return isinstance(source, Source) and (history is None or not isinstance(history.current["source"], Mapping))
 
 
 def works(
-    source: Source, generation: Generation, before: History, store: Store, wanted: Container[int]
+    source: Source, generation: Revision, before: CorpusHistory, store: Store, wanted: Container[int]
 ) -> Generator[Work | None, None, None]:
     """The ``wanted`` units of an extension, each with what is to be done in it; ``before`` is what there was before.
 
     Of molecules that were there only the conformers that are new, and none of one that failed as a whole, which is a
     failure already, or came with its geometry.
     """
-    earlier = Earlier(store, Listing.of(store), before)
+    earlier = StoredMolecules(store, Listing.of(store), before)
     first = int(before.current["conformers"])
     for unit, mine, duplicates in source.places(generation.plan):
         if unit.index not in wanted:
@@ -94,7 +92,7 @@ def works(
         )
 
 
-def _extended(history: History, recipe: Mapping[str, Any]) -> dict[str, Any]:
+def _extended(history: CorpusHistory, recipe: Mapping[str, Any]) -> dict[str, Any]:
     """``recipe`` with the molecules that are there first: it may name all of them, or only those to be added."""
     given, there = list(recipe["source"]), list(history.current["source"])
     if given[: len(there)] != there:
@@ -102,7 +100,7 @@ def _extended(history: History, recipe: Mapping[str, Any]) -> dict[str, Any]:
     return {**recipe, "source": given}
 
 
-def _next(store: Store, history: History, recipe: Mapping[str, Any]) -> Generation:
+def _next(store: Store, history: CorpusHistory, recipe: Mapping[str, Any]) -> Revision:
     """The generation that makes ``recipe`` out of what is there. Raises ``UsageError`` where that cannot be."""
     current = history.current
     if not only_adds(current, recipe):
@@ -115,10 +113,10 @@ def _next(store: Store, history: History, recipe: Mapping[str, Any]) -> Generati
     if more and (why := _why_not(recipe)):
         raise UsageError(f"{store.place} cannot get more conformers of its molecules: {why}; choose another --out")
     unplanned = Plan(0, 0)  # how many entries there are is not known before the source is opened
-    return Generation(len(history.generations) + 1, EXTEND, config_hash(history.recipe), recipe, unplanned)
+    return Revision(len(history.revisions) + 1, EXTEND, config_hash(history.recipe), recipe, unplanned)
 
 
-def refuse_unfinished(store: Store, listing: Listing, history: History) -> None:
+def refuse_unfinished(store: Store, listing: Listing, history: CorpusHistory) -> None:
     """Raise ``UsageError`` unless all that was ever begun in ``store`` is whole, and all of its source was wanted."""
     if history.plan.wanted < history.plan.entries:
         raise UsageError(
@@ -129,7 +127,7 @@ def refuse_unfinished(store: Store, listing: Listing, history: History) -> None:
     if left is None:
         return
     command = f"qmgen generate {store.place}/config.toml --out {store.place}"
-    if isinstance(left, Generation):
+    if isinstance(left, Revision):
         command = f"qmgen retry {store.place}" if left.kind != EXTEND else "the same --extend command again"
     raise UsageError(f"{store.place} is not finished: {command} goes on with it; after that it can be added to")
 
@@ -151,12 +149,12 @@ def _add(
     source: Source,
     store: Store,
     listing: Listing,
-    history: History,
-    generation: Generation,
+    history: CorpusHistory,
+    generation: Revision,
     stack: ExitStack,
 ) -> Aim:
     before = history.below(generation.number)
-    if not generation.plan.count or not whole(generation.plan, listing):
+    if not generation.plan.count or not is_whole(generation.plan, listing):
         refuse_unfinished(store, listing, before)
     grows = int(generation.recipe["conformers"]) > int(before.current["conformers"])
     config, all_of_it = whole_source(config, source, store, before, generation.recipe["source"], grows, stack)
@@ -180,10 +178,10 @@ def _add(
     )
 
 
-def _plan_of(generation: Generation, before: History, entries: int, grows: bool, units: int | None) -> Plan:
+def _plan_of(generation: Revision, before: CorpusHistory, entries: int, grows: bool, units: int | None) -> Plan:
     """Over the whole source where old molecules get more conformers, else over its new part."""
     count, first = int(generation.recipe["conformers"]), int(before.current["conformers"])
     begin = 0 if grows else before.entries
     rows = (entries - before.entries) * count + (before.entries * (count - first) if grows else 0)
     planned = plan(entries - begin, -(-rows // (entries - begin)), units)
-    return replace(planned, begin=begin, more=generation.number)
+    return replace(planned, begin=begin, revision=generation.number)

@@ -108,7 +108,7 @@ class Record:
                 "entries": self.plan.entries,
                 "units": self.plan.count,
                 "wanted": self.plan.wanted,
-                "more": self.plan.more,
+                "more": self.plan.revision,
                 "begin": self.plan.begin,
                 **({"enumeration": True} if self.plan.parts else {}),
             },

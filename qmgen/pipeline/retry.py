@@ -16,14 +16,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qmgen.corpus.books import book_of
-from qmgen.corpus.earlier import present
-from qmgen.corpus.generations import RETRY, Generation
-from qmgen.corpus.history import History, history_of
 from qmgen.corpus.identity import config_hash, difference
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.plan import Plan, plan
+from qmgen.corpus.revisions import (
+    RETRY,
+    CorpusHistory,
+    Revision,
+    history_of,
+    labeled_conformers,
+    standing_failures,
+)
 from qmgen.corpus.store import Store, store_of
-from qmgen.corpus.undecided import later, undecided
 from qmgen.errors import Interrupted, UsageError
 from qmgen.molecules.types import Failure, Molecule
 from qmgen.pipeline.aim import Aim, as_generation, with_generation
@@ -88,7 +92,7 @@ def retry(
         begun = _begun(history, listing)
         if begun is None:
             refuse_unfinished(store, listing, history)
-        number = begun.number if begun is not None else len(history.generations) + 1
+        number = begun.number if begun is not None else len(history.revisions) + 1
         failed = _failed(store, listing, number)
         tried: dict[str, int] = {}
         for keys in failed.values():
@@ -112,7 +116,7 @@ def retry(
                 f"config.toml of {store.place}, or a file of molecules that it names, is not what the corpus was made "
                 f"with ({difference(history.current, recipe)}): put that back"
             )
-        there = present(store, listing, np.array(sorted(failed), dtype=np.int64), number)
+        there = labeled_conformers(store, listing, np.array(sorted(failed), dtype=np.int64), number)
         task = _Task(failed, there, found.conformers)
         entries = list(task.choose(source, history.plan, watch))
         generation = begun or _generation(history, number, settings, entries, tried)
@@ -198,11 +202,11 @@ class _Task:
         return None if there is None else set(range(self.conformers)) - there
 
 
-def _begun(history: History, listing: Listing) -> Generation | None:
+def _begun(history: CorpusHistory, listing: Listing) -> Revision | None:
     """The retry that was stopped before its end, if that is all that is not finished."""
     left = history.unfinished(listing)
-    last = history.generations[-1:]
-    return left if isinstance(left, Generation) and left.kind == RETRY and (left,) == last else None
+    last = history.revisions[-1:]
+    return left if isinstance(left, Revision) and left.kind == RETRY and (left,) == last else None
 
 
 def _failed(store: Store, listing: Listing, number: int) -> Failed:
@@ -211,7 +215,7 @@ def _failed(store: Store, listing: Listing, number: int) -> Failed:
     Of a molecule that failed as a whole all failures are, whatever their reasons: it is made anew.
     """
     found: Failed = {}
-    for table in undecided(store, listing, later(listing), number):
+    for table in standing_failures(store, listing, number):
         columns = table.select(["molecule_id", "conformer_id", "reason"]).to_pydict()
         for key in zip(*columns.values(), strict=True):
             found.setdefault(key[0], []).append(key)
@@ -224,14 +228,14 @@ def _failed(store: Store, listing: Listing, number: int) -> Failed:
 
 
 def _settings(
-    config: RetryConfig, store: Store, history: History, begun: Generation | None, reasons: set[str]
+    config: RetryConfig, store: Store, history: CorpusHistory, begun: Revision | None, reasons: set[str]
 ) -> dict[str, Any]:
     """Of the retry that was begun, else harder than those of the last one, else than those of the corpus."""
     given = {name: getattr(config, name) for name in SETTINGS}
     if lacking := [name for name in SETTINGS if name not in history.current]:
         raise UsageError(f"{store.place} does not say with which {lacking[0]} it was made: it cannot be tried again")
     if begun is None:
-        retries = [one for one in history.generations if one.kind == RETRY]
+        retries = [one for one in history.revisions if one.kind == RETRY]
         return harder(retries[-1].recipe if retries else history.current, reasons, given)
     settings = {name: begun.recipe.get(name) for name in SETTINGS}
     if other := [name for name, value in given.items() if value not in (None, settings[name])]:
@@ -253,11 +257,11 @@ def _source(config: GenerateConfig, store: Store, stages: Stages, watch: StopWat
 
 
 def _generation(
-    history: History, number: int, settings: Mapping[str, Any], entries: list[Molecule], tried: Mapping[str, int]
-) -> Generation:
+    history: CorpusHistory, number: int, settings: Mapping[str, Any], entries: list[Molecule], tried: Mapping[str, int]
+) -> Revision:
     planned = plan(len(entries), max(sum(tried.values()) // len(entries), 1))
     recipe = {**history.current, **settings}
-    return Generation(number, RETRY, config_hash(history.recipe), recipe, replace(planned, more=number))
+    return Revision(number, RETRY, config_hash(history.recipe), recipe, replace(planned, revision=number))
 
 
 def _rows(store: Store, number: int) -> int:
@@ -270,7 +274,7 @@ def _standing(store: Store) -> dict[str, int]:
     """Failures that stand, by reason."""
     listing = Listing.of(store)
     found: dict[str, int] = {}
-    for table in undecided(store, listing, later(listing)):
+    for table in standing_failures(store, listing):
         for reason in table["reason"].to_pylist():
             found[reason] = found.get(reason, 0) + 1
     return dict(sorted(found.items()))

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qmgen import caches
 from qmgen.corpus.books import book_of
-from qmgen.corpus.generations import EXTEND, begin
 from qmgen.corpus.identity import check_same, stored_version
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.manifest import counts_of
 from qmgen.corpus.plan import Unit
 from qmgen.corpus.record_values import list_of, units_of, whole_of
+from qmgen.corpus.revisions import EXTEND, begin_revision
 from qmgen.corpus.runs import FAILED, FINISHED, STOPPED, RunFile, records
 from qmgen.corpus.store import Store, store_of
 from qmgen.errors import Interrupted, QmgenError
@@ -99,7 +99,7 @@ def work_at(aim: Aim, store: Store, rank: Rank, progress: Progress, clock: Clock
     metadata = {**aim.job.metadata, "schema_version": stored_version(store)}
     aim = replace(aim, job=replace(aim.job, metadata=metadata))
     if aim.generation is not None:
-        begin(store, aim.generation)
+        begin_revision(store, aim.generation)
         store.clear()
     else:
         check_same(store, aim.job.metadata["recipe"])
@@ -127,7 +127,7 @@ class _Run:
         show("check")
         units, repaired = missing(self.store, mine_, watch.stopping)
         self._check_others(watch)
-        if all(one.number <= self.aim.plan.more for one in self.aim.history.generations):
+        if all(one.number <= self.aim.plan.revision for one in self.aim.history.revisions):
             # what came later may have decided those failures, or rests on them
             known = {unit.index for unit in units}
             again = take_back(self.store, [unit for unit in mine_ if unit.index not in known], self.aim.job)
@@ -140,12 +140,12 @@ class _Run:
 
     def _check_others(self, watch: StopWatch) -> None:
         """Take back what is damaged in the other generations of the corpus; the commands that made them mend it."""
-        others = [part for part in self.aim.history.plans() if part.more != self.aim.plan.more]
+        others = [part for part in self.aim.history.plans() if part.revision != self.aim.plan.revision]
         units = [unit for part in others for unit in mine(part, self.rank)]
         before = Listing.of(self.store)
         left, damages = missing(self.store, [unit for unit in units if before.done(unit)], watch.stopping)
         if damages:
-            which = "the retry" if all(unit.more for unit in left) else "the first run"
+            which = "the retry" if all(unit.revision for unit in left) else "the first run"
             raise QmgenError(
                 f"{len(left)} work units of other parts of {self.store.place} were damaged and have been taken back: "
                 f"run again what made them ({which}: see docs/extending.md), then this"
@@ -257,7 +257,7 @@ class _Run:
 
     def _soundness(self) -> Soundness:
         """What earlier runs have shown of the machine: rows that they made, conformers that ended their workers."""
-        more, mark = self.aim.plan.more, self.aim.job.metadata["config_hash"]
+        more, mark = self.aim.plan.revision, self.aim.job.metadata["config_hash"]
         before: set[Key] = set()
         rows = 0
         for record in records(self.store):
@@ -279,7 +279,7 @@ class _Run:
 
     def _counts(self, listing: Listing, units: list[Unit]) -> dict[str, Any]:
         """What this rank's units hold."""
-        keys = {(unit.more, unit.count, unit.index) for unit in units}
+        keys = {(unit.revision, unit.count, unit.index) for unit in units}
         return counts_of([book_of(self.store, name) for key, name in listing.units() if key in keys])
 
     def _done(self, result: UnitResult) -> None:

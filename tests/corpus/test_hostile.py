@@ -16,13 +16,12 @@ import pytest
 from qmgen.cli.main import main
 from qmgen.corpus import open_corpus, write_manifest
 from qmgen.corpus.findings import DAMAGE, NOTE, STALE
-from qmgen.corpus.generations import RETRY, Generation
-from qmgen.corpus.history import history_of
 from qmgen.corpus.identity import check_same, config_hash
 from qmgen.corpus.listing import Listing, parse
 from qmgen.corpus.liveness import rank_states
 from qmgen.corpus.merge import merge
 from qmgen.corpus.plan import MOST_UNITS, Plan, plan
+from qmgen.corpus.revisions import RETRY, Revision, history_of
 from qmgen.corpus.runs import records
 from qmgen.corpus.schema import encode
 from qmgen.corpus.shard import write_table
@@ -38,7 +37,7 @@ DEEP: Final = 100_000
 FAILED: Final = "failures/part-00000-of-00001.parquet"
 
 RECIPE: Final = {"xc": "b3lyp5", "basis": "sto-3g", "conformers": 2}
-LATER: Final = Generation(1, RETRY, config_hash(RECIPE), {**RECIPE, "max_cycles": 200}, Plan(4, 2, None, 1))
+LATER: Final = Revision(1, RETRY, config_hash(RECIPE), {**RECIPE, "max_cycles": 200}, Plan(4, 2, None, 1))
 RECORD: Final = {
     "state": "running", "host": "node7", "pid": 4711, "rank": 0, "world_size": 1, "config_hash": config_hash(RECIPE),
     "licence": "CC0-1.0", "plan": {"entries": 10, "units": 1, "wanted": 10, "more": 0, "begin": 0},

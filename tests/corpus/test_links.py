@@ -13,10 +13,10 @@ import pytest
 from qmgen import files
 from qmgen.cli.main import main
 from qmgen.corpus import open_corpus
-from qmgen.corpus.generations import RETRY, Generation, begin
 from qmgen.corpus.locks import Lock, held
 from qmgen.corpus.merge import merge
 from qmgen.corpus.plan import Plan
+from qmgen.corpus.revisions import RETRY, Revision, begin_revision
 from qmgen.corpus.runs import RunFile, rank_lock, running
 from qmgen.corpus.store import LocalStore, store_of
 from qmgen.corpus.verify import inspect
@@ -124,13 +124,13 @@ def test_what_to_do_about_a_linked_lock_is_said_once(tmp_path: Path, outside: Pa
     path.parent.mkdir(parents=True)
     path.symlink_to(outside / "precious")
     store = store_of(tmp_path / "corpus")
-    addition = Generation(1, RETRY, "f" * 64, {"xc": "pbe"}, Plan(4, 2, None, 1))
+    addition = Revision(1, RETRY, "f" * 64, {"xc": "pbe"}, Plan(4, 2, None, 1))
     with pytest.raises(UsageError) as caught:
         if name.startswith("runs"):
             with as_rank(store, Rank(), COMMAND):
                 pass
         else:
-            begin(store, addition)
+            begin_revision(store, addition)
     assert caught.value.lines == [str(files.Linked(path))]
 
 

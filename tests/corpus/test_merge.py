@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 
 from qmgen.cli.main import main
-from qmgen.corpus.generations import EXTEND, Generation, begin, generations
-from qmgen.corpus.history import history_of
 from qmgen.corpus.identity import config_hash
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.merge import merge
 from qmgen.corpus.plan import Plan
+from qmgen.corpus.revisions import EXTEND, Revision, begin_revision, begun_revisions, history_of
 from qmgen.corpus.runs import RunFile, records
 from qmgen.corpus.status import status
 from qmgen.corpus.store import store_of
@@ -85,7 +84,7 @@ def test_an_unfinished_corpus_of_which_nothing_tells_the_plan_is_refused(written
 
 
 #: an addition of one unit to the corpus of ``written``
-LATER = Generation(
+LATER = Revision(
     1,
     EXTEND,
     "0" * 64,
@@ -98,7 +97,7 @@ def extended(written: Any) -> Path:
     """``written``, sealed, with a finished addition."""
     directory: Path = written.directory
     RunFile.new(store_of(directory)).write(RUN)
-    begin(store_of(directory), LATER)
+    begin_revision(store_of(directory), LATER)
     more = type(written)(directory, LATER.plan)
     more.write(0, config_hash=LATER.hash, recipe=LATER.recipe, more=LATER.mark)
     assert merge(directory).manifest is not None and inspect(directory).findings == []
@@ -134,15 +133,15 @@ def test_a_changed_statement_of_an_addition_changes_nothing(written: Any, old: s
     merged = merge(directory)
     assert merged.manifest is not None and merged.doubtful == ()
     assert described(directory) == before
-    begin(store_of(directory), LATER)
+    begin_revision(store_of(directory), LATER)
     assert inspect(directory).findings == []
 
 
 def test_an_addition_without_files_is_known_from_the_manifest_where_its_statement_was_changed(written: Any) -> None:
     store = store_of(written.directory)
-    begin(store, LATER)
+    begin_revision(store, LATER)
     changed(written.directory / LATER.name, '"begin": 40', '"begin": 41')
-    assert generations(store) == [LATER]
+    assert begun_revisions(store) == [LATER]
     merged = merge(store)
     assert merged.state == "unfinished, 1 work units are missing"
     assert merged.manifest is not None and merged.manifest["more"] == [LATER.as_json()]

@@ -64,7 +64,7 @@ def test_cut_units_are_hidden_and_then_removed(tmp_path: Path) -> None:
     put(Unit(0, 2, 0, 10))
     assert listing().files("failures") == ["failures/part-00000-of-00002.parquet"]
     assert len(listing().superseded()) == 8 and all(".first-" in name for name in listing().superseded())
-    put(Unit(0, 1, 10, 20, more=1))
+    put(Unit(0, 1, 10, 20, revision=1))
     assert listing().files("train")[1:] == ["data/train-00000-of-00001.more-1.parquet"]  # what was added comes last
     assert [key for key, _ in listing().units()] == [(0, 2, 0), (1, 1, 0)]
 

@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from qmgen.corpus.expected import manifest_of
 from qmgen.corpus.findings import DAMAGE, NOTE, STALE, Finding
-from qmgen.corpus.generations import RETRY, Generation
 from qmgen.corpus.key_check import doubled_keys
 from qmgen.corpus.merge import merge
 from qmgen.corpus.plan import Plan
+from qmgen.corpus.plan_recovery import manifest_of
+from qmgen.corpus.revisions import RETRY, Revision
 from qmgen.corpus.runs import RunFile
 from qmgen.corpus.seal import sealed
 from qmgen.corpus.shard import FileRecord, digest, with_records, write_table
@@ -298,7 +298,7 @@ def of_run(directory: Path) -> str:
 
 
 def of_addition(directory: Path) -> str:
-    generation = Generation(1, RETRY, "f" * 64, {"xc": "pbe", "conformers": 2}, Plan(4, 2, None, 1))
+    generation = Revision(1, RETRY, "f" * 64, {"xc": "pbe", "conformers": 2}, Plan(4, 2, None, 1))
     store_of(directory).write(generation.name, sealed(generation.as_json()))
     return generation.name
 

@@ -24,7 +24,7 @@ import pytest
 from qmgen.cli.main import main
 from qmgen.config import GenerateConfig
 from qmgen.config.retry import RetryConfig
-from qmgen.corpus import generations
+from qmgen.corpus import revisions
 from qmgen.corpus.locks import Lock
 from qmgen.corpus.merge import merge
 from qmgen.corpus.runs import INDENT, rank_lock
@@ -368,7 +368,7 @@ def test_an_addition_that_another_process_begins_for_ever_is_not_waited_for(
 ) -> None:
     settings = config(["C_0"])
     generate(settings, lines, stages)
-    monkeypatch.setattr(generations, "_PATIENCE", 0.3)
+    monkeypatch.setattr(revisions, "_PATIENCE", 0.3)
     with Lock(settings.out / "generations" / "begin.lock"), pytest.raises(UsageError, match="which does not go on"):
         generate(settings.model_copy(update={"extend": True, "conformers": 2}), lines, stages)
     assert generate(settings.model_copy(update={"extend": True, "conformers": 2}), lines, stages).added_rows == 1

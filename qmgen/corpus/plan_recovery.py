@@ -1,7 +1,7 @@
 """Which work units a corpus should have, learned from what lies in it: the source of molecules is not asked.
 
 The records of its runs say it; else its manifest; else the names of its files, which tell how many units there are but
-not how many entries. What was added to a finished corpus is a generation of its own, with units of its own.
+not how many entries. A revision has units of its own.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from qmgen.corpus.generations import FOLDER as STATEMENTS
 from qmgen.corpus.identity import MANIFEST
 from qmgen.corpus.listing import Key, Listing, parse
-from qmgen.corpus.plan import MOST_ADDITIONS, MOST_UNITS, Plan, Unit
+from qmgen.corpus.plan import MOST_ADDITIONS, MOST_UNITS, REVISIONS_FOLDER, Plan, Unit
 from qmgen.corpus.record_values import is_count, units_of
 from qmgen.corpus.seal import sound_table
 from qmgen.corpus.store import Store, read_small
@@ -23,12 +22,12 @@ from qmgen.documents import table_of
 
 
 @dataclass(frozen=True)
-class Generation:
-    """``size`` units, of ``count``, that should be there; ``plan`` where it is known, else ``cuts``: of a unit of which
-    only the first entries are wanted, how many. ``more`` is 0 for the corpus as it was begun. Units are made when they
-    are asked for: a plan may state a million of which nothing is there."""
+class RecoveredPlan:
+    """The units of one revision that should exist: ``size`` of ``count``. ``plan`` where it is known, else ``cuts``: of
+    a unit of which only the first entries are wanted, how many. ``revision`` is 0 for the corpus as first planned. Units
+    are made on request: a plan may state a million of which none exists."""
 
-    more: int
+    revision: int
     count: int
     size: int
     plan: Plan | None = None
@@ -37,12 +36,12 @@ class Generation:
     @property
     def label(self) -> str:
         """For tables and messages."""
-        return "base" if self.more == 0 else f"more-{self.more}"
+        return "base" if self.revision == 0 else f"more-{self.revision}"
 
     def unit(self, key: Key) -> Unit | None:
-        """The unit of a key; None where this generation has no such unit."""
+        """The unit of a key; None where this revision has no such unit."""
         more, count, index = key
-        if more != self.more or count != self.count or not 0 <= index < self.size:
+        if more != self.revision or count != self.count or not 0 <= index < self.size:
             return None
         return self._at(index)
 
@@ -53,7 +52,7 @@ class Generation:
     def _at(self, index: int) -> Unit | None:
         if self.plan is not None:
             return self.plan.unit(index)
-        return Unit(index, self.count, 0, 0, self.cuts.get(index), self.more)
+        return Unit(index, self.count, 0, 0, self.cuts.get(index), self.revision)
 
     def done(self, listing: Listing) -> set[Unit]:
         """The units of which all files are there."""
@@ -61,23 +60,23 @@ class Generation:
         return {unit for unit in committed if unit is not None and listing.done(unit)}
 
 
-def generations(
+def recovered_plans(
     listing: Listing,
     records: Iterable[Mapping[str, Any]],
     manifest: Mapping[str, Any],
     stated: Iterable[Plan] = (),
-) -> list[Generation]:
-    """The generations of a corpus, in order; [] where nothing tells of any.
+) -> list[RecoveredPlan]:
+    """The plans of all revisions of a corpus, revision 0 first; [] where nothing states any.
 
     ``stated`` are the plans that its statements hold (``statements``). Where runs with and without a limit wrote to it,
     the one that wanted most counts.
     """
     told: dict[int, list[Plan]] = {}
     for plan in _recorded(records):
-        told.setdefault(plan.more, []).append(plan)
+        told.setdefault(plan.revision, []).append(plan)
     for written in (plan_of(manifest.get("plan")), *_added(manifest), *stated):
-        if written is not None and written.more not in told:
-            told[written.more] = [written]
+        if written is not None and written.revision not in told:
+            told[written.revision] = [written]
     named: dict[int, list[Key]] = {}
     for key, _ in _named(listing):
         named.setdefault(key[0], []).append(key)
@@ -86,17 +85,17 @@ def generations(
         plans = told.get(more)
         if plans:
             best = max(plans, key=lambda plan: plan.wanted)
-            found.append(Generation(more, best.count, best.size, best))
+            found.append(RecoveredPlan(more, best.count, best.size, best))
         else:
             found.append(_by_names(more, listing))
     return found
 
 
-def statements(store: Store) -> tuple[list[Plan], list[str]]:
+def stated_plans(store: Store) -> tuple[list[Plan], list[str]]:
     """The plans that ``generations/`` states, also those of which nothing else tells yet; and the names of the
     statements that cannot be read, or were changed since."""
     plans, unreadable = [], []
-    for name in sorted(store.names(STATEMENTS)):
+    for name in sorted(store.names(REVISIONS_FOLDER)):
         if not name.endswith(".json"):
             continue
         plan = None
@@ -104,7 +103,7 @@ def statements(store: Store) -> tuple[list[Plan], list[str]]:
             stated = sound_table(read_small(store, name))
             planned = stated["plan"]
             plan = plan_of({**planned, "wanted": planned.get("entries"), "more": stated.get("number")})
-        if plan is None or not plan.more:
+        if plan is None or not plan.revision:
             unreadable.append(name)
         else:
             plans.append(plan)
@@ -115,8 +114,8 @@ def _recorded(records: Iterable[Mapping[str, Any]]) -> Iterator[Plan]:
     """The plans of the runs that count: a run that finished no unit may have been begun with other settings, and have
     been given up; it counts only where its settings are those of one that did, or there is none."""
     found = [(record, plan) for record in records if (plan := plan_of(record.get("plan"))) is not None]
-    for more in {plan.more for _, plan in found}:
-        mine = [(record, plan) for record, plan in found if plan.more == more]
+    for more in {plan.revision for _, plan in found}:
+        mine = [(record, plan) for record, plan in found if plan.revision == more]
         made = {str(record.get("config_hash")) for record, _ in mine if record.get("units")}
         kept = [plan for record, plan in mine if str(record.get("config_hash")) in made]
         yield from kept or [mine[-1][1]]
@@ -178,7 +177,7 @@ def sound_manifest_of(store: Store) -> dict[str, Any]:
         return {}
 
 
-def _by_names(more: int, listing: Listing) -> Generation:
+def _by_names(more: int, listing: Listing) -> RecoveredPlan:
     """As many units as most names say; a cut unit is the last one."""
     mine = [(key, first) for key, first in _named(listing) if key[0] == more]
     count = Counter(key[1] for key, _ in mine).most_common(1)[0][0]
@@ -190,7 +189,7 @@ def _by_names(more: int, listing: Listing) -> Generation:
     last = max(cuts, default=count)
     if last < max(whole, default=-1) or last in whole:
         cuts, last = {}, count  # the rest was begun since
-    return Generation(more, count, min(last + 1, count), cuts=cuts)
+    return RecoveredPlan(more, count, min(last + 1, count), cuts=cuts)
 
 
 def _named(listing: Listing) -> Iterator[tuple[Key, int | None]]:
