@@ -34,7 +34,7 @@ REVISIONS_FOLDER: Final = "generations"
 class Unit:
     """Entries ``start`` to ``stop`` (exclusive) of the source, as number ``index`` of ``count``; of these, only the
     first ``first`` are done where that is not None. ``revision`` 0 is the corpus as first planned (see
-    ``corpus.revisions``). A ``part`` of an enumeration stands in for its molecules, whose number is not known before."""
+    ``corpus.revisions``). A ``part`` of an enumeration stands in for its molecules, not counted before."""
 
     index: int
     count: int

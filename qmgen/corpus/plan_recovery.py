@@ -24,8 +24,8 @@ from qmgen.documents import table_of
 @dataclass(frozen=True)
 class RecoveredPlan:
     """The units of one revision that should exist: ``size`` of ``count``. ``plan`` where it is known, else ``cuts``: of
-    a unit of which only the first entries are wanted, how many. ``revision`` is 0 for the corpus as first planned. Units
-    are made on request: a plan may state a million of which none exists."""
+    a unit of which only the first entries are wanted, how many. ``revision`` is 0 for the corpus as first planned. The
+    units are made on request: a plan may state a million of which none exists."""
 
     revision: int
     count: int
