@@ -111,8 +111,8 @@ def _cores() -> str:
 
 
 def _variables() -> str:
-    from qmgen.config.environment import PREFIX, check_variables
-    from qmgen.config.models import CommandConfig
+    from qmgen.config.base import CommandConfig
+    from qmgen.config.sources import PREFIX, check_variables
 
     check_variables(CommandConfig, os.environ)
     there = sorted(name for name in os.environ if name.startswith(PREFIX))

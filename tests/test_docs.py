@@ -17,8 +17,8 @@ import pytest
 from typer.main import get_command
 
 from qmgen.cli.main import app
-from qmgen.config.environment import MODELS, PREFIX, check_variables
-from qmgen.config.models import CommandConfig, LabelConfig
+from qmgen.config import CommandConfig, LabelConfig
+from qmgen.config.sources import MODELS, PREFIX, check_variables
 from qmgen.corpus.schema import PREFIX as METADATA_PREFIX
 from qmgen.corpus.schema import decode, row_schema
 from qmgen.errors import UsageError
@@ -265,7 +265,7 @@ def test_the_documents_are_read_as_they_are_written() -> None:
 def test_messages_name_flags_that_there_are() -> None:
     """In the package but for what is said to sbatch."""
     theirs = "cluster/slurm"
-    known = set().union(*flags_of().values()) | OTHER_FLAGS | {"--option", "--NAME"}  # some words stand for any
+    known = set().union(*flags_of().values()) | OTHER_FLAGS | {"--option", "--NAME", "--no-"}  # words that stand for any
     faults = []
     for file in sorted((ROOT / "qmgen").rglob("*.py")):
         if (name := str(file.relative_to(ROOT / "qmgen"))).startswith(theirs):

@@ -31,7 +31,7 @@ from qmgen.pipeline.stages import Stages
 from qmgen.runtime import environment
 
 if TYPE_CHECKING:
-    from qmgen.config.models import BenchConfig
+    from qmgen.config.corpus import BenchConfig
 
 
 Teller = Callable[[str], None]

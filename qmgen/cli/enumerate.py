@@ -58,7 +58,7 @@ def enumerate_molecules(
     """
     given = dict(locals())
     from qmgen.config import resolve
-    from qmgen.config.enumeration import EnumerateConfig
+    from qmgen.config.generate import EnumerateConfig
 
     # a switch is given or not: without it the file or the environment has the word
     flags = {name: given[name] for name in EnumerateConfig.model_fields if given[name] is not False}

@@ -57,7 +57,7 @@ def evaluate(
     """
     given = dict(locals())
     from qmgen.config import resolve
-    from qmgen.config.evaluate import EvaluateConfig
+    from qmgen.config.train import EvaluateConfig
     from qmgen.errors import UsageError
 
     settings = resolve(EvaluateConfig, None, {name: given[name] for name in EvaluateConfig.model_fields})

@@ -25,7 +25,7 @@ def merge(
     there is described.
     """
     from qmgen.config import resolve
-    from qmgen.config.inspect import InspectConfig
+    from qmgen.config.corpus import InspectConfig
 
     settings = resolve(InspectConfig, None, {"directory": directory, "workers": workers})
 

@@ -23,7 +23,7 @@ def quantize(
     """Cast the weights of a trained language model to FP8, once; activations are scaled when the model is used."""
     given = dict(locals())
     from qmgen.config import resolve
-    from qmgen.config.train_lm import QuantizeConfig
+    from qmgen.config.train import QuantizeConfig
 
     settings = resolve(QuantizeConfig, None, {name: given[name] for name in QuantizeConfig.model_fields})
 

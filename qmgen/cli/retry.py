@@ -44,7 +44,7 @@ def retry(
 
 def _run(given: Mapping[str, Any], dry_run: bool, as_json: bool, quiet: bool) -> int:
     from qmgen.config import resolve
-    from qmgen.config.retry import RetryConfig
+    from qmgen.config.generate import RetryConfig
 
     flags = {name: given[name] for name in RetryConfig.model_fields if name in given}
     settings = resolve(RetryConfig, None, flags)

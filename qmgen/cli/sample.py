@@ -48,7 +48,7 @@ def sample(
     """
     given = dict(locals())
     from qmgen.config import resolve
-    from qmgen.config.train_lm import SampleConfig
+    from qmgen.config.train import SampleConfig
     from qmgen.errors import UsageError
 
     settings = resolve(SampleConfig, None, {name: given[name] for name in SampleConfig.model_fields})

@@ -34,7 +34,7 @@ def status(
     Nothing is written, and shards are not read: `qmgen verify` does that.
     """
     from qmgen.config import resolve
-    from qmgen.config.inspect import StatusConfig
+    from qmgen.config.corpus import StatusConfig
 
     settings = resolve(StatusConfig, None, {"directory": directory, "every": every})
 

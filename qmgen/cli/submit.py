@@ -13,7 +13,7 @@ from qmgen.cli.talk import print_json, say
 if TYPE_CHECKING:
     from qmgen.cluster.job import Job
     from qmgen.config import GenerateConfig
-    from qmgen.config.submit import SubmitConfig
+    from qmgen.config.corpus import SubmitConfig
 
 #: flags of ``qmgen generate`` that a rank cannot have, and why
 _NOT_FOR_RANKS = {
@@ -76,7 +76,7 @@ def submit(
     """
     given = dict(locals())
     from qmgen.config import GenerateConfig, resolve
-    from qmgen.config.submit import SubmitConfig
+    from qmgen.config.corpus import SubmitConfig
 
     flags = {name: given[name] for name in SubmitConfig.model_fields if name in given}
     settings = resolve(SubmitConfig, cluster, flags)

@@ -113,7 +113,7 @@ def energy(
 
     Settings come from the flags, then QMGEN_* variables, then the TOML file, then the defaults.
     """
-    from qmgen.config.train_energy import TrainEnergyConfig
+    from qmgen.config.train import TrainEnergyConfig
 
     return _run(TrainEnergyConfig, dict(locals()))
 
@@ -162,7 +162,7 @@ def labels(
 
     Settings come from the flags, then QMGEN_* variables, then the TOML file, then the defaults.
     """
-    from qmgen.config.train_energy import TrainLabelsConfig
+    from qmgen.config.train import TrainLabelsConfig
 
     return _run(TrainLabelsConfig, dict(locals()))
 

@@ -97,7 +97,7 @@ def lm(
     """
     given = dict(locals())
     from qmgen.config import resolve
-    from qmgen.config.train_lm import TrainLmConfig
+    from qmgen.config.train import TrainLmConfig
 
     settings = resolve(TrainLmConfig, config, {name: given[name] for name in TrainLmConfig.model_fields})
     if settings.plan:

@@ -24,7 +24,7 @@ def verify(
     Nothing is written. Exit code 1 if anything is wrong; an unfinished corpus that is sound is exit code 0.
     """
     from qmgen.config import resolve
-    from qmgen.config.inspect import InspectConfig
+    from qmgen.config.corpus import InspectConfig
 
     settings = resolve(InspectConfig, None, {"directory": directory, "workers": workers})
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from qmgen.config.load import nearest
-from qmgen.config.submit import SubmitConfig
+from qmgen.config.corpus import SubmitConfig
+from qmgen.config.sources import nearest
 from qmgen.errors import UsageError
 
 MISSING = "Parsl is not installed: pip install 'qmgen[cluster]'"

@@ -15,7 +15,7 @@ from qmgen import files
 from qmgen.cluster.job import RESUMABLE, TOO_MANY_FAILURES, Job
 from qmgen.cluster.parsl_provider import executor_of
 from qmgen.cluster.rank_app import run_rank
-from qmgen.config.submit import SubmitConfig
+from qmgen.config.corpus import SubmitConfig
 from qmgen.errors import UsageError
 from qmgen.signals import StopWatch
 

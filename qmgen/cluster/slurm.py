@@ -15,7 +15,7 @@ from qmgen import files
 from qmgen.cluster.job import Job
 from qmgen.cluster.slurm_limits import arrays_of, limits
 from qmgen.cluster.slurm_script import array_script, merge_script
-from qmgen.config.submit import SubmitConfig
+from qmgen.config.corpus import SubmitConfig
 from qmgen.errors import QmgenError, UsageError
 
 #: variables that go before the script's own options, and places in another job that qmgen may be called from

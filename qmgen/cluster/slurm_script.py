@@ -11,7 +11,7 @@ import shlex
 from typing import Final
 
 from qmgen.cluster.job import RESUMABLE, Job
-from qmgen.config.submit import SubmitConfig
+from qmgen.config.corpus import SubmitConfig
 
 _ARRAY: Final = r"""#!/bin/bash
 {options}

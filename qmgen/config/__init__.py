@@ -1,8 +1,22 @@
-"""Settings of each command, checked before any work starts: pydantic models, read from TOML, environment and flags."""
+"""Settings of each command: declared once, checked before any work starts."""
 
-from qmgen.config.load import check, resolve
-from qmgen.config.models import BenchConfig, CallConfig, CommandConfig, GenerateConfig, LabelConfig, ValidateConfig
+from qmgen.config.base import CommandConfig, Setting
+from qmgen.config.corpus import BenchConfig, InspectConfig, StatusConfig, SubmitConfig, ValidateConfig
+from qmgen.config.generate import CallConfig, EnumerateConfig, GenerateConfig, LabelConfig, RetryConfig
+from qmgen.config.sources import check, resolve
+from qmgen.config.train import (
+    EvaluateConfig,
+    QuantizeConfig,
+    SampleConfig,
+    TrainEnergyConfig,
+    TrainLabelsConfig,
+    TrainLmConfig,
+    TrainSchnetConfig,
+)  # fmt: skip
 
 __all__ = [
-    "BenchConfig", "CallConfig", "CommandConfig", "GenerateConfig", "LabelConfig", "ValidateConfig", "check", "resolve",
+    "BenchConfig", "CallConfig", "CommandConfig", "EnumerateConfig", "EvaluateConfig", "GenerateConfig",
+    "InspectConfig", "LabelConfig", "QuantizeConfig", "RetryConfig", "SampleConfig", "Setting", "StatusConfig",
+    "SubmitConfig", "TrainEnergyConfig", "TrainLabelsConfig", "TrainLmConfig", "TrainSchnetConfig", "ValidateConfig",
+    "check", "resolve",
 ]  # fmt: skip

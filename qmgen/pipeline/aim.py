@@ -18,7 +18,7 @@ from qmgen.pipeline.source import Origin, Work
 from qmgen.pipeline.unit import Job
 
 if TYPE_CHECKING:
-    from qmgen.config.models import GenerateConfig
+    from qmgen.config.generate import GenerateConfig
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from qmgen.pipeline.source import Entry, Source, open_source
 from qmgen.pipeline.stored import by_digest, sources_of, stored_config
 
 if TYPE_CHECKING:
-    from qmgen.config.models import GenerateConfig
+    from qmgen.config.generate import GenerateConfig
 
 #: sources that give SMILES alone, one a place: all of them is in the corpus. "-" is SMILES on standard input
 _SMILES: Final = (".smi", ".csv", ".tsv", ".smi.gz", ".csv.gz", ".tsv.gz", "-")

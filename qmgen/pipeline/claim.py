@@ -28,7 +28,7 @@ from qmgen.pipeline.partial import forget
 from qmgen.pipeline.ranks import Rank
 
 if TYPE_CHECKING:
-    from qmgen.config.models import GenerateConfig
+    from qmgen.config.generate import GenerateConfig
 
 #: files are checked by so many threads: hashing leaves Python alone
 _THREADS: Final = 8

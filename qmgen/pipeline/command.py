@@ -19,8 +19,7 @@ from qmgen.errors import AlreadyRunning, UsageError
 from qmgen.pipeline.ranks import Rank
 
 if TYPE_CHECKING:
-    from qmgen.config.models import GenerateConfig
-    from qmgen.config.retry import RetryConfig
+    from qmgen.config.generate import GenerateConfig, RetryConfig
 
 #: settings that say where, by whom and for how long something is done, not what
 _HOW: Final = frozenset(

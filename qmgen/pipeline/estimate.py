@@ -26,7 +26,7 @@ from qmgen.pipeline.stages import Stages
 from qmgen.quantities import duration, size
 
 if TYPE_CHECKING:
-    from qmgen.config.models import GenerateConfig
+    from qmgen.config.generate import GenerateConfig
 
 SAMPLE: Final = 8  # molecules, spread evenly over the source
 CONFORMERS: Final = 8  # of each of them, at most: with a thousand the measurement would be a run

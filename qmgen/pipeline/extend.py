@@ -25,7 +25,7 @@ from qmgen.pipeline.source import Origin, Source, Work
 from qmgen.pipeline.unit import Job
 
 if TYPE_CHECKING:
-    from qmgen.config.models import GenerateConfig
+    from qmgen.config.generate import GenerateConfig
 
 
 def aim_at(config: GenerateConfig, job: Job, source: Origin, store: Store, stack: ExitStack) -> Aim:

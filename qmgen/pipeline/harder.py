@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from qmgen.config.retry import MOST_CYCLES
+from qmgen.config.generate import MOST_CYCLES
 from qmgen.labeling.types import PLAIN_GUESSES
 from qmgen.molecules.types import Reason
 

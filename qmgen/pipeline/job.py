@@ -18,7 +18,7 @@ from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.unit import Job
 
 if TYPE_CHECKING:
-    from qmgen.config.models import GenerateConfig, LabelConfig
+    from qmgen.config.generate import GenerateConfig, LabelConfig
 
 #: where units in hand are kept in part, below the directory of the corpus
 PARTIALS = f"{TEMPORARY}/partial"

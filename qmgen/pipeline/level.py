@@ -18,7 +18,7 @@ from qmgen.molecules.types import Failure, Molecule, Reason
 from qmgen.pipeline.source import Source
 
 if TYPE_CHECKING:
-    from qmgen.config.models import GenerateConfig
+    from qmgen.config.generate import GenerateConfig
     from qmgen.pipeline.stages import Stages
     from qmgen.pipeline.unit import Job
 

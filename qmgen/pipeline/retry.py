@@ -51,8 +51,7 @@ from qmgen.pipeline.summary import Retried
 from qmgen.signals import STOP_WITHIN, StopWatch
 
 if TYPE_CHECKING:
-    from qmgen.config.models import GenerateConfig
-    from qmgen.config.retry import RetryConfig
+    from qmgen.config.generate import GenerateConfig, RetryConfig
 
 #: entries of the source that are in memory at a time while it is searched
 _AT_A_TIME = 1000

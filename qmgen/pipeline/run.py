@@ -43,7 +43,7 @@ from qmgen.runtime import chosen_cache
 from qmgen.signals import STOP_WITHIN, StopWatch
 
 if TYPE_CHECKING:
-    from qmgen.config.models import GenerateConfig
+    from qmgen.config.generate import GenerateConfig
 
 #: an unfinished corpus of more units gets no manifest when a run is stopped: whoever stops it will not wait
 _FEW_UNITS: Final = 1000

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from qmgen.config.load import check
-from qmgen.config.models import PLAIN_GUESSES, GenerateConfig
+from qmgen.config.generate import PLAIN_GUESSES, GenerateConfig
+from qmgen.config.sources import check
 from qmgen.corpus.shard import digest
 from qmgen.corpus.store import Store, place_of, read_small
 from qmgen.documents import toml_of

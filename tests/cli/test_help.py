@@ -16,9 +16,8 @@ from qmgen.cli.retry import retry
 from qmgen.cli.train import schnet
 from qmgen.cli.validate import validate
 from qmgen.config import BenchConfig, CommandConfig, GenerateConfig, ValidateConfig
-from qmgen.config.evaluate import EvaluateConfig
-from qmgen.config.retry import RetryConfig
-from qmgen.config.train import TrainSchnetConfig
+from qmgen.config.generate import RetryConfig
+from qmgen.config.train import EvaluateConfig, TrainSchnetConfig
 
 COMMANDS = [
     (generate, GenerateConfig),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qmgen.cli.main import main
-from qmgen.config.retry import RetryConfig
+from qmgen.config.generate import RetryConfig
 from qmgen.pipeline import retry as retrying
 from qmgen.pipeline.summary import Retried
 

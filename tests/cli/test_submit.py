@@ -12,7 +12,7 @@ import pytest
 from qmgen.cli.main import main
 from qmgen.cli.submit import submit
 from qmgen.config import resolve
-from qmgen.config.submit import SubmitConfig, seconds_of
+from qmgen.config.corpus import SubmitConfig, seconds_of
 
 DRY = ["submit", "run.toml", "--dry-run"]
 

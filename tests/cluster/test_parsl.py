@@ -16,7 +16,7 @@ import pytest
 from qmgen.cluster.job import Job
 from qmgen.cluster.parsl_provider import MISSING, executor_of, options_of
 from qmgen.config import check
-from qmgen.config.submit import SubmitConfig
+from qmgen.config.corpus import SubmitConfig
 from qmgen.errors import UsageError
 
 #: stands for ``python -m qmgen``: what a rank does is told by the environment, and each start is written down
@@ -42,7 +42,7 @@ from pathlib import Path
 from qmgen.cluster.job import Job
 from qmgen.cluster.parsl_run import submit
 from qmgen.config import check
-from qmgen.config.submit import SubmitConfig
+from qmgen.config.corpus import SubmitConfig
 here = Path.cwd()
 settings = check(SubmitConfig, {{"engine": "parsl", "ranks": 3, "workers_per_node": 2, "max_requeues": {bound}}})
 job = Job(here / "run.toml", str(here / "out"), 3, (), here, str(here / "stand-in"))

@@ -16,7 +16,7 @@ from qmgen.cluster.rank_app import run_rank
 from qmgen.cluster.slurm import submit
 from qmgen.cluster.slurm_limits import Limits, arrays_of, limits
 from qmgen.config import check
-from qmgen.config.submit import SubmitConfig
+from qmgen.config.corpus import SubmitConfig
 from qmgen.errors import QmgenError, UsageError
 from qmgen.files import Linked
 

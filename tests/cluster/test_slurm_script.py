@@ -15,7 +15,7 @@ import pytest
 from qmgen.cluster.job import Job
 from qmgen.cluster.slurm_script import array_script, merge_script
 from qmgen.config import check
-from qmgen.config.submit import SubmitConfig
+from qmgen.config.corpus import SubmitConfig
 from qmgen.errors import QmgenError, UsageError
 
 #: writes down what it is asked; the job's state is in a file

@@ -11,7 +11,7 @@ import pytest
 import qmgen.config
 from qmgen.cli.main import main
 from qmgen.config import BenchConfig, CallConfig, CommandConfig, GenerateConfig, LabelConfig, ValidateConfig, resolve
-from qmgen.config.environment import MODELS
+from qmgen.config.sources import MODELS
 from qmgen.errors import UsageError
 
 GIVEN = {"molecules": ["a.smi"], "out": "x"}

@@ -16,7 +16,7 @@ from rdkit import Chem
 
 import qmgen
 from qmgen.config import GenerateConfig
-from qmgen.config.retry import RetryConfig
+from qmgen.config.generate import RetryConfig
 from qmgen.corpus import open_corpus
 from qmgen.corpus.merge import merge
 from qmgen.corpus.status import status

@@ -10,8 +10,8 @@ from typing import Any, Final
 import pytest
 
 from qmgen.config import GenerateConfig
-from qmgen.config.retry import RetryConfig
-from qmgen.config.toml import literal
+from qmgen.config.base import literal
+from qmgen.config.generate import RetryConfig
 from qmgen.corpus.identity import config_hash
 from qmgen.corpus.seal import sealed
 from qmgen.errors import QmgenError

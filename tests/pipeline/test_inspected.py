@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qmgen.config import GenerateConfig
-from qmgen.config.retry import RetryConfig
+from qmgen.config.generate import RetryConfig
 from qmgen.corpus.merge import merge
 from qmgen.corpus.status import status
 from qmgen.corpus.verify import inspect

@@ -17,8 +17,8 @@ import pytest
 from safetensors.numpy import save_file
 
 import qmgen
-from qmgen.config import GenerateConfig, models, resolve
-from qmgen.config.retry import RetryConfig
+from qmgen.config import GenerateConfig, resolve
+from qmgen.config.generate import PLAIN_GUESSES, RetryConfig
 from qmgen.corpus import open_corpus
 from qmgen.corpus.merge import merge
 from qmgen.corpus.schema import decode
@@ -63,7 +63,7 @@ def manifest(corpus: Path | str) -> dict[str, Any]:
 
 
 def test_the_words_are_the_same_everywhere() -> None:
-    assert models.PLAIN_GUESSES == types.PLAIN_GUESSES  # neither room may import the other
+    assert PLAIN_GUESSES == types.PLAIN_GUESSES  # neither room may import the other
 
 
 def test_a_run_says_which_network_began_it_and_what_that_took(

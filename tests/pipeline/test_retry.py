@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from qmgen.config import GenerateConfig
-from qmgen.config.retry import RetryConfig
+from qmgen.config.generate import RetryConfig
 from qmgen.corpus import open_corpus
 from qmgen.corpus.schema import decode
 from qmgen.errors import Interrupted, UsageError

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from qmgen.config.models import LARGEST_SEED
+from qmgen.config.base import LARGEST_SEED
 from qmgen.corpus.splits import Splitter
 from qmgen.errors import UsageError
 from qmgen.learning.data.selection import select

@@ -41,7 +41,7 @@ from qmgen.quantities import duration
 from qmgen.signals import StopWatch
 
 if TYPE_CHECKING:
-    from qmgen.config.train_energy import TrainEnergyConfig, TrainHamiltonianConfig
+    from qmgen.config.train import TrainEnergyConfig, TrainHamiltonianConfig
 
 NAME: Final = "augmented.npz"
 #: Boltzmann's constant in Hartree/K (CODATA 2018)

@@ -41,7 +41,7 @@ from qmgen.learning.training.schedule import schedule_of
 from qmgen.signals import StopWatch
 
 if TYPE_CHECKING:  # a borrowed machine has no pydantic
-    from qmgen.config.train_energy import TrainHamiltonianConfig, TrainLabelsConfig
+    from qmgen.config.train import TrainHamiltonianConfig, TrainLabelsConfig
 
 #: geometries that statistics are taken from, at most
 DESCRIBED: Final = 512

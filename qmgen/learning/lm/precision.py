@@ -13,7 +13,7 @@ from qmgen.learning.lm.network.model import Arithmetic
 from qmgen.learning.lm.network.shape import LmShape
 
 if TYPE_CHECKING:  # a borrowed machine has no pydantic
-    from qmgen.config.train_lm import TrainLmConfig
+    from qmgen.config.train import TrainLmConfig
 
 #: activations of the precisions without FP8
 PLAIN: Final = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}

@@ -87,8 +87,8 @@ def load_model(path: Path) -> StoredLm:
 def own_files(model: StoredLm) -> list[Path]:
     """The files of the training of a stored model, where the config.toml beside it, or of what it was made of, names
     them and all are there."""
-    from qmgen.config.load import read_file
-    from qmgen.config.train_lm import TrainLmConfig
+    from qmgen.config.sources import read_file
+    from qmgen.config.train import TrainLmConfig
 
     assert model.path is not None
     config = model.path.parent / CONFIG

@@ -19,9 +19,7 @@ from qmgen.errors import QmgenError, UsageError
 from qmgen.learning.training import checkpoint, journal
 
 if TYPE_CHECKING:
-    from qmgen.config.train import TrainSchnetConfig
-    from qmgen.config.train_energy import TrainHamiltonianConfig
-    from qmgen.config.train_lm import TrainLmConfig
+    from qmgen.config.train import TrainHamiltonianConfig, TrainLmConfig, TrainSchnetConfig
 
     Training = TrainSchnetConfig | TrainHamiltonianConfig | TrainLmConfig
 
@@ -87,7 +85,7 @@ def claim(settings: Training) -> None:
     with ``overwrite`` a training that another process has in hand; where it cannot be written. Processes that start at
     once wait for one another.
     """
-    from qmgen.config.load import check  # pydantic: not where a folder is only read
+    from qmgen.config.sources import check  # pydantic: not where a folder is only read
 
     out = settings.out
     assert out is not None
@@ -141,8 +139,8 @@ def finished(folder: Path, identity: dict[str, Any], anew: str) -> dict[str, Any
 
 def _known(settings: Training, out: Path) -> dict[str, Any] | None:
     """The settings of the run that is in ``out``; None for an empty folder. Raises ``UsageError`` for anything else."""
-    from qmgen.config.load import read_file
-    from qmgen.config.train_energy import TrainHamiltonianConfig
+    from qmgen.config.sources import read_file
+    from qmgen.config.train import TrainHamiltonianConfig
 
     found = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
     if not found:

@@ -21,8 +21,7 @@ from qmgen.pipeline.stages import Stages
 from qmgen.signals import StopWatch
 
 if TYPE_CHECKING:
-    from qmgen.config.enumeration import EnumerateConfig
-    from qmgen.config.models import GenerateConfig
+    from qmgen.config.generate import EnumerateConfig, GenerateConfig
 
 NAME: Final = "source/enumerated.smi"
 
@@ -60,7 +59,7 @@ def source_of(
 
 def _set(config: GenerateConfig, **more: Any) -> EnumerateConfig:
     """The settings of the enumeration."""
-    from qmgen.config.enumeration import EnumerateConfig
+    from qmgen.config.generate import EnumerateConfig
 
     return EnumerateConfig(
         heavy_atoms=config.enumerate,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from qmgen import __version__
-from qmgen.config.enumeration import EnumerateConfig
+from qmgen.config.generate import EnumerateConfig
 from qmgen.corpus.plan import Plan, Unit, plan, plan_of_parts
 from qmgen.molecules.rules.ruleset import load_rules
 from qmgen.molecules.types import Failure, Molecule, Reason

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
-from qmgen.config.enumeration import EnumerateConfig
-from qmgen.config.sizes import DEFAULT_ELEMENTS
+from qmgen.config.generate import DEFAULT_ELEMENTS, EnumerateConfig
 from qmgen.errors import Interrupted
 from qmgen.pipeline.enumeration.setup import selection
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from qmgen.config.enumeration import STDOUT, EnumerateConfig
+from qmgen.config.generate import STDOUT, EnumerateConfig
 from qmgen.errors import Interrupted, UsageError
 from qmgen.machine import versions
 from qmgen.molecules.enumeration.items import Batch, batches

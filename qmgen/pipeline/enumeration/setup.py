@@ -8,7 +8,7 @@ import random
 from typing import Any
 
 from qmgen import __version__
-from qmgen.config.enumeration import EnumerateConfig
+from qmgen.config.generate import EnumerateConfig
 from qmgen.errors import UsageError
 from qmgen.molecules.enumeration.items import WHOLE, Part
 from qmgen.molecules.enumeration.query import Query

@@ -12,7 +12,7 @@ import pytest
 from few_molecules import system, write_xyz
 
 from qmgen.cli.main import main
-from qmgen.config.train_energy import TrainEnergyConfig
+from qmgen.config.train import TrainEnergyConfig
 from qmgen.labeling.level import level_of
 from qmgen.labeling.types import Settings
 from qmgen.learning.energy.store import Store

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from few_molecules import ALIKE, system, write_xyz
 
-from qmgen.config.train_energy import TrainEnergyConfig, TrainHamiltonianConfig, TrainLabelsConfig
+from qmgen.config.train import TrainEnergyConfig, TrainHamiltonianConfig, TrainLabelsConfig
 from qmgen.errors import Interrupted, UsageError
 from qmgen.learning.energy import train as module
 from qmgen.learning.energy.stored import NAME, load_model

@@ -22,7 +22,7 @@ SHAPES = {
 def settings_of(data: Path, out: Path, **given: Any) -> Any:
     """Settings of a training of seconds."""
     from qmgen.config import check
-    from qmgen.config.train_lm import TrainLmConfig
+    from qmgen.config.train import TrainLmConfig
 
     values = {
         "data": [str(data)], "out": out, "preset": "mini", "context": 32, "batch_size": 4, "steps": 12, "log_every": 4,

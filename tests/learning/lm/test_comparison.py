@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from qmgen.config import check
-from qmgen.config.train_lm import TrainLmConfig
+from qmgen.config.train import TrainLmConfig
 from qmgen.errors import UsageError
 from qmgen.learning.fp8 import NOTE
 from qmgen.learning.lm.compare import jobs as comparison

@@ -10,7 +10,7 @@ import pytest
 
 from qmgen.cli.main import main
 from qmgen.config import check
-from qmgen.config.train_lm import TrainLmConfig
+from qmgen.config.train import TrainLmConfig
 from qmgen.errors import UsageError
 from qmgen.learning.lm.network.model import init
 from qmgen.learning.lm.network.shape import SMALL, LmShape

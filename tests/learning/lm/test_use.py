@@ -18,7 +18,7 @@ from small_models import SMILES
 
 from qmgen.cli.main import main
 from qmgen.config import check
-from qmgen.config.train_lm import SampleConfig
+from qmgen.config.train import SampleConfig
 from qmgen.errors import UsageError
 from qmgen.learning.fp8 import AMAX, NOTE, Scaled8, dequantise
 from qmgen.learning.lm.stored import load_model

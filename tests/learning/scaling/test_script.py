@@ -50,8 +50,8 @@ def test_a_wrong_flag_is_said_before_anything_is_generated(tmp_path: Path) -> No
 
 
 def test_the_corpus_of_the_recipe_is_one_that_generate_takes(tmp_path: Path) -> None:
-    from qmgen.config.load import read_file
-    from qmgen.config.models import GenerateConfig
+    from qmgen.config.generate import GenerateConfig
+    from qmgen.config.sources import read_file
 
     recipe = read_file(GenerateConfig, ROOT / "configs" / "schnet-corpus.toml")
     assert recipe["enumerate"] == "9" and recipe["sample"] == 16000 and recipe["validation_fraction"] == 0.1

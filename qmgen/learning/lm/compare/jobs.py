@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from qmgen import files
 from qmgen.config import resolve
-from qmgen.config.train_lm import TrainLmConfig
+from qmgen.config.train import TrainLmConfig
 from qmgen.documents import LARGEST, table_of
 from qmgen.errors import QmgenError, UsageError, first_line
 from qmgen.learning.lm.training.train import peak_of

@@ -33,7 +33,7 @@ from qmgen.learning.lm.precision import activations_of, unrolled
 from qmgen.learning.lm.training.sharding import divides
 
 if TYPE_CHECKING:  # a borrowed machine has no pydantic
-    from qmgen.config.train_lm import TrainLmConfig
+    from qmgen.config.train import TrainLmConfig
 
 
 class Sizes(NamedTuple):

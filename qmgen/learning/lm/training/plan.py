@@ -18,7 +18,7 @@ from qmgen.learning.lm.training.memory import (
 from qmgen.learning.lm.training.sharding import check_layout
 
 if TYPE_CHECKING:  # a borrowed machine has no pydantic
-    from qmgen.config.train_lm import TrainLmConfig
+    from qmgen.config.train import TrainLmConfig
 
 #: GB of a device, where none is named: an H100
 DEVICE: Final = 80.0

@@ -11,7 +11,7 @@ from qmgen.learning.lm.stored import StoredLm
 from qmgen.learning.lm.texts.tokens import Vocabulary
 
 if TYPE_CHECKING:  # a borrowed machine has no pydantic
-    from qmgen.config.train_lm import TrainLmConfig
+    from qmgen.config.train import TrainLmConfig
 
 #: tokens of a row, at least, where molecules are shorter; rows are of whole multiples of ``STEP``
 CONTEXT: Final = 64

@@ -43,7 +43,7 @@ from qmgen.learning.training.schedule import schedule_of
 from qmgen.signals import StopWatch
 
 if TYPE_CHECKING:  # a borrowed machine has no pydantic
-    from qmgen.config.train_lm import TrainLmConfig
+    from qmgen.config.train import TrainLmConfig
 
 #: validations in a training
 VALIDATIONS: Final = 5

@@ -29,7 +29,7 @@ from qmgen.learning.lm.use.sampling import drawn
 from qmgen.molecules.proposals import canonical
 
 if TYPE_CHECKING:  # a borrowed machine has no pydantic
-    from qmgen.config.evaluate import EvaluateConfig
+    from qmgen.config.train import EvaluateConfig
 
 SIXTEEN: Final = "bf16"
 

@@ -21,7 +21,7 @@ from qmgen.learning.lm.network.model import probes_of
 from qmgen.learning.lm.stored import NAME, StoredLm, load_model, save_model
 
 if TYPE_CHECKING:  # a borrowed machine has no pydantic
-    from qmgen.config.train_lm import QuantizeConfig
+    from qmgen.config.train import QuantizeConfig
 
 
 def quantised(model: StoredLm, recipe: Recipe) -> StoredLm:

@@ -25,7 +25,7 @@ from qmgen.learning.lm.use.decode import Draw, sample
 from qmgen.molecules.proposals import OK, Filter, canonical, canonical_set
 
 if TYPE_CHECKING:  # a borrowed machine has no pydantic
-    from qmgen.config.train_lm import SampleConfig
+    from qmgen.config.train import SampleConfig
 
 #: a text may be so much longer than the longest that the model has seen
 ROOM: Final = 8

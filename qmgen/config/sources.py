@@ -5,16 +5,27 @@ from __future__ import annotations
 import difflib
 import errno
 import os
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Final, TypeVar, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from qmgen import files
-from qmgen.config.environment import check_variables, variable
-from qmgen.config.models import CommandConfig, is_url
+from qmgen.config.base import CommandConfig, is_url
+from qmgen.config.corpus import BenchConfig, InspectConfig, StatusConfig, SubmitConfig, ValidateConfig
+from qmgen.config.generate import EnumerateConfig, GenerateConfig, RetryConfig
+from qmgen.config.train import (
+    EvaluateConfig,
+    QuantizeConfig,
+    SampleConfig,
+    TrainEnergyConfig,
+    TrainLabelsConfig,
+    TrainLmConfig,
+    TrainSchnetConfig,
+)  # fmt: skip
 from qmgen.documents import LARGEST_SETTINGS, toml_of
 from qmgen.errors import UsageError
 
@@ -40,12 +51,13 @@ def resolve(
     """
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}
+    given = {key: value for key, value in (flags or {}).items() if value is not None and value != []}
     layers = (
         (read_file(model, file) if file is not None else {}, lambda key: f"in {file}"),
         (_from_environment(model, os.environ if environment is None else environment), _variable),
         (
-            {key: value for key, value in (flags or {}).items() if value is not None and value != []},
-            lambda key: f"given as --{model.flag_names.get(key, key.replace('_', '-'))}",
+            given,
+            lambda key: f"given as {model.flags_of(key)[0].partition('/')[0]}",
         ),
     )
     for layer, name in layers:
@@ -53,7 +65,9 @@ def resolve(
             values = {other: value for other, value in values.items() if other not in model.replaces[key]}
         values.update(layer)
         origin.update({key: name(key) for key in layer})
-    return check(model, values, origin)
+    settings = check(model, values, origin)
+    settings.check_flags(given.keys())
+    return settings
 
 
 def check(model: type[Model], values: Mapping[str, Any], origin: Mapping[str, str] | None = None) -> Model:
@@ -160,3 +174,69 @@ def _line(detail: ErrorDetails, origin: Mapping[str, str]) -> str:
     message = message.replace("Input should be", "should be", 1).replace("an instance of Path", "text", 1)
     where = f" {origin[key]}" if key in origin else ""
     return f"{key} = {detail['input']!r}{where}: {message}"
+
+
+PREFIX: Final = "QMGEN_"
+
+#: the commands that have settings; a variable may be meant for any of them
+MODELS: Final[tuple[type[CommandConfig], ...]] = (
+    EnumerateConfig,
+    GenerateConfig,
+    SubmitConfig,
+    RetryConfig,
+    ValidateConfig,
+    StatusConfig,
+    InspectConfig,
+    BenchConfig,
+    TrainSchnetConfig,
+    TrainEnergyConfig,
+    TrainLabelsConfig,
+    TrainLmConfig,
+    EvaluateConfig,
+    QuantizeConfig,
+    SampleConfig,
+)
+
+#: variables that are no setting, as patterns: the folder of compiled programs, the interpreter of scripts in scripts/,
+#: what the tests tell their processes, what Kubernetes sets in each pod beside a service that is called qmgen, and what
+#: environment modules (Lmod, Spack, EasyBuild) set for a program that they load
+OTHERS: Final = (
+    r"QMGEN_CACHE",
+    r"QMGEN_PYTHON",
+    r"QMGEN_TEST_\w+",
+    r"QMGEN_SERVICE_(HOST|PORT\w*)",
+    r"QMGEN_PORT(_\d+_(TCP|UDP|SCTP)\w*)?",
+    r"QMGEN_(ROOT|HOME|DIR|PREFIX|VERSION|BASE)",
+)
+
+
+def variable(key: str) -> str:
+    """The variable of a setting."""
+    return PREFIX + key.upper()
+
+
+def check_variables(model: type[CommandConfig], environment: Mapping[str, str]) -> None:
+    """Raises ``UsageError``, a line for each variable that is given and is none of qmgen's, with the nearest one; those
+    of ``model`` go before those of other commands. An empty variable is not given."""
+    others = re.compile("|".join(OTHERS))
+    own = {variable(key) for key in model.model_fields}
+    known = own.union(*({variable(key) for key in one.model_fields} for one in MODELS))
+    lines = []
+    for name, value in sorted(environment.items()):
+        # one that has a setting's name but for its case is meant as one, whatever its first letters
+        ours = name.startswith(PREFIX) or name.upper() in known
+        if value and ours and name not in known and not others.fullmatch(name):
+            lines.append(f"there is no setting for the environment variable {name!r}{_meant(name.upper(), own, known)}")
+    if lines:
+        raise UsageError(*lines)
+
+
+def _meant(name: str, own: set[str], known: set[str]) -> str:
+    """What the variable may have been meant as: their common beginning says nothing, and is not compared."""
+    key = name.removeprefix(PREFIX)
+    keys = [sorted(one.removeprefix(PREFIX) for one in names) for names in (own, known)]
+    for near in keys:
+        if match := difflib.get_close_matches(key, near, n=1, cutoff=0.6):
+            return f"; did you mean {PREFIX}{match[0]}?"
+    (last,) = difflib.get_close_matches(key, keys[1], n=1, cutoff=0.0)
+    return f": unset it; the nearest that there is, is {PREFIX}{last}"

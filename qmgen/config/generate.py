@@ -1,0 +1,494 @@
+"""Settings of ``qmgen enumerate``, ``qmgen generate`` and ``qmgen retry``, and of the function ``qmgen.label``."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from qmgen.config.base import (
+    GRID_HELP,
+    LARGEST_COUNT,
+    LARGEST_SEED,
+    Basis,
+    CommandConfig,
+    Corpus,
+    Count,
+    ElementList,
+    Files,
+    Fraction,
+    GridLevel,
+    MaxFailures,
+    MaxHydrogens,
+    Names,
+    NotNegative,
+    Place,
+    Positive,
+    Rules,
+    Seed,
+    Setting,
+    TimeLimit,
+    Xc,
+    sizes_of,
+)  # fmt: skip
+from qmgen.errors import UsageError
+
+#: first guesses of the self-consistent field that need no network
+PLAIN_GUESSES: Final = ("atoms", "core")
+#: characters of the name of a column
+LONGEST_NAME: Final = 200
+#: of `qmgen enumerate` and of `qmgen generate --enumerate` alike
+DEFAULT_ELEMENTS: Final = ("C", "N", "O", "F")
+DEFAULT_RULES: Final = "gdb11"
+#: standard output
+STDOUT: Final = "-"
+#: the work units that a corpus can have (``corpus.plan.MOST_UNITS``)
+_MOST_UNITS: Final = 2**20
+#: all attempts of one conformer together must fit the column ``cycles``, which ends at 32767
+MOST_CYCLES: Final = 6000
+
+
+class TheoryConfig(CommandConfig):
+    """Functional and basis set. Unknown names are found by ``qmgen.dft``, which owns them."""
+
+    xc: Xc = "b3lyp5"
+    basis: Basis = "sto-3g"
+
+    @field_validator("xc", "basis")
+    @classmethod
+    def _lower_case(cls, value: str) -> str:
+        return value.strip().lower()
+
+
+class LevelConfig(TheoryConfig):
+    """The level of theory: with the integration grid, PySCF's level 0 to 5."""
+
+    grid_level: Annotated[GridLevel, Setting(GRID_HELP)] = 1
+
+
+class LabelConfig(LevelConfig):
+    """How molecules become labels: what ``qmgen.label`` takes and ``qmgen generate`` too.
+
+    Hartree and seconds; of conformers Angstrom (``prune_rms``) and kcal/mol (``energy_window``).
+    """
+
+    #: what ``embed = "qm1b"`` stands for where nothing else is given: QM1B's own numbers
+    qm1b_defaults: ClassVar[Mapping[str, Any]] = {"conformers": 1000, "seed": 43}
+    #: settings that came after the first corpora were made: at their default they are not in the recipe, so that those
+    #: are still recognised; and with which value of which other setting they have no effect at all
+    later: ClassVar[Mapping[str, tuple[str, Any] | None]] = {
+        "keep": None,
+        "embed": None,
+        "relax": None,
+        "relax_steps": ("relax", "none"),
+        "prune_rms": None,
+        "energy_window": None,
+        "stereo": None,
+        "max_stereo_isomers": ("stereo", "as-given"),
+    }
+
+    smiles_column: Annotated[
+        str | None, Setting("Column of the .csv or .tsv file that holds the SMILES.", metavar="NAME")
+    ] = None
+    keep: Annotated[
+        Names,
+        Setting(
+            "Input fields to keep as columns: columns of .csv and .parquet, properties of .sdf, keys of .xyz; "
+            "separated by commas, such as name,pIC50.",
+            metavar="NAMES",
+        ),
+    ] = Field(default=[])
+    conformers: Annotated[
+        Count, Setting("Number of conformers of each molecule; with --embed qm1b, 1000 unless given.")
+    ] = 1
+    seed: Annotated[
+        Seed, Setting("Random seed of the conformers and of the splits; with --embed qm1b, 43 unless given.")
+    ] = 0
+    embed: Annotated[
+        Literal["etkdg3", "qm1b"],
+        Setting("How a SMILES gets its geometry: RDKit's ETKDGv3, or the procedure of the QM1B authors."),
+    ] = "etkdg3"
+    relax: Annotated[Literal["none", "mmff"], Setting("Relaxation of the conformers: none, or in MMFF94.")] = "none"
+    relax_steps: Annotated[Count, Setting("Largest number of steps of a relaxation.")] = 1000
+    prune_rms: Annotated[
+        Positive | None,
+        Setting(
+            "Drop a conformer whose heavy-atom RMSD to an earlier conformer of the molecule is below this (Angstrom).",
+            unset="keep all",
+        ),
+    ] = None
+    energy_window: Annotated[
+        Positive | None,
+        Setting(
+            "Drop a conformer whose MMFF94 energy is more than this above the lowest of the molecule (kcal/mol).",
+            unset="keep all",
+        ),
+    ] = None
+    stereo: Annotated[
+        Literal["as-given", "enumerate"],
+        Setting("Stereocentres that the SMILES leaves open: as-given (a random choice), or enumerate all isomers."),
+    ] = "as-given"
+    max_stereo_isomers: Annotated[
+        Count, Setting("Largest number of stereoisomers of a molecule; if there are more, a random sample.")
+    ] = 32
+    precision: Annotated[Literal["float64"], Setting("Floating-point precision of the calculation.")] = "float64"
+    #: a word of ``PLAIN_GUESSES``, or the path of a run of `qmgen train energy`
+    guess: Annotated[
+        str,
+        BeforeValidator(lambda value: str(value) if isinstance(value, Path) else value),
+        Setting(
+            "First guess of the SCF: atoms (superposition of atomic densities), core (core Hamiltonian), or the "
+            "directory of a network trained by `qmgen train energy`.",
+            metavar="atoms|core|RUN",
+        ),
+    ] = "atoms"
+    conv_energy: Annotated[
+        Positive, Setting("Convergence threshold: largest change of the energy between two SCF cycles (Hartree).")
+    ] = 1e-9
+    conv_gradient: Annotated[
+        Positive, Setting("Convergence threshold: largest element of the orbital gradient (Hartree).")
+    ] = 1e-6
+    max_cycles: Annotated[
+        Count, Setting("Largest number of SCF cycles; a conformer that needs more is tried again, more cautiously.")
+    ] = 50
+    batch_size: Annotated[
+        Count | None, Setting("Number of conformers in a batch.", unset="by the size of the molecules")
+    ] = None
+    embed_time_limit: Annotated[
+        Positive, Setting("CPU time for making all conformers of a molecule.", metavar="SECONDS")
+    ] = 60.0
+
+    @field_validator("keep")
+    @classmethod
+    def _columns(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if not name or not name.isprintable() or len(name) > LONGEST_NAME:
+                raise ValueError("should be names of columns, such as name,pIC50")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{twice[0]!r} is given more than once")
+        if both := sorted(name for name in names if name.removeprefix("input_") != name and name[6:] in names):
+            raise ValueError(f"{both[0]!r} is the column that {both[0][6:]!r} may be kept under: keep one of them")
+        return names
+
+    @field_validator("guess")
+    @classmethod
+    def _a_word_or_a_run(cls, value: str) -> str:
+        if value not in PLAIN_GUESSES and not Path(value).expanduser().exists():
+            near = difflib.get_close_matches(Path(value).name, PLAIN_GUESSES, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"should be atoms, core, or a run of `qmgen train energy` that exists{hint}")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_qm1b(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("embed") == "qm1b":
+            return {**cls.qm1b_defaults, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _qm1b_as_it_was(self) -> LabelConfig:
+        """The name promises their geometries; and of two seeds RDKit makes nothing, since it multiplies them."""
+        if self.embed != "qm1b":
+            return self
+        plain = {"relax": "none", "prune_rms": None, "energy_window": None, "stereo": "as-given"}
+        if more := [name for name, value in plain.items() if getattr(self, name) != value]:
+            raise ValueError(f"embed = 'qm1b' is QM1B's procedure and goes without {', '.join(more)}: use 'etkdg3'")
+        if self.seed in (0, LARGEST_SEED):
+            raise ValueError(
+                f"embed = 'qm1b' makes {self.conformers} times the same geometry of seed = {self.seed}: "
+                f"choose one from 1 to {LARGEST_SEED - 1}; QM1B's is 43"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _numbers_for_conformers(self) -> LabelConfig:
+        isomers = self.max_stereo_isomers if self.stereo == "enumerate" else 1
+        if self.conformers * isomers > LARGEST_COUNT + 1:
+            raise ValueError("conformers times max_stereo_isomers must stay below 2147483649: they share one number")
+        return self
+
+
+class CallConfig(LabelConfig):
+    """``qmgen.label``: no files, and processes only where they are asked for."""
+
+    workers: Annotated[Count | None, Setting("Number of worker processes.", unset="none, this process")] = None
+
+
+class GenerateConfig(LabelConfig):
+    """``qmgen generate``: molecules in, labelled corpus out. Energies in Hartree, times in seconds."""
+
+    file_parameter: ClassVar[str | None] = "config"
+    path_fields: ClassVar[frozenset[str]] = frozenset({"molecules", "out", "guess"})
+    words: ClassVar[Mapping[str, frozenset[str]]] = {"guess": frozenset(PLAIN_GUESSES)}
+    listed_first: ClassVar[tuple[str, ...]] = (
+        "molecules", "smiles_column", "keep", "enumerate", "elements", "rules", "max_hydrogens", "sample",
+        "sample_parts", "out", "overwrite", "extend", "conformers", "seed", "embed", "embed_time_limit", "relax",
+        "relax_steps", "prune_rms", "energy_window", "stereo", "max_stereo_isomers",
+    )  # fmt: skip
+    #: settings that change no row and no file's name: where and how fast, how much of it, what the card says
+    outside_rows: ClassVar[frozenset[str]] = frozenset(
+        {"molecules", "out", "workers", "limit", "time_limit", "max_failures", "licence"}
+        | {"rank", "world_size", "overwrite", "extend", "devices"}
+        | {"enumerate", "elements", "rules", "max_hydrogens", "sample", "sample_parts"}
+    )
+
+    of_process: ClassVar[frozenset[str]] = frozenset({"rank", "world_size", "overwrite", "extend"})
+    replaces: ClassVar[Mapping[str, frozenset[str]]] = {
+        "molecules": frozenset({"enumerate", "sample", "sample_parts"}),
+        "enumerate": frozenset({"molecules"}),
+    }
+
+    molecules: Annotated[
+        Files,
+        Setting(
+            "File with molecules: .smi .csv .tsv .sdf .mol .xyz .extxyz (also with .gz), .parquet, or - for SMILES on "
+            "standard input.",
+            metavar="FILE",
+        ),
+    ] = Field(default_factory=list)
+    enumerate: Annotated[
+        str | None,
+        Setting(
+            "Enumerate all molecules with this number of heavy atoms, such as 9 or 9-11, instead of reading a file.",
+            metavar="SIZES",
+        ),
+    ] = None
+    elements: ElementList = Field(default=list(DEFAULT_ELEMENTS))
+    rules: Rules = DEFAULT_RULES
+    max_hydrogens: MaxHydrogens = None
+    sample: Annotated[
+        Count | None,
+        Setting("Label a random sample of N enumerated molecules (needs one full enumeration).", metavar="N"),
+    ] = None
+    sample_parts: Annotated[
+        str | None,
+        Setting("Label K of N random partitions of the enumeration, e.g. 1/1000; starts immediately.", metavar="K/N"),
+    ] = None
+    units: Annotated[
+        Annotated[int, Field(ge=1, le=_MOST_UNITS)] | None,
+        Setting("Number of work units; each writes one shard of every split.", unset="by the number of molecules"),
+    ] = None
+    validation_fraction: Annotated[Fraction, Setting("Fraction of the molecules in the validation split.")] = 0.05
+    test_fraction: Annotated[Fraction, Setting("Fraction of the molecules in the test split.")] = 0.05
+    out: Annotated[Place, Setting("Directory of the corpus, or s3://bucket/prefix.", metavar="DIR")]
+    overwrite: Annotated[bool, Setting("Delete the corpus in the output directory and start again.")] = False
+    extend: Annotated[bool, Setting("Add conformers or molecules to the finished corpus in the output directory.")] = (
+        False
+    )
+    rank: Annotated[
+        NotNegative | None,
+        Setting(
+            "Number of this process, from 0, where several processes share the work units.",
+            unset="from Slurm or Kubernetes, else 0",
+        ),
+    ] = None
+    world_size: Annotated[
+        Count | None, Setting("Number of processes that share the work units.", unset="from Slurm, else 1")
+    ] = None
+    workers: Annotated[
+        Count | None, Setting("Number of worker processes, on each GPU if there are any.", unset="by the machine")
+    ] = None
+    devices: Annotated[
+        str | None,
+        Setting(
+            "GPUs to use: all, or their numbers such as 0,2 (one process on each); or cpu.",
+            unset="JAX's choice",
+            metavar="all|cpu|LIST",
+        ),
+    ] = None
+    limit: Annotated[Count | None, Setting("Label only the first N molecules of the source.", metavar="N")] = None
+    time_limit: TimeLimit = None
+    max_failures: MaxFailures = None
+    licence: Annotated[str, Setting("Licence of the data, for the dataset card.", metavar="NAME")] = "CC-BY-4.0"
+
+    @field_validator("enumerate")
+    @classmethod
+    def _sizes_are_numbers(cls, value: str | None) -> str | None:
+        if value is not None:
+            sizes_of(value)
+        return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> GenerateConfig:
+        if not self.molecules and self.enumerate is None:
+            raise ValueError(
+                "no molecules: give --molecules FILE or --enumerate 9-11, or molecules = [...] in the config"
+            )
+        if self.molecules and self.enumerate is not None:
+            raise ValueError("molecules come from --molecules or from --enumerate, not from both")
+        if self.enumerate is None and (self.sample is not None or self.sample_parts is not None):
+            raise ValueError("--sample and --sample-parts draw from an enumeration: give --enumerate 9, say")
+        if self.keep and self.enumerate is not None:
+            raise ValueError("--keep carries columns of --molecules through: what is enumerated has none")
+        return self
+
+    @model_validator(mode="after")
+    def _room_for_training(self) -> GenerateConfig:
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise ValueError("validation_fraction + test_fraction must be below 1: they leave nothing for training")
+        return self
+
+    @model_validator(mode="after")
+    def _extend_goes_alone(self) -> GenerateConfig:
+        if self.extend and self.overwrite:
+            raise ValueError("--extend adds to the corpus that is there, --overwrite removes it: give one of them")
+        if self.extend and self.limit is not None:
+            raise ValueError("--extend adds all that is new: leave out --limit")
+        return self
+
+    def row_fields(self) -> dict[str, Any]:
+        """The settings that decide what is in the rows, for the config hash.
+
+        The molecules themselves count too, by their content and not by their file's name: the caller adds their digest.
+        So does a network that guesses: the caller puts what it is in the place of its path.
+        """
+        settings = self.model_dump()
+        return {
+            name: value
+            for name, value in settings.items()
+            if name not in self.outside_rows and not (name in self.later and self._idle(name))
+        }
+
+    def _idle(self, name: str) -> bool:
+        """Whether one of the ``later`` settings leaves the rows as they were before it existed."""
+        switch = self.later[name]
+        off = switch is not None and getattr(self, switch[0]) == switch[1]
+        return off or bool(getattr(self, name) == type(self).model_fields[name].default)
+
+    def check_flags(self, flags: Collection[str]) -> None:
+        """Raises ``UsageError`` for flags that choose among enumerated molecules where none are enumerated: one would
+        take the corpus for filtered. In a file, which may be of an earlier run, they are of no effect."""
+        given = [name for name in ("elements", "rules", "max_hydrogens") if name in flags]
+        if given and self.enumerate is None:
+            raise UsageError(
+                f"{self.flags_of(given[0])[0]} chooses among molecules that are enumerated, and those of a file are "
+                "all taken: leave it out, or see what rules say of a file with `qmgen enumerate --check FILE`"
+            )
+
+
+class EnumerateConfig(CommandConfig):
+    """All molecules of some sizes or of one formula that a rule set keeps; or a share, a sample or a count of them."""
+
+    path_fields: ClassVar[frozenset[str]] = frozenset({"out", "check", "merge"})
+    #: settings that change no molecule
+    outside_set: ClassVar[frozenset[str]] = frozenset({"out", "overwrite", "count", "time_limit", "check", "merge"})
+
+    heavy_atoms: Annotated[
+        str | None, Setting("Number of heavy atoms (all but hydrogen), such as 9 or 9-11.", metavar="SIZES")
+    ] = None
+    formula: Annotated[
+        str | None, Setting("Molecular formula, such as C7H10O2, instead of --heavy-atoms.", metavar="FORMULA")
+    ] = None
+    elements: ElementList = Field(default=list(DEFAULT_ELEMENTS))
+    rules: Rules = DEFAULT_RULES
+    tautomers: Annotated[
+        Literal["merge", "keep"] | None,
+        Setting("Tautomers of a molecule: merge into one, or keep all.", unset="as the rule set says"),
+    ] = None
+    min_hydrogens: Annotated[NotNegative, Setting("Smallest number of hydrogen atoms.")] = 0
+    max_hydrogens: MaxHydrogens = None
+    max_bond_order: Annotated[int, Field(ge=1, le=3), Setting("Highest bond order.")] = 3
+    max_rings: Annotated[NotNegative | None, Setting("Largest number of rings.")] = None
+    part: Annotated[
+        str | None,
+        Setting(
+            "Enumerate partition K of N, e.g. 3/64: the N partitions are disjoint, of similar size, and together "
+            "complete.",
+            metavar="K/N",
+        ),
+    ] = None
+    sample: Annotated[
+        Count | None,
+        Setting("Write a random sample of N molecules (needs one full enumeration).", metavar="N"),
+    ] = None
+    sample_parts: Annotated[
+        str | None,
+        Setting("Write all molecules of K of N random partitions, e.g. 1/1000; starts immediately.", metavar="K/N"),
+    ] = None
+    seed: Annotated[Seed, Setting("Random seed of --sample and --sample-parts.")] = 0
+    limit: Annotated[
+        Count | None, Setting("Stop after the first N molecules in order (not a random sample).", metavar="N")
+    ] = None
+    time_limit: TimeLimit = None
+    out: Annotated[str, Setting("SMILES file to write, or - for standard output.", metavar="FILE")] = STDOUT
+    overwrite: Annotated[bool, Setting("Replace the output file if it exists.")] = False
+    count: Annotated[
+        bool, Setting("Print the number of molecules by heavy atoms and formula, instead of the molecules.")
+    ] = False
+    check: Annotated[
+        str | None,
+        Setting(
+            "Check the molecules of a SMILES file: print for each ok, or the first rule that rejects it.",
+            metavar="FILE",
+        ),
+    ] = None
+    merge: Annotated[
+        Files,
+        Setting(
+            "File with a sample of one partition; all such samples are joined to one of --sample N.", metavar="FILE"
+        ),
+    ] = Field(default_factory=list)
+
+    @field_validator("heavy_atoms")
+    @classmethod
+    def _sizes_are_numbers(cls, value: str | None) -> str | None:
+        if value is not None:
+            sizes_of(value)
+        return value
+
+    @model_validator(mode="after")
+    def _one_thing_at_a_time(self) -> EnumerateConfig:
+        if self.check is None and not self.merge:
+            if self.heavy_atoms is None and self.formula is None:
+                raise ValueError("nothing to enumerate: give --heavy-atoms 9, --heavy-atoms 9-11 or --formula C7H10O2")
+            if self.heavy_atoms is not None and self.formula is not None:
+                raise ValueError("--heavy-atoms and --formula exclude each other: a formula says how many atoms")
+        if self.part is not None and self.sample_parts is not None:
+            raise ValueError("--part and --sample-parts exclude each other: both choose shares")
+        if self.count and (self.sample is not None or self.limit is not None):
+            raise ValueError("--count counts all: leave out --sample and --limit")
+        if self.sample is not None and self.limit is not None:
+            raise ValueError("--sample and --limit exclude each other: --sample says how many")
+        if self.merge and self.sample is None:
+            raise ValueError("--merge joins the samples of parts: give --sample N and the seed they were drawn with")
+        return self
+
+    def sizes(self) -> range:
+        """Numbers of heavy atoms; of a formula none, as it says its own."""
+        return range(0) if self.heavy_atoms is None else sizes_of(self.heavy_atoms)
+
+    def of_set(self) -> dict[str, Any]:
+        """The settings that decide what is written."""
+        return {name: value for name, value in self.model_dump().items() if name not in self.outside_set}
+
+
+class RetryConfig(CommandConfig):
+    """A corpus, and settings for its failures; those that are not given follow from what the failures are."""
+
+    path_fields: ClassVar[frozenset[str]] = frozenset({"directory"})
+
+    directory: Corpus
+    max_cycles: Annotated[
+        Annotated[int, Field(ge=1, le=MOST_CYCLES)] | None,
+        Setting("Largest number of SCF cycles.", unset="4 times as many as before"),
+    ] = None
+    embed_time_limit: Annotated[
+        Positive | None,
+        Setting(
+            "CPU time for making all conformers of a molecule.", unset="10 times as long as before", metavar="SECONDS"
+        ),
+    ] = None
+    guess: Annotated[
+        Literal["atoms", "core"] | None, Setting("First guess of the SCF.", unset="the one not used before")
+    ] = None
+    batch_size: Annotated[
+        Count | None,
+        Setting("Number of conformers in a batch.", unset="1 after a crash or if memory ran out, else as before"),
+    ] = None
+    workers: Annotated[Count | None, Setting("Number of worker processes.", unset="by the machine")] = None
+    time_limit: TimeLimit = None
+    max_failures: MaxFailures = None
