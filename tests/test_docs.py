@@ -265,7 +265,9 @@ def test_the_documents_are_read_as_they_are_written() -> None:
 def test_messages_name_flags_that_there_are() -> None:
     """In the package but for what is said to sbatch."""
     theirs = "cluster/slurm"
-    known = set().union(*flags_of().values()) | OTHER_FLAGS | {"--option", "--NAME", "--no-"}  # words that stand for any
+    known = (
+        set().union(*flags_of().values()) | OTHER_FLAGS | {"--option", "--NAME", "--no-"}
+    )  # words that stand for any
     faults = []
     for file in sorted((ROOT / "qmgen").rglob("*.py")):
         if (name := str(file.relative_to(ROOT / "qmgen"))).startswith(theirs):

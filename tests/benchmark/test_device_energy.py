@@ -14,7 +14,7 @@ import pytest
 from benchmarks.device import energy
 from benchmarks.device.energy import TARGET, measure_energy, report, settings_of, train
 from benchmarks.device.task import Geometries, Task
-from qmgen.config.train_energy import TrainEnergyConfig
+from qmgen.config.train import TrainEnergyConfig
 from qmgen.labeling.level import level_of
 from qmgen.labeling.types import Settings
 from qmgen.learning.energy.geometries import read_geometries

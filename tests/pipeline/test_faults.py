@@ -23,7 +23,7 @@ import pytest
 
 from qmgen.cli.main import main
 from qmgen.config import GenerateConfig
-from qmgen.config.retry import RetryConfig
+from qmgen.config.generate import RetryConfig
 from qmgen.corpus import revisions
 from qmgen.corpus.locks import Lock
 from qmgen.corpus.merge import merge
