@@ -12,8 +12,9 @@ from typing import Any, Final
 import numpy as np
 
 from qmgen.constants import HARTREE_TO_EV
+from qmgen.corpus.columns import CHECKED
 from qmgen.report.scaling import save
-from qmgen.validation.compare import QUANTITIES
+from qmgen.validation.compare import check_of
 from qmgen.validation.result import Report
 
 FILE_NAME: Final = "validation.png"
@@ -25,6 +26,8 @@ STYLES: Final = {
     "gap": ("#CC79A7", "s"),
     "dipole": ("#D55E00", "D"),
 }
+#: and for quantities without a style of their own
+OTHER_STYLES: Final = (("#56B4E9", "P"), ("#000000", "X"), ("#F0E442", "*"))
 #: errors of exactly zero are drawn here, at the bottom of the logarithmic axes
 FLOOR: Final = 1e-14
 
@@ -43,8 +46,9 @@ def draw(report: Report, path: Path) -> Path:
     FigureCanvasAgg(figure)
     (gap, dipole), (size, spread) = figure.subplots(2, 2)
     ours, theirs = report.ours, report.reference
-    _parity(gap, theirs.gap * HARTREE_TO_EV, ours.gap * HARTREE_TO_EV, "gap", "eV", "gap")
-    moments = np.linalg.norm(theirs.dipole, axis=-1), np.linalg.norm(ours.dipole, axis=-1)
+    gaps = [HARTREE_TO_EV * np.array(values["gap"]) for values in (theirs, ours)]
+    _parity(gap, gaps[0], gaps[1], "gap", "eV", "gap")
+    moments = [np.linalg.norm(values["dipole"], axis=-1) for values in (theirs, ours)]
     _parity(dipole, moments[0], moments[1], "dipole moment", "D", "dipole")
     _against_size(size, report)
     _distribution(spread, report)
@@ -72,20 +76,20 @@ def _parity(axes: Any, theirs: np.ndarray, ours: np.ndarray, name: str, unit: st
 
 def _against_size(axes: Any, report: Report) -> None:
     orbitals = np.array([row.n_orbitals for row in report.rows])
-    for quantity in QUANTITIES:
-        colour, marker = STYLES[quantity.name]
+    for name in report.comparison.differences:
+        colour, marker = _style(name)
         axes.scatter(
             orbitals,
-            _errors(report, quantity.name),
+            _errors(report, name),
             s=18,
             color=colour,
             marker=marker,
             alpha=0.7,
             linewidths=0,
-            label=f"{quantity.label} ({quantity.unit})",
+            label=_label(name),
         )
     _tolerances(axes.axhline, report)
-    axes.set(yscale="log", xlabel="atomic orbitals", ylabel="|qmgen - PySCF| (Ha; dipole: D)", ylim=_limits(report))
+    axes.set(yscale="log", xlabel="atomic orbitals", ylabel="|qmgen - PySCF|", ylim=_limits(report))
     axes.margins(x=0.08)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(color="0.92")
@@ -94,26 +98,34 @@ def _against_size(axes: Any, report: Report) -> None:
 
 def _distribution(axes: Any, report: Report) -> None:
     """Cumulative, because it needs no bins: the share of rows whose error is at most x."""
-    for quantity in QUANTITIES:
-        colour, marker = STYLES[quantity.name]
-        errors = np.sort(_errors(report, quantity.name))
+    for name in report.comparison.differences:
+        colour, marker = _style(name)
+        errors = np.sort(_errors(report, name))
         share = np.arange(1, len(errors) + 1) / len(errors)
         axes.step(
             np.concatenate([errors[:1], errors]), 100 * np.concatenate([[0], share]), where="post", color=colour,
-            marker=marker, markersize=3.5, linewidth=1.2, label=f"{quantity.label} ({quantity.unit})",
+            marker=marker, markersize=3.5, linewidth=1.2, label=_label(name),
         )  # fmt: skip
     _tolerances(axes.axvline, report)
     axes.plot([], [], color="0.4", linestyle="--", linewidth=1, label="tolerance of that colour")
-    axes.set(xscale="log", xlabel="|qmgen - PySCF| (Ha; dipole: D)", ylabel="rows with at most this error (%)")
+    axes.set(xscale="log", xlabel="|qmgen - PySCF|", ylabel="rows with at most this error (%)")
     axes.set(xlim=_limits(report), ylim=(-3, 103))
     axes.grid(color="0.92")
     axes.set_axisbelow(True)
 
 
 def _tolerances(line: Any, report: Report) -> None:
-    limits = report.tolerances
-    for value, style in ((limits.energy, "energy"), (limits.orbital, "gap"), (limits.dipole, "dipole")):
-        line(value, color=STYLES[style][0], linestyle="--", linewidth=1, zorder=1)
+    for name, found in report.comparison.statistics.items():
+        line(found.tolerance, color=_style(name)[0], linestyle="--", linewidth=1, zorder=1)
+
+
+def _style(name: str) -> tuple[str, str]:
+    """Color and marker of a quantity."""
+    return STYLES.get(name) or OTHER_STYLES[(list(CHECKED).index(name) - len(STYLES)) % len(OTHER_STYLES)]
+
+
+def _label(name: str) -> str:
+    return f"{check_of(name).symbol} ({check_of(name).unit})"
 
 
 def _counted(rows: int) -> str:
@@ -128,7 +140,6 @@ def _errors(report: Report, name: str) -> np.ndarray:
 
 def _limits(report: Report) -> tuple[float, float]:
     """Whole decades around all errors and all tolerances."""
-    errors = np.concatenate([_errors(report, quantity.name) for quantity in QUANTITIES])
-    limits = report.tolerances
-    values = [errors.min(), errors.max(), limits.energy, limits.orbital, limits.dipole]
+    errors = np.concatenate([_errors(report, name) for name in report.comparison.differences])
+    values = [errors.min(), errors.max(), *(found.tolerance for found in report.comparison.statistics.values())]
     return float(10 ** np.floor(np.log10(min(values)) - 0.05)), float(10 ** np.ceil(np.log10(max(values)) + 0.3))

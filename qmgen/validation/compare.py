@@ -3,74 +3,55 @@
 >>> comparison = compare(ours, pyscf, Tolerances())
 >>> comparison.passed, comparison.statistics["energy"].maximum
 
-Energies are in Hartree, dipoles in Debye; the dipole's difference is the norm of the difference of the two vectors.
+Which quantities there are, their units and tolerances, follows from ``qmgen.corpus.columns``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+
+from qmgen.corpus.columns import CHECKED, ReferenceCheck
 
 PERCENTILES: Final = (50, 90, 99)
 
 
 @dataclass(frozen=True)
 class Tolerances:
-    """Largest accepted difference of the total energy (Ha), of orbital energies and gap (Ha), of the dipole (D)."""
+    """Largest accepted difference of the total energy (Ha), of orbital energies and gap (Ha), of the dipole (D).
+
+    Those of other columns stand in ``qmgen.corpus.columns``."""
 
     energy: float = 1e-6
     orbital: float = 1e-5
     dipole: float = 1e-3
 
+    def of(self, name: str) -> float:
+        """That of a quantity of ``CHECKED``."""
+        tolerance = check_of(name).tolerance
+        return float(getattr(self, tolerance)) if isinstance(tolerance, str) else tolerance
+
 
 DEFAULT: Final = Tolerances()
 
 
-@dataclass(frozen=True)
-class Quantity:
-    """One line of the table: its ``unit`` and which of the ``Tolerances`` it must meet."""
-
-    name: str
-    label: str
-    unit: str
-    tolerance: str
+#: of some rows, by the names of ``CHECKED``: one value per row, each a number or an array, energies in Hartree and all
+#: else in the unit of the column
+LabelValues = Mapping[str, Sequence[Any]]
 
 
-QUANTITIES: Final = (
-    Quantity("energy", "|ΔE|", "Ha", "energy"),
-    Quantity("homo", "|ΔHOMO|", "Ha", "orbital"),
-    Quantity("lumo", "|ΔLUMO|", "Ha", "orbital"),
-    Quantity("gap", "|Δgap|", "Ha", "orbital"),
-    Quantity("dipole", "|Δdipole|", "D", "dipole"),
-)
+def check_of(name: str) -> ReferenceCheck:
+    """How the quantity ``name`` of ``CHECKED`` is compared."""
+    check = CHECKED[name].check
+    assert check is not None  # else it would not stand there
+    return check
 
 
 @dataclass(frozen=True)
-class Values:
-    """Labels of some rows: ``energy``, ``homo``, ``lumo`` (rows,) in Hartree, ``dipole`` (rows, 3) in Debye."""
-
-    energy: np.ndarray
-    homo: np.ndarray
-    lumo: np.ndarray
-    dipole: np.ndarray
-
-    def __post_init__(self) -> None:
-        rows = np.shape(self.energy)
-        shapes = (np.shape(self.homo), np.shape(self.lumo), np.shape(self.dipole))
-        if len(rows) != 1 or shapes != (rows, rows, (*rows, 3)):
-            raise ValueError(f"energy {rows}, homo, lumo and dipole {shapes} do not belong to the same rows")
-
-    @property
-    def gap(self) -> np.ndarray:
-        """lumo - homo, (rows,) in Hartree."""
-        return self.lumo - self.homo
-
-
-@dataclass(frozen=True)
-class Statistics:
+class ErrorStatistics:
     """Mean, maximum and percentiles of the absolute differences of one quantity, and whether all are within tolerance.
 
     A difference that is not a number makes the maximum one, and is out of tolerance.
@@ -89,14 +70,15 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Signed differences (ours minus the reference, (rows,); for the dipole their norm) and statistics, by quantity."""
+    """Differences (rows,) and their statistics, by quantity. Differences of numbers are ours minus the reference; those
+    of lists are not negative (``ReferenceCheck``)."""
 
     differences: dict[str, np.ndarray]
-    statistics: dict[str, Statistics]
+    statistics: dict[str, ErrorStatistics]
 
     @property
     def rows(self) -> int:
-        return len(self.differences["energy"])
+        return max((len(found) for found in self.differences.values()), default=0)
 
     @property
     def passed(self) -> bool:
@@ -111,34 +93,39 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """The statistics as plain JSON values; numbers that are not finite become None."""
-        return {quantity.name: _plain(quantity, self.statistics[quantity.name]) for quantity in QUANTITIES}
+        return {name: _plain(check_of(name).unit, found) for name, found in self.statistics.items()}
 
 
-def compare(ours: Values, reference: Values, tolerances: Tolerances = DEFAULT) -> Comparison:
-    """Compare row by row. Raises ``ValueError`` when the two do not have the same number of rows."""
-    if len(ours.energy) != len(reference.energy):
-        raise ValueError(f"{len(ours.energy)} rows cannot be compared with {len(reference.energy)}")
-    differences = {
-        "energy": ours.energy - reference.energy,
-        "homo": ours.homo - reference.homo,
-        "lumo": ours.lumo - reference.lumo,
-        "gap": ours.gap - reference.gap,
-        "dipole": np.linalg.norm(ours.dipole - reference.dipole, axis=-1),
-    }
-    limits = asdict(tolerances)
-    statistics = {q.name: summarise(differences[q.name], limits[q.tolerance]) for q in QUANTITIES}
-    return Comparison(differences, statistics)
+def compare(ours: LabelValues, reference: LabelValues, tolerances: Tolerances = DEFAULT) -> Comparison:
+    """Compare row by row what both have. Raises ``ValueError`` when the two do not have the same number of rows."""
+    differences = {name: _differences(name, ours[name], reference[name]) for name in CHECKED if name in ours}
+    return Comparison(differences, {name: summarise(found, tolerances.of(name)) for name, found in differences.items()})
 
 
-def summarise(differences: np.ndarray, tolerance: float) -> Statistics:
+def _differences(name: str, ours: Sequence[Any], reference: Sequence[Any]) -> np.ndarray:
+    """(rows,), as ``ReferenceCheck`` says."""
+    if len(ours) != len(reference):
+        raise ValueError(f"{name}: {len(ours)} rows cannot be compared with {len(reference)}")
+    column = CHECKED[name]
+    pairs = zip(ours, reference)
+    if not column.length:
+        found = [one - other for one, other in pairs]
+    elif column.per_atom:
+        found = [np.abs(np.asarray(one) - other).max() for one, other in pairs]
+    else:
+        found = [np.linalg.norm(np.asarray(one) - other) for one, other in pairs]
+    return np.array(found, dtype=np.float64)
+
+
+def summarise(differences: np.ndarray, tolerance: float) -> ErrorStatistics:
     """Statistics of the absolute values of ``differences`` (rows,); NaN throughout if there are none."""
     sizes = np.abs(np.asarray(differences, dtype=np.float64))
     if sizes.size == 0:
         nan = float("nan")
-        return Statistics(nan, nan, dict.fromkeys(PERCENTILES, nan), tolerance, 0)
+        return ErrorStatistics(nan, nan, dict.fromkeys(PERCENTILES, nan), tolerance, 0)
     with np.errstate(invalid="ignore"):  # a percentile next to an infinity
         percentiles = {at: float(np.percentile(sizes, at)) for at in PERCENTILES}
-    return Statistics(
+    return ErrorStatistics(
         mean=float(np.mean(sizes)),
         maximum=float(np.max(sizes)),
         percentiles=percentiles,
@@ -151,11 +138,10 @@ def table(comparison: Comparison) -> str:
     """The error table for a terminal: one line per quantity, no trailing newline."""
     head = ["", "unit", "mean", *(f"{at} %" for at in PERCENTILES), "max", "tolerance", ""]
     lines = [head]
-    for quantity in QUANTITIES:
-        found = comparison.statistics[quantity.name]
+    for name, found in comparison.statistics.items():
         numbers = [found.mean, *found.percentiles.values(), found.maximum, found.tolerance]
         verdict = "ok" if found.passed else f"{found.outside} of {comparison.rows} outside"
-        lines.append([quantity.label, quantity.unit, *(f"{number:.1e}" for number in numbers), verdict])
+        lines.append([check_of(name).symbol, check_of(name).unit, *(f"{number:.1e}" for number in numbers), verdict])
     return align(lines)
 
 
@@ -173,9 +159,9 @@ def align(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(padded)
 
 
-def _plain(quantity: Quantity, found: Statistics) -> dict[str, Any]:
+def _plain(unit: str, found: ErrorStatistics) -> dict[str, Any]:
     return {
-        "unit": quantity.unit,
+        "unit": unit,
         "mean": _finite(found.mean),
         "max": _finite(found.maximum),
         **{f"p{at}": _finite(value) for at, value in found.percentiles.items()},

@@ -12,7 +12,7 @@ inside the functions, never at import.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Final
@@ -20,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 
 from qmgen.constants import AU_TO_DEBYE
+from qmgen.corpus.columns import CHECKED
 from qmgen.errors import UsageError
 
 #: qmgen's functional names in a spelling that no PySCF version and no ``.pyscf_conf.py`` reads another way.
@@ -66,21 +67,18 @@ TIGHT: Final = Thresholds()
 
 @dataclass(frozen=True)
 class Reference:
-    """PySCF's answer. Energies in Hartree, ``dipole`` (3,) in e Bohr, ``guess`` names what it was started from."""
+    """PySCF's answer. Energies in Hartree, ``dipole`` (3,) in e Bohr, ``guess`` names what it was started from;
+    ``values`` by the names of ``CHECKED``."""
 
     energy: float
     homo: float
     lumo: float
     dipole: np.ndarray
+    values: Mapping[str, Any]
     cycles: int
     converged: bool
     guess: str
     seconds: float
-
-    @property
-    def dipole_debye(self) -> np.ndarray:
-        """The dipole moment (3,) in Debye."""
-        return self.dipole * AU_TO_DEBYE
 
 
 def mean_field(numbers: np.ndarray, positions: np.ndarray, level: Level, **attributes: Any) -> Any:
@@ -221,14 +219,37 @@ def _run(mf: Any, thresholds: Thresholds, density: np.ndarray | None, guess: str
 
 
 def _reference(mf: Any, cycles: int, guess: str, seconds: float) -> Reference:
-    occupied, virtual = mf.mo_energy[mf.mo_occ > 0], mf.mo_energy[mf.mo_occ == 0]
+    homo, lumo = _frontier(mf)
     return Reference(
         energy=float(mf.e_tot),
-        homo=float(occupied.max()),
-        lumo=float(virtual.min()) if virtual.size else float("nan"),
-        dipole=np.asarray(mf.dip_moment(unit="AU", verbose=0), dtype=np.float64),
+        homo=homo,
+        lumo=lumo,
+        dipole=_dipole(mf),
+        values={name: REFERENCES[column.name](mf) for name, column in CHECKED.items()},
         cycles=cycles,
         converged=bool(mf.converged),
         guess=guess,
         seconds=seconds,
     )
+
+
+def _frontier(mf: Any) -> tuple[float, float]:
+    """Energies of the highest occupied and the lowest virtual orbital in Hartree; the latter NaN if there is none."""
+    occupied, virtual = mf.mo_energy[mf.mo_occ > 0], mf.mo_energy[mf.mo_occ == 0]
+    return float(occupied.max()), float(virtual.min()) if virtual.size else float("nan")
+
+
+def _dipole(mf: Any) -> np.ndarray:
+    """(3,) in e Bohr."""
+    return np.asarray(mf.dip_moment(unit="AU", verbose=0), dtype=np.float64)
+
+
+#: by the names of columns that have a ``check``: the value from a mean field that has been run, energies in Hartree,
+#: all else in the unit of the column
+REFERENCES: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "energy": lambda mf: float(mf.e_tot),
+    "homo": lambda mf: _frontier(mf)[0],
+    "lumo": lambda mf: _frontier(mf)[1],
+    "y": lambda mf: _frontier(mf)[1] - _frontier(mf)[0],
+    "dipole": lambda mf: _dipole(mf) * AU_TO_DEBYE,
+}

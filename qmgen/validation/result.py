@@ -40,7 +40,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Report:
-    """``ours`` and ``reference`` (Hartree, Debye) belong to ``rows``, in the order of (molecule_id, conformer_id).
+    """``ours`` and ``reference`` belong to ``rows``, in the order of (molecule_id, conformer_id).
 
     ``corpus_rows`` counts all rows of the corpus, ``not_converged`` those left out because they say so themselves;
     ``below`` rows lay below PySCF's first solution; ``restarted`` of them were tried from other starts, and ``lowered``
@@ -56,8 +56,8 @@ class Report:
     not_converged: int
     rows: tuple[Row, ...]
     failed: tuple[Failed, ...]
-    ours: compare.Values
-    reference: compare.Values
+    ours: compare.LabelValues
+    reference: compare.LabelValues
     below: int
     lowered: int
     comparison: compare.Comparison
@@ -91,9 +91,8 @@ class Report:
         for index in self.worst():
             row = self.rows[index]
             errors = ", ".join(
-                f"{quantity.label} {abs(self.comparison.differences[quantity.name][index]):.1e} {quantity.unit}"
-                for quantity in compare.QUANTITIES
-                if quantity.name != "gap"
+                f"{compare.check_of(name).symbol} {abs(found[index]):.1e} {compare.check_of(name).unit}"
+                for name, found in self.comparison.differences.items()
             )
             lines.append(f"outside: molecule {row.molecule_id}, conformer {row.conformer_id} {row.smiles}: {errors}")
         lines.append("passed: every row is within tolerance" if self.passed else "FAILED: out of tolerance")
@@ -106,7 +105,7 @@ class Report:
         return [int(index) for index in outside[np.argsort(-np.nan_to_num(sizes, nan=np.inf), kind="stable")][:most]]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values. Energies in Hartree, dipoles in Debye."""
+        """Plain JSON values. Energies in Hartree, all else in the units of the columns."""
         return {
             "schema_version": SCHEMA_VERSION,
             "passed": self.passed,
@@ -137,14 +136,12 @@ class Report:
     def _compared(self, index: int) -> dict[str, Any]:
         plain = asdict(self.rows[index])
         for name, values in (("qmgen", self.ours), ("pyscf", self.reference)):
-            plain[name] = {
-                "energy": _plain(values.energy[index]),
-                "homo": _plain(values.homo[index]),
-                "lumo": _plain(values.lumo[index]),
-                "dipole": [_plain(component) for component in values.dipole[index]],
-            }
+            plain[name] = {quantity: _plain(found[index]) for quantity, found in values.items()}
         return plain
 
 
-def _plain(value: float) -> float | None:
+def _plain(value: Any) -> float | list[float | None] | None:
+    """A number or an array as JSON; None for what is not finite."""
+    if np.ndim(value):
+        return [float(one) if np.isfinite(one) else None for one in value]
     return float(value) if np.isfinite(value) else None

@@ -16,7 +16,7 @@ from qmgen import files
 from qmgen.corpus.reader import open_corpus
 from qmgen.errors import QmgenError, UsageError
 from qmgen.machine import granted_cpus, versions
-from qmgen.validation.compare import DEFAULT, Tolerances, Values, compare
+from qmgen.validation.compare import DEFAULT, Tolerances, compare
 from qmgen.validation.density import own_density
 from qmgen.validation.oracle import Level, Reference, solve, solve_lower
 from qmgen.validation.pool import single_threaded_pool, unordered
@@ -157,8 +157,9 @@ def _report(
 ) -> Report:
     pairs = [(e, o, o.reference) for e, o in zip(drawn.entries, outcomes, strict=True) if o.reference is not None]
     entries, references = [entry for entry, _, _ in pairs], [reference for _, _, reference in pairs]
-    ours = _values(entries, [entry.dipole for entry in entries])
-    theirs = _values(references, [reference.dipole_debye for reference in references])
+    names = entries[0].values if entries else {}
+    ours = {name: [entry.values[name] for entry in entries] for name in names}
+    theirs = {name: [reference.values[name] for reference in references] for name in names}
     rows = tuple(
         Row(
             molecule_id=entry.molecule_id,
@@ -193,15 +194,6 @@ def _report(
         lowered=sum(_reached(entry, outcome, tolerances.energy) for entry, outcome, _ in pairs),
         comparison=compare(ours, theirs, tolerances),
         provenance={"date": datetime.now(UTC).isoformat(timespec="seconds"), **versions()},
-    )
-
-
-def _values(items: list[Entry] | list[Reference], dipoles: list[np.ndarray]) -> Values:
-    return Values(
-        energy=np.array([item.energy for item in items], dtype=np.float64),
-        homo=np.array([item.homo for item in items], dtype=np.float64),
-        lumo=np.array([item.lumo for item in items], dtype=np.float64),
-        dipole=np.array(dipoles, dtype=np.float64).reshape(-1, 3),
     )
 
 

@@ -8,28 +8,32 @@ from typing import Any, Final
 
 import numpy as np
 
+from qmgen.corpus.columns import CHECKED, Column
 from qmgen.corpus.reader import Corpus
 from qmgen.errors import UsageError
 from qmgen.validation.oracle import FUNCTIONALS, Level
 
 _KEYS: Final = ("molecule_id", "conformer_id", "converged")
-_COLUMNS: Final = ("molecule_id", "conformer_id", "smile", "z", "pos", "energy", "homo", "lumo", "dipole", "N")
+_COLUMNS: Final = ("molecule_id", "conformer_id", "smile", "z", "pos", "N")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One row: ``numbers`` (atoms,), ``positions`` (atoms, 3) Bohr as stored; energies in Ha, ``dipole`` (3,) in D."""
+    """One row: ``numbers`` (atoms,), ``positions`` (atoms, 3) Bohr as stored; ``values`` by the names of ``CHECKED``,
+    as far as the corpus has these columns: energies in Hartree, all else in the unit of the column."""
 
     molecule_id: int
     conformer_id: int
     smiles: str
     numbers: np.ndarray
     positions: np.ndarray
-    energy: float
-    homo: float
-    lumo: float
-    dipole: np.ndarray
     n_orbitals: int
+    values: Mapping[str, Any]
+
+    @property
+    def energy(self) -> float:
+        """The total energy in Hartree."""
+        return float(self.values["energy"])
 
 
 @dataclass(frozen=True)
@@ -90,24 +94,28 @@ def _read(corpus: Corpus, places: np.ndarray, factor: float) -> list[Entry]:
     """The rows at ``places`` (ascending) in the order in which the corpus is read."""
     entries: list[Entry] = []
     offset = 0
-    for batch in corpus.batches(columns=_COLUMNS):
+    checked = {name: column for name, column in CHECKED.items() if column.name in corpus.schema.names}
+    for batch in corpus.batches(columns=[*_COLUMNS, *(column.name for column in checked.values())]):
         inside = places[(places >= offset) & (places < offset + batch.num_rows)] - offset
         offset += batch.num_rows
         if len(inside):
-            entries += [_entry(row, factor) for row in batch.take(inside).to_pylist()]
+            entries += [_entry(row, checked, factor) for row in batch.take(inside).to_pylist()]
     return entries
 
 
-def _entry(row: Mapping[str, Any], factor: float) -> Entry:
+def _entry(row: Mapping[str, Any], checked: Mapping[str, Column], factor: float) -> Entry:
+    def value(column: Column) -> Any:
+        plain = row[column.name]
+        if column.length:
+            return np.array(plain, dtype=np.float64)
+        return plain / factor if column.unit == "eV" else plain
+
     return Entry(
         molecule_id=row["molecule_id"],
         conformer_id=row["conformer_id"],
         smiles=row["smile"],
         numbers=np.array(row["z"], dtype=np.uint8),
         positions=np.array(row["pos"], dtype=np.float64).reshape(-1, 3),
-        energy=row["energy"] / factor,
-        homo=row["homo"] / factor,
-        lumo=row["lumo"] / factor,
-        dipole=np.array(row["dipole"], dtype=np.float64),
         n_orbitals=row["N"],
+        values={name: value(column) for name, column in checked.items()},
     )

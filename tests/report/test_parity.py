@@ -9,7 +9,7 @@ import pytest
 
 from qmgen.errors import UsageError
 from qmgen.report.parity import draw
-from qmgen.validation.compare import Tolerances, Values, compare
+from qmgen.validation.compare import Tolerances, compare
 from qmgen.validation.oracle import Level
 from qmgen.validation.result import Report, Row
 
@@ -17,18 +17,17 @@ from qmgen.validation.result import Report, Row
 def report(rows: int = 40, worst: float = 3e-10, orbital: float = 2e-8) -> Report:
     """A report on made-up labels; energies differ by at most ``worst``, levels by about ``orbital`` (Ha)."""
     random = np.random.default_rng(0)
-    theirs = Values(
-        energy=-300 - random.random(rows),
-        homo=-0.3 + 0.1 * random.random(rows),
-        lumo=0.05 + 0.2 * random.random(rows),
-        dipole=random.normal(size=(rows, 3)),
-    )
-    ours = Values(
-        energy=theirs.energy + worst * random.uniform(-1, 1, rows),
-        homo=theirs.homo + orbital * random.normal(size=rows),
-        lumo=theirs.lumo + orbital * random.normal(size=rows),
-        dipole=theirs.dipole + 1e-6 * random.normal(size=(rows, 3)),
-    )
+    homo, lumo = -0.3 + 0.1 * random.random(rows), 0.05 + 0.2 * random.random(rows)
+    energy, dipole = -300 - random.random(rows), random.normal(size=(rows, 3))
+    theirs = {"energy": energy, "homo": homo, "lumo": lumo, "gap": lumo - homo, "dipole": dipole}
+    homo, lumo = (level + orbital * random.normal(size=rows) for level in (homo, lumo))
+    ours = {
+        "energy": energy + worst * random.uniform(-1, 1, rows),
+        "homo": homo,
+        "lumo": lumo,
+        "gap": lumo - homo,
+        "dipole": dipole + 1e-6 * random.normal(size=(rows, 3)),
+    }
     return Report(
         directory="corpus",
         level=Level("b3lyp5", "sto-3g", 1),

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 from qmgen.constants import AU_TO_DEBYE, BOHR_TO_ANGSTROM
+from qmgen.corpus.columns import CHECKED
 from qmgen.errors import UsageError
-from qmgen.validation.oracle import Level, Thresholds, solve, solve_lower
+from qmgen.validation.oracle import REFERENCES, Level, Thresholds, solve, solve_lower
 
 NUMBERS = np.array([8, 1, 1], dtype=np.uint8)
 POSITIONS = (
     np.array([[-1.551007, -0.114520, 0.0], [-1.934259, 0.762503, 0.0], [-0.599677, 0.040712, 0.0]]) / BOHR_TO_ANGSTROM
 )
-#: Q-Chem, 6-31G, fine grid (issue 2)
+#: Q-Chem, 6-31G, fine grid
 Q_CHEM = {"b3lyp": -76.3850899091, "b3lyp5": -76.3479565264, "pbe": -76.2983301284, "pbe0": -76.3011288827}
 SMALL = Level("b3lyp5", "sto-3g", 1)
 
@@ -43,8 +44,8 @@ def test_result_is_tight_and_in_atomic_units(water):
     assert water.converged and loose.cycles < water.cycles
     assert 0 <= loose.energy - water.energy < 1e-6
     assert water.homo < water.lumo
-    np.testing.assert_allclose(water.dipole_debye, water.dipole * AU_TO_DEBYE)
-    assert 1.2 < np.linalg.norm(water.dipole_debye) < 2.2
+    np.testing.assert_allclose(water.values["dipole"], water.dipole * AU_TO_DEBYE)
+    assert 1.2 < np.linalg.norm(water.values["dipole"]) < 2.2
 
 
 def test_start_from_a_given_density(water):
@@ -81,3 +82,8 @@ def test_what_the_oracle_cannot_do_is_one_line(numbers, level, message):
     with pytest.raises(UsageError, match=message) as caught:
         solve(numbers, POSITIONS[: len(numbers)], level)
     assert "\n" not in str(caught.value)
+
+
+def test_each_column_that_is_checked_has_a_reference(water):
+    assert REFERENCES.keys() == {column.name for column in CHECKED.values()}
+    assert water.values.keys() == CHECKED.keys()

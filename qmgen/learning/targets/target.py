@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from qmgen.corpus.columns import COLUMNS, Column
 from qmgen.errors import UsageError
 
 
@@ -35,17 +36,18 @@ class Target:
         return {"eV": ("meV", 1000.0), "eV/Angstrom": ("meV/Angstrom", 1000.0)}.get(self.unit, (self.unit, 1.0))
 
 
-TARGETS: Final = {
-    target.name: target
-    for target in (
-        Target("y", "y", Kind.SCALAR, "eV"),
-        Target("homo", "homo", Kind.SCALAR, "eV"),
-        Target("lumo", "lumo", Kind.SCALAR, "eV"),
-        Target("energy", "energy", Kind.SCALAR, "eV", extensive=True),
-        Target("dipole", "dipole", Kind.DIPOLE, "Debye"),
-        Target("forces", "forces", Kind.FORCES, "eV/Angstrom"),
-    )
-}
+#: outputs of networks that were saved stand in this order; further targets follow in that of the columns
+_FIRST: Final = ("y", "homo", "lumo", "energy")
+
+
+def _target_of(column: Column) -> Target:
+    extensive = column.target == "extensive"
+    kind = Kind.SCALAR if extensive else Kind(column.target)
+    return Target(column.name, column.name, kind, column.unit, extensive)
+
+
+_COLUMNS: Final = {column.name: column for column in COLUMNS if column.target}
+TARGETS: Final = {name: _target_of(_COLUMNS[name]) for name in dict.fromkeys([*_FIRST, *_COLUMNS])}
 #: other names for the same
 ALIASES: Final = {"gap": "y"}
 
