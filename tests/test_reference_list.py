@@ -18,7 +18,7 @@ from qmgen.dft.functionals import functional
 from qmgen.dft.prepare import Shape, shape_of
 from qmgen.labeling import Label, Settings, label
 from qmgen.molecules.types import Conformer, Failure, Reason
-from qmgen.validation.oracle import Level, Reference, solve
+from qmgen.validation.oracle import PyscfLevel, Reference, solve
 from tests.reference.stored import DIPOLE_LIMIT, ENERGY_LIMIT, ORBITAL_LIMIT, lower_reference, molecules, values
 
 MAIN, OTHER = "pyscf_b3lyp5_sto3g", "pyscf_other_levels"
@@ -60,7 +60,9 @@ def labels(rows: tuple[int, ...], xc: str, basis: str, grid_level: int) -> dict[
     return found
 
 
-def complaints(conformer: Conformer, ours: Label | Failure, level: Level, reference: Reference | None) -> list[str]:
+def complaints(
+    conformer: Conformer, ours: Label | Failure, level: PyscfLevel, reference: Reference | None
+) -> list[str]:
     """What is out of tolerance for one molecule, in words; PySCF is started from our density where ours is lower."""
     name = f"{conformer.name} at {level}"
     if isinstance(ours, Failure):
@@ -82,7 +84,7 @@ def compare(rows: list[int], grid_level: int) -> tuple[list[str], list[int]]:
     """Complaints, and the cycles of those that converged."""
     found, stored = labels(tuple(rows), "b3lyp5", "sto-3g", grid_level), values(MAIN)
     assert sorted(found) == rows
-    level, column = Level("b3lyp5", "sto-3g", grid_level), stored.columns.index(grid_level)
+    level, column = PyscfLevel("b3lyp5", "sto-3g", grid_level), stored.columns.index(grid_level)
     bad = [
         text for row in rows for text in complaints(molecules()[row], found[row], level, stored.reference(row, column))
     ]
@@ -130,7 +132,7 @@ def check_other_levels(few: bool) -> None:
                     bad.append(f"{molecules()[row].name} at {xc}/{basis}: labelled, but has no Aufbau solution")
                 continue
             reference = stored.reference(case, column)
-            bad += complaints(molecules()[row], found[row], Level(xc, basis, grid_level), reference)
+            bad += complaints(molecules()[row], found[row], PyscfLevel(xc, basis, grid_level), reference)
     assert not bad, "\n".join(bad)
 
 
@@ -148,7 +150,7 @@ def test_stored_values_are_what_pyscf_says_today(row: int) -> None:
     stored, conformer = values(MAIN), molecules()[row]
     reference = stored.reference(row, stored.columns.index(0))
     assert reference is not None
-    live = solve(conformer.numbers, conformer.positions, Level("b3lyp5", "sto-3g", 0))
+    live = solve(conformer.numbers, conformer.positions, PyscfLevel("b3lyp5", "sto-3g", 0))
     # both converged to an orbital gradient of 1e-7: energies to its square, levels and dipole to itself
     assert live.energy == pytest.approx(reference.energy, abs=1e-9)
     assert live.homo == pytest.approx(reference.homo, abs=1e-6)

@@ -22,7 +22,7 @@ from qmgen.labeling.types import Settings
 from qmgen.molecules.types import Conformer, Failure, Molecule
 from qmgen.pipeline.source import open_source
 from qmgen.pipeline.stages import Stages
-from qmgen.validation.oracle import Level, mean_field
+from qmgen.validation.oracle import PyscfLevel, mean_field
 
 CONV_TOL: Final = 1e-9
 #: water, in Bohr: warms PySCF's libraries before anything is timed
@@ -43,8 +43,8 @@ class Setup:
     stages: Stages
 
     @property
-    def level(self) -> Level:
-        return Level(self.settings.xc, self.settings.basis, self.settings.grid_level)
+    def level(self) -> PyscfLevel:
+        return PyscfLevel(self.settings.xc, self.settings.basis, self.settings.grid_level)
 
 
 class Qmgen:

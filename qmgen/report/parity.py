@@ -14,8 +14,7 @@ import numpy as np
 from qmgen.constants import HARTREE_TO_EV
 from qmgen.corpus.columns import CHECKED
 from qmgen.report.scaling import save
-from qmgen.validation.compare import check_of
-from qmgen.validation.result import Report
+from qmgen.validation.compare import ValidationReport, check_of
 
 FILE_NAME: Final = "validation.png"
 #: one colour per quantity, told apart in common colour-vision deficiencies (Okabe and Ito) and by marker
@@ -32,7 +31,7 @@ OTHER_STYLES: Final = (("#56B4E9", "P"), ("#000000", "X"), ("#F0E442", "*"))
 FLOOR: Final = 1e-14
 
 
-def draw(report: Report, path: Path) -> Path:
+def draw(report: ValidationReport, path: Path) -> Path:
     """Write the figure of ``report`` to ``path`` (PNG, or what its suffix says) and return it.
 
     Above: gap (eV) and dipole (Debye) of qmgen against PySCF's; below: |error| of every quantity against the number of
@@ -74,7 +73,7 @@ def _parity(axes: Any, theirs: np.ndarray, ours: np.ndarray, name: str, unit: st
     axes.set_axisbelow(True)
 
 
-def _against_size(axes: Any, report: Report) -> None:
+def _against_size(axes: Any, report: ValidationReport) -> None:
     orbitals = np.array([row.n_orbitals for row in report.rows])
     for name in report.comparison.differences:
         colour, marker = _style(name)
@@ -96,7 +95,7 @@ def _against_size(axes: Any, report: Report) -> None:
     axes.set_axisbelow(True)
 
 
-def _distribution(axes: Any, report: Report) -> None:
+def _distribution(axes: Any, report: ValidationReport) -> None:
     """Cumulative, because it needs no bins: the share of rows whose error is at most x."""
     for name in report.comparison.differences:
         colour, marker = _style(name)
@@ -114,7 +113,7 @@ def _distribution(axes: Any, report: Report) -> None:
     axes.set_axisbelow(True)
 
 
-def _tolerances(line: Any, report: Report) -> None:
+def _tolerances(line: Any, report: ValidationReport) -> None:
     for name, found in report.comparison.statistics.items():
         line(found.tolerance, color=_style(name)[0], linestyle="--", linewidth=1, zorder=1)
 
@@ -132,13 +131,13 @@ def _counted(rows: int) -> str:
     return f"{rows} row" if rows == 1 else f"{rows} rows"
 
 
-def _errors(report: Report, name: str) -> np.ndarray:
+def _errors(report: ValidationReport, name: str) -> np.ndarray:
     """|difference| (rows,), no smaller than the floor; what is not a number stands at the top."""
     errors = np.abs(report.comparison.differences[name])
     return np.clip(np.nan_to_num(errors, nan=1.0, posinf=1.0), FLOOR, None)
 
 
-def _limits(report: Report) -> tuple[float, float]:
+def _limits(report: ValidationReport) -> tuple[float, float]:
     """Whole decades around all errors and all tolerances."""
     errors = np.concatenate([_errors(report, name) for name in report.comparison.differences])
     values = [errors.min(), errors.max(), *(found.tolerance for found in report.comparison.statistics.values())]

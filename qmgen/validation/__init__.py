@@ -1,7 +1,6 @@
-"""The judge: PySCF at the same level of theory on a seeded sample of a corpus, and the comparison."""
+"""PySCF at the same level of theory on a seeded sample of a corpus, and the comparison with it."""
 
-from qmgen.validation.compare import Tolerances
-from qmgen.validation.result import Report
+from qmgen.validation.compare import Tolerances, ValidationReport
 from qmgen.validation.run import validate
 
-__all__ = ["Report", "Tolerances", "validate"]
+__all__ = ["Tolerances", "ValidationReport", "validate"]

@@ -38,7 +38,7 @@ NEWTON_CYCLES: Final = 50
 
 
 @dataclass(frozen=True)
-class Level:
+class PyscfLevel:
     """A level of theory: functional by qmgen's name, basis by PySCF's, grid level 0-9."""
 
     xc: str
@@ -81,7 +81,7 @@ class Reference:
     seconds: float
 
 
-def mean_field(numbers: np.ndarray, positions: np.ndarray, level: Level, **attributes: Any) -> Any:
+def mean_field(numbers: np.ndarray, positions: np.ndarray, level: PyscfLevel, **attributes: Any) -> Any:
     """A PySCF RKS (RHF for ``hf``) object, not yet run; ``attributes`` are set on it (``conv_tol=1e-9``).
 
     ``numbers`` (atoms,), ``positions`` (atoms, 3) in Bohr. Raises ``UsageError`` for a functional or basis that is
@@ -115,7 +115,7 @@ def mean_field(numbers: np.ndarray, positions: np.ndarray, level: Level, **attri
 def solve(
     numbers: np.ndarray,
     positions: np.ndarray,
-    level: Level,
+    level: PyscfLevel,
     *,
     thresholds: Thresholds = TIGHT,
     density: np.ndarray | None = None,
@@ -135,7 +135,7 @@ def solve(
 def solve_lower(
     numbers: np.ndarray,
     positions: np.ndarray,
-    level: Level,
+    level: PyscfLevel,
     first: Reference,
     *,
     target: float,
@@ -160,7 +160,7 @@ def solve_lower(
 
 
 def _attempts(
-    numbers: np.ndarray, positions: np.ndarray, level: Level, thresholds: Thresholds, density: np.ndarray | None
+    numbers: np.ndarray, positions: np.ndarray, level: PyscfLevel, thresholds: Thresholds, density: np.ndarray | None
 ) -> Iterator[Reference]:
     lowest: tuple[float, Any] | None = None
     starts: list[tuple[str, np.ndarray | None]] = [(guess, None) for guess in OTHER_GUESSES]
@@ -191,7 +191,7 @@ def _downhill(mf: Any) -> tuple[np.ndarray, bool]:
     return orbitals, bool(stable)
 
 
-def _prepare(numbers: np.ndarray, positions: np.ndarray, level: Level, thresholds: Thresholds) -> Any:
+def _prepare(numbers: np.ndarray, positions: np.ndarray, level: PyscfLevel, thresholds: Thresholds) -> Any:
     return mean_field(
         numbers,
         positions,
@@ -253,3 +253,33 @@ REFERENCES: Final[Mapping[str, Callable[[Any], Any]]] = {
     "y": lambda mf: _frontier(mf)[1] - _frontier(mf)[0],
     "dipole": lambda mf: _dipole(mf) * AU_TO_DEBYE,
 }
+
+
+def own_density(numbers: np.ndarray, positions: np.ndarray, level: PyscfLevel) -> np.ndarray:
+    """The density (AOs, AOs) of our self-consistent field from its usual guess, converged or not: for PySCF to start
+    from where our energy is the lower one. Orbitals stand in PySCF's order and normalization.
+
+    ``numbers`` (atoms,), ``positions`` (atoms, 3) in Bohr, an even number of electrons. Switches on float64 in this
+    process. Raises ``UsageError`` for a functional or basis that we do not have, ``ArithmeticError`` when the density
+    is not finite.
+    """
+    from qmgen import runtime
+
+    runtime.prepare()
+
+    from qmgen.dft.basis import load_basis
+    from qmgen.dft.batch import mapping, solve_batch
+    from qmgen.dft.functionals import functional
+    from qmgen.dft.prepare import System, prepare, shape_of
+    from qmgen.dft.scf import Options
+
+    basis, xc = load_basis(level.basis), functional(level.xc)
+    system = System(np.asarray(numbers, dtype=np.int64), np.asarray(positions, dtype=np.float64))
+    shape = shape_of(system.numbers, basis, xc, level.grid_level)
+    problem = prepare(system, shape, basis, xc, level.grid_level).problem
+    (solution,) = solve_batch(xc, mapping(), [problem], Options())
+    n = basis.n_orbitals(system.numbers)
+    density = np.asarray(solution.density)[:n, :n]
+    if not np.isfinite(density).all():
+        raise ArithmeticError("our self-consistent field left the numbers")
+    return density

@@ -1,27 +1,197 @@
-"""``validate``: a seeded sample of a corpus, recomputed with PySCF at the level of theory the files state."""
+"""``validate``: a seeded sample of a corpus, recomputed with PySCF at the level of theory that the files state."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
 from qmgen import files
-from qmgen.corpus.reader import open_corpus
+from qmgen.corpus.columns import CHECKED, Column
+from qmgen.corpus.reader import Corpus, open_corpus
 from qmgen.errors import QmgenError, UsageError
 from qmgen.machine import granted_cpus, versions
-from qmgen.validation.compare import DEFAULT, Tolerances, compare
-from qmgen.validation.density import own_density
-from qmgen.validation.oracle import Level, Reference, solve, solve_lower
-from qmgen.validation.pool import single_threaded_pool, unordered
-from qmgen.validation.result import Failed, Report, Row
-from qmgen.validation.sample import Entry, Sample, draw, level_of
+from qmgen.runtime import ONE_THREAD, environment
+from qmgen.validation.compare import DEFAULT, ComparedRow, RowWithoutReference, Tolerances, ValidationReport, compare
+from qmgen.validation.oracle import FUNCTIONALS, PyscfLevel, Reference, own_density, solve, solve_lower
+
+_KEYS: Final = ("molecule_id", "conformer_id", "converged")
+_COLUMNS: Final = ("molecule_id", "conformer_id", "smile", "z", "pos", "N")
+
+
+@dataclass(frozen=True)
+class SampledRow:
+    """One row: ``numbers`` (atoms,), ``positions`` (atoms, 3) Bohr as stored; ``values`` by the names of ``CHECKED``,
+    as far as the corpus has these columns: energies in Hartree, all else in the unit of the column."""
+
+    molecule_id: int
+    conformer_id: int
+    smiles: str
+    numbers: np.ndarray
+    positions: np.ndarray
+    n_orbitals: int
+    values: Mapping[str, Any]
+
+    @property
+    def energy(self) -> float:
+        """The total energy in Hartree."""
+        return float(self.values["energy"])
+
+
+@dataclass(frozen=True)
+class SampledRows:
+    """``entries`` in the order of (molecule_id, conformer_id), out of ``rows`` rows of which ``not_converged`` are
+    never drawn."""
+
+    entries: tuple[SampledRow, ...]
+    rows: int
+    not_converged: int
+
+
+def level_of(corpus: Corpus) -> PyscfLevel:
+    """The level of theory that the files state. Raises ``UsageError`` when it is missing or PySCF cannot follow."""
+    stated = corpus.level_of_theory
+    missing = [key for key in ("xc", "basis", "grid_level") if key not in stated]
+    if missing:
+        raise UsageError(f"{corpus.place} does not state its level of theory (no {', '.join(missing)} in the metadata)")
+    level = PyscfLevel(str(stated["xc"]), str(stated["basis"]), int(stated["grid_level"]))
+    if level.xc not in FUNCTIONALS:
+        raise UsageError(
+            f"{corpus.place} was made with the functional {level.xc!r}, which has no PySCF counterpart here; "
+            f"known: {', '.join(FUNCTIONALS)}"
+        )
+    return level
+
+
+def hartree_in_ev(corpus: Corpus) -> float:
+    """The factor the rows were written with. Raises ``UsageError`` when the metadata do not state it."""
+    factor = (corpus.metadata.get("constants") or {}).get("hartree_in_ev")
+    if not isinstance(factor, float):
+        raise UsageError(f"{corpus.place} does not state its constants (no hartree_in_ev in the metadata)")
+    return factor
+
+
+def draw(corpus: Corpus, size: int, seed: int) -> SampledRows:
+    """``size`` converged rows of all splits (all of them where there are fewer), without replacement.
+
+    Depends on the rows and the seed, not on how the rows lie in files. Raises ``UsageError`` when there is nothing to
+    draw from.
+    """
+    keys = corpus.table(columns=_KEYS)
+    molecules, conformers, converged = (keys[name].to_numpy() for name in _KEYS)
+    order = np.lexsort((conformers, molecules))
+    candidates = order[converged[order]]
+    rows, usable = len(order), len(candidates)
+    if not rows:
+        raise UsageError(f"{corpus.place} holds no rows: its failures files say why")
+    if not usable:
+        raise UsageError(f"{corpus.place}: none of its {rows} rows converged, there is nothing to compare")
+    drawn = np.random.default_rng(seed).permutation(usable)[:size]
+    entries = _read(corpus, np.sort(candidates[drawn]), hartree_in_ev(corpus))
+    entries.sort(key=lambda entry: (entry.molecule_id, entry.conformer_id))
+    return SampledRows(tuple(entries), rows, rows - usable)
+
+
+def _read(corpus: Corpus, places: np.ndarray, factor: float) -> list[SampledRow]:
+    """The rows at ``places`` (ascending) in the order in which the corpus is read."""
+    entries: list[SampledRow] = []
+    offset = 0
+    checked = {name: column for name, column in CHECKED.items() if column.name in corpus.schema.names}
+    for batch in corpus.batches(columns=[*_COLUMNS, *(column.name for column in checked.values())]):
+        inside = places[(places >= offset) & (places < offset + batch.num_rows)] - offset
+        offset += batch.num_rows
+        if len(inside):
+            entries += [_sampled_row(row, checked, factor) for row in batch.take(inside).to_pylist()]
+    return entries
+
+
+def _sampled_row(row: Mapping[str, Any], checked: Mapping[str, Column], factor: float) -> SampledRow:
+    def value(column: Column) -> Any:
+        plain = row[column.name]
+        if column.length:
+            return np.array(plain, dtype=np.float64)
+        return plain / factor if column.unit == "eV" else plain
+
+    return SampledRow(
+        molecule_id=row["molecule_id"],
+        conformer_id=row["conformer_id"],
+        smiles=row["smile"],
+        numbers=np.array(row["z"], dtype=np.uint8),
+        positions=np.array(row["pos"], dtype=np.float64).reshape(-1, 3),
+        n_orbitals=row["N"],
+        values={name: value(column) for name, column in checked.items()},
+    )
+
+
+_PoolTask = TypeVar("_PoolTask")
+_PoolResult = TypeVar("_PoolResult")
+
+
+@contextmanager
+def single_threaded_pool(jobs: int | None = None) -> Iterator[ProcessPoolExecutor]:
+    """A pool of ``jobs`` processes (one per core by default) with one thread each.
+
+    Tasks not yet begun are dropped when the block is left by an exception.
+    """
+    with environment(ONE_THREAD):
+        executor = ProcessPoolExecutor(jobs or granted_cpus(), multiprocessing.get_context("spawn"), _begin)
+        try:
+            yield executor
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+        finally:
+            executor.shutdown()
+
+
+def unordered(
+    executor: ProcessPoolExecutor, work: Callable[[_PoolTask], _PoolResult], tasks: Iterable[_PoolTask], ahead: int = 64
+) -> Iterator[_PoolResult]:
+    """Results as they come; at most ``ahead`` tasks are handed over at a time.
+
+    Raises what ``work`` raised, and ``QmgenError`` when a process died (out of memory, most likely).
+    """
+    waiting: set[Future[_PoolResult]] = set()
+    source = iter(tasks)
+    exhausted = False
+    try:
+        while waiting or not exhausted:
+            while not exhausted and len(waiting) < ahead:
+                try:
+                    waiting.add(executor.submit(work, next(source)))
+                except StopIteration:
+                    exhausted = True
+            if waiting:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+    except BrokenProcessPool as error:
+        raise QmgenError(
+            "a PySCF process was killed, most likely for memory: try again with fewer processes (jobs)"
+        ) from error
+
+
+def _begin() -> None:
+    """In each process, once: PySCF imported and held to one thread; Ctrl-C is the parent's to handle."""
+    os.environ["JAX_PLATFORMS"] = "cpu"  # for our density: many processes cannot share an accelerator's memory
+    from pyscf import lib
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    lib.num_threads(1)
+
 
 FILE_NAME = "validation.json"
 TRIED_FIRST = 6  # restarts before it is decided whether more are worth their time
@@ -36,7 +206,7 @@ def validate(
     out: Path | None = None,
     jobs: int | None = None,
     progress: bool = True,
-) -> Report:
+) -> ValidationReport:
     """Recompute ``sample`` rows of the corpus in ``directory`` and compare.
 
     Writes ``out`` (default: ``validation.json`` in the corpus; a directory gets a file of that name). ``jobs`` PySCF
@@ -52,7 +222,7 @@ def validate(
     start = perf_counter()
     workers = min(jobs or granted_cpus(), len(drawn.entries))
     outcomes = _solve_all(drawn.entries, level, tolerances.energy, workers, progress)
-    report = _report(corpus.place, level, tolerances, sample, seed, drawn, outcomes)
+    report = _report_of(corpus.place, level, tolerances, sample, seed, drawn, outcomes)
     report.provenance.update(jobs=workers, seconds=round(perf_counter() - start, 3))
     if not report.rows:
         raise QmgenError(
@@ -63,19 +233,19 @@ def validate(
 
 
 @dataclass(frozen=True)
-class Task:
+class ReferenceTask:
     """What a PySCF process gets: a row, how far below PySCF it may lie, and PySCF's ``first`` solution if it is to be
     started again from elsewhere."""
 
     index: int
-    entry: Entry
-    level: Level
+    entry: SampledRow
+    level: PyscfLevel
     tolerance: float
     first: Reference | None = None
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ReferenceOutcome:
     """PySCF's last word on a row. ``below``: ours lies below PySCF's first solution; ``restarted``: PySCF has looked
     for a lower one. ``problem`` says why there is no reference."""
 
@@ -86,7 +256,7 @@ class Outcome:
     problem: str = ""
 
 
-def recompute(task: Task) -> Outcome:
+def recompute(task: ReferenceTask) -> ReferenceOutcome:
     """Run in a PySCF process: solve; or, where there is a first solution, look for a lower one, as from our density."""
     entry, first = task.entry, task.first
     try:
@@ -96,14 +266,16 @@ def recompute(task: Task) -> Outcome:
             density = None if first is None else _density(task)
             found = solve_lower(entry.numbers, entry.positions, task.level, found, target=target, density=density)
     except (QmgenError, ArithmeticError, ValueError, RuntimeError) as error:  # numpy's LinAlgError is a ValueError
-        return Outcome(task.index, None, problem=" ".join(f"{type(error).__name__}: {error}".split()))
+        return ReferenceOutcome(task.index, None, problem=" ".join(f"{type(error).__name__}: {error}".split()))
     if not found.converged:
-        return Outcome(task.index, None, problem=f"PySCF did not converge in {found.cycles} cycles from any guess")
+        return ReferenceOutcome(
+            task.index, None, problem=f"PySCF did not converge in {found.cycles} cycles from any guess"
+        )
     below = first is not None or entry.energy < found.energy - task.tolerance
-    return Outcome(task.index, found, below, restarted=first is not None)
+    return ReferenceOutcome(task.index, found, below, restarted=first is not None)
 
 
-def _density(task: Task) -> np.ndarray | None:
+def _density(task: ReferenceTask) -> np.ndarray | None:
     """Our density for a row; None where it cannot be had: a help for PySCF, which then goes on with its own guesses."""
     try:
         return own_density(task.entry.numbers, task.entry.positions, task.level)
@@ -112,8 +284,8 @@ def _density(task: Task) -> np.ndarray | None:
 
 
 def _solve_all(
-    entries: tuple[Entry, ...], level: Level, tolerance: float, workers: int, progress: bool
-) -> list[Outcome]:
+    entries: tuple[SampledRow, ...], level: PyscfLevel, tolerance: float, workers: int, progress: bool
+) -> list[ReferenceOutcome]:
     """Outcomes in the order of ``entries``; large molecules go first, so that no core is left alone at the end.
 
     Rows below PySCF's solution are tried again from our density and from other starts: a few, and all the others if any
@@ -121,11 +293,11 @@ def _solve_all(
     """
     order = sorted(range(len(entries)), key=lambda index: (-entries[index].n_orbitals, index))
     with single_threaded_pool(workers) as pool:
-        tasks = [Task(index, entries[index], level, tolerance) for index in order]
+        tasks = [ReferenceTask(index, entries[index], level, tolerance) for index in order]
         found = {outcome.index: outcome for outcome in _shown(unordered(pool, recompute, tasks), len(tasks), progress)}
         below = [index for index in order if found[index].below]
         for part in (below[:TRIED_FIRST], below[TRIED_FIRST:]):
-            tasks = [Task(index, entries[index], level, tolerance, found[index].reference) for index in part]
+            tasks = [ReferenceTask(index, entries[index], level, tolerance, found[index].reference) for index in part]
             again = list(_shown(unordered(pool, recompute, tasks), len(tasks), progress and bool(part), "restarts"))
             found.update((outcome.index, outcome) for outcome in again)
             if not any(_reached(entries[outcome.index], outcome, tolerance) for outcome in again):
@@ -133,35 +305,37 @@ def _solve_all(
     return [found[index] for index in range(len(entries))]
 
 
-def _reached(entry: Entry, outcome: Outcome, tolerance: float) -> bool:
+def _reached(entry: SampledRow, outcome: ReferenceOutcome, tolerance: float) -> bool:
     """Whether PySCF, once restarted, came down to our energy."""
     reference = outcome.reference
     return outcome.restarted and reference is not None and reference.energy <= entry.energy + tolerance
 
 
-def _shown(outcomes: Iterator[Outcome], total: int, progress: bool, what: str = "PySCF") -> Iterator[Outcome]:
+def _shown(
+    outcomes: Iterator[ReferenceOutcome], total: int, progress: bool, what: str = "PySCF"
+) -> Iterator[ReferenceOutcome]:
     from tqdm import tqdm
 
     shown = tqdm(outcomes, total=total, desc=what, unit="row", file=sys.stderr, disable=None if progress else True)
     yield from shown
 
 
-def _report(
+def _report_of(
     directory: str,
-    level: Level,
+    level: PyscfLevel,
     tolerances: Tolerances,
     size: int,
     seed: int,
-    drawn: Sample,
-    outcomes: list[Outcome],
-) -> Report:
+    drawn: SampledRows,
+    outcomes: list[ReferenceOutcome],
+) -> ValidationReport:
     pairs = [(e, o, o.reference) for e, o in zip(drawn.entries, outcomes, strict=True) if o.reference is not None]
     entries, references = [entry for entry, _, _ in pairs], [reference for _, _, reference in pairs]
     names = entries[0].values if entries else {}
     ours = {name: [entry.values[name] for entry in entries] for name in names}
     theirs = {name: [reference.values[name] for reference in references] for name in names}
     rows = tuple(
-        Row(
+        ComparedRow(
             molecule_id=entry.molecule_id,
             conformer_id=entry.conformer_id,
             smiles=entry.smiles,
@@ -174,11 +348,11 @@ def _report(
         for entry, outcome, reference in pairs
     )
     failed = tuple(
-        Failed(entry.molecule_id, entry.conformer_id, outcome.problem)
+        RowWithoutReference(entry.molecule_id, entry.conformer_id, outcome.problem)
         for entry, outcome in zip(drawn.entries, outcomes, strict=True)
         if outcome.reference is None
     )
-    return Report(
+    return ValidationReport(
         directory=directory,
         level=level,
         tolerances=tolerances,
@@ -205,7 +379,7 @@ def _target(directory: Path, out: Path | None) -> Path:
     return Path(os.path.realpath(out))  # a link that the user names is written through
 
 
-def _write(report: Report, path: Path) -> None:
+def _write(report: ValidationReport, path: Path) -> None:
     try:
         files.write(path.parent, path.name, report.to_json().encode())
     except OSError as error:

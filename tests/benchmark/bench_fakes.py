@@ -18,7 +18,7 @@ from qmgen.labeling.types import Label, Settings
 from qmgen.molecules.procedure import PLAIN, Procedure
 from qmgen.molecules.types import Conformer, Failure, Molecule, Reason
 from qmgen.pipeline.level import level_of_theory
-from qmgen.validation.oracle import Level, solve
+from qmgen.validation.oracle import PyscfLevel, solve
 
 COMPILING = 1.0  # seconds
 WATER = np.array([[0.0, 0.0, 0.22], [0.0, 1.43, -0.89], [0.0, -1.43, -0.89]])
@@ -67,7 +67,9 @@ def label(
             raise UsageError("told to refuse")
         if conformer.name == "bug":
             raise ZeroDivisionError("told to")
-        found = solve(conformer.numbers, conformer.positions, Level(settings.xc, settings.basis, settings.grid_level))
+        found = solve(
+            conformer.numbers, conformer.positions, PyscfLevel(settings.xc, settings.basis, settings.grid_level)
+        )
         yield (
             conformer,
             Label(

@@ -29,7 +29,7 @@ from qmgen.corpus.status import status
 from qmgen.corpus.store import store_of
 from qmgen.corpus.verify import MOST_NAMED, inspect
 from qmgen.errors import QmgenError
-from qmgen.validation.sample import level_of
+from qmgen.validation.run import level_of
 
 #: one of each kind that a field may hold instead of what belongs there
 ODD: Final = (None, True, -1, 10**12, 10**400, 1e308, "a\nb", [[None], "x"], {"a": [1]})

@@ -12,7 +12,7 @@ from qmgen.dft.forces import forces
 from qmgen.dft.functionals import functional
 from qmgen.dft.prepare import System, prepare, shape_of
 from qmgen.dft.scf import Options, solve
-from qmgen.validation.oracle import Level, mean_field
+from qmgen.validation.oracle import PyscfLevel, mean_field
 
 GEOMETRIES = {
     "water": ([8, 1, 1], [(0, 0, 0.1), (0, 0.80, -0.48), (0.05, -0.72, -0.55)]),
@@ -41,7 +41,7 @@ def test_equal_pyscf(name: str) -> None:
     system, level = system_of(name), 1
     density, _ = converged(system, level)
     ours = forces(XC, BASIS, level, system, shape_of(system.numbers, BASIS, XC, level), density)
-    reference = mean_field(system.numbers, system.positions, Level("b3lyp5", "sto-3g", level))
+    reference = mean_field(system.numbers, system.positions, PyscfLevel("b3lyp5", "sto-3g", level))
     reference.conv_tol, reference.conv_tol_grad = 1e-12, 1e-8
     reference.kernel()
     gradient = reference.nuc_grad_method()

@@ -22,7 +22,7 @@ from qmgen.dft.prepare import Prepared, System, model_gain, prepare, shape_of, s
 from qmgen.dft.properties import dipole_moment, frontier_orbitals, mulliken_charges, property_inputs
 from qmgen.dft.scf import Options, Solution
 from qmgen.dft.variational import field_of
-from qmgen.validation.oracle import TIGHT, Level, mean_field
+from qmgen.validation.oracle import TIGHT, PyscfLevel, mean_field
 from tests.reference.published import PUBLISHED, Published
 from tests.reference.stored import molecules
 
@@ -43,7 +43,7 @@ def make_system(symbols: str | tuple[str, ...], angstrom: object) -> System:
     return System(np.array([SYMBOLS[s] for s in symbols]), np.asarray(angstrom, dtype=float) / BOHR_TO_ANGSTROM)
 
 
-def run(system: System, level: Level, options: Options | None = None) -> tuple[Solution, Prepared]:
+def run(system: System, level: PyscfLevel, options: Options | None = None) -> tuple[Solution, Prepared]:
     """One molecule at the default thresholds."""
     basis, xc = load_basis(level.basis), functional(level.xc)
     prepared = prepare(system, shape_of(system.numbers, basis, xc, level.grid_level), basis, xc, level.grid_level)
@@ -69,7 +69,7 @@ def run(system: System, level: Level, options: Options | None = None) -> tuple[S
     ],
 )
 def test_equals_pyscf(name: str, xc: str, basis: str, grid_level: int) -> None:
-    system, level = make_system(*MOLECULES[name]), Level(xc, basis, grid_level)
+    system, level = make_system(*MOLECULES[name]), PyscfLevel(xc, basis, grid_level)
     solution, prepared = run(system, level)
     mf = mean_field(system.numbers, system.positions, level, conv_tol=TIGHT.conv_tol, conv_tol_grad=TIGHT.conv_tol_grad)
     mf.kernel()
@@ -95,7 +95,7 @@ def test_equals_pyscf(name: str, xc: str, basis: str, grid_level: int) -> None:
 
 @pytest.mark.parametrize("entry", PUBLISHED, ids=lambda e: f"{e.program}-{e.xc}-{e.basis}")
 def test_equals_other_programs(entry: Published) -> None:
-    solution, _ = run(make_system(entry.symbols, entry.positions), Level(entry.xc, entry.basis, 5))
+    solution, _ = run(make_system(entry.symbols, entry.positions), PyscfLevel(entry.xc, entry.basis, 5))
     # 2e-5 Ha: another grid, and another program's constant for the Angstrom
     assert float(solution.energy) == pytest.approx(entry.energy, abs=2e-5)
 
@@ -176,7 +176,7 @@ def test_atoms_far_apart_converge_on_the_lowest_levels(name: str, how: str) -> N
     symbols, distance, xc_name, energy = STRETCHED[name]
     system, level = (
         make_system(symbols, [[0.1, 0.2, 0.3], [0.1, 0.2, 0.3 + distance]]),
-        Level(STRETCHED_XC, "sto-3g", 1),
+        PyscfLevel(STRETCHED_XC, "sto-3g", 1),
     )
     basis, xc = load_basis(level.basis), functional(level.xc)
     prepared = prepare(system, shape_of(system.numbers, basis, xc, 1), basis, xc, 1)
@@ -192,7 +192,7 @@ def test_atoms_far_apart_converge_on_the_lowest_levels(name: str, how: str) -> N
 
 def test_inverted_levels_are_left() -> None:
     """A stationary density given at the start, H+ H-, whose occupied level lies 0.8 Ha above the empty one."""
-    system, level = make_system("HH", [[0.0, 0.0, 0.0], [0.0, 0.0, 10.0]]), Level(STRETCHED_XC, "sto-3g", 1)
+    system, level = make_system("HH", [[0.0, 0.0, 0.0], [0.0, 0.0, 10.0]]), PyscfLevel(STRETCHED_XC, "sto-3g", 1)
     expected, prepared = run(system, level)
     ionic = np.zeros_like(np.asarray(prepared.problem.guess))
     ionic[0, 0] = 2.0
@@ -206,7 +206,7 @@ def test_levels_that_stay_inverted_do_not_converge() -> None:
     # at 12 Angstrom the only stationary densities of whole occupations without a bond are inverted: two cycles do not
     # suffice to find the bond
     system = make_system("HH", [[0.0, 0.0, 0.0], [0.0, 0.0, 12.0]])
-    _, prepared = run(system, Level(STRETCHED_XC, "sto-3g", 1))
+    _, prepared = run(system, PyscfLevel(STRETCHED_XC, "sto-3g", 1))
     ionic = np.zeros_like(np.asarray(prepared.problem.guess))
     ionic[0, 0] = 2.0
     (solution,) = solve_batch(
@@ -218,7 +218,7 @@ def test_levels_that_stay_inverted_do_not_converge() -> None:
 @pytest.mark.parametrize("basis", ["sto-3g", "6-31g"])
 def test_orbitals_on_the_grid_equal_pyscf(basis: str) -> None:
     system = make_system(*MOLECULES["methyl fluoride"])
-    mol = mean_field(system.numbers, system.positions, Level("pbe", basis, 0)).mol
+    mol = mean_field(system.numbers, system.positions, PyscfLevel("pbe", basis, 0)).mol
     points = np.random.default_rng(0).normal(scale=3.0, size=(500, 3))
     points[:5] = system.positions  # on the nuclei too
     table = orbital_table(system.numbers, load_basis(basis), mol.nao + 2)
@@ -234,7 +234,7 @@ def test_orbitals_on_the_grid_equal_pyscf(basis: str) -> None:
 @pytest.mark.parametrize("basis", ["sto-3g", "6-31g"])
 @pytest.mark.parametrize("name", MOLECULES)
 def test_guess_holds_the_electrons_of_its_atoms(name: str, basis: str) -> None:
-    system, level = make_system(*MOLECULES[name]), Level("hf", basis, 0)
+    system, level = make_system(*MOLECULES[name]), PyscfLevel("hf", basis, 0)
     mol = mean_field(system.numbers, system.positions, level).mol
     density = superposition_of_atoms(system.numbers, load_basis(basis), mol.nao + 3)
     overlap = mol.intor("int1e_ovlp")
@@ -292,7 +292,7 @@ def test_first_step_of_diis_is_the_fock_matrix_itself() -> None:
 
 def test_too_few_cycles_is_a_value_not_an_exception() -> None:
     system = make_system(*MOLECULES["water"])
-    solution, _ = run(system, Level("b3lyp5", "sto-3g", 0), Options(max_cycles=2))
+    solution, _ = run(system, PyscfLevel("b3lyp5", "sto-3g", 0), Options(max_cycles=2))
     assert not solution.converged
     assert solution.cycles == 2
     assert np.isfinite(solution.energy)
@@ -300,7 +300,7 @@ def test_too_few_cycles_is_a_value_not_an_exception() -> None:
 
 @pytest.mark.parametrize("how", ["map", "vmap"])
 def test_numbers_that_are_not_finite_stop_at_once_and_harm_no_neighbour(how: str) -> None:
-    system, level = make_system(*MOLECULES["water"]), Level("b3lyp5", "sto-3g", 0)
+    system, level = make_system(*MOLECULES["water"]), PyscfLevel("b3lyp5", "sto-3g", 0)
     solution, prepared = run(system, level)
     broken = prepared.problem._replace(overlap=prepared.problem.overlap * np.nan)
     one, other = solve_batch(functional("b3lyp5"), how, [broken, prepared.problem], Options())
@@ -309,12 +309,12 @@ def test_numbers_that_are_not_finite_stop_at_once_and_harm_no_neighbour(how: str
 
 
 def test_one_cycle_is_one_visit() -> None:
-    solution, _ = run(make_system(*MOLECULES["water"]), Level("b3lyp5", "sto-3g", 0), Options(max_cycles=1))
+    solution, _ = run(make_system(*MOLECULES["water"]), PyscfLevel("b3lyp5", "sto-3g", 0), Options(max_cycles=1))
     assert solution.cycles == 1 and solution.visits == 1 and not solution.converged
 
 
 def test_the_energy_of_the_cycle_before_is_known() -> None:
-    system, level = make_system(*MOLECULES["water"]), Level("hf", "sto-3g", 0)
+    system, level = make_system(*MOLECULES["water"]), PyscfLevel("hf", "sto-3g", 0)
     steps = [run(system, level, Options(max_cycles=count))[0] for count in (2, 3, 4)]
     for one, following in pairwise(steps):
         assert one.cycles + 1 == following.cycles
@@ -323,7 +323,7 @@ def test_the_energy_of_the_cycle_before_is_known() -> None:
 
 
 def test_both_thresholds_count() -> None:
-    system, level = make_system(*MOLECULES["water"]), Level("b3lyp5", "sto-3g", 0)
+    system, level = make_system(*MOLECULES["water"]), PyscfLevel("b3lyp5", "sto-3g", 0)
     default, prepared = run(system, level)
     anything = Options(conv_energy=1e9, conv_gradient=1e9)
     converged = prepared.problem._replace(guess=default.density)
@@ -338,7 +338,7 @@ def test_both_thresholds_count() -> None:
 
 @pytest.mark.parametrize("xc", ["b3lyp5", "pbe", "lda"])
 def test_the_sketch_changes_where_cycles_are_made_and_not_what_they_converge_to(xc: str) -> None:
-    system, level = make_system(*MOLECULES["formaldehyde"]), Level(xc, "sto-3g", 1)
+    system, level = make_system(*MOLECULES["formaldehyde"]), PyscfLevel(xc, "sto-3g", 1)
     sketched, prepared = run(system, level)
     (without,) = solve_batch(functional(xc), "map", [prepared.problem._replace(coarse=None)], Options())
     assert sketched.converged and bool(without.converged)
@@ -373,7 +373,7 @@ def test_a_shifted_history_is_that_of_shifted_matrices() -> None:
     [(0.5, 0.0), (0.0, 0.3), (0.3, 0.3), (0.5, 0.5), (0.7, 1.0)],
 )
 def test_damping_and_level_shift_reach_the_same_energy(damping: float, level_shift: float) -> None:
-    system, level = make_system(*MOLECULES["formaldehyde"]), Level("b3lyp5", "sto-3g", 0)
+    system, level = make_system(*MOLECULES["formaldehyde"]), PyscfLevel("b3lyp5", "sto-3g", 0)
     plain, _ = run(system, level)
     steadied, _ = run(system, level, Options(max_cycles=200, damping=damping, level_shift=level_shift))
     assert plain.converged and steadied.converged

@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from qmgen.molecules.types import Conformer
-from qmgen.validation.density import own_density
-from qmgen.validation.oracle import Level, Reference, solve_lower
+from qmgen.validation.oracle import PyscfLevel, Reference, own_density, solve_lower
 
 HERE = Path(__file__).resolve().parent
 
@@ -67,7 +66,7 @@ def values(name: str) -> Values:
     return Values(arrays, [int(i) for i in arrays["levels" if "levels" in arrays else "index"]])
 
 
-def lower_reference(conformer: Conformer, level: Level, first: Reference, energy: float) -> Reference:
+def lower_reference(conformer: Conformer, level: PyscfLevel, first: Reference, energy: float) -> Reference:
     """What PySCF finds from our density, where our ``energy`` is lower than that of ``first``.
 
     ``solve_lower`` goes on to other guesses until it is as low as ``energy``, within its own convergence.

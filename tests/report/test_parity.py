@@ -9,12 +9,11 @@ import pytest
 
 from qmgen.errors import UsageError
 from qmgen.report.parity import draw
-from qmgen.validation.compare import Tolerances, compare
-from qmgen.validation.oracle import Level
-from qmgen.validation.result import Report, Row
+from qmgen.validation.compare import ComparedRow, Tolerances, ValidationReport, compare
+from qmgen.validation.oracle import PyscfLevel
 
 
-def report(rows: int = 40, worst: float = 3e-10, orbital: float = 2e-8) -> Report:
+def report(rows: int = 40, worst: float = 3e-10, orbital: float = 2e-8) -> ValidationReport:
     """A report on made-up labels; energies differ by at most ``worst``, levels by about ``orbital`` (Ha)."""
     random = np.random.default_rng(0)
     homo, lumo = -0.3 + 0.1 * random.random(rows), 0.05 + 0.2 * random.random(rows)
@@ -28,15 +27,15 @@ def report(rows: int = 40, worst: float = 3e-10, orbital: float = 2e-8) -> Repor
         "gap": lumo - homo,
         "dipole": dipole + 1e-6 * random.normal(size=(rows, 3)),
     }
-    return Report(
+    return ValidationReport(
         directory="corpus",
-        level=Level("b3lyp5", "sto-3g", 1),
+        level=PyscfLevel("b3lyp5", "sto-3g", 1),
         tolerances=Tolerances(),
         sample=rows,
         seed=0,
         corpus_rows=120,
         not_converged=0,
-        rows=tuple(Row(i, 0, "C", 20, 49 + i % 31, "minao", False, 1.0) for i in range(rows)),
+        rows=tuple(ComparedRow(i, 0, "C", 20, 49 + i % 31, "minao", False, 1.0) for i in range(rows)),
         failed=(),
         ours=ours,
         reference=theirs,

@@ -26,13 +26,11 @@ from qmgen.molecules.types import Conformer
 from qmgen.pipeline.level import level_of_theory
 from qmgen.pipeline.rows import CONSTANTS, row
 from qmgen.validation import Tolerances, validate
-from qmgen.validation.density import own_density
-from qmgen.validation.oracle import Level, solve
-from qmgen.validation.run import FILE_NAME, Task, _target, _write, recompute
-from qmgen.validation.sample import draw
+from qmgen.validation.oracle import PyscfLevel, own_density, solve
+from qmgen.validation.run import FILE_NAME, ReferenceTask, _target, _write, draw, recompute
 
 ROWS = 6
-LEVEL = Level("b3lyp5", "sto-3g", 0)
+LEVEL = PyscfLevel("b3lyp5", "sto-3g", 0)
 NUMBERS = np.array([8, 1, 1], dtype=np.uint8)
 WATER = np.array([[0.0, 0.0, 0.1173], [0.0, 0.7572, -0.4692], [0.0, -0.7572, -0.4692]]) / BOHR_TO_ANGSTROM
 #: a report without contents
@@ -138,12 +136,12 @@ def test_a_corpus_that_lies_below_pyscf_throughout_costs_few_restarts(corpus, mo
 
 
 @pytest.fixture
-def excited(corpus) -> Task:
+def excited(corpus) -> ReferenceTask:
     """A row of which PySCF has found a higher solution first."""
     entry = draw(open_corpus(corpus()), 1, 0).entries[0]
-    first = recompute(Task(0, entry, LEVEL, 1e-6)).reference
+    first = recompute(ReferenceTask(0, entry, LEVEL, 1e-6)).reference
     assert first is not None
-    return Task(0, entry, LEVEL, 1e-6, replace(first, energy=first.energy + 0.1, guess="excited"))
+    return ReferenceTask(0, entry, LEVEL, 1e-6, replace(first, energy=first.energy + 0.1, guess="excited"))
 
 
 def test_a_row_from_a_lower_solution_is_found_again_from_our_density(excited, monkeypatch):
@@ -195,7 +193,7 @@ def test_energies_come_back_to_the_hartree_they_were_made_from(corpus):
     entry = draw(open_corpus(corpus()), ROWS, 0).entries[0]
     assert abs(entry.energy - label(0).energy) < 1e-12
     np.testing.assert_array_equal(entry.positions, conformer(0).positions)
-    assert recompute(Task(0, entry, LEVEL, 1e-6)).reference is not None
+    assert recompute(ReferenceTask(0, entry, LEVEL, 1e-6)).reference is not None
 
 
 @pytest.mark.parametrize(
