@@ -28,7 +28,7 @@ FRICTION: Final = 0.02
 Gradient = Callable[[list[float]], Sequence[float]]
 
 
-class State(NamedTuple):
+class LangevinState(NamedTuple):
     """``positions`` and ``velocities`` (N, 3), Angstrom and Angstrom/fs."""
 
     positions: np.ndarray
@@ -49,7 +49,7 @@ def dynamics(
     stride: int,
     time_step: float = TIME_STEP,
     friction: float = FRICTION,
-) -> Iterator[State]:
+) -> Iterator[LangevinState]:
     """The state after every ``stride`` steps, without end, from ``positions`` (N, 3) and velocities of Maxwell's.
 
     The motion of the centre of mass is not taken out. What runs away gives numbers that are not finite, no exception.
@@ -73,4 +73,4 @@ def dynamics(
                 x += drift * v
                 shove = -kick * np.asarray(gradient(x.tolist()))
                 v += shove
-        yield State(x.reshape(-1, 3).copy(), v.reshape(-1, 3).copy())
+        yield LangevinState(x.reshape(-1, 3).copy(), v.reshape(-1, 3).copy())

@@ -18,7 +18,7 @@ import numpy as np
 
 from qmgen.molecules.enumeration.chemistry import molecules, own_form, stands_for_molecule
 from qmgen.molecules.enumeration.counting import formulas
-from qmgen.molecules.enumeration.items import WHOLE, Batch, Item, Part, batches, items
+from qmgen.molecules.enumeration.items import WHOLE, Item, MultigraphBatch, Part, batches, items
 from qmgen.molecules.enumeration.pruning import Removed
 from qmgen.molecules.enumeration.query import Query
 from qmgen.molecules.rules.rule import Stage
@@ -26,24 +26,24 @@ from qmgen.molecules.rules.ruleset import RuleSet
 from qmgen.molecules.rules.tautomers import is_representative
 
 
-class Place(NamedTuple):
+class ResumePoint(NamedTuple):
     """All items before ``item`` of query number ``query`` are done."""
 
     query: int
     item: int
 
 
-FIRST: Final = Place(0, 0)
+FIRST: Final = ResumePoint(0, 0)
 
 
 class Piece(NamedTuple):
     """SMILES in order; ``place`` is not None at the end of an item, and says where to go on."""
 
     smiles: list[str]
-    place: Place | None
+    place: ResumePoint | None
 
 
-class Counted(NamedTuple):
+class FormulaCount(NamedTuple):
     """Of one formula: ``multigraphs`` that pass the rules, and the ``molecules`` they stand for."""
 
     heavy_atoms: int
@@ -66,28 +66,28 @@ class Selection:
     judged_by_engine: Stage = Stage.VALENCE
     removed: Removed = field(default_factory=Removed)
 
-    def pieces(self, start: Place = FIRST) -> Iterator[Piece]:
+    def pieces(self, start: ResumePoint = FIRST) -> Iterator[Piece]:
         """The molecules from a place on."""
         for number in range(start.query, len(self.queries)):
             at = start.item if number == start.query else 0
             for batch in batches(self.queries[number], self.part, self.removed, at):
                 if batch.item.number != at:
                     at = batch.item.number
-                    yield Piece([], Place(number, at))
+                    yield Piece([], ResumePoint(number, at))
                 yield Piece([smiles for _, smiles in self._judged(batch) if smiles], None)
-            yield Piece([], Place(number + 1, 0))
+            yield Piece([], ResumePoint(number + 1, 0))
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[MultigraphBatch]:
         """What the engine makes for the part, query by query, for ``kept``: to take the parts apart in one pass."""
         for query in self.queries:
             yield from batches(query, self.part, self.removed)
 
-    def kept(self, batch: Batch) -> Iterator[tuple[int, str]]:
+    def kept(self, batch: MultigraphBatch) -> Iterator[tuple[int, str]]:
         """The molecules of a batch: the number (1…) of the part that each was dealt to, and SMILES. Those of one part
         come in the order in which the part alone would give them."""
         return ((int(batch.parts[row]) + 1, smiles) for row, smiles in self._judged(batch) if smiles)
 
-    def counts(self) -> Iterator[Counted]:
+    def counts(self) -> Iterator[FormulaCount]:
         """What each batch adds; a formula may come several times."""
         for query in self.queries:
             for batch in batches(query, self.part, self.removed):
@@ -102,7 +102,7 @@ class Selection:
                 for k, name in enumerate(names):
                     here = index == k
                     if passed[here].any():
-                        yield Counted(query.heavy_atoms, name, int(passed[here].sum()), int(own[here].sum()))
+                        yield FormulaCount(query.heavy_atoms, name, int(passed[here].sum()), int(own[here].sum()))
 
     @staticmethod
     def items(query: Query) -> Iterator[Item]:
@@ -113,7 +113,7 @@ class Selection:
         """Whether nothing is left for the rules to say of what the engine makes, so that RDKit is asked less."""
         return not self.merge and all(rule.stage == Stage.VALENCE for rule in self.rules)
 
-    def _judged(self, batch: Batch) -> Iterator[tuple[int, str]]:
+    def _judged(self, batch: MultigraphBatch) -> Iterator[tuple[int, str]]:
         """Row and SMILES of the molecules that pass the rules; no SMILES where another form stands for the molecule."""
         from rdkit import Chem
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from qmgen.molecules.entries import quiet_chem
-from qmgen.molecules.enumeration.items import Batch
+from qmgen.molecules.enumeration.items import MultigraphBatch
 from qmgen.molecules.enumeration.kekule import allowed, first_form, same_form
 from qmgen.molecules.enumeration.structure import Graph
 from qmgen.molecules.enumeration.valences import NITRO
@@ -24,7 +24,7 @@ from qmgen.molecules.enumeration.valences import NITRO
 _NUMBERS = {"C": 6, "N": 7, "O": 8, "F": 9, NITRO: 7}
 
 
-def template(batch: Batch) -> Any:
+def template(batch: MultigraphBatch) -> Any:
     """The multigraph of a batch as an RDKit ``RWMol`` of carbons, its rings found: atoms and bonds as in ``Graph``."""
     from rdkit import Chem
 
@@ -39,7 +39,7 @@ def template(batch: Batch) -> Any:
     return mol
 
 
-def molecules(batch: Batch) -> Iterator[Any]:
+def molecules(batch: MultigraphBatch) -> Iterator[Any]:
     """RDKit's molecule of each row of a batch: aromatic where RDKit says so, rings and hydrogens known.
 
     Hybridization and conjugation are set only where aromatic bonds are possible. The two oxygens of a nitro group come
@@ -80,7 +80,7 @@ def is_aromatic(mol: Any) -> bool:
     return any(bond.GetIsAromatic() for bond in mol.GetBonds())
 
 
-def own_form(batch: Batch, row: int, mol: Any, smiles: str) -> bool:
+def own_form(batch: MultigraphBatch, row: int, mol: Any, smiles: str) -> bool:
     """Whether this Kekulé form is the one that stands for its molecule.
 
     ``mol`` is the molecule of the row, as ``molecules`` makes it, and ``smiles`` was just written from it.
@@ -120,7 +120,7 @@ def named_form(graph: Graph, orders: np.ndarray, mol: Any, smiles: str) -> np.nd
     return named
 
 
-def emit_rows(batch: Batch, keep: Callable[[Any], bool] | None = None) -> Iterator[tuple[int, str]]:
+def emit_rows(batch: MultigraphBatch, keep: Callable[[Any], bool] | None = None) -> Iterator[tuple[int, str]]:
     """Row and canonical SMILES of the molecules of a batch, of each only from the form that stands for it.
 
     ``keep(mol)`` is asked first: it sees the aromatic molecule, so that it says the same of every form.
@@ -134,12 +134,12 @@ def emit_rows(batch: Batch, keep: Callable[[Any], bool] | None = None) -> Iterat
                 yield row, smiles
 
 
-def emit(batch: Batch, keep: Callable[[Any], bool] | None = None) -> Iterator[str]:
+def emit(batch: MultigraphBatch, keep: Callable[[Any], bool] | None = None) -> Iterator[str]:
     """The canonical SMILES of ``emit_rows``."""
     return (smiles for _, smiles in emit_rows(batch, keep))
 
 
-def stands_for_molecule(batch: Batch) -> np.ndarray:
+def stands_for_molecule(batch: MultigraphBatch) -> np.ndarray:
     """Which rows (k,) bool stand for a molecule: all where no bond can be aromatic, without asking RDKit."""
     from rdkit import Chem
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from qmgen.molecules.enumeration.chemistry import emit_rows, stands_for_molecule
-from qmgen.molecules.enumeration.items import WHOLE, Batch, Part, batches
+from qmgen.molecules.enumeration.items import WHOLE, MultigraphBatch, Part, batches
 from qmgen.molecules.enumeration.query import NITRO_ATOMS, Query
 from qmgen.molecules.enumeration.valences import NITRO, VALENCES
 
@@ -22,7 +22,7 @@ def formula_text(atoms: dict[str, int], hydrogens: int) -> str:
     return "".join(f"{symbol}{counts[symbol] if counts[symbol] > 1 else ''}" for symbol in order if counts.get(symbol))
 
 
-def formulas(batch: Batch) -> tuple[list[str], np.ndarray]:
+def formulas(batch: MultigraphBatch) -> tuple[list[str], np.ndarray]:
     """The formulas in a batch, and for each row (k,) int64 the index of its own."""
     symbols = list(VALENCES)
     atoms = np.zeros((len(batch), len(symbols) + 1), np.int64)

@@ -96,7 +96,7 @@ _WORD: Final = (1 << 64) - 1
 
 
 @dataclass(frozen=True)
-class Batch:
+class MultigraphBatch:
     """Colourings of one multigraph: ``orders`` (e,) uint8 on the edges of ``graph``, ``elements`` (k, n) uint8 as codes
     into ``symbols``, ``aromatic`` (k,) bool: False where no bond can be aromatic, ``parts`` (k,) int64: the part, from
     0, to which each was dealt."""
@@ -113,7 +113,7 @@ class Batch:
     def __len__(self) -> int:
         return len(self.elements)
 
-    def rows(self, chosen: np.ndarray) -> Batch:
+    def rows(self, chosen: np.ndarray) -> MultigraphBatch:
         """The batch with only some colourings."""
         return replace(self, elements=self.elements[chosen], aromatic=self.aromatic[chosen], parts=self.parts[chosen])
 
@@ -221,7 +221,7 @@ def multigraphs(item: Item, removed: Removed | None = None) -> np.ndarray:
     return found
 
 
-def molecules_of(item: Item, part: Part = WHOLE, removed: Removed | None = None) -> Iterator[Batch]:
+def molecules_of(item: Item, part: Part = WHOLE, removed: Removed | None = None) -> Iterator[MultigraphBatch]:
     """The batches of an item that belong to a part, in order."""
     found = multigraphs(item, removed)
     wanted, offset = part.wanted(), item.offset
@@ -233,7 +233,7 @@ def molecules_of(item: Item, part: Part = WHOLE, removed: Removed | None = None)
             continue
         group, _ = stabilizer(item.graph.group, item.graph.edge_group, orders)
         for found_here in colourings(item, orders, group, domains, removed, wanted, (offset + k) % part.of):
-            yield Batch(item, item.graph, item.within.symbols, orders, *found_here)
+            yield MultigraphBatch(item, item.graph, item.within.symbols, orders, *found_here)
 
 
 def colourings(
@@ -294,7 +294,9 @@ def element_choices(item: Item, orders: np.ndarray) -> np.ndarray | None:
     return domains if domains.any(axis=1).all() else None
 
 
-def batches(query: Query, part: Part = WHOLE, removed: Removed | None = None, first_item: int = 0) -> Iterator[Batch]:
+def batches(
+    query: Query, part: Part = WHOLE, removed: Removed | None = None, first_item: int = 0
+) -> Iterator[MultigraphBatch]:
     """All batches of a part of a query, in order, from an item on: the way to go on after a stop."""
     for item in items(query, removed):
         if item.number >= first_item:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from qmgen.molecules.selection import Counted
+from qmgen.molecules.selection import FormulaCount
 
 
 @dataclass
@@ -14,7 +14,7 @@ class Counts:
 
     by_formula: dict[tuple[int, str], list[int]]
 
-    def add(self, one: Counted) -> None:
+    def add(self, one: FormulaCount) -> None:
         total = self.by_formula.setdefault((one.heavy_atoms, one.formula), [0, 0])
         total[0] += one.multigraphs
         total[1] += one.molecules

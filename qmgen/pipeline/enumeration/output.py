@@ -23,7 +23,7 @@ from qmgen.corpus.identity import difference
 from qmgen.corpus.locks import still_there
 from qmgen.documents import table_of
 from qmgen.errors import BeingWritten, UsageError
-from qmgen.molecules.selection import Place
+from qmgen.molecules.selection import ResumePoint
 
 #: seconds between two notes of how far the file is sure
 NOTE_EVERY: Final = 2.0
@@ -40,8 +40,8 @@ class Progress:
     removed: dict[str, int] = field(default_factory=dict)
 
     @property
-    def place(self) -> Place:
-        return Place(self.query, self.item)
+    def place(self) -> ResumePoint:
+        return ResumePoint(self.query, self.item)
 
 
 class Output:
@@ -131,7 +131,7 @@ class Output:
         self._stream.write("".join(f"{line}\n" for line in smiles).encode())
         self.at.molecules += len(smiles)
 
-    def reached(self, place: Place, removed: dict[str, int]) -> None:
+    def reached(self, place: ResumePoint, removed: dict[str, int]) -> None:
         """All before ``place`` is written; noted now and then, or by ``note``."""
         self.at.query, self.at.item, self.at.removed = place.query, place.item, removed
         self.at.bytes = self._stream.tell()

@@ -8,7 +8,7 @@ import time
 from types import TracebackType
 from typing import Final, TextIO
 
-from qmgen.molecules.selection import Place, Selection
+from qmgen.molecules.selection import ResumePoint, Selection
 from qmgen.quantities import duration
 
 #: seconds between two lines in a log file, and between two of the bar
@@ -49,12 +49,12 @@ class Meter:
             counts.append(sum(1 for _ in itertools.takewhile(lambda _: time.monotonic() < end, chosen.items(query))))
         self._items = counts if time.monotonic() < end else []
 
-    def start(self, molecules: int, place: Place) -> None:
+    def start(self, molecules: int, place: ResumePoint) -> None:
         """What an earlier process did."""
         self._molecules = self._before = molecules
         self._done = self._done_before = self._place(place)
 
-    def found(self, molecules: int, place: Place | None = None) -> None:
+    def found(self, molecules: int, place: ResumePoint | None = None) -> None:
         """So many more molecules; all before ``place`` is done."""
         self._molecules += molecules
         if place is not None:
@@ -67,7 +67,7 @@ class Meter:
         self._stream.write(f"\r\033[K{line}" if self._terminal else f"qmgen: {line}\n")
         self._stream.flush()
 
-    def _place(self, place: Place) -> int:
+    def _place(self, place: ResumePoint) -> int:
         return sum(self._items[: place.query]) + place.item
 
     def _line(self, seconds: float) -> str:

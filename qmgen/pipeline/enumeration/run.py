@@ -12,7 +12,7 @@ from typing import IO, Any
 from qmgen.config.generate import STDOUT, EnumerateConfig
 from qmgen.errors import Interrupted, UsageError
 from qmgen.machine import versions
-from qmgen.molecules.enumeration.items import Batch, batches
+from qmgen.molecules.enumeration.items import MultigraphBatch, batches
 from qmgen.molecules.enumeration.query import Query
 from qmgen.molecules.selection import Selection
 from qmgen.pipeline.enumeration.count import Counts
@@ -68,7 +68,7 @@ def run(config: EnumerateConfig, meter: Meter, stdout: IO[str] | None = None) ->
         return _file(config, chosen, meter, watch, begin)
 
 
-def _unpruned(config: EnumerateConfig) -> Iterator[Batch]:
+def _unpruned(config: EnumerateConfig) -> Iterator[MultigraphBatch]:
     """What there is of a formula, whatever the rules and bounds."""
     assert config.formula is not None
     return batches(Query.of_formula(config.formula))
