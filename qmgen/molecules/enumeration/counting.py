@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from qmgen.molecules.enumeration.chemistry import emit_rows, stands_for_molecule
-from qmgen.molecules.enumeration.items import WHOLE, MultigraphBatch, Part, batches
-from qmgen.molecules.enumeration.query import NITRO_ATOMS, Query
-from qmgen.molecules.enumeration.valences import NITRO, VALENCES
+from qmgen.molecules.enumeration.items import NITRO_ATOMS, WHOLE, MultigraphBatch, Part, Query, batches
+from qmgen.molecules.enumeration.pruning import NITRO, VALENCES
 
 
 def formula_text(atoms: dict[str, int], hydrogens: int) -> str:

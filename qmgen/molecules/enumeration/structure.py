@@ -8,11 +8,11 @@ from functools import cached_property
 
 import numpy as np
 
-from qmgen.molecules.enumeration.jit import jit
-from qmgen.molecules.enumeration.labelling import (
+from qmgen.molecules.enumeration.graphs import (
     LARGEST_GROUP,
     automorphisms,
     degree_colours,
+    jit,
     neighbour_table,
     refine,
 )

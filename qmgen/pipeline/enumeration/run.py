@@ -12,8 +12,7 @@ from typing import IO, Any
 from qmgen.config.generate import STDOUT, EnumerateConfig
 from qmgen.errors import Interrupted, UsageError
 from qmgen.machine import versions
-from qmgen.molecules.enumeration.items import MultigraphBatch, batches
-from qmgen.molecules.enumeration.query import Query
+from qmgen.molecules.enumeration.items import MultigraphBatch, Query, batches
 from qmgen.molecules.selection import Selection
 from qmgen.pipeline.enumeration.count import Counts
 from qmgen.pipeline.enumeration.output import Output

@@ -10,8 +10,7 @@ from typing import Any
 from qmgen import __version__
 from qmgen.config.generate import EnumerateConfig
 from qmgen.errors import UsageError
-from qmgen.molecules.enumeration.items import WHOLE, Part
-from qmgen.molecules.enumeration.query import Query
+from qmgen.molecules.enumeration.items import WHOLE, Part, Query
 from qmgen.molecules.rules.engine import pruning_of
 from qmgen.molecules.rules.rule import Stage
 from qmgen.molecules.rules.ruleset import RuleSet, load_rules

@@ -6,9 +6,8 @@ import pytest
 
 from qmgen.molecules.enumeration.chemistry import emit
 from qmgen.molecules.enumeration.counting import count, formula_text
-from qmgen.molecules.enumeration.items import Part, batches
+from qmgen.molecules.enumeration.items import Part, Query, batches
 from qmgen.molecules.enumeration.pruning import Pruning
-from qmgen.molecules.enumeration.query import Query
 
 
 def test_both_columns():

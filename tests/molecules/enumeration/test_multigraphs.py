@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from qmgen.molecules.enumeration import items as items_module
-from qmgen.molecules.enumeration.items import batches
-from qmgen.molecules.enumeration.query import Query
-from qmgen.molecules.enumeration.valences import VALENCES
+from qmgen.molecules.enumeration.items import Query, batches
+from qmgen.molecules.enumeration.pruning import VALENCES
 
 #: the counts of issue 4, made by other programs; the alkanes are also OEIS A000602
 ALKANES = [1, 1, 1, 2, 3, 5, 9, 18, 35, 75, 159]

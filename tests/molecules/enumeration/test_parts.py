@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from qmgen.errors import UsageError
-from qmgen.molecules.enumeration.items import Part, batches, items
+from qmgen.molecules.enumeration.items import Part, Query, batches, items
 from qmgen.molecules.enumeration.pruning import Pruning
-from qmgen.molecules.enumeration.query import Query
 
 
 def rows(query, part=None):

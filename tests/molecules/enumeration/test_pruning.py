@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qmgen.molecules.enumeration.items import batches, items
+from qmgen.molecules.enumeration.items import Query, batches, items
 from qmgen.molecules.enumeration.pruning import (
     HYBRIDIZATIONS,
+    NITRO,
+    VALENCES,
     Atom,
     AtomClasses,
     BondLimits,
@@ -18,9 +20,8 @@ from qmgen.molecules.enumeration.pruning import (
     environment_number,
     forbidden_environments,
     surroundings,
+    valence_of,
 )
-from qmgen.molecules.enumeration.query import Query
-from qmgen.molecules.enumeration.valences import NITRO, VALENCES, valence_of
 
 ELEMENTS = tuple(VALENCES)
 

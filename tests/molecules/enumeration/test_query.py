@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from qmgen.errors import UsageError
-from qmgen.molecules.enumeration.items import batches
-from qmgen.molecules.enumeration.query import Query
-from qmgen.molecules.enumeration.valences import check_elements, parse_formula
+from qmgen.molecules.enumeration.items import Query, batches
+from qmgen.molecules.enumeration.pruning import check_elements, parse_formula
 
 
 def test_formulas_are_read():

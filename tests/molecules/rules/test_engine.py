@@ -17,8 +17,7 @@ def test_counts_with_pruning_are_those_without(size: int, accepted: int, classes
     """The numbers of docs/rules.md, which ``scripts/measure_rules`` counts from all candidates."""
     pytest.importorskip("qmgen.molecules.enumeration")
     from qmgen.molecules.enumeration.chemistry import emit_rows, molecules
-    from qmgen.molecules.enumeration.items import batches
-    from qmgen.molecules.enumeration.query import Query
+    from qmgen.molecules.enumeration.items import Query, batches
 
     rules = load_rules("gdb11")
     kept = chosen = 0
