@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from qmgen.molecules.entries import LONGEST_SMILES, quiet_chem
-from qmgen.molecules.rules.check import OK, check_lines
-from qmgen.molecules.rules.ruleset import RuleSet, load_rules
+from qmgen.molecules.rules.ruleset import OK, RuleSet, check_lines, load_rules
 from qmgen.molecules.smiles import canonical_smiles, syntax_problem, without_labels
 
 

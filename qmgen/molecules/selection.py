@@ -20,8 +20,8 @@ from qmgen.molecules.enumeration.chemistry import molecules, own_form, stands_fo
 from qmgen.molecules.enumeration.counting import formulas
 from qmgen.molecules.enumeration.items import WHOLE, Item, MultigraphBatch, Part, Query, batches, items
 from qmgen.molecules.enumeration.pruning import Removed
-from qmgen.molecules.rules.rule import Stage
 from qmgen.molecules.rules.ruleset import RuleSet
+from qmgen.molecules.rules.table import Stage
 from qmgen.molecules.rules.tautomers import is_representative
 
 

@@ -12,8 +12,7 @@ from rdkit.Chem import AllChem
 from qmgen.molecules.duplicates import merge_duplicates
 from qmgen.molecules.entries import from_molecule, from_smiles, of_geometry, unlabelled
 from qmgen.molecules.proposals import canonical, canonical_set
-from qmgen.molecules.rules.check import check_lines
-from qmgen.molecules.rules.ruleset import load_rules
+from qmgen.molecules.rules.ruleset import check_lines, load_rules
 from qmgen.molecules.smiles import syntax_problem, without_labels
 from qmgen.molecules.types import Failure, Molecule, Reason
 

@@ -10,23 +10,31 @@ Where an atom may be aromatic only what holds either way is pruned.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from qmgen.molecules.enumeration.pruning import (
+    HIGHEST_VALENCE,
+    NOTHING,
+    AtomClasses,
+    BondLimits,
+    Pruning,
+    allowed_pairs,
+    forbidden_environments,
+)
+from qmgen.molecules.rules.ruleset import RuleSet
+from qmgen.molecules.rules.topology import bridgeheads, strained_carbon, touching_small_rings
+
+if TYPE_CHECKING:
+    from qmgen.molecules.enumeration.structure import Graph
 
 #: at most one atom other than carbon in a ring of three or four
 MAX_HETEROATOMS_IN_RING: Final = {3: 1, 4: 1}
-#: no atom has two multiple bonds
-CUMULATED: Final = False
 
 Edges = Sequence[tuple[int, int]]
 #: (class, bond order) of each neighbour
 Around = Sequence[tuple[str, int]]
-
-
-class Limits(NamedTuple):
-    """Bounds for one graph: the order of each edge, and the sum of orders at each vertex (hydrogens not counted)."""
-
-    max_order: list[int]
-    max_order_sum: list[int]
 
 
 # ---- graphs ---------------------------------------------------------------------------------------------------------
@@ -34,20 +42,16 @@ class Limits(NamedTuple):
 
 def keep_graph(edges: Edges, size: int) -> bool:
     """Whether the graph passes ``touching_small_rings`` and ``strained_carbon``."""
-    from qmgen.molecules.rules.topology import strained_carbon, touching_small_rings
-
     skeleton = _skeleton(edges, size)
     return not touching_small_rings(skeleton) and not strained_carbon(skeleton)
 
 
-def bond_limits(edges: Edges, size: int) -> Limits:
+def bond_limits(edges: Edges, size: int) -> BondLimits:
     """What rings leave to the bonds of a graph.
 
     None but single bonds at atoms of three-membered rings and at bridgeheads; at atoms of four-membered rings a double
     bond only to a leaf (C=O) or inside a ring of five or six (aromatic); no triple bond in a ring of up to eight.
     """
-    from qmgen.molecules.rules.topology import bridgeheads
-
     skeleton = _skeleton(edges, size)
     rings = [tuple(ring) for ring in skeleton.GetRingInfo().AtomRings()]
     small = {length: {v for ring in rings if len(ring) == length for v in ring} for length in (3, 4)}
@@ -68,7 +72,8 @@ def bond_limits(edges: Edges, size: int) -> Limits:
             elif v in small[4]:
                 most = min(most, 2)
         max_order.append(most)
-    return Limits(max_order, [degree[v] if v in saturated else 4 for v in range(size)])
+    sums = [degree[v] if v in saturated else HIGHEST_VALENCE for v in range(size)]
+    return BondLimits(np.array(max_order, np.int64), np.array(sums, np.int64))
 
 
 def carbonyl_leaves(edges: Edges, orders: Sequence[int], size: int) -> list[int]:
@@ -207,3 +212,38 @@ def _at_sp3_nitrogen(single: list[str]) -> bool:
     if any(name.startswith("C3") for name in single):
         return False
     return any(name[0] == "O" or name == "NH2" for name in heteroatoms)  # hydroxylamine, hydrazine
+
+
+#: nitro groups at most: four do not fit on an aromatic ring in molecules of up to 16 atoms
+MOST_NITRO: Final = 3
+
+
+def pruning_of(rules: RuleSet) -> Pruning:
+    """The pruning that is sound for a rule set: that of ``gdb11`` for it and sets on top of it.
+
+    Other sets start from valence alone.
+    """
+    if rules.prunes_as != "gdb11":
+        return NOTHING
+    classes = AtomClasses.of(("C", "N", "O", "F", "NO2"), lambda atom: atom_class(*atom))
+
+    def sites(graph: Graph, orders: np.ndarray, symbols: tuple[str, ...]) -> np.ndarray | None:
+        leaves = carbonyl_leaves(graph.edges.tolist(), orders.tolist(), graph.nodes)
+        if not leaves:
+            return None
+        table = np.ones((graph.nodes, len(symbols)), np.bool_)
+        table[leaves] = [symbol == "O" for symbol in symbols]
+        return table
+
+    return Pruning(
+        small_rings_apart=True,
+        keep_graph=lambda graph: keep_graph(graph.edges.tolist(), graph.nodes),
+        bond_limits=lambda graph: bond_limits(graph.edges.tolist(), graph.nodes),
+        cumulated=False,  # no atom has two multiple bonds
+        sites=sites,
+        classes=classes,
+        pairs=allowed_pairs(classes, bond_allowed),
+        environments=forbidden_environments(classes, environment_forbidden),
+        max_heteroatoms_in_ring=MAX_HETEROATOMS_IN_RING,
+        nitro=MOST_NITRO if rules.nitro else 0,
+    )

@@ -1,25 +1,80 @@
-"""A rule set: the rules in order, and the first of them that a molecule breaks.
+"""A rule set: the rules in order, the first of them that a molecule breaks, and lists of molecules against it.
 
 rules = load_rules("gdb11")
 rules.first_violation(Chem.MolFromSmiles("OCO"))      # "hemiacetal"
 rules.first_violation(Chem.MolFromSmiles("COCOC"))    # None
+
+SMARTS are compiled into tests that are quick to say no: most molecules break no rule, and are asked all of them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from qmgen.errors import UsageError
-from qmgen.molecules.entries import one_line
-from qmgen.molecules.rules.aromatic import aromatic_form
-from qmgen.molecules.rules.patterns import any_of, both, screen
-from qmgen.molecules.rules.rule import Rule, Stage
-from qmgen.molecules.rules.table import VALENCE, RuleEntry, RuleTable, read_table
-from qmgen.molecules.rules.topology import TESTS
+from qmgen.molecules.entries import one_line, quiet_chem
+from qmgen.molecules.enumeration.pruning import VALENCES
+from qmgen.molecules.rules.table import Rule, RuleEntry, RuleTable, Stage, read_table
+from qmgen.molecules.rules.tautomers import representative
+from qmgen.molecules.rules.topology import TESTS, aromatic_form
+from qmgen.molecules.smiles import syntax_problem, without_labels
+
+
+def any_of(path: Path, name: str, patterns: tuple[str, ...]) -> Callable[[Any], bool]:
+    """One test for several SMARTS. Raises ``UsageError`` for one that RDKit cannot read."""
+    tests = []
+    for text in patterns:
+        full, loose = _matches(path, name, text), without_exceptions(text)
+        tests.append(full if loose == text else both(_matches(path, name, loose), full))
+    if len(tests) == 1:
+        return tests[0]
+    return lambda mol: any(test(mol) for test in tests)
+
+
+def screen(patterns: list[str]) -> Callable[[Any], bool]:
+    """Whether any of many SMARTS matches, in one call: half the time of asking them one by one."""
+    from rdkit.Chem import FilterCatalog
+
+    catalog = FilterCatalog.FilterCatalog()
+    for text in patterns:
+        catalog.AddEntry(FilterCatalog.FilterCatalogEntry(text, FilterCatalog.SmartsMatcher(text, text, 1)))
+    return lambda mol: bool(catalog.HasMatch(mol))
+
+
+def both(one: Callable[[Any], bool], other: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Whether both tests are true."""
+    return lambda mol: one(mol) and other(mol)
+
+
+def without_exceptions(smarts: str) -> str:
+    """The pattern without its ``;!$(…)``: it matches wherever the pattern does, and a no costs a tenth.
+
+    RDKit looks for all matches of every recursive pattern before it looks at the first atom.
+    """
+    kept, at = "", 0
+    while (found := smarts.find(";!$(", at)) >= 0:
+        kept += smarts[at:found]
+        at, depth = found + 4, 1
+        while depth and at < len(smarts):
+            depth += {"(": 1, ")": -1}.get(smarts[at], 0)
+            at += 1
+        if at == len(smarts) or smarts[at] not in ";]":  # one of several alternatives: leave it
+            return smarts
+    kept += smarts[at:]
+    return smarts if "!$(" in kept else kept  # what is left may have lost an exception to an exception
+
+
+def _matches(path: Path, name: str, text: str) -> Callable[[Any], bool]:
+    with quiet_chem() as chem:
+        query = chem.MolFromSmarts(text)
+    if query is None:
+        raise UsageError(f"{path}: rule {name!r}: not a SMARTS that RDKit can read: {one_line(text)}")
+    return lambda mol: mol.HasSubstructMatch(query)
+
 
 #: the sets that ship: files of ``data/``
 SHIPPED: Final = ("none", "gdb11")
@@ -155,7 +210,7 @@ def _valence_rules(table: RuleTable) -> list[Rule]:
         return Rule(name, Stage.VALENCE, why, "valence", any_of(source, name, smarts), smarts)
 
     others = "".join(f";!#{number}" for number in numbers.values())
-    valences = ",".join(f"$([#{number};+0;!v{VALENCE[symbol]}])" for symbol, number in numbers.items())
+    valences = ",".join(f"$([#{number};+0;!v{VALENCES[symbol]}])" for symbol, number in numbers.items())
     beside = ", but for nitro groups on an aromatic carbon" if table.nitro else ""
     return [
         rule("elements", f"other elements than {' '.join(table.elements)}", f"[*{others}]"),
@@ -163,3 +218,47 @@ def _valence_rules(table: RuleTable) -> list[Rule]:
         rule("charge", f"charged atoms{beside}", *(_CHARGE_BUT_NITRO if table.nitro else ("[!+0]",))),
         rule("valence", "radicals: not C 4, N 3, O 2, F 1", f"[{valences}]"),
     ]
+
+
+#: what stands in place of a rule's name
+OK: Final = "ok"
+UNREADABLE: Final = "unreadable"
+#: larger molecules are judged as written: a peptide has a form for each subset of its amides
+LARGEST_WITH_TAUTOMERS: Final = 20
+
+
+def check_lines(lines: Iterable[str], rules: RuleSet, tautomers: str = "") -> Iterator[tuple[str, str]]:
+    """For each line, its SMILES (the first word) and ``ok``, the first rule that removes it, or ``unreadable``.
+
+    Blank lines are left out. ``tautomers`` is "merge" or "keep" (default: the rule set's own). Under "merge" a molecule
+    is ``ok`` if one of its tautomers is, since that one stands for it; otherwise the rule is the one that removes the
+    form as written. Molecules of more than ``LARGEST_WITH_TAUTOMERS`` atoms are judged as written.
+    """
+    merge = (tautomers or rules.tautomers) == "merge"
+    for line in lines:
+        if words := line.split():
+            yield words[0], _verdict(words[0], rules, merge)
+
+
+def _verdict(smiles: str, rules: RuleSet, merge: bool) -> str:
+    mol = read_molecule(smiles)
+    if mol is None:
+        return UNREADABLE
+    if rules.accepts(mol):
+        return OK
+    merge = merge and mol.GetNumAtoms() <= LARGEST_WITH_TAUTOMERS
+    if merge and not rules.breaks_valence(mol) and representative(mol, rules.accepts) is not None:
+        return OK
+    return rules.first_violation(mol) or OK  # counted only here, where it counts
+
+
+def read_molecule(smiles: str) -> Any | None:
+    """The molecule of a SMILES without its labels and its stereochemistry, which no rule looks at; None if none."""
+    if not smiles.isascii() or syntax_problem(smiles):
+        return None
+    with quiet_chem() as chem:
+        mol = chem.MolFromSmiles(without_labels(smiles))
+        if mol is None or mol.GetNumAtoms() == 0:
+            return None
+        chem.RemoveStereochemistry(mol)
+        return mol

@@ -21,17 +21,46 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
 from qmgen.documents import TooDeep, toml_of
 from qmgen.errors import UsageError
 from qmgen.molecules.entries import one_line
-from qmgen.molecules.rules.rule import Stage
+from qmgen.molecules.enumeration.pruning import VALENCES
 
-#: elements with a valence rule: the most bonds of each to heavy atoms and hydrogens
-VALENCE: Final = {"C": 4, "N": 3, "O": 2, "F": 1}
+
+class Stage(StrEnum):
+    """What a rule looks at, and so how early it can be applied."""
+
+    VALENCE = "valence"
+    GRAPH = "graph"
+    BONDS = "bonds"
+    ATOMS = "atoms"
+
+
+@dataclass
+class Rule:
+    """Removes every molecule that ``test`` is true of; ``removed`` counts them.
+
+    ``test`` gets an RDKit molecule in the aromatic form of ``topology.aromatic_form``. ``smarts`` and ``also`` are the
+    patterns of the table, empty for a test that SMARTS cannot say. ``why`` says in words what is removed, ``source``
+    where that is known from.
+    """
+
+    name: str
+    stage: Stage
+    why: str
+    source: str
+    test: Callable[[Any], bool] = field(repr=False)
+    smarts: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    removed: int = 0
+
+
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_]*")
 _PLACE: Final = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
 _TABLE_KEYS: Final = {"name", "description", "base", "elements", "nitro", "tautomers", "define", "rule"}
@@ -78,10 +107,10 @@ def read_table(path: Path) -> RuleTable:
     """The table in a file. Raises ``UsageError`` for anything wrong but the SMARTS themselves."""
     data = _parsed(path)
     _only(path, "the table", data, _TABLE_KEYS)
-    elements = tuple(_strings(path, "the table", data, "elements")) or tuple(VALENCE)
-    if unknown := [e for e in elements if e not in VALENCE]:
+    elements = tuple(_strings(path, "the table", data, "elements")) or tuple(VALENCES)
+    if unknown := [e for e in elements if e not in VALENCES]:
         raise UsageError(
-            f"{path}: no valence rule for element {one_line(repr(unknown[0]))}; elements are {' '.join(VALENCE)}"
+            f"{path}: no valence rule for element {one_line(repr(unknown[0]))}; elements are {' '.join(VALENCES)}"
         )
     tautomers = _string(path, "the table", data, "tautomers") or "keep"
     if tautomers not in ("merge", "keep"):

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qmgen.errors import UsageError
-from qmgen.molecules.rules.check import check_lines
-from qmgen.molecules.rules.ruleset import load_rules
+from qmgen.molecules.rules.ruleset import check_lines, load_rules
 
 
 def check(file: str, rules: str, tautomers: str) -> Iterator[tuple[str, str]]:

@@ -11,9 +11,9 @@ from qmgen import __version__
 from qmgen.config.generate import EnumerateConfig
 from qmgen.errors import UsageError
 from qmgen.molecules.enumeration.items import WHOLE, Part, Query
-from qmgen.molecules.rules.engine import pruning_of
-from qmgen.molecules.rules.rule import Stage
+from qmgen.molecules.rules.pruning import pruning_of
 from qmgen.molecules.rules.ruleset import RuleSet, load_rules
+from qmgen.molecules.rules.table import Stage
 from qmgen.molecules.selection import Selection
 
 

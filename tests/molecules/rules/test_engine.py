@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from qmgen.molecules.rules.engine import pruning_of
-from qmgen.molecules.rules.rule import Stage
+from qmgen.molecules.rules.pruning import pruning_of
 from qmgen.molecules.rules.ruleset import load_rules
+from qmgen.molecules.rules.table import Stage
 from qmgen.molecules.rules.tautomers import is_representative
 
 

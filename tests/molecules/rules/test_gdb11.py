@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from rdkit import Chem
 
-from qmgen.molecules.rules.check import OK, check_lines
-from qmgen.molecules.rules.ruleset import RuleSet, load_rules
+from qmgen.molecules.rules.ruleset import OK, RuleSet, check_lines, load_rules
 from qmgen.molecules.rules.tautomers import is_representative, representative, tautomer_key, tautomers
 
 DATA = Path(__file__).parent / "data"

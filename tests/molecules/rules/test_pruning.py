@@ -23,7 +23,7 @@ def rules() -> RuleSet:
 
 
 @cache
-def of_graph(edges: tuple[tuple[int, int], ...], size: int) -> tuple[pruning.Limits, list[tuple[int, ...]]]:
+def of_graph(edges: tuple[tuple[int, int], ...], size: int) -> tuple[pruning.BondLimits, list[tuple[int, ...]]]:
     mol = molecule(edges, (1,) * len(edges), (6,) * size)
     return pruning.bond_limits(edges, size), [ring for ring in mol.GetRingInfo().AtomRings() if len(ring) < 5]
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 from rdkit import Chem
 
-from qmgen.molecules.rules.check import check_lines
 from qmgen.molecules.rules.pruning import keep_graph
-from qmgen.molecules.rules.ruleset import load_rules
-from qmgen.molecules.rules.strain import CUT, smallest_volume, strained_graphs
+from qmgen.molecules.rules.ruleset import check_lines, load_rules
+from qmgen.molecules.rules.topology import CUT, smallest_volume, strained_graphs
 from tests.molecules.rules.brute_force import graphs, without_touching_small_rings
 
 #: the five graphs of eight atoms that pass the small-ring rule and occur in no member
