@@ -1,12 +1,20 @@
-"""Patterns of charges and multiplicities in free words: "charge 1", "0 1", "a triplet", "NH4+"."""
+"""Charges and multiplicities by name and in words: patterns of free words, names of columns and keys, forms of values.
+
+"charge 1", "0 1", "a triplet", "NH4+" in free words; ``total_charge``, ``uhf`` as names; 1, "+1", "2-", [1] as values.
+"""
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
 
-from qmgen.molecules.elements import number_of
+import numpy as np
+
+from qmgen.molecules.comment import key_words, word_set
+from qmgen.molecules.geometry import number_of
 
 MULTIPLICITIES: Final = ("singlet", "doublet", "triplet", "quartet", "quintet", "sextet", "septet", "octet", "nonet")
 
@@ -122,3 +130,181 @@ def multiplicity_of_state(text: str) -> int | None:
     if found is None:
         return None
     return int(found["number"]) if found["number"] else {"S": 1, "D": 2, "T": 3, "Q": 4}[found["letter"]]
+
+
+_LONGEST_KEY: Final = 200
+_WHOSE: Final = (
+    "(?:total|tot|net|overall|formal|molecular|molecule|mol|system|sys|ref|dft|qm|qc|calc|target|pubchem|jchem|global"
+    "|initial|info|atoms)*"
+)
+_SPIN_OF: Final = "(?:spin|electronic)?"
+#: kinds of statements by the letters and digits of a key, in lower case
+_KEYS: Final = {
+    "pair": re.compile(r"(?:charge|chrg|chg|q)(?:and)?(?:spin)?(?:multiplicity|mult|spin)"),
+    "charge": re.compile(
+        rf"{_WHOSE}(?:charge|chrg|chg)(?:state|total|net|tot|e|int|ofthe(?:smiles|molblock))?"
+        rf"|{_WHOSE}q(?:tot|total|net)?"
+    ),
+    "multiplicity": re.compile(rf"{_WHOSE}{_SPIN_OF}{_WHOSE}(?:multiplicity|multip|mult?i?)|2s1"),
+    "spin": re.compile(rf"{_WHOSE}spin(?:state|total|tot|quantumnumber)?"),
+    "unpaired": re.compile(
+        r"(?:n|nr|no|num|number|numberof)?(?:unpaired(?:electrons?|e|els?|spins?)?|radicalelectrons?)|uhf|nopen|2s|twos|spin2s"
+    ),
+    "moment": re.compile(rf"{_WHOSE}(?:magmom|magneticmoment|magneti[sz]ation)"),
+    "charges": re.compile(rf"{_WHOSE}charges"),
+    "moments": re.compile(rf"{_WHOSE}(?:magmoms|magneticmoments|spins|mags?)"),
+    "electrons": re.compile(r"(?:total|tot)?(?:n|nr|no|num|number)(?:of)?(?:total|tot)?(?:electrons?|elecs?)"),
+    "flag": re.compile(
+        r"(?:is|has)?(?:openshell|(?:mono|di|bi|poly)?radicals?|radical(?:cat|an)?ion|(?:mono|di|poly)?(?:cat|an)?ion(?:ic)?)"
+    ),
+    "state": re.compile(r"(?:electronic|elec|ground|excited)?state|term(?:symbol)?"),
+    "short multiplicity": re.compile("m"),
+    "spin quantum number": re.compile("s|sz"),
+    "spin squared": re.compile("s2|ssquared|spinsquared"),
+}
+#: words in a key that make it about atoms, or about how a charge was found
+_OF_ATOMS: Final = word_set(
+    "partial atomic atom mulliken lowdin loewdin hirshfeld esp resp chelpg npa nbo bader cm5 ddec ddec6 gasteiger mbis "
+    "peoe mmff mmff94 iao natural becke vdd eeq density densities population populations"
+)
+#: words in a key that make it about something else: a unit, a nucleus, another state of protonation, a hint as in
+#: ``spin_hint`` of a corpus
+_BESIDE: Final = word_set(
+    "unit units ph physiological isoelectric nuclear nucleus core valence effective group hint no nr id lot batch "
+    "center centers centre centres centroid"
+)
+#: what keys of one or two letters state in a comment, where it is plausible; columns of tables have too many such names
+_OF_COMMENTS: Final = ("short multiplicity", "spin quantum number", "spin squared")
+#: words that end with "charge" and are about something else
+_NO_CHARGE: Final = re.compile(r"(?:sur|dis|re|super|over|under|pre)charges?")
+#: without one of these a name is short, and may be that of something else, as ``q`` and ``UHF``
+_LONG_NAME: Final = re.compile("charge|multiplicity|unpaired|electron|mag|moment")
+#: a lot ("Charge" in German), an identifier
+_LOT: Final = re.compile(r"[A-Za-z]{1,4}[-_ ]?\d{3,}[A-Za-z]?", re.ASCII)
+_KEY_NUMBER: Final = re.compile(r"[+-]?[\d./]+|[+-]?(?:nan|inf)", re.IGNORECASE)
+_SMALL: Final = re.compile(r"[+-]?\d(?:\.0*)?|\d[+-]|[A-Za-z]{5,8}", re.ASCII)
+
+
+def names_charge(key: str, of_atoms: bool = True) -> bool:
+    """Whether a column of this name states a charge or multiplicity, or may do so: then its values are to be read.
+
+    Without ``of_atoms`` columns about the charges or moments of atoms do not count.
+    """
+    kind = kind_of_key(key)
+    if kind == "state" and key.lower() == "state":
+        return False
+    return kind not in (None, "beside", *_OF_COMMENTS, *(() if of_atoms else ("atoms", "charges", "moments")))
+
+
+def of_atoms(key: str) -> str | None:
+    """ "charges" or "magmoms" where a column with a value for each atom holds such by its name; None for others."""
+    kind = kind_of_key(key)
+    if kind not in ("charge", "charges", "spin", "moment", "moments", "atoms"):
+        return None
+    return "magmoms" if kind in ("spin", "moment", "moments") or "spin" in key.lower() else "charges"
+
+
+def counts_in_table(key: str, value: Any) -> bool:
+    """Whether a value under the name of a column may be what the name says.
+
+    Under a short name (``q``, ``mult``, ``UHF``), which may be that of anything, only a small whole number or the name
+    of a multiplicity is; a lot number under "Charge" is not.
+    """
+    kind, text = kind_of_key(key), str(value).strip()
+    if kind == "charge" and _LOT.fullmatch(text):
+        return False
+    if kind not in ("charge", "multiplicity", "spin", "unpaired") or _LONG_NAME.search("".join(key_words(key))):
+        return True
+    if kind == "spin":
+        return _KEY_NUMBER.fullmatch(text) is not None or text.lower() in MULTIPLICITIES
+    return _SMALL.fullmatch(text) is not None and (not text.isalpha() or text.lower() in (*MULTIPLICITIES, "neutral"))
+
+
+def kind_of_key(key: str) -> str | None:
+    """What a key states: a key of ``_KEYS``, "atoms" (of each atom), "vague", "beside" (the point); None for others."""
+    return _kind_of(key[:_LONGEST_KEY])
+
+
+@lru_cache(maxsize=4096)  # the frames of a file have the same keys
+def _kind_of(key: str) -> str | None:
+    parts = key_words(re.sub("pH(?![a-z])", " ph ", key))
+    fused, words = "".join(parts), set(parts)
+    for kind, pattern in _KEYS.items():
+        if pattern.fullmatch(fused):
+            return kind
+    charge = any("charge" in part and not _NO_CHARGE.fullmatch(part) for part in parts)
+    if not (charge or "multiplicity" in fused or words & {"chrg", "spin", "spins", "mult", "unpaired"}):
+        return None
+    if words & _BESIDE:
+        return "beside"
+    return "atoms" if words & _OF_ATOMS else "vague"
+
+
+#: <S^2> is that of a pure spin state within this
+_PURE: Final = 0.05
+#: the largest total spin and multiplicity that a key of one letter states; larger ones are something else
+_LARGEST_SPIN: Final = 5
+_LARGEST_MULTIPLICITY: Final = 9
+#: elements beyond this atomic number are computed without their core, so that programs count fewer electrons
+_ALL_ELECTRONS: Final = 36
+#: electrons in the core of an element, up to the atomic number
+_CORES: Final = ((2, 0), (10, 2), (18, 10), (30, 18), (36, 28))
+_VALUE_NUMBER: Final = re.compile(r"[+-]?(?:\d{1,6}\.?\d{0,20}|\.\d{1,20})(?:[eE][+-]?\d{1,2})?", re.ASCII)
+_SIGN_LAST: Final = re.compile(r"(\d{1,2})([+-])", re.ASCII)
+
+
+def numbers_of(value: Any) -> list[float] | None:
+    """A value as numbers: one, or a list of them, in text too; None if it is anything else."""
+    if isinstance(value, str):
+        fields = re.split(r"[\s,;]+", value.strip("()[]{}\"',; \t"))
+        return [float(f) for f in fields] if all(_VALUE_NUMBER.fullmatch(f) for f in fields) else None
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    items = value if isinstance(value, list | tuple) else [value]
+    flat = [item for part in items for item in (part if isinstance(part, list | tuple) else [part])]
+    if not all(isinstance(item, int | float | np.number) and not isinstance(item, bool) for item in flat):
+        return None
+    try:
+        numbers = [float(item) for item in flat]
+    except OverflowError:
+        return None
+    return numbers if all(map(math.isfinite, numbers)) else None
+
+
+def whole_of(value: Any) -> int | None:
+    """A value as one whole number: 1, "+1", "1.0", "2-", [1], "neutral", "triplet"; None if it is anything else."""
+    if isinstance(value, str):
+        text = value.strip("()[]{}\"',; \t")
+        if found := _SIGN_LAST.fullmatch(text):
+            return int(found[2] + found[1])
+        if text.lower() == "neutral":
+            return 0
+        if text.lower() in MULTIPLICITIES:
+            return MULTIPLICITIES.index(text.lower()) + 1
+    numbers = numbers_of(value)
+    if numbers is None or len(numbers) != 1 or abs(numbers[0]) > 1e4 or numbers[0] != round(numbers[0]):
+        return None
+    return round(numbers[0])
+
+
+def multiplicity_of_short(kind: str, number: float) -> int | None:
+    """The multiplicity that a number states under a key of one or two letters: M, S or S2; None where it cannot."""
+    if kind == "short multiplicity":
+        return round(number) if number in range(1, _LARGEST_MULTIPLICITY + 1) else None
+    if kind == "spin quantum number":
+        return round(2 * number) + 1 if 0 <= number <= _LARGEST_SPIN and (2 * number) % 1 == 0 else None
+    pure = [m for m in range(1, 2 * _LARGEST_SPIN + 2) if abs(number - (m * m - 1) / 4) <= _PURE]
+    return pure[0] if pure else None
+
+
+def may_be_electrons(stated: int, numbers: np.ndarray, charge: int, valence: bool) -> bool:
+    """Whether a source may count ``stated`` electrons for atomic numbers (atoms,) and a net charge.
+
+    With ``valence`` these may be the valence electrons. Of heavy elements programs leave out various cores, so that any
+    number may be right.
+    """
+    if int(numbers.max(initial=0)) > _ALL_ELECTRONS:
+        return True
+    count = int(numbers.sum()) - charge
+    cores = sum(next(core for last, core in _CORES if number <= last) for number in numbers.tolist())
+    return stated == count or (valence and stated == count - cores)

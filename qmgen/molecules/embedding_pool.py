@@ -23,13 +23,10 @@ from typing import Any, Final, NamedTuple
 
 from qmgen.errors import Interrupted
 from qmgen.machine import address_space_limit
-from qmgen.molecules.conformers import Ensemble, make
-from qmgen.molecules.embedding import why_refused
+from qmgen.molecules.embedding import PLAIN, Ensemble, Procedure, make_conformers, why_refused, without_stereo
 from qmgen.molecules.embedding_worker import OUT_OF_TIME
 from qmgen.molecules.entries import failure
 from qmgen.molecules.geometry import geometry_problem
-from qmgen.molecules.procedure import PLAIN, Procedure
-from qmgen.molecules.stereo import without_stereo
 from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned, Reason
 from qmgen.processes import OWN_FAULT, Channel, Gone, StallClock, end, ending
 
@@ -55,7 +52,7 @@ def conformers(
     seed: int,
     time_limit: float = 60.0,
     in_process: bool = False,
-    embed_with: Embed = make,
+    embed_with: Embed = make_conformers,
     procedure: Procedure = PLAIN,
 ) -> Iterator[Conformer | Failure | Pruned]:
     """``count`` conformers of each molecule, or the one whose geometry was given; failures pass through. In order.

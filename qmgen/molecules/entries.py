@@ -1,22 +1,155 @@
-"""From what a source says about one entry to a ``Molecule`` or a ``Failure``; shared by all readers.
+"""From what a source says about one entry, a SMILES or a geometry, to a ``Molecule`` or a ``Failure``; for all readers.
 
 An entry never raises: whatever is wrong with it becomes a ``Failure`` that keeps its place and name.
+
+Atom-map numbers and isotopes do not make molecules: within the Born-Oppenheimer approximation the labels of ``[2H]C``,
+``[CH3:1][H]`` and ``C`` are the same. They are taken out of the text before RDKit reads it, so that what is left is
+read as if they had never been written. Stereo that exists by labels alone (CHDTOH) goes with them. What RDKit would
+read as something else than was meant is named and refused.
+
+References:
+OpenSMILES: http://opensmiles.org/opensmiles.html, version 1.0.
+CXSMILES: ChemAxon Extended SMILES and SMARTS, the block ``|...|`` after a SMILES.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 
 from qmgen.molecules.connectivity import smiles_problem
-from qmgen.molecules.elements import symbol_of
-from qmgen.molecules.geometry import bond_length_problem, electrons_problem, geometry_problem, stored_precision
-from qmgen.molecules.smiles import canonical_smiles, extension_problem, split_extension, syntax_problem, without_labels
+from qmgen.molecules.geometry import (
+    bond_length_problem,
+    electrons_problem,
+    geometry_problem,
+    stored_precision,
+    symbol_of,
+)
 from qmgen.molecules.types import Failure, Molecule, Reason
+
+#: a longer block of CXSMILES is refused: coordinates of all atoms of the longest SMILES are shorter
+LONGEST_EXTENSION: Final = 262_144
+
+#: an atom in brackets with an isotope in front or an atom-map number behind: what stands between the two
+_LABELLED: Final = re.compile(r"\[\d*([^\[\]:\d][^\[\]:]*)(?::\d+)?\]")
+_HAS_LABEL: Final = re.compile(r"\[\d|:\d+\]|\[[DT][:+\-\]]")
+#: the two isotopes with symbols of their own
+_HEAVY_HYDROGEN: Final = re.compile(r"\[[DT](?=[:+\-\]])")
+
+#: what RDKit accepts in a SMILES beyond OpenSMILES, or reads as another molecule than was meant
+_REFUSED: Final = (
+    (re.compile(r"(?<!-)>"), "a reaction (>), not a molecule; give its molecules one by one"),
+    (re.compile(r"->|<-"), "a dative bond (-> or <-); write it with charges ([NH3+][BH3-]), or give the geometry"),
+    (re.compile(r"~"), "a bond of any order (~), a query of SMARTS; write the bond that is meant"),
+    (re.compile(r"\[\d*#"), "an atom by number ([#6]), a query of SMARTS; write its symbol and its hydrogens"),
+    (re.compile(r"\$\("), "a recursive query ($(...)) of SMARTS, not a molecule"),
+    (re.compile(r"\$"), "a quadruple bond ($), for which there is no embedding; give the geometry"),
+)
+
+#: parts of a CXSMILES block that leave the molecule what its SMILES says
+_HARMLESS: Final = re.compile(
+    r"\((?P<coordinates>[^()]*)\)"
+    r"|\$_AV:[^$]*\$"  # values of atoms
+    r"|\$;*\$"  # labels, all empty
+    r"|a:\d+(?:,\d+)*"  # stereo groups of which the SMILES gives the absolute configuration
+    r"|atomProp(?::\d+\.[^:,]*)+"
+)
+#: what the others are, by how they begin
+_EXTENSIONS: Final = (
+    (re.compile(r"\^"), "radicals (^)"),
+    (re.compile(r"\$"), "labels that may stand in place of atoms ($...$)"),
+    (
+        re.compile(r"(?:&|o)\d*:|r(?:,|$)"),
+        "a mixture or choice of stereoisomers (&, o, r); give one isomer, or no marks",
+    ),
+    (re.compile(r"S[gG]"), "a polymer or another group (Sg)"),
+    (re.compile(r"w"), "wedges (w)"),
+    (re.compile(r"(?:c|t|ctu):"), "stereo of double bonds (c, t)"),
+    (re.compile(r"[CHZ]:|coordB|THB"), "bonds beyond the SMILES (C, H, Z)"),
+    (re.compile(r"m:"), "bonds to several atoms (m)"),
+    (re.compile(r"f:"), "grouped fragments (f)"),
+    (re.compile(r"lp:"), "lone pairs (lp)"),
+    (re.compile(r"(?:s|u|rb|LN|RG|LO):"), "a query (s, u, rb, LN, RG, LO)"),
+)
+
+
+def without_labels(smiles: str) -> str:
+    """The SMILES without isotopes and atom-map numbers: the text itself where it has none."""
+    if not _HAS_LABEL.search(smiles):
+        return smiles
+    return _LABELLED.sub(r"[\1]", _HEAVY_HYDROGEN.sub("[H", smiles))
+
+
+def syntax_problem(smiles: str) -> tuple[Reason, str] | None:
+    """Why a text that RDKit may accept is no SMILES of a molecule, with the name of what it holds."""
+    for pattern, what in _REFUSED:
+        if pattern.search(smiles):
+            return Reason.UNREADABLE, f"not a SMILES of a molecule: {what}"
+    return None
+
+
+def split_extension(text: str) -> tuple[str, str]:
+    """A SMILES and the CXSMILES block ``|...|`` after it, with what follows that; empty where there is none."""
+    smiles, bar, rest = text.partition("|")
+    if not bar or not smiles[-1:].isspace():
+        return text, ""
+    return smiles.rstrip(), bar + rest
+
+
+def extension_problem(block: str) -> tuple[Reason, str] | None:
+    """Why a CXSMILES block makes another molecule of a SMILES; None where it only draws or describes it."""
+    if len(block) > LONGEST_EXTENSION:
+        return Reason.UNREADABLE, f"a CXSMILES block of more than {LONGEST_EXTENSION} characters"
+    if len(block) < 2 or block.find("|", 1) != len(block) - 1:
+        return Reason.UNREADABLE, f"what follows the SMILES begins as a CXSMILES block and is none: {block}"
+    at, end = 1, len(block) - 1
+    while at < end:
+        part = _HARMLESS.match(block, at, end)
+        if part is None or block[part.end()] not in ",|":
+            return _refused_part(block[at:end])
+        if part["coordinates"] is not None and not _is_flat(part["coordinates"]):
+            detail = "the CXSMILES block holds positions in space; give the geometry as .sdf or .xyz"
+            return Reason.UNREADABLE, detail
+        at = part.end() + 1
+    return None
+
+
+def _refused_part(part: str) -> tuple[Reason, str]:
+    what = next((name for pattern, name in _EXTENSIONS if pattern.match(part)), "what is not understood")
+    reason = Reason.ODD_ELECTRONS if part.startswith("^") else Reason.UNREADABLE
+    more = "; only closed shells are labelled" if part.startswith("^") else ""
+    return reason, f"the CXSMILES block holds {what}{more}: {part}"
+
+
+def _is_flat(coordinates: str) -> bool:
+    """Whether coordinates ("x,y,z;x,y,z") are those of a drawing: no z, or zero."""
+    thirds = [point.split(",")[2] for point in coordinates.split(";") if point.count(",") >= 2]
+    try:
+        return all(float(z) == 0 for z in thirds if z.strip())
+    except ValueError:
+        return False
+
+
+def canonical_smiles(chem: Any, mol: Any) -> str:
+    """The canonical SMILES of an RDKit molecule, the same whether its hydrogens are written or not.
+
+    RDKit keeps a written hydrogen that carries the mark of a double bond, as it must in ``[H]/N=C/C``; but in
+    ``[H]/C=C/C`` there is nothing to mark, and ``[HH]`` and ``[H][H]`` are two texts of one molecule.
+    """
+    smiles = str(chem.MolToSmiles(mol))
+    if "[H]" not in smiles and smiles != "[HH]":
+        return smiles
+    again = chem.MolFromSmiles(chem.MolToSmiles(chem.AddHs(mol)))
+    if again is None:
+        return smiles
+    other = str(chem.MolToSmiles(again))
+    return other if smiles == "[HH]" or other.count("[H]") < smiles.count("[H]") else smiles
+
 
 #: longer SMILES are refused: far beyond any molecule this program can label
 LONGEST_SMILES = 4096
@@ -275,3 +408,118 @@ def check_supported(entry: Molecule | Failure, elements: Collection[int]) -> Mol
         f"{names} not in this basis" + (f" ({known})" if known else ""),
         conformer_id=-1 if entry.positions is None else entry.conformer_id,
     )
+
+
+#: a longer text is refused: beyond any molecule that this program can label
+_LONGEST_MAPPED: Final = 65536
+
+
+def mapped_smiles(mol: Any) -> str:
+    """The bonds of an RDKit molecule that has all its hydrogens as atoms, as one text: a SMILES with all hydrogens in
+    which atom map number k is the k-th atom, from 1 (0 means in SMILES that an atom has no number). Isotopes are left
+    out, as in ``smile``. To have the molecule back, with its atoms in order:
+
+        parameters = Chem.SmilesParserParams()
+        parameters.removeHs = False
+        mol = Chem.MolFromSmiles(mapped_smiles, parameters)
+        order = sorted(range(mol.GetNumAtoms()), key=lambda i: mol.GetAtomWithIdx(i).GetAtomMapNum())
+        mol = Chem.RenumberAtoms(mol, order)
+    """
+    with quiet_chem() as chem:
+        bare = chem.Mol(mol, True)  # without conformers
+        for atom in bare.GetAtoms():
+            atom.SetAtomMapNum(atom.GetIdx() + 1)
+            atom.SetIsotope(0)
+        return str(chem.MolToSmiles(bare))
+
+
+def with_bonds(entry: Molecule | Failure, text: str) -> Molecule | Failure:
+    """``entry`` with the bonds that its source states as ``text``; a failure where they are of other atoms, or of
+    another molecule than its SMILES (stereochemistry is not compared)."""
+    if isinstance(entry, Failure) or not text:
+        return entry
+    assert entry.numbers is not None
+    problem = _mapped_problem(text, entry.numbers, entry.smiles)
+    if problem is None:
+        return replace(entry, mapped_smiles=text)
+    detail = f"mapped_smiles {problem}; leave it empty where there are no bonds"
+    place = (entry.molecule_id, entry.name, entry.smiles)
+    return failure(*place, Reason.UNREADABLE, detail, conformer_id=entry.conformer_id)
+
+
+def _mapped_problem(text: str, numbers: np.ndarray, smiles: str) -> str | None:
+    if len(text) > _LONGEST_MAPPED or not (text.isascii() and text.isprintable()) or " " in text:
+        return "is no SMILES"
+    with quiet_chem() as chem:
+        parameters = chem.SmilesParserParams()
+        parameters.removeHs = False
+        mol = chem.MolFromSmiles(text, parameters)
+        if mol is None:
+            return "is no SMILES that RDKit accepts"
+        elements = {atom.GetAtomMapNum(): atom.GetAtomicNum() for atom in mol.GetAtoms()}
+        places = range(1, len(numbers) + 1)
+        if mol.GetNumAtoms() != len(numbers) or elements != dict(zip(places, map(int, numbers))):
+            return "does not number the atoms of this geometry from 1, each once"
+        if any(atom.GetTotalNumHs() for atom in mol.GetAtoms()):
+            return "has hydrogens without a number"
+        described = chem.MolFromSmiles(smiles) if smiles else None
+        if described is not None and _without_stereo(chem, mol) != _without_stereo(chem, described):
+            return "is another molecule than the SMILES beside it"
+    return None
+
+
+def _without_stereo(chem: Any, mol: Any) -> str:
+    """The canonical SMILES without stereo marks, numbers and isotopes."""
+    bare = chem.Mol(mol, True)
+    for atom in bare.GetAtoms():
+        atom.SetAtomMapNum(0)
+        atom.SetIsotope(0)
+    return str(chem.CanonSmiles(chem.MolToSmiles(chem.RemoveHs(bare), isomericSmiles=False)))
+
+
+def merge_key(entry: Molecule | Failure) -> str:
+    """What duplicates have in common: the canonical SMILES; empty for what is never merged."""
+    return "" if isinstance(entry, Failure) or entry.positions is not None else entry.smiles
+
+
+class NamedDuplicates:
+    """Notes of which molecules a source has duplicates with names: ``see`` each entry, then ask for ``keys``."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+        self._named: set[str] = set()
+
+    def see(self, entry: Molecule | Failure) -> None:
+        """The next entry of the source."""
+        key = merge_key(entry)
+        if key and key in self._seen and entry.name:
+            self._named.add(key)
+        elif key:
+            self._seen.add(key)
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Their ``merge_key``."""
+        return frozenset(self._named)
+
+
+class merge_duplicates(Iterator[Molecule | Failure]):
+    """The entries without those whose canonical SMILES came before; ``merged`` counts the ones left out so far.
+
+    Only molecules whose geometry is still to be made are merged: given geometries are all kept, since two of one
+    molecule are two conformers. Failures pass through. Holds one SMILES a molecule in memory.
+    """
+
+    def __init__(self, entries: Iterable[Molecule | Failure]) -> None:
+        self._entries = iter(entries)
+        self._seen: set[str] = set()
+        self.merged = 0
+
+    def __next__(self) -> Molecule | Failure:
+        for entry in self._entries:
+            key = merge_key(entry)
+            if not key or key not in self._seen:
+                self._seen.add(key)
+                return entry
+            self.merged += 1
+        raise StopIteration

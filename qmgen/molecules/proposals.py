@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from qmgen.molecules.entries import LONGEST_SMILES, quiet_chem
+from qmgen.molecules.entries import LONGEST_SMILES, canonical_smiles, quiet_chem, syntax_problem, without_labels
 from qmgen.molecules.rules.ruleset import OK, RuleSet, check_lines, load_rules
-from qmgen.molecules.smiles import canonical_smiles, syntax_problem, without_labels
 
 
 def canonical(text: str) -> str | None:

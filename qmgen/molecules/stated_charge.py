@@ -26,8 +26,6 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from qmgen.molecules.charge_keys import counts_in_table, kind_of_key
-from qmgen.molecules.charge_values import may_be_electrons, multiplicity_of_short, numbers_of, whole_of
 from qmgen.molecules.charge_words import (
     ATOMIC_CHARGES,
     BETWEEN_STATES,
@@ -45,13 +43,19 @@ from qmgen.molecules.charge_words import (
     begins_with_ion,
     charge_of_inchi,
     charge_of_smiles,
+    counts_in_table,
     is_ion,
+    kind_of_key,
+    may_be_electrons,
+    multiplicity_of_short,
     multiplicity_of_state,
+    numbers_of,
+    whole_of,
 )
+from qmgen.molecules.comment import XyzComment, json_object, members, parse_comment, quoted, word_set
 from qmgen.molecules.entries import atomic_numbers, failure, one_line
 from qmgen.molecules.geometry import electrons_problem
 from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
-from qmgen.molecules.xyz_comment import XyzComment, json_object, members, parse_comment, quoted, word_set
 
 #: charges of atoms add up to a whole number (e) within this
 _NEAR_WHOLE: Final = 0.25

@@ -74,7 +74,7 @@ def thermal_geometries(
     mol = embedding.with_hydrogens(entry.smiles)
     if mol.GetNumAtoms() < 2:
         raise EmbeddingRefused("one atom alone has one geometry only, at any temperature")
-    field, numbers = _field_name(mol), embedding.atomic_numbers(mol)
+    field, numbers = _field_name(mol), embedding.numbers_of(mol)
     digest = int.from_bytes(hashlib.sha256(entry.smiles.encode()).digest()[:16], "big")
     made: list[np.ndarray] = []
     at: list[float] = []

@@ -13,8 +13,8 @@ import numpy as np
 
 from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.errors import UsageError
-from qmgen.molecules.elements import symbol_of
 from qmgen.molecules.embedding import EmbeddingRefused
+from qmgen.molecules.geometry import symbol_of
 from qmgen.molecules.stated_charge import has_statement
 from qmgen.molecules.thermal import thermal_geometries
 from qmgen.molecules.types import Conformer, Failure, Molecule

@@ -29,9 +29,9 @@ from qmgen.corpus.schema import failure_schema, kept_columns, row_schema
 from qmgen.corpus.splits import SPLITS, Splitter
 from qmgen.errors import UsageError
 from qmgen.labeling.types import Settings
-from qmgen.molecules.kept import Kept
-from qmgen.molecules.objects import ACCEPTED, entries_of, is_one
-from qmgen.molecules.procedure import Procedure
+from qmgen.molecules.embedding import Procedure
+from qmgen.molecules.readers.objects import ACCEPTED, entries_of, is_one
+from qmgen.molecules.readers.text import Kept
 from qmgen.molecules.types import Failure, Molecule
 from qmgen.pipeline.job import procedure_of, settings_of, with_guess
 from qmgen.pipeline.labelling import Listener

@@ -10,7 +10,7 @@ from qmgen.corpus.splits import Splitter
 from qmgen.corpus.store import store_of
 from qmgen.corpus.store.local import TEMPORARY
 from qmgen.labeling.types import PLAIN_GUESSES, Settings
-from qmgen.molecules.procedure import Procedure
+from qmgen.molecules.embedding import Procedure
 from qmgen.pipeline.learned import Learned, learned_of
 from qmgen.pipeline.rows import CONSTANTS
 from qmgen.pipeline.source import Origin

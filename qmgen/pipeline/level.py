@@ -12,8 +12,8 @@ import numpy as np
 from qmgen.errors import UsageError
 from qmgen.labeling.level import level_of
 from qmgen.labeling.types import Settings
-from qmgen.molecules.elements import number_of, symbol_of
 from qmgen.molecules.entries import atomic_numbers, check_supported, failure
+from qmgen.molecules.geometry import number_of, symbol_of
 from qmgen.molecules.types import Failure, Molecule, Reason
 from qmgen.pipeline.source import Source
 

@@ -11,8 +11,8 @@ import numpy as np
 from qmgen.constants import AU_TO_DEBYE, BOHR_TO_ANGSTROM, CODATA_YEAR, ELEMENTARY_CHARGE_C, HARTREE_TO_EV
 from qmgen.corpus.columns import values_of
 from qmgen.labeling.types import Label
-from qmgen.molecules.elements import symbol_of
-from qmgen.molecules.spin import spin_hint
+from qmgen.molecules.connectivity import spin_hint
+from qmgen.molecules.geometry import symbol_of
 from qmgen.molecules.types import Conformer, Failure, Molecule, Reason
 
 #: what the eV, Debye and Angstrom of a corpus mean (part of its metadata)

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 from qmgen.corpus.plan import Plan, Unit, plan
 from qmgen.corpus.shard import digest
 from qmgen.errors import Interrupted, QmgenError, UsageError
-from qmgen.molecules.duplicates import NamedDuplicates, merge_key
+from qmgen.molecules.entries import NamedDuplicates, merge_key
 from qmgen.molecules.types import Failure, Molecule, Reason
 from qmgen.pipeline.already import Already
 from qmgen.pipeline.stages import Stages

@@ -30,7 +30,7 @@ class Stages:
 
     read: str = "qmgen.molecules.readers:read_molecules"
     parse: str = "qmgen.molecules.entries:from_smiles"
-    merge: str = "qmgen.molecules.duplicates:merge_duplicates"
+    merge: str = "qmgen.molecules.entries:merge_duplicates"
     check: str = "qmgen.pipeline.level:check"
     conformers: str = "qmgen.molecules.embedding_pool:conformers"
     label: str = "qmgen.labeling:label"

@@ -15,7 +15,7 @@ import numpy as np
 
 from qmgen.errors import UsageError
 from qmgen.labeling.types import Label, Settings
-from qmgen.molecules.procedure import PLAIN, Procedure
+from qmgen.molecules.embedding import PLAIN, Procedure
 from qmgen.molecules.types import Conformer, Failure, Molecule, Reason
 from qmgen.pipeline.level import level_of_theory
 from qmgen.validation.oracle import PyscfLevel, solve

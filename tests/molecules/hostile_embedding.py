@@ -6,8 +6,7 @@ import os
 import signal
 import time
 
-from qmgen.molecules.conformers import Ensemble, make
-from qmgen.molecules.procedure import Procedure
+from qmgen.molecules.embedding import Ensemble, Procedure, make_conformers
 
 HANGS, CRASHES, EXITS, RAISES, SPINS = "CCCC", "CCCCC", "CCCCCC", "CCCCCCC", "CCCCCCCC"
 #: molecules of which the machine's trouble is met, and the one that it is tried with
@@ -25,7 +24,7 @@ def hostile(smiles: str, count: int, seed: int, procedure: Procedure) -> list[En
         raise RuntimeError("Invariant Violation")
     while smiles == SPINS:
         pass
-    return make(smiles, count, seed, procedure)
+    return make_conformers(smiles, count, seed, procedure)
 
 
 def troubled(smiles: str, count: int, seed: int, procedure: Procedure) -> list[Ensemble]:
@@ -36,7 +35,7 @@ def troubled(smiles: str, count: int, seed: int, procedure: Procedure) -> list[E
         os.kill(os.getpid(), signal.SIGSTOP)
     if smiles == STARVED:
         raise MemoryError
-    return make(smiles, count, seed, procedure)
+    return make_conformers(smiles, count, seed, procedure)
 
 
 def always_troubled(smiles: str, count: int, seed: int, procedure: Procedure) -> list[Ensemble]:
@@ -51,7 +50,7 @@ def troubled_once(smiles: str, count: int, seed: int, procedure: Procedure) -> l
         with open(seen, "w"):
             pass
         os.kill(os.getpid(), signal.SIGKILL)
-    return make(smiles, count, seed, procedure)
+    return make_conformers(smiles, count, seed, procedure)
 
 
 def stopped_for_a_while(smiles: str, count: int, seed: int, procedure: Procedure) -> list[Ensemble]:
@@ -61,17 +60,17 @@ def stopped_for_a_while(smiles: str, count: int, seed: int, procedure: Procedure
     begin = time.process_time()
     while time.process_time() - begin < 0.5:
         pass
-    return make(smiles, count, seed, procedure)
+    return make_conformers(smiles, count, seed, procedure)
 
 
 def on_one_point(smiles: str, count: int, seed: int, procedure: Procedure) -> list[Ensemble]:
-    (made,) = make(smiles, count, seed, procedure)
+    (made,) = make_conformers(smiles, count, seed, procedure)
     positions = [positions * 1e-3 if positions is not None else None for positions in made.positions]
     return [Ensemble(made.numbers, positions)]
 
 
 def fails_second(smiles: str, count: int, seed: int, procedure: Procedure) -> list[Ensemble]:
-    (made,) = make(smiles, count, seed, procedure)
+    (made,) = make_conformers(smiles, count, seed, procedure)
     return [Ensemble(made.numbers, [p if k != 1 else None for k, p in enumerate(made.positions)])]
 
 

@@ -12,12 +12,20 @@ from rdkit import Chem
 from rdkit.Chem import rdDistGeom, rdMolAlign
 
 from qmgen.constants import BOHR_TO_ANGSTROM
-from qmgen.molecules import refine
-from qmgen.molecules.conformers import Ensemble, make
-from qmgen.molecules.embedding import EmbeddingRefused, embed, etkdg3, with_hydrogens
+from qmgen.molecules import embedding
+from qmgen.molecules.embedding import (
+    PLAIN,
+    EmbeddingRefused,
+    Ensemble,
+    Procedure,
+    embed,
+    etkdg3,
+    isomers,
+    make_conformers,
+    with_hydrogens,
+    without_stereo,
+)
 from qmgen.molecules.geometry import bohr_from_angstrom
-from qmgen.molecules.procedure import PLAIN, Procedure
-from qmgen.molecules.stereo import isomers, without_stereo
 from qmgen.molecules.types import Reason
 
 MMFF = Procedure(relax="mmff")
@@ -25,7 +33,7 @@ FLEXIBLE = "CCCCO"
 
 
 def one(smiles: str, count: int, seed: int = 0, **settings: Any) -> Ensemble:
-    (made,) = make(smiles, count, seed, replace(PLAIN, **settings))
+    (made,) = make_conformers(smiles, count, seed, replace(PLAIN, **settings))
     return made
 
 
@@ -89,12 +97,12 @@ def test_a_single_atom_stands_at_the_origin(settings):
 def test_relaxation_ends_in_a_minimum_of_lower_energy():
     mol = with_hydrogens(FLEXIBLE)
     etkdg3(mol, FLEXIBLE, 4, 0)
-    before = refine.energies(mol)
-    refine.relax(mol, 2000)
-    after = refine.energies(mol)
+    before = embedding.energies(mol)
+    embedding.relax(mol, 2000)
+    after = embedding.energies(mol)
     assert all(after[k] < before[k] - 1.0 for k in range(4))
-    refine.relax(mol, 2000)
-    assert refine.energies(mol) == pytest.approx(after, abs=1e-3)
+    embedding.relax(mol, 2000)
+    assert embedding.energies(mol) == pytest.approx(after, abs=1e-3)
 
 
 def test_relaxed_positions_are_at_the_precision_of_the_corpus():
@@ -164,17 +172,17 @@ def test_a_wider_window_keeps_what_a_narrower_one_keeps():
 def test_the_window_is_measured_from_the_lowest_energy():
     mol = with_hydrogens(FLEXIBLE)
     etkdg3(mol, FLEXIBLE, 10, 0)
-    energy = refine.energies(mol)
+    energy = embedding.energies(mol)
     lowest = min(energy.values())
     window = sorted(energy.values())[4] - lowest + 1e-9
     assert kept(one(FLEXIBLE, 10, energy_window=window)) == sorted(k for k in energy if energy[k] - lowest <= window)
-    assert refine.beyond({0: 1.0, 1: float("nan"), 2: 9.0}, 2.0) == {2} and refine.beyond({}, 1.0) == set()
+    assert embedding.beyond({0: 1.0, 1: float("nan"), 2: 9.0}, 2.0) == {2} and embedding.beyond({}, 1.0) == set()
 
 
 def test_what_is_too_high_does_not_stand_for_what_is_not():
     mol = with_hydrogens(FLEXIBLE)
     etkdg3(mol, FLEXIBLE, 20, 0)
-    lowest = min((energy, k) for k, energy in refine.energies(mol).items())[1]
+    lowest = min((energy, k) for k, energy in embedding.energies(mol).items())[1]
     assert lowest > 0
     alike = {"energy_window": 1e-6, "prune_rms": 5.0}  # all are nearer than 5 Angstrom to the first
     assert kept(one(FLEXIBLE, 20, prune_rms=5.0)) == [0]
@@ -218,7 +226,7 @@ def test_of_many_isomers_a_seeded_sample():
 
 def test_isomers_that_are_not_there_are_a_failure():
     with pytest.raises(EmbeddingRefused, match="for any of its stereoisomers"):
-        make(Chem.CanonSmiles("C1#CC1C(F)O"), 2, 0, Procedure(stereo="enumerate"))
+        make_conformers(Chem.CanonSmiles("C1#CC1C(F)O"), 2, 0, Procedure(stereo="enumerate"))
 
 
 @pytest.mark.parametrize(
@@ -238,7 +246,7 @@ def test_without_stereo(smiles, flat):
 
 def test_an_isomer_has_the_conformers_that_its_own_smiles_would_give():
     smiles = Chem.CanonSmiles("OC(F)C=CC")
-    made = make(smiles, 2, 3, Procedure(stereo="enumerate"))
+    made = make_conformers(smiles, 2, 3, Procedure(stereo="enumerate"))
     assert [m.family for m in made] == [smiles] * 4 and len({m.smiles for m in made}) == 4
     for isomer in made:
         alone = one(isomer.smiles, 2, seed=3)
@@ -253,7 +261,7 @@ def test_an_isomer_has_the_conformers_that_its_own_smiles_would_give():
 
 
 def test_nothing_open_is_the_molecule_as_it_is():
-    (made,) = make("C[C@H](O)F", 2, 3, Procedure(stereo="enumerate"))
+    (made,) = make_conformers("C[C@H](O)F", 2, 3, Procedure(stereo="enumerate"))
     assert all(map(np.array_equal, made.positions, one("C[C@H](O)F", 2, seed=3).positions))
     assert (made.smiles, made.family) == ("C[C@H](O)F", "CC(O)F")
 
@@ -262,4 +270,4 @@ def test_nothing_open_is_the_molecule_as_it_is():
 @pytest.mark.parametrize("smiles", ["C.C", "C1CC"])
 def test_what_is_not_one_molecule_is_refused(smiles, stereo):
     with pytest.raises(EmbeddingRefused):
-        make(smiles, 1, 0, Procedure(stereo=stereo))
+        make_conformers(smiles, 1, 0, Procedure(stereo=stereo))

@@ -191,10 +191,10 @@ def test_names_with_spaces_are_names(read: Read) -> None:
 @pytest.mark.parametrize("file", ["a.csv", "a.smi"])
 def test_a_long_line_is_one_failure(read: Read, monkeypatch: pytest.MonkeyPatch, file: str, zipped: bool) -> None:
     # all are there before the first is changed: one that is imported afterwards would keep the small bound
-    for module in [importlib.import_module(f"qmgen.molecules.{m}") for m in ("text_file", "csv_layout", "read_smi")]:
+    for module in [importlib.import_module(f"qmgen.molecules.readers.{m}") for m in ("text", "smiles")]:
         monkeypatch.setattr(module, "LONGEST", 5000)
     for name in ("read_line", "read_lines"):
-        monkeypatch.setattr(f"qmgen.molecules.text_file.{name}.__defaults__", (5000,))
+        monkeypatch.setattr(f"qmgen.molecules.readers.text.{name}.__defaults__", (5000,))
     text = "smiles,name\n" if file == "a.csv" else ""
     text += "OCC\n" + "C" * 20_000 + "\nN\n" + "C" * 4000 + "\n" + "O" * 5001
     entries = read(f"{file}.gz" if zipped else file, gzip.compress(text.encode()) if zipped else text)

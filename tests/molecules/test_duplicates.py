@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qmgen.molecules.duplicates import merge_duplicates
+from qmgen.molecules.entries import merge_duplicates
 from qmgen.molecules.types import Failure, Molecule, Reason
 
 

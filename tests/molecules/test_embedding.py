@@ -16,11 +16,10 @@ import pytest
 from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.errors import Interrupted
 from qmgen.molecules import embedding_pool
-from qmgen.molecules.embedding import EmbeddingRefused, conformer_seed, embed
+from qmgen.molecules.embedding import EmbeddingRefused, Procedure, conformer_seed, embed
 from qmgen.molecules.embedding_pool import conformers
 from qmgen.molecules.entries import check_supported
 from qmgen.molecules.geometry import closest_pair
-from qmgen.molecules.procedure import Procedure
 from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned, Reason
 
 
@@ -52,7 +51,7 @@ def alive(pid: int) -> bool:
     "smiles", ["[H][H]", "C", "O", "F", "N#N", "[C-]#[O+]", "CCO", "c1ccccc1", "O=C=C=C=O", "[He]"]
 )
 def test_embedding_gives_sound_geometries_at_stored_precision(smiles):
-    numbers, positions = embed(smiles, 2, seed=0)
+    numbers, positions, *_ = embed(smiles, 2, seed=0)
     assert numbers.dtype == np.uint8 and len(positions) == 2
     for geometry in positions:
         assert geometry.shape == (len(numbers), 3) and geometry.dtype == np.float64

@@ -9,10 +9,11 @@ from rdkit.Chem import AllChem
 
 from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.molecules.connectivity import bonds_problem, near_pairs
-from qmgen.molecules.elements import COVALENT_RADII, SYMBOLS
 from qmgen.molecules.entries import from_geometry, from_molecule
 from qmgen.molecules.geometry import (
+    COVALENT_RADII,
     MOST_ATOMS,
+    SYMBOLS,
     bohr_from,
     bohr_from_angstrom,
     bond_length_problem,

@@ -13,9 +13,9 @@ from rdkit import Chem
 from rdkit.Chem import AllChem
 
 from qmgen.errors import UsageError
-from qmgen.molecules.kept import Kept, as_text
-from qmgen.molecules.objects import entries_of
 from qmgen.molecules.readers import read_molecules
+from qmgen.molecules.readers.objects import entries_of
+from qmgen.molecules.readers.text import Kept, as_text
 from qmgen.molecules.types import Molecule
 
 

@@ -12,10 +12,10 @@ from rdkit import Chem
 from rdkit.Chem import AllChem, rdDetermineBonds
 
 from qmgen.constants import BOHR_TO_ANGSTROM
+from qmgen.molecules.embedding import Procedure
 from qmgen.molecules.embedding_pool import conformers
-from qmgen.molecules.mapped import mapped_smiles, with_bonds
-from qmgen.molecules.objects import entries_of
-from qmgen.molecules.procedure import Procedure
+from qmgen.molecules.entries import mapped_smiles, with_bonds
+from qmgen.molecules.readers.objects import entries_of
 from qmgen.molecules.types import Conformer, Failure, Molecule
 
 SMILES = [

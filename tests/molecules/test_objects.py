@@ -10,7 +10,7 @@ from rdkit import Chem
 from rdkit.Chem import AllChem
 
 from qmgen.constants import BOHR_TO_ANGSTROM
-from qmgen.molecules.objects import entries_of, is_one
+from qmgen.molecules.readers.objects import entries_of, is_one
 from qmgen.molecules.types import Failure, Molecule
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.errors import UsageError
-from qmgen.molecules.parquet_footer import BrokenFooter, row_groups
 from qmgen.molecules.readers import read_files, read_molecules
+from qmgen.molecules.readers.parquet_footer import BrokenFooter, row_groups
 from qmgen.molecules.types import Failure, Molecule, Reason
 
 #: methane, in Angstrom

@@ -143,8 +143,8 @@ def test_a_line_of_v3000_that_goes_on_too_long(read):
 @pytest.mark.parametrize("long", ["x" * 6000 + "\n", "x\n" * 3000, "x" * 20_000])
 @pytest.mark.parametrize("last", [True, False])
 def test_a_long_record_is_one_failure(read, monkeypatch, long, last):
-    monkeypatch.setattr("qmgen.molecules.read_sdf.LONGEST", 5000)
-    monkeypatch.setattr("qmgen.molecules.text_file.read_lines.__defaults__", (5000,))
+    monkeypatch.setattr("qmgen.molecules.readers.sdf.LONGEST", 5000)
+    monkeypatch.setattr("qmgen.molecules.readers.text.read_lines.__defaults__", (5000,))
     bad = METHANOL.replace("$$$$\n", f">  <data>\n{long}")
     entries = read("a.sdf", f"{METHANOL}{bad}" if last else f"{METHANOL}{bad}\n$$$$\n{METHANOL}")
     assert [isinstance(entry, Molecule) for entry in entries] == [True, False, True][: 3 - last]

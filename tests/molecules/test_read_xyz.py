@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from qmgen.constants import BOHR_TO_ANGSTROM
-from qmgen.molecules.elements import number_of
-from qmgen.molecules.geometry import MOST_ATOMS
+from qmgen.molecules.geometry import MOST_ATOMS, number_of
 from qmgen.molecules.types import Failure, Molecule, Reason
 
 WATER = np.array([[0.0, 0.0, 0.117], [0.0, 0.757, -0.469], [0.0, -0.757, -0.469]])

@@ -9,11 +9,17 @@ import pytest
 from rdkit import Chem
 from rdkit.Chem import AllChem
 
-from qmgen.molecules.duplicates import merge_duplicates
-from qmgen.molecules.entries import from_molecule, from_smiles, of_geometry, unlabelled
+from qmgen.molecules.entries import (
+    from_molecule,
+    from_smiles,
+    merge_duplicates,
+    of_geometry,
+    syntax_problem,
+    unlabelled,
+    without_labels,
+)
 from qmgen.molecules.proposals import canonical, canonical_set
 from qmgen.molecules.rules.ruleset import check_lines, load_rules
-from qmgen.molecules.smiles import syntax_problem, without_labels
 from qmgen.molecules.types import Failure, Molecule, Reason
 
 #: with stereo of every kind that a SMILES can mark, hydrogens that RDKit keeps, charges, aromatic nitrogen

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from qmgen.constants import BOHR_TO_ANGSTROM
-from qmgen.molecules.elements import number_of
-from qmgen.molecules.spin import spin_hint
+from qmgen.molecules.connectivity import spin_hint
+from qmgen.molecules.geometry import number_of
 from tests.reference.stored import molecules
 
 Geometry = list[tuple[str, float, float, float]]

@@ -13,10 +13,10 @@ from rdkit import Chem
 from rdkit.Chem import AllChem
 
 from qmgen.errors import UsageError
+from qmgen.molecules.comment import parse_comment
 from qmgen.molecules.readers import read_molecules
 from qmgen.molecules.stated_charge import stated_charge
 from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
-from qmgen.molecules.xyz_comment import parse_comment
 
 #: ten electrons in the neutral molecule
 WATER = np.array([8, 1, 1])

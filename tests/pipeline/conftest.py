@@ -12,7 +12,7 @@ import pytest
 from qmgen.config import GenerateConfig
 from qmgen.corpus import FAILURES, Plan, Splitter
 from qmgen.labeling.types import Settings
-from qmgen.molecules.procedure import PLAIN
+from qmgen.molecules.embedding import PLAIN
 from qmgen.pipeline.progress import Lines
 from qmgen.pipeline.source import Work
 from qmgen.pipeline.stages import Stages

@@ -26,7 +26,7 @@ import numpy as np
 
 from qmgen.errors import QmgenError, UsageError
 from qmgen.labeling.types import Label, Settings
-from qmgen.molecules.procedure import PLAIN, Procedure
+from qmgen.molecules.embedding import PLAIN, Procedure
 from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned, Reason
 
 

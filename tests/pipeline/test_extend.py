@@ -304,8 +304,7 @@ def test_a_failing_worker_leaves_the_addition_to_be_continued(
 @pytest.mark.parametrize("relax", ["none", "mmff"])
 def test_real_conformers_do_not_depend_on_how_many_there_are(relax: str) -> None:
     """What makes extending by conformers right at all; a chain, whose force field sees far apart atoms come near."""
-    from qmgen.molecules.conformers import make as make_conformers
-    from qmgen.molecules.procedure import Procedure
+    from qmgen.molecules.embedding import Procedure, make_conformers
 
     procedure = Procedure(relax=relax)  # type: ignore[arg-type]
     for smiles in ("CCO", "CCCCCCCC(C)O", "C"):

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from qmgen.corpus import Unit
-from qmgen.molecules.procedure import Procedure
+from qmgen.molecules.embedding import Procedure
 from qmgen.molecules.types import Reason
 from qmgen.pipeline import partial
 from qmgen.pipeline.deaths import Key, Verdict

@@ -12,7 +12,7 @@ import pytest
 
 from qmgen.config import GenerateConfig
 from qmgen.corpus import open_corpus
-from qmgen.molecules.stereo import without_stereo
+from qmgen.molecules.embedding import without_stereo
 from qmgen.pipeline.progress import Lines
 from qmgen.pipeline.run import generate
 from qmgen.pipeline.stages import Stages

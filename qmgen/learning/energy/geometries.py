@@ -23,8 +23,8 @@ from qmgen.errors import QmgenError, UsageError, first_line
 from qmgen.labeling.level import Level
 from qmgen.labeling.screening import reject
 from qmgen.learning.data.selection import select
-from qmgen.molecules.elements import symbol_of
 from qmgen.molecules.embedding_pool import conformers as embedded
+from qmgen.molecules.geometry import symbol_of
 from qmgen.molecules.readers import read_files
 from qmgen.molecules.types import Conformer, Failure, Pruned, Reason
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from qmgen.learning.data.packed import Packed, per_atom
 from qmgen.learning.evaluate.predictor import Predictor, open_predictor
-from qmgen.molecules.elements import symbol_of
 from qmgen.molecules.embedding_pool import conformers
+from qmgen.molecules.geometry import symbol_of
 from qmgen.molecules.readers import read_molecules
 from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned
 

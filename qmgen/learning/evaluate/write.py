@@ -161,7 +161,7 @@ class Writer:
 
 def _extended_xyz(row: Prediction) -> str:
     from qmgen.constants import BOHR_TO_ANGSTROM
-    from qmgen.molecules.elements import symbol_of
+    from qmgen.molecules.geometry import symbol_of
 
     assert row.numbers is not None and row.positions is not None
     forces = row.values.get("forces")

@@ -18,7 +18,7 @@ from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.errors import UsageError
 from qmgen.learning.data.packed import Packed
 from qmgen.learning.targets.target import Kind, Target
-from qmgen.molecules.elements import symbol_of
+from qmgen.molecules.geometry import symbol_of
 
 #: a spread this small beside the values themselves is their rounding, and nothing to divide by
 _ROUNDING: Final = 1e-12

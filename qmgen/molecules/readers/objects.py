@@ -13,11 +13,10 @@ from typing import Any, Final, TypeGuard
 
 import numpy as np
 
-from qmgen.molecules.bonded_geometry import Advice, Head, from_bonded_mol
-from qmgen.molecules.entries import failure, from_geometry, from_molecule, from_smiles, quiet_chem
+from qmgen.molecules.entries import failure, from_geometry, from_molecule, from_smiles, quiet_chem, with_bonds
 from qmgen.molecules.geometry import bohr_from_angstrom
-from qmgen.molecules.kept import Kept
-from qmgen.molecules.mapped import with_bonds
+from qmgen.molecules.readers.sdf import from_bonded_mol
+from qmgen.molecules.readers.text import Kept
 from qmgen.molecules.stated_charge import agreeing, stated_charge
 from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
 
@@ -76,9 +75,6 @@ def _is_ase(given: object) -> bool:
     return all(callable(getattr(given, name, None)) for name in _ATOMS) and not isinstance(given, type)
 
 
-_ADVICE: Final = Advice("add them, or remove the conformers", "remove the conformers, and the SMILES is used")
-
-
 def _of_rdkit(molecule_id: int, given: Any, parse: Parse) -> list[Entry]:
     name = given.GetProp("_Name").strip() if given.HasProp("_Name") else ""
     with quiet_chem() as chem:
@@ -110,7 +106,9 @@ def _at(
     chem.AssignStereochemistryFrom3D(mol)
     smiles = chem.CanonSmiles(chem.MolToSmiles(chem.RemoveHs(mol)))
     positions = np.array(conformer.GetPositions())
-    return from_bonded_mol(Head(molecule_id, name, smiles, conformer_id), mol, positions, properties, _ADVICE)
+    missing, drawing = "add them, or remove the conformers", "remove the conformers, and the SMILES is used"
+    entry = Molecule(molecule_id, name, smiles, conformer_id=conformer_id)
+    return from_bonded_mol(entry, mol, positions, properties, missing, drawing)
 
 
 def _of_ase(molecule_id: int, given: Any, info: Mapping[str, Any]) -> Entry:

@@ -1,8 +1,12 @@
-"""How a table of molecules is written: its delimiter, whether a line of names comes first, where the SMILES are.
+"""Readers of SMILES: ``.csv`` and ``.tsv``, a column of SMILES and one of names where one is recognized; and ``.smi``.
 
-A line of names is recognised by a usual name of a column of SMILES. Without one, a first line that holds a molecule is
-data, unless its other columns are unlike the rows below. What can be taken in two ways is refused, and the message says
-what to write. Lines before the table (``sep=;`` of spreadsheets, comments that begin with ``#``) are left out.
+The layout of a table is its delimiter, whether a line of names comes first, and where the SMILES are. A line of names
+is recognized by a usual name of a column of SMILES. Without one, a first line that holds a molecule is data, unless its
+other columns are unlike the rows below. What can be taken in two ways is refused, and the message says what to write.
+Lines before the table (``sep=;`` of spreadsheets, comments that begin with ``#``) are left out.
+
+``.smi`` is one SMILES a line, white space, an optional name; ``#`` comments and blank lines are skipped. A CXSMILES
+block ``|...|`` may stand between SMILES and name.
 """
 
 from __future__ import annotations
@@ -17,10 +21,11 @@ from pathlib import Path
 from typing import Final, NamedTuple, TextIO
 
 from qmgen.errors import UsageError
-from qmgen.molecules.entries import from_smiles, one_line
-from qmgen.molecules.text_file import LONGEST, open_text, read_line, read_lines
-from qmgen.molecules.types import Molecule, Reason
-from qmgen.molecules.xyz_comment import word_set
+from qmgen.molecules.comment import word_set
+from qmgen.molecules.entries import failure, from_smiles, one_line
+from qmgen.molecules.readers.text import LONGEST, Kept, open_text, read_line, read_lines
+from qmgen.molecules.stated_charge import agreeing
+from qmgen.molecules.types import Failure, Molecule, Reason
 
 #: names that are taken before all others, exactly as written
 SMILES_COLUMNS: Final = ("smiles", "SMILES", "smile")
@@ -296,3 +301,68 @@ def is_smiles(text: str) -> bool:
     """Whether RDKit reads a molecule in a text, be it one that can be labelled or not."""
     entry = from_smiles(0, text, "")
     return isinstance(entry, Molecule) or entry.reason is not Reason.UNREADABLE
+
+
+def read_csv(path: Path, smiles_column: str | None = None, kept: Kept | None = None) -> Iterator[Molecule | Failure]:
+    """The rows of a table, in order; a row without a SMILES is a failure, and so is one whose column of charge or
+    multiplicity is not that of its SMILES.
+
+    Raises ``UsageError`` (at the first entry) when no column of SMILES is found, as ``csv_layout.find_layout``, or
+    where one to keep is not there.
+    """
+    kept = kept or Kept()
+    layout = find_layout(path, smiles_column)
+    if layout is None:
+        return
+    with open_text(path, newline="") as stream:
+        for _ in range(layout.skipped):
+            read_line(stream)
+        records = Records(stream, layout.delimiter, layout.skipped + 1)
+        header = layout.header or []
+        kept.require(path, header, named=layout.name is not None)
+        if layout.header is not None:
+            next(record for record in records if record)
+        molecule_id = 0
+        for record in records:
+            if record:
+                values = list(zip(header, record, strict=False)) if isinstance(record, list) else []
+                entry = agreeing(_entry(molecule_id, record, layout, records.line), values)
+                yield kept.add(entry, dict(values) if kept else {})
+                molecule_id += 1
+
+
+def _entry(molecule_id: int, row: list[str] | str, layout: TableLayout, line: int) -> Molecule | Failure:
+    """The molecule of a row; of a text, which says why there is none, a failure."""
+    if isinstance(row, str):
+        return failure(molecule_id, "", "", Reason.UNREADABLE, f"line {line}: {row}")
+    smiles = row[layout.smiles].strip() if layout.smiles < len(row) else ""
+    name = row[layout.name].strip() if layout.name is not None and layout.name < len(row) else ""
+    if "\n" in smiles or "\r" in smiles:
+        detail = f"line {line}: the SMILES runs over several lines; a quote is not closed"
+        return failure(molecule_id, name, "", Reason.UNREADABLE, detail)
+    if layout.smiles and any(field.strip() for field in row[layout.width :]):
+        detail = f"line {line}: {len(row)} fields in {layout.width} columns; quote those that hold {layout.delimiter!r}"
+        return failure(molecule_id, name, smiles, Reason.UNREADABLE, detail)
+    return from_smiles(molecule_id, smiles, name)
+
+
+def read_smi(path: Path) -> Iterator[Molecule | Failure]:
+    """The entries of a ``.smi`` file, in order. A name may hold spaces; bytes that are not UTF-8 become U+FFFD."""
+    with open_text(path) as lines:
+        molecule_id = 0
+        for number, line in enumerate(read_lines(lines), 1):
+            if len(line) > LONGEST:
+                detail = f"line {number}: a line of more than {LONGEST} characters"
+                yield failure(molecule_id, "", "", Reason.UNREADABLE, detail)
+                molecule_id += 1
+                continue
+            text = line.strip()
+            if not text or text.startswith("#"):
+                continue
+            smiles, _, name = text.replace("\t", " ").partition(" ")
+            name = name.strip()
+            if name.startswith("|"):  # to the second bar; all of it where there is none
+                closed = name.find("|", 1) + 1 or len(name)
+                smiles, name = f"{smiles} {name[:closed]}", name[closed:].strip()
+            yield from_smiles(molecule_id, smiles, name)
+            molecule_id += 1

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from qmgen.errors import UsageError, first_line
-from qmgen.molecules.kept import Kept
+from qmgen.molecules.readers.text import Kept
 from qmgen.molecules.types import Failure, Molecule
 
 SUFFIXES: Final = (".smi", ".csv", ".sdf", ".xyz", ".parquet", ".tsv", ".mol", ".extxyz")
@@ -87,22 +87,22 @@ def _to_the_end(path: Path, entries: Iterator[Molecule | Failure], kept: Kept) -
 def _reader(path: Path, suffix: str, smiles_column: str | None, kept: Kept) -> Iterator[Molecule | Failure]:
     """The reader for a suffix; each lives in its own module, imported when asked for."""
     if suffix == ".smi":
-        from qmgen.molecules.read_smi import read_smi
+        from qmgen.molecules.readers.smiles import read_smi
 
         kept.require(path, ())
         return read_smi(path)
     if suffix in (".csv", ".tsv"):
-        from qmgen.molecules.read_csv import read_csv
+        from qmgen.molecules.readers.smiles import read_csv
 
         return read_csv(path, smiles_column, kept)
     if suffix in (".sdf", ".mol"):
-        from qmgen.molecules.read_sdf import read_sdf
+        from qmgen.molecules.readers.sdf import read_sdf
 
         return read_sdf(path, kept)
     if suffix in (".xyz", ".extxyz"):
-        from qmgen.molecules.read_xyz import read_xyz
+        from qmgen.molecules.readers.xyz import read_xyz
 
         return read_xyz(path, kept)
-    from qmgen.molecules.read_parquet import read_parquet
+    from qmgen.molecules.readers.parquet import read_parquet
 
     return read_parquet(path, kept)

@@ -1,7 +1,8 @@
-"""What RDKit does not check in a mol block: that each field stands in its columns, and that the geometry is no drawing.
+"""Reader of ``.sdf``: mol blocks in Angstrom, ended by ``$$$$``; and the entry of any geometry with its bonds.
 
-RDKit reads the number that a field of coordinates begins with and drops the rest (``-0.4.19`` is -0.4, and a line that
-is moved by one column has other coordinates), in silence. So every field is read here first.
+The geometry is used exactly as given. RDKit reads the number that a field of coordinates begins with and drops the rest
+(``-0.4.19`` is -0.4, and a line that is moved by one column has other coordinates), in silence, and takes flat drawings
+for geometries. So every field is read here first.
 
 Format: A. Dalby et al., J. Chem. Inf. Comput. Sci. 32, 244 (1992), and "CTfile Formats" (BIOVIA), for V3000 too.
 """
@@ -9,16 +10,189 @@ Format: A. Dalby et al., J. Chem. Inf. Comput. Sci. 32, 244 (1992), and "CTfile 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, TextIO
 
 import numpy as np
 
-from qmgen.molecules.elements import COVALENT_RADII, number_of
-from qmgen.molecules.geometry import size_problem
-from qmgen.molecules.types import EntryRefused, Reason
+from qmgen.molecules.charge_words import counts_in_table, names_charge
+from qmgen.molecules.connectivity import bonds_problem
+from qmgen.molecules.entries import (
+    bond_problem,
+    failure,
+    from_geometry,
+    graph_problem,
+    mapped_smiles,
+    quiet_chem,
+    unlabelled,
+    why_unreadable,
+)
+from qmgen.molecules.geometry import COVALENT_RADII, bohr_from_angstrom, number_of, size_problem
+from qmgen.molecules.readers.text import LONGEST, Kept, open_text, read_lines
+from qmgen.molecules.stated_charge import OF_COLUMNS, ElectronicState, stated_charge
+from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
 
-_NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)", re.ASCII)
+#: the head of a data item: ``>  <pIC50>  (7)``
+_ITEM: Final = re.compile(r">[^<]*<([^>]*)>")
+
+
+def read_sdf(path: Path, kept: Kept | None = None) -> Iterator[Molecule | Failure]:
+    """The records of an ``.sdf`` file, in order, named by their title lines; SMILES are derived and canonical. Atoms
+    stay in the order of the record, and ``mapped_smiles`` holds its bonds."""
+    kept = kept or Kept()
+    with open_text(path) as lines:
+        for molecule_id, record in enumerate(_records(lines)):
+            if record is None:
+                detail = f"a record of more than {LONGEST} characters"
+                yield failure(molecule_id, "", "", Reason.UNREADABLE, detail, conformer_id=0)
+                continue
+            properties = _properties(record)
+            yield kept.add(_entry(molecule_id, record, properties), dict(properties) if kept else {})
+
+
+def _records(lines: TextIO) -> Iterator[str | None]:
+    """The records without their ends; None for one of more than ``LONGEST`` characters, which is not kept."""
+    record: list[str] = []
+    length, is_blank = 0, True
+    for line in read_lines(lines):
+        if line.startswith("$$$$"):
+            yield "".join(record) if length <= LONGEST else None
+            record, length, is_blank = [], 0, True
+            continue
+        length += len(line)
+        is_blank = is_blank and not line.strip()
+        if length <= LONGEST:
+            record.append(line)
+        else:
+            record.clear()
+    if not is_blank:
+        yield "".join(record) if length <= LONGEST else None
+
+
+def _entry(molecule_id: int, record: str, properties: list[tuple[str, str]]) -> Molecule | Failure:
+    head = record.split("\n", 2)
+    name = head[0].strip()
+    drawn = len(head) > 1 and head[1][20:22] == "2D"
+    try:
+        stated, given = read_block_atoms(record)
+    except EntryRefused as error:
+        return failure(molecule_id, name, "", error.reason, f"mol block, {error}", conformer_id=0)
+    with quiet_chem() as chem:
+        try:
+            mol = chem.MolFromMolBlock(record, removeHs=False)
+            if mol is None:
+                raw = chem.MolFromMolBlock(record, sanitize=False, removeHs=False)
+                why = why_unreadable(chem, raw, "a mol block") + (_NO_BONDS_NEEDED if raw is not None else "")
+                return failure(molecule_id, name, "", Reason.UNREADABLE, why, conformer_id=0)
+            smiles = unlabelled(chem.CanonSmiles(chem.MolToSmiles(chem.RemoveHs(mol))))
+        except (ValueError, RuntimeError) as error:
+            return failure(molecule_id, name, "", Reason.UNREADABLE, f"mol block: {error}", conformer_id=0)
+        numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()], dtype=np.int64)
+        positions = np.array(mol.GetConformer().GetPositions())
+        if not _as_stated(stated, given, numbers, positions):
+            why = "RDKit reads other atoms than the block states; write it anew"
+            return failure(molecule_id, name, smiles, Reason.BAD_COORDINATES, why, conformer_id=0)
+        missing = "add them, or give SMILES; where only bonds are missing, give the geometry as .xyz"
+        drawing = "give the molecule as SMILES, or, if it is like this, the geometry as .xyz"
+        entry = Molecule(molecule_id, name, smiles)
+        return from_bonded_mol(entry, mol, positions, properties, missing, drawing, is_drawing=drawn)
+
+
+def _properties(record: str) -> list[tuple[str, str]]:
+    """The data items behind the mol block, by name: a value is what stands between its head and the next blank line."""
+    found: list[tuple[str, list[str]]] = []
+    values: list[str] | None = None
+    for line in record.partition("M  END")[2].split("\n"):
+        head = None if values else _ITEM.match(line)  # a value may look like a head
+        if head is not None:
+            values = []
+            found.append((head[1], values))
+        elif values is not None and line.strip():
+            values.append(line.rstrip())
+        else:
+            values = None
+    return [(name, "\n".join(lines)) for name, lines in found]
+
+
+_NO_BONDS_NEEDED: Final = "; correct the bonds, or give the geometry as .xyz: a label needs no bonds"
+
+
+def _as_stated(stated: list[int | None], given: np.ndarray, numbers: np.ndarray, positions: np.ndarray) -> bool:
+    """Whether RDKit's atoms are those that stand in the block: elements where the symbol is of one, and positions."""
+    known = len(stated) == len(numbers) and all(n is None or n == z for n, z in zip(stated, numbers, strict=True))
+    return known and np.allclose(given, positions, rtol=1e-9, atol=1e-9)
+
+
+#: one data item within the value of another, and the line after it: some programs leave out the blank line between them
+_WITHIN: Final = re.compile(r"^>[^<\n]*<([^>\n]*)>[^\n]*\n([^\n]*)", re.MULTILINE)
+
+
+def from_bonded_mol(
+    head: Molecule,
+    mol: Any,
+    positions: np.ndarray,
+    properties: Iterable[tuple[str, str]],
+    if_missing: str,
+    if_drawing: str,
+    is_drawing: bool = False,
+) -> Molecule | Failure:
+    """``head`` with the geometry of an RDKit molecule that is sanitized, at positions (atoms, 3) in Angstrom, or why
+    there is none. ``head`` has the ids, the name, and the SMILES, canonical and derived from the bonds.
+
+    ``properties`` are its data items by name; what they state of charge and multiplicity must agree with the formal
+    charges. ``is_drawing`` holds where the source states that the positions are those of a flat drawing.
+    ``if_missing`` and ``if_drawing`` say what to do where hydrogens are missing, and where the geometry is a drawing.
+    """
+
+    def fail(reason: Reason, detail: str) -> Failure:
+        return failure(head.molecule_id, head.name, head.smiles, reason, detail, conformer_id=head.conformer_id)
+
+    if problem := graph_problem(mol) or bond_problem(mol):
+        return fail(*problem)
+    if is_drawing:
+        return fail(Reason.BAD_COORDINATES, "a flat drawing (2D), no geometry; give the molecule as SMILES instead")
+    if missing := sum(atom.GetTotalNumHs() for atom in mol.GetAtoms()):
+        return fail(Reason.BAD_COORDINATES, f"{missing} hydrogens have no position; {if_missing}")
+    if why := drawing_problem(mol, positions):
+        return fail(Reason.BAD_COORDINATES, f"a flat drawing: {why}; {if_drawing}")
+    numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()], dtype=np.int64)
+    bonds = [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds()]
+    try:
+        state = _stated(numbers, properties)
+    except EntryRefused as error:
+        return fail(error.reason, str(error))
+    bohr = bohr_from_angstrom(positions)
+    entry = from_geometry(
+        head.molecule_id,
+        head.name,
+        head.smiles,
+        numbers,
+        bohr,
+        state.charge,
+        conformer_id=head.conformer_id,
+        multiplicity=state.multiplicity,
+    )
+    if isinstance(entry, Failure):
+        return entry
+    if problem := bonds_problem(numbers, bohr, bonds):
+        return fail(*problem)
+    return replace(entry, mapped_smiles=mapped_smiles(mol))
+
+
+def _stated(numbers: np.ndarray, properties: Iterable[tuple[str, str]]) -> ElectronicState:
+    """What the data items state, which must agree with the bonds: these are neutral. Raises ``EntryRefused``."""
+    items = list(properties)
+    within = [found.groups() for _, value in items for found in _WITHIN.finditer(value)]
+    found = [(key, value.strip()) for key, value in (*items, *within) if names_charge(key, of_atoms=False)]
+    stated = [{key: value} for key, value in found if value and counts_in_table(key, value)]
+    # first without the bonds, since their charge would settle words that are not clear
+    stated_charge(numbers, *stated, advice=OF_COLUMNS)
+    return stated_charge(numbers, {"formal charge": 0}, *stated, advice=OF_COLUMNS)
+
+
+_BLOCK_NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)", re.ASCII)
 _WHOLE: Final = re.compile(r"[+-]?\d+", re.ASCII)
 #: first column, width and name of the fields of an atom line that follow the symbol
 _ATOM_FIELDS: Final = ((34, 2, "mass difference"), (36, 3, "charge")) + tuple(
@@ -54,7 +228,7 @@ def _v2000(lines: list[str]) -> Iterator[tuple[int | None, list[float]]]:
         detail = f"line 4 states {count} atoms and {bonds} bonds, and {len(lines) - 4} lines follow"
         raise EntryRefused(Reason.UNREADABLE, detail)
     for place in range(4, 4 + count):
-        yield _atom(lines[place], place + 1)
+        yield _atom_line(lines[place], place + 1)
     for place in range(4 + count, 4 + count + bonds):
         line, at = lines[place], place + 1
         first, second, kind = (_whole(line[i : i + 3], at, "bond", needed=True) for i in (0, 3, 6))
@@ -65,7 +239,7 @@ def _v2000(lines: list[str]) -> Iterator[tuple[int | None, list[float]]]:
         _check_list(lines[place], count, place + 1)
 
 
-def _atom(line: str, at: int) -> tuple[int | None, list[float]]:
+def _atom_line(line: str, at: int) -> tuple[int | None, list[float]]:
     fields = [line[start : start + 10] for start in (0, 10, 20)]
     if not all(map(_is_number, fields)) or line[30:31].strip():
         shown = " | ".join(field.strip() for field in (*fields, line[30:34]))
@@ -172,7 +346,7 @@ def _whole(field: str, at: int, name: str, needed: bool = False) -> int:
 
 
 def _is_number(field: str) -> bool:
-    return _NUMBER.fullmatch(field.strip(" ")) is not None and bool(np.isfinite(float(field)))
+    return _BLOCK_NUMBER.fullmatch(field.strip(" ")) is not None and bool(np.isfinite(float(field)))
 
 
 def _element(symbol: str) -> int | None:
