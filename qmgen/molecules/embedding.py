@@ -65,8 +65,8 @@ PLAIN: Final = Procedure()
 
 
 class Ensemble(NamedTuple):
-    """The conformers of a molecule, or of one of its stereoisomers: ``numbers`` (atoms,) uint8 and for each conformer its
-    positions (atoms, 3) float64 in Bohr, or None.
+    """The conformers of a molecule, or of one of its stereoisomers: ``numbers`` (atoms,) uint8 and of each conformer
+    the ``positions`` (atoms, 3) float64 in Bohr, or None.
 
     ``pruned`` are the conformers (places in ``positions``, None there) that came out and were left out on purpose.
     Of an enumerated stereoisomer ``smiles`` is its own, canonical, and ``family`` that without stereo; else both empty.
