@@ -52,8 +52,8 @@ def flags_of() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
 
     def add(words: str, command: Any) -> None:
-        for name, one in getattr(command, "commands", {}).items():
-            add(f"{words} {name}".strip(), one)
+        for name in command.list_commands(None) if hasattr(command, "list_commands") else ():
+            add(f"{words} {name}".strip(), command.get_command(None, name))
         options = {text for parameter in command.params for text in (*parameter.opts, *parameter.secondary_opts)}
         found[words] = {text for text in options if text.startswith("-")} | {"-h", "--help", "--debug"}
 

@@ -15,47 +15,39 @@ from typing import Annotated
 
 import typer
 
-from qmgen.cli.bench import bench
-from qmgen.cli.doctor import doctor
-from qmgen.cli.enumerate import enumerate_molecules
-from qmgen.cli.evaluate import evaluate
-from qmgen.cli.generate import generate
-from qmgen.cli.merge import merge
-from qmgen.cli.quantize import quantize
-from qmgen.cli.retry import retry
-from qmgen.cli.sample import sample
-from qmgen.cli.status import status
+from qmgen.cli.console import forget_output, open_streams, say
+from qmgen.cli.corpus import merge, status, validate, verify
+from qmgen.cli.generate import enumerate_molecules, generate, retry
+from qmgen.cli.machine import bench, doctor
+from qmgen.cli.options import group
+from qmgen.cli.predict import evaluate, quantize, sample
 from qmgen.cli.submit import submit
-from qmgen.cli.talk import forget_output, open_streams, say
 from qmgen.cli.train import train
-from qmgen.cli.validate import validate
-from qmgen.cli.verify import verify
 from qmgen.errors import QmgenError, UsageError, first_line, one_line
 
 INTERRUPTED = 130
 #: errors of a file that is open already, whose name the system does not tell
 _WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF, errno.EROFS)
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+app = group(
+    {
+        "enumerate": enumerate_molecules,
+        "generate": generate,
+        "submit": submit,
+        "retry": retry,
+        "validate": validate,
+        "status": status,
+        "merge": merge,
+        "verify": verify,
+        "bench": bench,
+        "doctor": doctor,
+        "evaluate": evaluate,
+        "quantize": quantize,
+        "sample": sample,
+        "train": train,
+    },
+    "Make quantum-chemical training data by batched Kohn-Sham DFT, and train networks on them.",
 )
-app.command("enumerate")(enumerate_molecules)
-app.command()(generate)
-app.command()(submit)
-app.command()(retry)
-app.command()(validate)
-app.command()(status)
-app.command()(merge)
-app.command()(verify)
-app.command()(bench)
-app.command()(doctor)
-app.add_typer(train, name="train")
-app.command()(evaluate)
-app.command()(quantize)
-app.command()(sample)
 
 
 def _print_version(asked: bool) -> None:
@@ -73,7 +65,7 @@ def _common(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with every error.")] = False,
 ) -> None:
-    """Make quantum-chemical training data by batched Kohn-Sham DFT, and train on it."""
+    """Options that stand before the command; ``main`` reads --debug itself."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qmgen.cli.generate import check_source, generate
-from qmgen.cli.talk import print_json, say
+from qmgen.cli.console import print_json, say
+from qmgen.cli.generate import generate
+from qmgen.cli.options import AsJson, command
+from qmgen.errors import UsageError
 
 if TYPE_CHECKING:
     from qmgen.cluster.job import Job
@@ -26,65 +28,28 @@ _NOT_FOR_RANKS = {
 
 
 def submit(
+    settings: SubmitConfig,
     config: Annotated[Path, typer.Argument(help="TOML file of the run, as for qmgen generate.", show_default=False)],
     extra: Annotated[
         list[str] | None,
-        typer.Argument(help="More flags of qmgen generate, after --", metavar="[-- FLAGS...]", show_default=False),
+        typer.Argument(help="Further flags of qmgen generate, after --.", metavar="[-- FLAGS...]", show_default=False),
     ] = None,
-    engine: Annotated[str | None, typer.Option(help="slurm or parsl. [default: slurm]")] = None,
-    ranks: Annotated[int | None, typer.Option(help="Processes that share the work units.")] = None,
-    cluster: Annotated[
-        Path | None, typer.Option(help="TOML file with any of these settings.", show_default=False)
-    ] = None,
-    cpus: Annotated[int | None, typer.Option(help="Cores of a rank, and so its --workers.")] = None,
-    gpus: Annotated[int | None, typer.Option(help="GPUs of a rank; with Parsl, of a node.")] = None,
-    setup: Annotated[
-        list[str] | None, typer.Option(help="A line of shell before the run, as module load cuda; may be repeated.")
-    ] = None,
-    max_requeues: Annotated[int | None, typer.Option(help="Most restarts of a rank. [default: 100]")] = None,
-    time: Annotated[str | None, typer.Option(help="Slurm: time limit of a job, as 4:00:00 or 2-00.")] = None,
-    partition: Annotated[str | None, typer.Option(help="Slurm: partition.")] = None,
-    account: Annotated[str | None, typer.Option(help="Slurm: account.")] = None,
-    qos: Annotated[str | None, typer.Option(help="Slurm: quality of service.")] = None,
-    constraint: Annotated[str | None, typer.Option(help="Slurm: features of the nodes.")] = None,
-    memory: Annotated[str | None, typer.Option(help="Slurm: memory of a rank, as 8G.")] = None,
-    sbatch: Annotated[
-        list[str] | None, typer.Option(help="Slurm: any other option, as --sbatch=--exclusive; may be repeated.")
-    ] = None,
-    grace: Annotated[
-        int | None, typer.Option(help="Slurm: seconds before its end at which a rank is told. [default: 120]")
-    ] = None,
-    merge_time: Annotated[str | None, typer.Option(help="Slurm: time limit of the merge. [default: 0:10:00]")] = None,
-    provider: Annotated[
-        str | None, typer.Option(help="Parsl: where, as slurm, kubernetes, pbspro, lsf. [default: local]")
-    ] = None,
-    provider_options: Annotated[
-        list[str] | None, typer.Option("--provider-option", help="Parsl: key=value for it; may be repeated.")
-    ] = None,
-    workers_per_node: Annotated[int | None, typer.Option(help="Parsl: ranks at once on a node. [default: 1]")] = None,
-    address: Annotated[
-        str | None, typer.Option(help="Parsl: this machine's address as workers see it. [default: found out]")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be submitted, submit nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="What was submitted as JSON on standard output.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be submitted, and submit nothing.")
+    ] = False,
+    as_json: AsJson = False,
 ) -> int:
-    """Run qmgen generate as many ranks on a cluster.
+    """Run qmgen generate on a cluster, as many processes (ranks).
 
-    Slurm: one array job, or several where Slurm's largest array does not hold all ranks. Ranks are warned before they
-    must leave, stop where they can go on and are queued again; a job merges when all are done. Parsl: the same ranks
-    on any of its providers, until they are done.
+    With Slurm, the ranks are the tasks of an array job (several, if there are more ranks than an array can have). A
+    rank is asked to stop before its time limit, and is queued again until it is done; then a job merges the corpus.
+    With Parsl, the same ranks run on any of its providers, and this command waits for them.
     """
-    given = dict(locals())
     from qmgen.config import GenerateConfig, resolve
-    from qmgen.config.corpus import SubmitConfig
 
-    flags = {name: given[name] for name in SubmitConfig.model_fields if name in given}
-    settings = resolve(SubmitConfig, cluster, flags)
     words = list(extra or [])
     more = {name: value for name, value in _checked(config, words).items() if name in GenerateConfig.model_fields}
-    run = resolve(GenerateConfig, config, more)
-    check_source(run, more)
-    job = _job(config, words, run, settings)
+    job = _job(config, words, resolve(GenerateConfig, config, more), settings)
     if dry_run:
         print(_text(job, settings), end="")
         return 0
@@ -93,14 +58,8 @@ def submit(
 
 def _checked(config: Path, words: list[str]) -> dict[str, Any]:
     """What ``qmgen generate`` makes of ``words``; refuses here what it would refuse there."""
-    from typer.main import get_command
-
-    from qmgen.errors import UsageError
-
-    app = typer.Typer(add_completion=False)
-    app.command()(generate)
     # without the name and the config the words could hold another config
-    with get_command(app).make_context("qmgen generate", [str(config), *words]) as context:
+    with command("generate", generate).make_context("qmgen generate", [str(config), *words]) as context:
         given = {name: list(value) if isinstance(value, tuple) else value for name, value in context.params.items()}
     for name, reason in _NOT_FOR_RANKS.items():
         if given.get(name) not in (None, False):
@@ -110,7 +69,6 @@ def _checked(config: Path, words: list[str]) -> dict[str, Any]:
 
 def _job(config: Path, words: list[str], run: GenerateConfig, settings: SubmitConfig) -> Job:
     from qmgen.cluster.job import Job, absolute
-    from qmgen.errors import UsageError
 
     for name in run.molecules:
         if name == "-":

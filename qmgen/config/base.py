@@ -93,6 +93,7 @@ def shape_of(model_field: FieldInfo) -> ValueShape:
             )
 
     read(model_field.annotation, model_field.metadata)
+    repeated &= COMMAS not in model_field.metadata
     return ValueShape(kinds[0] if kinds else str, repeated, tuple(choices), _bounds(limits))
 
 
@@ -173,6 +174,8 @@ def _as_text(value: Any) -> Any:
     return value
 
 
+#: marks a list that is one text with commas on the command line
+COMMAS: Final = "commas"
 Files = Annotated[list[str], BeforeValidator(_as_list)]
 Folder = Annotated[Path, BeforeValidator(_as_path)]
 #: a directory, or the URL of a prefix in an object store, which stays text
@@ -186,8 +189,8 @@ Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 #: of columns: ``name,pIC50``, or a list
-Names = Annotated[list[str], BeforeValidator(_words)]
-Elements = Annotated[list[str], BeforeValidator(_words), Field(min_length=1)]
+Names = Annotated[list[str], BeforeValidator(_words), COMMAS]
+Elements = Annotated[list[str], BeforeValidator(_words), COMMAS, Field(min_length=1)]
 Words = Annotated[list[str], BeforeValidator(_words_of_each), Field(min_length=1)]
 Lines = Annotated[tuple[str, ...], BeforeValidator(_lines)]
 #: ``1k,10k,2.5M``
@@ -220,7 +223,7 @@ def path_trouble(path: str) -> str | None:
 # --- settings that several commands have -----------------------------------------------------------------------------
 
 Corpus = Annotated[Place, Setting("Directory of the corpus, or s3://bucket/prefix.", metavar="DIR", argument=True)]
-Xc = Annotated[str, Setting("Exchange-correlation functional: hf, lda, pbe, b3lyp, b3lyp5, pbe0.")]
+Xc = Annotated[str, Setting("Exchange-correlation functional, such as b3lyp5, pbe0 or pbe.")]
 Basis = Annotated[str, Setting("Basis set, such as sto-3g or 6-31g*.")]
 GRID_HELP: Final = "Integration grid, PySCF's level."
 Rules = Annotated[str, Setting("Rule set: gdb11, none (valences only), or a TOML file.")]
@@ -283,6 +286,19 @@ class CommandConfig(BaseModel):
         if cls.model_fields[name].default is True:
             return (f"{plain}/--no-{plain[2:]}",)
         return cls.settings()[name].flags or (plain,)
+
+    @classmethod
+    def default_text(cls, name: str) -> str | None:
+        """The default of a setting in words; None where nothing happens without it."""
+        field, setting = cls.model_fields[name], cls.settings()[name]
+        default = None if field.is_required() else field.get_default(call_default_factory=True)
+        if default is None or default in ([], ()):
+            return setting.unset
+        if isinstance(default, bool):
+            return "on" if default else None
+        if isinstance(default, list):
+            return ("," if isinstance(default[0], str) else " ").join(map(str, default))
+        return str(default)
 
     def check_flags(self, flags: Collection[str]) -> None:
         """Raises ``UsageError`` for settings that have no effect here and were given as flags (``flags``)."""

@@ -280,7 +280,7 @@ def test_closed_and_full_streams(
 def test_a_file_never_gets_the_number_of_a_closed_stream(bare_environment: dict[str, str], tmp_path: Path) -> None:
     """Whatever a library prints would land in it."""
     script = (
-        "import os; from qmgen.cli.talk import open_streams; open_streams(); "
+        "import os; from qmgen.cli.console import open_streams; open_streams(); "
         "file = open('file', 'w'); os.write(1 if False else 2, b'noise'); print(file.fileno(), file=file)"
     )
     command = f'"{sys.executable}" -c "{script}" <&- >&- 2>&-'

@@ -46,11 +46,12 @@ def test_help_imports_nothing_heavy(words: list[str], bare_environment: dict[str
 
 
 @pytest.mark.parametrize(
-    "command", ["generate", "retry", "validate", "bench", "doctor", "train", "train schnet", "evaluate"]
+    "command",
+    ["enumerate", "generate", "retry", "submit", "validate", "bench", "doctor", "train", "train schnet", "evaluate"],
 )
 def test_help_of_a_command_imports_nothing_heavy_either(command: str, bare_environment: dict[str, str]) -> None:
     code = f"from qmgen.cli.main import main\nassert main([*{command.split()!r}, '--help']) == 0"
-    assert loaded(code, bare_environment) in ("", "pydantic")  # which typer converts arguments with
+    assert loaded(code, bare_environment) in ("", "pydantic")  # which declares the settings
 
 
 def test_importing_qmgen_imports_nothing_heavy(bare_environment: dict[str, str]) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from qmgen.cli.main import main
-from qmgen.cli.submit import submit
 from qmgen.config import resolve
 from qmgen.config.corpus import SubmitConfig, seconds_of
 
@@ -106,16 +103,3 @@ def test_settings_come_from_flags_then_the_environment_then_the_file(place: Path
 )
 def test_times_are_read_as_slurm_reads_them(text: str, seconds: int) -> None:
     assert seconds_of(text) == seconds
-
-
-def test_every_option_is_a_setting_and_every_setting_an_option() -> None:
-    not_settings = {"config", "extra", "cluster", "dry_run", "as_json"}
-    assert set(inspect.signature(submit).parameters) - not_settings == set(SubmitConfig.model_fields)
-
-
-def test_the_help_states_the_defaults_of_the_model(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["submit", "--help"]) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    for name in ("engine", "max_requeues", "grace", "merge_time", "provider", "workers_per_node"):
-        default: Any = SubmitConfig.model_fields[name].default
-        assert f"[default: {default}]" in told, name

@@ -1,0 +1,227 @@
+"""``qmgen validate``, ``qmgen status``, ``qmgen verify``, ``qmgen merge``: commands that look at a corpus."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qmgen.cli.console import plain, print_json, say
+from qmgen.cli.options import AsJson
+from qmgen.quantities import duration, size
+
+if TYPE_CHECKING:
+    from qmgen.config import InspectConfig, StatusConfig, ValidateConfig
+    from qmgen.corpus.status import Status
+    from qmgen.corpus.verify import Inspected
+
+#: the exit code of a check that failed
+FAILED = 1
+#: to the upper left corner, and nothing below
+_REDRAW = "\x1b[H\x1b[J"
+#: findings and missing units that are shown; --json has them all
+SHOWN = 40
+
+
+def validate(settings: ValidateConfig, as_json: AsJson = False) -> int:
+    """Recompute a random sample of a corpus with PySCF and compare.
+
+    PySCF uses the same functional, basis set and grid. The exit code is 1 if a difference exceeds its tolerance.
+    """
+    from qmgen.report import parity
+    from qmgen.validation import Tolerances
+    from qmgen.validation import validate as run
+
+    report = run(
+        settings.directory,
+        sample=settings.sample,
+        seed=settings.seed,
+        tolerances=Tolerances(settings.tol_energy, settings.tol_orbital, settings.tol_dipole),
+        out=settings.out,
+        jobs=settings.workers,
+    )
+    place = settings.out or (Path() if "://" in str(settings.directory) else Path(settings.directory))
+    figure = parity.draw(report, place.with_suffix(".png") if place.suffix == ".json" else place / parity.FILE_NAME)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        say(report.table())
+        say(f"figure in {figure}, numbers beside it")
+    return 0 if report.passed else FAILED
+
+
+def status(
+    settings: StatusConfig,
+    watch: Annotated[bool, typer.Option("--watch", help="Report repeatedly, until all is done or Ctrl-C.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Show how much of a corpus is done, running, missing and failed, the speed, and the time left.
+
+    Nothing is written. The shards are not read; `qmgen verify` reads them.
+    """
+    from qmgen.corpus.status import status as look
+
+    while True:
+        found = look(settings.directory)
+        if as_json and watch:
+            print(json.dumps(plain(_as_json(found)), allow_nan=False), flush=True)
+        elif as_json:
+            print_json(_as_json(found))
+        elif watch and not sys.stderr.isatty():
+            say(_status_line(found))
+        else:
+            say((_REDRAW if watch else "") + _status_text(found))
+        if not watch or found.complete:
+            return 0
+        time.sleep(settings.every)
+
+
+def verify(settings: InspectConfig, as_json: AsJson = False) -> int:
+    """Check every file of a corpus: checksums, columns, numbers of rows, duplicate keys, invalid numbers.
+
+    Nothing is written. The exit code is 1 if anything is wrong; a corpus that is intact but unfinished gives 0.
+    """
+    from qmgen.corpus.verify import inspect
+
+    with _bytes_bar("verifying") as told:
+        found = inspect(settings.directory, threads=settings.workers, **told)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        _say_inspected(found)
+        say(_verdict(found))
+    return 0 if found.sound else FAILED
+
+
+def merge(settings: InspectConfig, as_json: AsJson = False) -> int:
+    """Verify the shards of all ranks and write manifest.json, SHA256SUMS and README.md for them.
+
+    If rows are damaged, nothing is written and the exit code is 1. If work units are missing, the files describe what
+    is there, and the exit code is 1 too.
+    """
+    from qmgen.corpus.merge import merge as run
+
+    with _bytes_bar("verifying") as told:
+        merged = run(settings.directory, threads=settings.workers, **told)
+    found = merged.inspected
+    if as_json:
+        print_json({**found.as_json(), "manifest": merged.manifest, "doubtful": list(merged.doubtful)})
+    else:
+        _say_inspected(found)
+        if merged.manifest is not None:
+            if merged.doubtful:
+                say(f"qmgen: {' and '.join(merged.doubtful)} stand as in manifest.json, which was changed: look there")
+            say(f"manifest.json, SHA256SUMS and README.md written; {merged.state}")
+        elif found.damaged:
+            say(f"{_verdict(found)}: nothing was written")
+        else:
+            say("no work unit is finished yet: nothing was written")
+    return 0 if merged.manifest is not None and found.complete else FAILED
+
+
+@contextmanager
+def _bytes_bar(what: str) -> Iterator[dict[str, Callable[[int], None]]]:
+    """``begin`` and ``advance`` of a bar with rate and time left, where standard error is a terminal."""
+    from tqdm import tqdm
+
+    quiet = not sys.stderr.isatty()
+    with tqdm(desc=what, unit="B", unit_scale=True, disable=quiet, leave=False, dynamic_ncols=True) as bar:
+
+        def begin(total: int) -> None:
+            bar.reset(total)
+
+        def advance(read: int) -> None:
+            bar.update(read)
+
+        yield {"begin": begin, "advance": advance}
+
+
+def _say_inspected(found: Inspected) -> None:
+    """A short table, then a line per finding."""
+    report = found.as_json()
+    counts = report["counts"]
+    say(f"{report['directory']}")
+    say(f"  work units  {report['units_done']} of {report['units']} done")
+    say(f"  rows        {counts['rows']} of {counts['molecules']} molecules; {counts['failures']} failures")
+    say(f"  read        {report['files']} files, {size(report['bytes'])}")
+    if report["missing"]:
+        say(f"  missing     {_some(report['missing'], found.lacking)}")
+    order = {"damage": 0, "stale": 1, "note": 2}
+    findings = sorted(found.findings, key=lambda finding: order[finding.severity])
+    for finding in findings[:SHOWN]:
+        say(f"  {finding.text()}")
+    if len(findings) > SHOWN:
+        say(f"  and {len(findings) - SHOWN} more; --json lists all")
+
+
+def _verdict(found: Inspected) -> str:
+    """The last line: ``sound and complete``, or what else."""
+    damaged = len(found.damaged)
+    if damaged:
+        return f"damaged: {damaged} finding(s) concern rows"
+    state = "complete" if found.complete else f"unfinished ({found.lacking} work units to do)"
+    return f"sound, {state}" if found.sound else f"the rows are sound, {state}; what describes them is not"
+
+
+def _some(names: list[Any], count: int) -> str:
+    return ", ".join(names[:8]) + (f" and {count - 8} more" if count > 8 else "")
+
+
+def _status_text(found: Status) -> str:
+    """A few lines, and one for each rank."""
+    lines = [found.directory]
+    lines.append(
+        f"  work units  {found.units_done} of {found.units} done"
+        + (f", {found.units_running} with live runs" if found.units_running else "")
+        + (f", {found.units_missing} missing" if found.units_missing else "")
+    )
+    hand = f", {found.rows_in_hand} more in hand" if found.rows_in_hand else ""
+    lines.append(f"  rows        {found.rows}{hand}")
+    reasons = ", ".join(f"{reason} {count}" for reason, count in found.failures_by_reason.items())
+    lines.append(f"  failures    {found.failures}" + (f" ({reasons})" if reasons else ""))
+    if found.rows_per_second is not None:
+        lines.append(f"  now         {found.rows_per_second:.2f} rows/s; {_left(found.eta_seconds)}")
+    if found.rows_per_second_per_process is not None:
+        lines.append(f"  overall     {found.rows_per_second_per_process:.2f} rows/s for each process")
+    if found.deaths or found.repaired:
+        lines.append(f"  mishaps     {found.deaths} deaths of workers, {found.repaired} damages mended")
+    if found.unreadable:
+        lines.append(f"  unreadable  {found.unreadable[0]} and {len(found.unreadable) - 1} more; see qmgen verify")
+    for rank in found.ranks:
+        who = f"{rank.host or '?'}, process {rank.pid or '?'}"
+        of = f"/{rank.world_size}" if rank.world_size else ""
+        heard = f", heard {duration(rank.age)} ago" if rank.age is not None else ""
+        note = f" ({rank.note})" if rank.note else ""
+        lines.append(
+            f"  rank {rank.rank}{of}  {rank.state}: {rank.units_done} of {rank.units_to_do} units, {rank.rows} rows in "
+            f"{duration(rank.seconds)}; {who}{heard}{note}"
+        )
+    if found.complete:
+        lines.append("complete")
+    return "\n".join(lines)
+
+
+def _status_line(found: Status) -> str:
+    """All of it in one line, for a log."""
+    rate = "" if found.rows_per_second is None else f"; {found.rows_per_second:.2f} rows/s, {_left(found.eta_seconds)}"
+    return (
+        f"qmgen: {found.units_done} of {found.units} units, {found.rows + found.rows_in_hand} rows, "
+        f"{found.failures + found.failures_in_hand} failures{rate}" + ("; complete" if found.complete else "")
+    )
+
+
+def _as_json(found: Status) -> dict[str, Any]:
+    whole: dict[str, Any] = plain(found)
+    for rank in whole["ranks"]:
+        rank.pop("record")  # it stands in runs/
+    return whole
+
+
+def _left(seconds: float | None) -> str:
+    return "time left not known yet" if seconds is None else f"{duration(seconds)} left"
