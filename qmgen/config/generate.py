@@ -428,9 +428,7 @@ class EnumerateConfig(CommandConfig):
     ] = None
     merge: Annotated[
         Files,
-        Setting(
-            "File with a sample of one partition; all such samples are joined to one of --sample N.", metavar="FILE"
-        ),
+        Setting("File with the sample of a partition; these samples are joined to one of --sample N.", metavar="FILE"),
     ] = Field(default_factory=list)
 
     @field_validator("heavy_atoms")
