@@ -25,8 +25,7 @@ from qmgen.files import write_json
 from qmgen.labeling.types import Settings
 from qmgen.machine import granted_cpus, provenance, usable_cores
 from qmgen.molecules.types import Conformer, Molecule
-from qmgen.pipeline.cores import Claims
-from qmgen.pipeline.layout import layout
+from qmgen.pipeline.layout import CoreLocks, layout
 from qmgen.pipeline.stages import Stages
 from qmgen.runtime import environment
 
@@ -229,7 +228,7 @@ def measure_level(setup: Setup, chosen: Subjects, config: BenchConfig, folder: P
 
     Raises ``QmgenError`` when a process died.
     """
-    with Claims() as claims:
+    with CoreLocks() as claims:
         ours, theirs = _sides(setup, chosen, config.workers, claims)
         with ours.crew, theirs.crew:
             _take_turns(ours, theirs, config.repeats, tell)
@@ -248,7 +247,7 @@ def measure_level(setup: Setup, chosen: Subjects, config: BenchConfig, folder: P
     }
 
 
-def _sides(setup: Setup, chosen: Subjects, workers: int | None, claims: Claims) -> tuple[EngineRuns, EngineRuns]:
+def _sides(setup: Setup, chosen: Subjects, workers: int | None, claims: CoreLocks) -> tuple[EngineRuns, EngineRuns]:
     """qmgen in the layout of ``generate`` (on an accelerator one process), PySCF with a process per core granted; both
     on the same cores, since they take turns."""
     geometries = chosen.conformers

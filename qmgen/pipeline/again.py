@@ -23,8 +23,8 @@ from qmgen.corpus.seal import sealed, sound_table
 from qmgen.corpus.splits import SPLITS
 from qmgen.corpus.store import Store, read_small
 from qmgen.molecules.types import Failure, Reason
+from qmgen.pipeline.checkpoint import UnitCheckpoint, rows_of
 from qmgen.pipeline.labelling import PASSING, Labelled
-from qmgen.pipeline.partial import Keeper, rows_of
 from qmgen.pipeline.unit import Job
 
 _REASON: Final = str(Reason.MACHINE_TROUBLE)
@@ -74,7 +74,7 @@ def _keep(store: Store, unit: Unit, job: Job) -> None:
     passing = {one.molecule_id for one in found.failures if one.reason in PASSING}
     keys = found.keys()
     complete = {molecule for molecule, _ in keys} - passing
-    Keeper(Path(folder), unit, job.metadata).save(found, complete)
+    UnitCheckpoint(Path(folder), unit, job.metadata).save(found, complete)
 
 
 def _unfinished(store: Store) -> None:

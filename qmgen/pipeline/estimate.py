@@ -12,7 +12,6 @@ from qmgen.corpus.listing import Listing
 from qmgen.corpus.splits import SPLITS
 from qmgen.corpus.store import store_of
 from qmgen.pipeline.behind import refuse_other_enumeration
-from qmgen.pipeline.claim import mine
 from qmgen.pipeline.enumeration.as_source import source_of
 from qmgen.pipeline.extend import aim_at
 from qmgen.pipeline.job import canonical, job_of, settings_of
@@ -21,6 +20,7 @@ from qmgen.pipeline.level import refuse_elements, refuse_molecules
 from qmgen.pipeline.messages import Measure, Measured
 from qmgen.pipeline.pool import Pool
 from qmgen.pipeline.ranks import rank_of
+from qmgen.pipeline.resume import mine
 from qmgen.pipeline.source import Source
 from qmgen.pipeline.stages import Stages
 from qmgen.quantities import duration, size

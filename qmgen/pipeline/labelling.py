@@ -18,13 +18,13 @@ from qmgen.errors import Interrupted
 from qmgen.labeling.types import Tally
 from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned, Reason
 from qmgen.pipeline.already import Already
-from qmgen.pipeline.deaths import Key, Verdict
+from qmgen.pipeline.crash_policy import Exclusion, Key
 from qmgen.pipeline.learned import opened
 from qmgen.pipeline.rows import not_finite, row, symbols
 from qmgen.pipeline.source import Entry
 
 if TYPE_CHECKING:
-    from qmgen.pipeline.partial import Keeper
+    from qmgen.pipeline.checkpoint import UnitCheckpoint
     from qmgen.pipeline.unit import Job
 
 
@@ -89,8 +89,8 @@ def label_entries(
     entries: list[Entry],
     listener: Listener | None = None,
     suspects: Iterable[Key] = (),
-    condemned: Mapping[Key, Verdict] | None = None,
-    keeper: Keeper | None = None,
+    condemned: Mapping[Key, Exclusion] | None = None,
+    keeper: UnitCheckpoint | None = None,
     already: Already | None = None,
 ) -> Labelled:
     """Rows and failures of ``entries``, less what is there ``already``.
@@ -121,8 +121,8 @@ class _Attempt:
         job: Job,
         listener: Listener,
         suspects: frozenset[Key],
-        condemned: Mapping[Key, Verdict],
-        keeper: Keeper | None,
+        condemned: Mapping[Key, Exclusion],
+        keeper: UnitCheckpoint | None,
         already: Already,
     ) -> None:
         self.job, self.listener, self.keeper, self.already = job, listener, keeper, already

@@ -6,15 +6,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
-from collections.abc import Mapping
+import re
+import stat
+import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.metadata import distributions
+from pathlib import Path
 from typing import Final
 
 from qmgen.errors import UsageError
 from qmgen.machine import granted_cpus, usable_cores
-from qmgen.pipeline.cores import ANY, Claims
-from qmgen.pipeline.devices import Hardware, Visible, hardware, has_plugin, on_accelerator, visible
 
 #: of a GPU's memory, all processes on it together; what is left is for CUDA itself
 _SHARE: Final = 0.9
@@ -22,22 +27,22 @@ _FRACTION: Final = "XLA_PYTHON_CLIENT_MEM_FRACTION"
 
 
 @dataclass(frozen=True)
-class Place:
+class WorkerPlace:
     """One worker's: its core (``cores.ANY``: none in particular), and what its environment has beside ours."""
 
-    core: int = ANY
+    core: int = ANY_CORE
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Layout:
+class WorkerLayout:
     """A place for each worker; ``cores`` are those they may be pinned to, with one thread each (none: any core, any
     number of threads)."""
 
-    places: tuple[Place, ...]
+    places: tuple[WorkerPlace, ...]
     cores: tuple[int, ...] = ()
 
-    def pinned(self, claims: Claims) -> Layout:
+    def pinned(self, claims: CoreLocks) -> WorkerLayout:
         """This layout on those of its ``cores`` that no other run has claimed, as far as they go."""
         taken = claims.take(self.cores, len(self.places))
         return replace(self, places=tuple(replace(p, core=core) for p, core in zip(self.places, taken, strict=True)))
@@ -45,7 +50,7 @@ class Layout:
 
 def layout(
     workers: int | None, devices: str | None, units: int, found: tuple[Mapping[str, str], Hardware] | None = None
-) -> Layout:
+) -> WorkerLayout:
     """Places for at most ``units`` workers.
 
     ``devices`` ``all``, or the places of some in the list of visible GPUs (``0,2``), or their names: ``workers``
@@ -74,19 +79,21 @@ def layout(
     return _on_gpus(replace(seen, names=chosen), workers or 1, units, environment)
 
 
-def _on_cores(workers: int | None, units: int, environment: Mapping[str, str]) -> Layout:
+def _on_cores(workers: int | None, units: int, environment: Mapping[str, str]) -> WorkerLayout:
     count = min(workers or granted_cpus(), units)
-    return Layout((Place(ANY, environment),) * count, usable_cores())
+    return WorkerLayout((WorkerPlace(ANY_CORE, environment),) * count, usable_cores())
 
 
-def _on_gpus(gpus: Visible | None, each: int, units: int, environment: Mapping[str, str]) -> Layout:
+def _on_gpus(gpus: Visible | None, each: int, units: int, environment: Mapping[str, str]) -> WorkerLayout:
     """``each`` processes on each of ``gpus`` (None: on what jax takes), and one on each before there are two on any."""
     names: tuple[str | None, ...] = gpus.names if gpus else (None,)
     wanted = [name for _ in range(each) for name in names][:units]
     most = max(map(wanted.count, wanted), default=1)
     # with jax's default the first process would take three quarters of the memory and leave too little for the second
     split = {_FRACTION: f"{_SHARE / most:.3f}"} if most > 1 and _FRACTION not in environment else {}
-    return Layout(tuple(Place(ANY, {**split, **({gpus.variable: name} if gpus and name else {})}) for name in wanted))
+    return WorkerLayout(
+        tuple(WorkerPlace(ANY_CORE, {**split, **({gpus.variable: name} if gpus and name else {})}) for name in wanted)
+    )
 
 
 def _chosen(devices: str, seen: Visible) -> tuple[str, ...]:
@@ -116,3 +123,183 @@ def _chosen(devices: str, seen: Visible) -> tuple[str, ...]:
             raise UsageError(f"--devices {devices}: {word} stands twice; --workers 2 puts two processes on each GPU")
         names.append(name)
     return tuple(names)
+
+
+#: stands for no core in particular: such a process is not pinned
+ANY_CORE: Final = -1
+
+
+def directory() -> Path:
+    """Where the locks are: the same for a user's runs from a terminal, from cron and from a batch job."""
+    return Path("/tmp") / f"qmgen-cores-{os.getuid()}"
+
+
+class CoreLocks:
+    """The cores this run has claimed, until the context is left."""
+
+    def __init__(self) -> None:
+        self._locks: list[int] = []
+
+    def __enter__(self) -> CoreLocks:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def take(self, cores: Sequence[int], count: int) -> tuple[int, ...]:
+        """``count`` places: cores of ``cores`` that no one had claimed, then ``ANY`` where there are no more."""
+        folder = _own_folder(directory())
+        taken: list[int] = []
+        for core in cores if folder is not None else ():
+            if len(taken) == count:
+                break
+            if self._lock(folder / f"{core}.lock"):  # type: ignore[operator]
+                taken.append(core)
+        return (*taken, *[ANY_CORE] * (count - len(taken)))
+
+    def release(self) -> None:
+        """Give all of them back."""
+        for lock in self._locks:
+            os.close(lock)
+        self._locks.clear()
+
+    def _lock(self, path: Path) -> bool:
+        with contextlib.suppress(OSError):
+            # not inherited by workers: what they leave behind must not hold a core
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(lock)
+                return False
+            self._locks.append(lock)
+            return True
+        return False
+
+
+def _own_folder(folder: Path) -> Path | None:
+    """``folder``, made if need be; None where it cannot be had or somebody else put it there."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError:
+        return None
+    return folder if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() else None
+
+
+CUDA: Final = "CUDA_VISIBLE_DEVICES"
+#: AMD's, the outer filter last; numbers in the first count what the second lets through
+ROCM: Final = ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+#: seconds; on a machine with a broken driver nvidia-smi never returns
+_SMI_LIMIT: Final = 30.0
+_PLUGINS: Final = ("jax-cuda", "jax_cuda", "jax-rocm", "jax_rocm", "libtpu")
+
+
+@dataclass(frozen=True)
+class Visible:
+    """GPUs by the names that ``variable`` takes, in the order in which jax numbers them."""
+
+    variable: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What the machine has: of each NVIDIA GPU its names (several where it is cut into MIG instances), and how many
+    AMD GPUs there are."""
+
+    nvidia: tuple[tuple[str, ...], ...] = ()
+    amd: int = 0
+
+
+def on_accelerator() -> bool:
+    """Whether jax will choose something else than a CPU, judged without importing it."""
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    if platforms:
+        return platforms.split(",")[0] != "cpu"
+    found = has_plugin()
+    return found and any(os.path.exists(path) for path in ("/dev/nvidia0", "/dev/kfd", "/dev/accel0", "/dev/vfio/0"))
+
+
+def has_plugin() -> bool:
+    """Whether a jax for accelerators is installed."""
+    return any((d.metadata["Name"] or "").lower().startswith(_PLUGINS) for d in distributions())
+
+
+def hardware() -> Hardware:
+    """The GPUs of this machine, by ``nvidia-smi`` or else the device files."""
+    found = of_smi(_smi()) or of_files(_names(Path("/dev")))
+    return Hardware(found, _amd(Path("/sys/class/kfd/kfd/topology/nodes")))
+
+
+def visible(environment: Mapping[str, str], there: Hardware) -> Visible:
+    """Those of ``there`` that ``environment`` leaves; no names where there are none."""
+    if there.nvidia:
+        listed = environment.get(CUDA)
+        every = tuple(name for gpu in there.nvidia for name in gpu)
+        return Visible(CUDA, every if listed is None else _listed(listed, len(there.nvidia)))
+    inner, outer = ROCM
+    for variable in (inner, outer):
+        if (listed := environment.get(variable)) is not None:
+            filtered = environment.get(outer) if variable == inner else None
+            count = there.amd if filtered is None else len(_listed(filtered, there.amd))
+            return Visible(variable, _listed(listed, count))
+    return Visible(inner, tuple(map(str, range(there.amd))))
+
+
+def _listed(text: str, count: int) -> tuple[str, ...]:
+    """The devices of a list up to the first that does not exist, where CUDA stops reading; ``count`` is how many
+    numbers mean something. Names (``GPU-…``, ``MIG-…``) are taken as they are."""
+    names: list[str] = []
+    for name in (word.strip() for word in text.split(",")):
+        number = name.isdecimal() and int(name) < count
+        if not (number or name.startswith(("GPU-", "MIG-"))) or name in names:
+            break
+        names.append(name)
+    return tuple(names)
+
+
+def of_smi(text: str) -> tuple[tuple[str, ...], ...]:
+    """GPUs from the text of ``nvidia-smi -L``: their own names, or those of their MIG instances."""
+    gpus: list[tuple[str, list[str]]] = []
+    for line in text.splitlines():
+        found = re.search(r"\(UUID: ([^)]+)\)", line)
+        if found and line.startswith("GPU "):
+            gpus.append((found[1], []))
+        elif found and gpus and line.strip().startswith("MIG "):
+            gpus[-1][1].append(found[1])
+    return tuple(tuple(instances) or (name,) for name, instances in gpus)
+
+
+def of_files(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """GPUs from the names of device files. Their numbers say nothing: where ``nvidia3`` is alone it is device 0."""
+    count = sum(1 for name in names if re.fullmatch(r"nvidia\d+", name))
+    return tuple((str(number),) for number in range(count))
+
+
+def _smi() -> str:
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", "-L"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_SMI_LIMIT
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _amd(nodes: Path) -> int:
+    """The driver's nodes that are GPUs, and ours: a CPU has number 0, a GPU kept from us has none to be read."""
+    found = 0
+    for name in _names(nodes):
+        try:
+            found += (nodes / name / "gpu_id").read_text(encoding="ascii").strip() not in ("", "0")
+        except OSError:
+            continue
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from qmgen.pipeline.deaths import Key, Verdict
+from qmgen.pipeline.crash_policy import Exclusion, Key
 from qmgen.pipeline.source import Entry, Work
 from qmgen.pipeline.unit import Job, UnitResult
 
@@ -24,7 +24,7 @@ class Do:
 
     work: Work
     suspects: tuple[Key, ...] = ()
-    condemned: dict[Key, Verdict] = field(default_factory=dict)
+    condemned: dict[Key, Exclusion] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

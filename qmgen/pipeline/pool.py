@@ -24,9 +24,8 @@ from qmgen.machine import address_space_limit, oom_kills
 from qmgen.molecules.types import Reason
 from qmgen.pipeline import stage_name
 from qmgen.pipeline.ahead import Ahead
-from qmgen.pipeline.cores import Claims
-from qmgen.pipeline.deaths import STILLBORN, Death, Key, Soundness, Trial, death_of
-from qmgen.pipeline.layout import Layout, Place
+from qmgen.pipeline.crash_policy import MAX_FAILED_STARTS, Key, MachineHealth, UnitCrashes, WorkerDeath, death_of
+from qmgen.pipeline.layout import CoreLocks, WorkerLayout, WorkerPlace
 from qmgen.pipeline.messages import (
     Beat,
     Do,
@@ -56,7 +55,7 @@ _LOOK_EVERY: Final = 0.5
 class _Died:
     """Not a message, but the end of them; ``stage`` is the last that the process showed."""
 
-    death: Death
+    death: WorkerDeath
     stage: str
 
 
@@ -72,20 +71,20 @@ class Pool:
     """
 
     job: Job
-    layout: Layout
+    layout: WorkerLayout
     on_progress: Callable[[int, int], None] = lambda rows, failures: None
     on_done: Callable[[UnitResult], None] = lambda result: None
     workers: list[Worker] = field(default_factory=list)
     gone: list[Worker] = field(default_factory=list)
-    claims: Claims = field(default_factory=Claims)
+    claims: CoreLocks = field(default_factory=CoreLocks)
     deaths: list[dict[str, Any]] = field(default_factory=list)
     condemned: list[Key] = field(default_factory=list)
-    soundness: Soundness = field(default_factory=Soundness)
+    soundness: MachineHealth = field(default_factory=MachineHealth)
     _inbox: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
     _ahead: Ahead = field(default_factory=lambda: Ahead(iter(())))
     _again: deque[Work] = field(default_factory=deque)
     _later: deque[Work] = field(default_factory=deque)
-    _trials: dict[int, Trial] = field(default_factory=dict)
+    _trials: dict[int, UnitCrashes] = field(default_factory=dict)
     _stillborn: int = 0
     _trouble: Interrupted | None = None
 
@@ -187,7 +186,7 @@ class Pool:
         self.workers.clear()
         self.claims.release()
 
-    def _start(self, place: Place) -> Worker:
+    def _start(self, place: WorkerPlace) -> Worker:
         try:
             return started(self.job, place, one_thread=bool(self.layout.cores), inbox=self._inbox)
         except OSError as error:  # no memory or no place for another process
@@ -213,7 +212,10 @@ class Pool:
             if isinstance(message, Gone):
                 yield worker, self._bury(worker)
             elif isinstance(message, Failed) and message.memory:
-                yield worker, self._bury(worker, Death(f"too little memory ({_short(message.message)})", True, True))
+                yield (
+                    worker,
+                    self._bury(worker, WorkerDeath(f"too little memory ({_short(message.message)})", True, True)),
+                )
             elif isinstance(message, Failed):
                 self._fail(worker, message)
             elif isinstance(message, Exception):
@@ -225,7 +227,7 @@ class Pool:
                 yield worker, message
         for worker in list(self.workers):
             if (silence := worker.silent_for()) is not None:
-                yield worker, self._bury(worker, Death(silence, False, True))
+                yield worker, self._bury(worker, WorkerDeath(silence, False, True))
 
     def _fail(self, worker: Worker, failed: Failed) -> None:
         """Raise what a worker raised; where it met the machine's trouble, let the others stop in good order first."""
@@ -279,7 +281,7 @@ class Pool:
                 return
             work = self._later.popleft()
         if work is not None:
-            trial = self._trials.get(work.unit.index) or Trial()
+            trial = self._trials.get(work.unit.index) or UnitCrashes()
             worker.work, worker.begun, worker.oom_kills = work, None, oom_kills()
             worker.channel.send(Do(work, tuple(trial.suspects), dict(trial.condemned)))
         elif self._ahead.over:
@@ -295,11 +297,11 @@ class Pool:
         self.deaths.append({"unit": work.unit.index if work else None, "how": how, "stage": died.stage})
         self.on_progress(-worker.rows, -worker.failures)
         condemned: list[Key] = []
-        trial: Trial | None = None
+        trial: UnitCrashes | None = None
         if not worker.ready:
             self._stillborn += 1
         if work and not stopping:
-            trial = self._trials.setdefault(work.unit.index, Trial())
+            trial = self._trials.setdefault(work.unit.index, UnitCrashes())
             done = worker.rows + worker.failures
             condemned = trial.died(died.death, worker.held, done if worker.begun is None else worker.begun, done)
             for key in condemned:
@@ -311,7 +313,7 @@ class Pool:
                 self._trouble = _giving_up(worker.where, trial.hopeless, how)
             elif (lost := self.soundness.lost) is not None:
                 self._trouble = _machine_trouble(lost)
-        if self._stillborn >= STILLBORN and not stopping:
+        if self._stillborn >= MAX_FAILED_STARTS and not stopping:
             self._trouble = _giving_up(worker.where, self._stillborn, how)
         stopping = stopping or self._trouble is not None
         wanted = bool(self._again or self._later or not self._ahead.over) and not stopping
@@ -328,7 +330,7 @@ class Pool:
         self.workers.remove(worker)
         self.gone.append(worker)
 
-    def _bury(self, worker: Worker, death: Death | None = None) -> _Died:
+    def _bury(self, worker: Worker, death: WorkerDeath | None = None) -> _Died:
         """Take a worker off the list that says no more; how it died, where that is not known."""
         guess = "label" if worker.held else "idle" if worker.ready else "start"
         stage = stage_name.shown(worker.process.pid) or guess  # before its process is waited for, and gone for good

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from qmgen.pipeline.deaths import Key
+from qmgen.pipeline.crash_policy import Key
 from qmgen.pipeline.labelling import Leave, Listener
 from qmgen.pipeline.link import Link
 from qmgen.pipeline.messages import Holding, Progress

@@ -32,8 +32,6 @@ from qmgen.errors import Interrupted, UsageError
 from qmgen.molecules.types import Failure, Molecule
 from qmgen.pipeline.aim import Aim, as_generation, with_generation
 from qmgen.pipeline.already import Already, FailureKey
-from qmgen.pipeline.claim import as_rank, refuse_links
-from qmgen.pipeline.command import refuse_if_busy, retry_command
 from qmgen.pipeline.enumeration.as_source import source_of
 from qmgen.pipeline.enumeration.parts import unit_of
 from qmgen.pipeline.extend import refuse_unfinished
@@ -41,13 +39,13 @@ from qmgen.pipeline.harder import RETRYABLE, SETTINGS, harder
 from qmgen.pipeline.job import canonical, job_of
 from qmgen.pipeline.learned import recorded
 from qmgen.pipeline.progress import Progress, Quiet, default_progress
-from qmgen.pipeline.ranks import Rank
-from qmgen.pipeline.record import Clock
+from qmgen.pipeline.ranks import Rank, refuse_if_busy, retry_command
+from qmgen.pipeline.resume import as_rank, refuse_links
 from qmgen.pipeline.run import work_at
+from qmgen.pipeline.run_record import RetrySummary, RunClock
 from qmgen.pipeline.source import Entry, Origin, Source, Work
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.stored import stored_config
-from qmgen.pipeline.summary import Retried
 from qmgen.signals import STOP_WITHIN, StopWatch
 
 if TYPE_CHECKING:
@@ -67,14 +65,14 @@ def retry(
     stages: Stages | None = None,
     quiet: bool = False,
     dry_run: bool = False,
-) -> Retried:
+) -> RetrySummary:
     """Try the failures of the corpus ``config.directory`` again; ``dry_run`` only says which, and how.
 
     Raises ``UsageError`` where the corpus is not finished, or its molecules are not to be had any more; else as
     ``run.generate``.
     """
     stages = stages or Stages()
-    clock = Clock()
+    clock = RunClock()
     with ExitStack() as stack:
         watch = stack.enter_context(StopWatch(config.time_limit, within=STOP_WITHIN))
         store, rank, command = store_of(config.directory), Rank(), retry_command(config)
@@ -99,10 +97,10 @@ def retry(
                 tried[reason] = tried.get(reason, 0) + (reason in RETRYABLE)
         tried = {reason: n for reason, n in sorted(tried.items()) if n}
         if not failed:
-            return Retried(store.place, None, {}, {}, 0, _standing(store), None, config.max_failures)
+            return RetrySummary(store.place, None, {}, {}, 0, _standing(store), None, config.max_failures)
         settings = _settings(config, store, history, begun, set(tried))
         if dry_run:
-            return Retried(store.place, number, tried, settings, 0, _standing(store))
+            return RetrySummary(store.place, number, tried, settings, 0, _standing(store))
         found = stored_config(store)
         update = {"workers": config.workers, "time_limit": config.time_limit, "max_failures": config.max_failures}
         # what the corpus was begun from, wherever that is now: a retry needs it no more
@@ -131,7 +129,7 @@ def retry(
             generation,
         )
         summary = work_at(aim, store, rank, progress or (Quiet() if quiet else default_progress()), clock, watch)
-        return Retried(
+        return RetrySummary(
             store.place, number, tried, settings, _rows(store, number), summary.failures, summary, config.max_failures
         )
 

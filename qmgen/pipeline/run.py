@@ -22,9 +22,7 @@ from qmgen.errors import Interrupted, QmgenError
 from qmgen.pipeline.again import take_back
 from qmgen.pipeline.aim import Aim
 from qmgen.pipeline.behind import refuse_other_enumeration
-from qmgen.pipeline.claim import as_rank, forget_partials, mine, missing, start_anew, write_config
-from qmgen.pipeline.command import generate_command, refuse_if_busy
-from qmgen.pipeline.deaths import Key, Soundness
+from qmgen.pipeline.crash_policy import Key, MachineHealth
 from qmgen.pipeline.enumeration.as_source import is_listed, source_of
 from qmgen.pipeline.extend import aim_at
 from qmgen.pipeline.job import canonical, job_of, settings_of
@@ -32,12 +30,12 @@ from qmgen.pipeline.layout import layout
 from qmgen.pipeline.level import refuse_elements, refuse_molecules
 from qmgen.pipeline.pool import Pool
 from qmgen.pipeline.progress import Progress, Quiet, default_progress
-from qmgen.pipeline.ranks import Rank, rank_of
-from qmgen.pipeline.record import Clock, Record
+from qmgen.pipeline.ranks import Rank, generate_command, rank_of, refuse_if_busy
+from qmgen.pipeline.resume import as_rank, forget_partials, mine, missing, start_anew, write_config
+from qmgen.pipeline.run_record import RunClock, RunRecord, RunSummary
 from qmgen.pipeline.source import Source
 from qmgen.pipeline.stage_name import show
 from qmgen.pipeline.stages import Stages
-from qmgen.pipeline.summary import Summary
 from qmgen.pipeline.unit import UnitResult
 from qmgen.runtime import chosen_cache
 from qmgen.signals import STOP_WITHIN, StopWatch
@@ -51,7 +49,7 @@ _FEW_UNITS: Final = 1000
 
 def generate(
     config: GenerateConfig, progress: Progress | None = None, stages: Stages | None = None, quiet: bool = False
-) -> Summary:
+) -> RunSummary:
     """Label the molecules of ``config`` and write the corpus ``config.out``; ``quiet`` shows no progress.
 
     Raises ``UsageError`` before any work when the source, the level of theory or the directory will not do;
@@ -60,7 +58,7 @@ def generate(
     refuses; ``SystemExit(130)`` on Ctrl-C after another signal.
     """
     stages = stages or Stages()
-    clock = Clock()
+    clock = RunClock()
     with ExitStack() as stack:
         watch = stack.enter_context(StopWatch(config.time_limit, within=STOP_WITHIN))
         rank = rank_of(config.rank, config.world_size, os.environ)
@@ -93,7 +91,7 @@ def generate(
         return work_at(early or aim(), store, rank, shown, clock, watch)
 
 
-def work_at(aim: Aim, store: Store, rank: Rank, progress: Progress, clock: Clock, watch: StopWatch) -> Summary:
+def work_at(aim: Aim, store: Store, rank: Rank, progress: Progress, clock: RunClock, watch: StopWatch) -> RunSummary:
     """Do the share of ``rank`` in ``aim``; its lock is held. Raises as ``generate`` does."""
     layout(aim.config.workers, aim.config.devices, aim.plan.count)  # refuses wrong devices before anything is begun
     metadata = {**aim.job.metadata, "schema_version": stored_version(store)}
@@ -116,12 +114,12 @@ class _Run:
     store: Store
     rank: Rank
     progress: Progress
-    clock: Clock
+    clock: RunClock
     workers: int = 0
     results: list[UnitResult] = field(default_factory=list)
     _expected: dict[int, int] = field(default_factory=dict)
 
-    def do(self, watch: StopWatch) -> Summary:
+    def do(self, watch: StopWatch) -> RunSummary:
         """Do the units that are not done; write the run's record whatever happens."""
         mine_ = mine(self.aim.plan, self.rank)
         show("check")
@@ -151,7 +149,7 @@ class _Run:
                 f"run again what made them ({which}: see docs/extending.md), then this"
             )
 
-    def _label(self, units: list[Unit], record: Record, watch: StopWatch) -> None:
+    def _label(self, units: list[Unit], record: RunRecord, watch: StopWatch) -> None:
         places = layout(self.aim.config.workers, self.aim.config.devices, len(units))
         self.workers = len(places.places)
         if (trouble := caches.trouble(chosen_cache())) is not None:
@@ -188,7 +186,7 @@ class _Run:
             record.write(state)
             self.store.clear()
 
-    def _finish(self, units: list[Unit], to_do: int, record: Record, watch: StopWatch) -> Summary:
+    def _finish(self, units: list[Unit], to_do: int, record: RunRecord, watch: StopWatch) -> RunSummary:
         """Manifest and summary; raises ``Interrupted`` where units are left."""
         listing = Listing.of(self.store)
         forget_partials(self.aim.job.partials, units, listing)
@@ -216,7 +214,7 @@ class _Run:
         seconds = self.clock.seconds()
         run_rows = sum(result.rows - result.resumed for result in self.results)
         run_failures = sum(sum(result.failures.values()) for result in self.results)
-        return Summary(
+        return RunSummary(
             directory=self.store.place,
             rank=self.rank.rank,
             world_size=self.rank.world_size,
@@ -255,7 +253,7 @@ class _Run:
         counts = counts_of([book_of(self.store, name) for name in names])
         return {"added_rows": counts["rows"], "added_failures": counts["failures_by_reason"]}
 
-    def _soundness(self) -> Soundness:
+    def _soundness(self) -> MachineHealth:
         """What earlier runs have shown of the machine: rows that they made, conformers that ended their workers."""
         more, mark = self.aim.plan.revision, self.aim.job.metadata["config_hash"]
         before: set[Key] = set()
@@ -265,7 +263,7 @@ class _Run:
             plan = record.get("plan")
             if record.get("config_hash") == mark and isinstance(plan, dict) and plan.get("more", 0) == more:
                 before |= {(one[0], one[1]) for one in list_of(record.get("condemned")) if _is_key(one)}
-        return Soundness(rows > 0, before)
+        return MachineHealth(rows > 0, before)
 
     def _manifest(self) -> dict[str, Any]:
         show("merge")
@@ -286,8 +284,8 @@ class _Run:
         self.results.append(result)
         self.progress.expect(result.rows + sum(result.failures.values()) - self._expected[result.index])
 
-    def _record(self, to_do: int, repaired: list[str]) -> Record:
-        return Record(
+    def _record(self, to_do: int, repaired: list[str]) -> RunRecord:
+        return RunRecord(
             file=RunFile.new(self.store),
             clock=self.clock,
             plan=self.aim.plan,

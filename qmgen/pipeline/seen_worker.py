@@ -11,8 +11,8 @@ from multiprocessing.connection import Pipe
 from typing import Any, Final
 
 from qmgen.machine import oom_kills
-from qmgen.pipeline.deaths import Key
-from qmgen.pipeline.layout import Place
+from qmgen.pipeline.crash_policy import Key
+from qmgen.pipeline.layout import WorkerPlace
 from qmgen.pipeline.messages import Start
 from qmgen.pipeline.source import Work
 from qmgen.pipeline.unit import Job
@@ -33,7 +33,7 @@ class Worker:
 
     process: subprocess.Popen[bytes]
     channel: Channel
-    place: Place
+    place: WorkerPlace
     silence: StallClock
     stillness: StallClock
     oom_kills: int | None = None
@@ -67,7 +67,7 @@ class Worker:
         return None
 
 
-def started(job: Job, place: Place, one_thread: bool, inbox: queue.SimpleQueue[Any]) -> Worker:
+def started(job: Job, place: WorkerPlace, one_thread: bool, inbox: queue.SimpleQueue[Any]) -> Worker:
     """A new worker for ``job`` at ``place``, whose messages arrive in ``inbox``. ``OSError``: there is no room."""
     ours, theirs = Pipe()
     environment = os.environ | labelling_environment(one_thread=one_thread) | dict(place.environment)

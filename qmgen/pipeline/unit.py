@@ -16,11 +16,11 @@ from qmgen.corpus.shard import FileRecord, write_unit
 from qmgen.corpus.splits import Splitter
 from qmgen.corpus.store import Place
 from qmgen.labeling.types import Settings
-from qmgen.molecules.embedding import PLAIN, Procedure
-from qmgen.pipeline.deaths import Key, Verdict
+from qmgen.molecules.procedure import PLAIN, Procedure
+from qmgen.pipeline.checkpoint import UnitCheckpoint
+from qmgen.pipeline.crash_policy import Exclusion, Key
 from qmgen.pipeline.labelling import Listener, label_entries
 from qmgen.pipeline.learned import Learned
-from qmgen.pipeline.partial import Keeper
 from qmgen.pipeline.rows import failure_row
 from qmgen.pipeline.source import Work
 from qmgen.pipeline.stages import Stages
@@ -70,7 +70,7 @@ def do_unit(
     work: Work,
     listener: Listener | None = None,
     suspects: Iterable[Key] = (),
-    condemned: Mapping[Key, Verdict] | None = None,
+    condemned: Mapping[Key, Exclusion] | None = None,
 ) -> UnitResult:
     """Embed, label and write one unit, beginning with what an earlier attempt has kept.
 
@@ -80,7 +80,7 @@ def do_unit(
     """
     begin = time.monotonic()
     listener = listener or Listener()
-    keeper = Keeper(job.partials, work.unit, job.metadata) if job.partials is not None else None
+    keeper = UnitCheckpoint(job.partials, work.unit, job.metadata) if job.partials is not None else None
     labelled = label_entries(job, work.entries, listener, suspects, condemned, keeper, work.already)
     tables = {split: row_table(rows, row_schema(job.metadata)) for split, rows in labelled.rows.items()}
     entries = len(work.entries) - (work.already.known if work.already else 0) + work.merged

@@ -27,7 +27,7 @@ from qmgen.labeling.types import Settings
 from qmgen.machine import provenance, usable_cores
 from qmgen.molecules.types import Conformer
 from qmgen.pipeline.job import canonical, job_of
-from qmgen.pipeline.layout import Layout, Place
+from qmgen.pipeline.layout import WorkerLayout, WorkerPlace
 from qmgen.pipeline.pool import Pool
 from qmgen.pipeline.source import Work, open_source
 from qmgen.pipeline.stages import Stages
@@ -116,7 +116,7 @@ def _ours(scale: Scale, chosen: Subjects, many: int, folder: Path, stages: Stage
     folder.mkdir()
     watch = _Watch(warm=many, wanted=many * (1 + scale.passes))
     with Pool(
-        _job(scale, chosen, folder, stages), Layout((Place(),) * many, usable_cores()), on_done=watch.done
+        _job(scale, chosen, folder, stages), WorkerLayout((WorkerPlace(),) * many, usable_cores()), on_done=watch.done
     ) as pool:
         pool.run(_works(chosen), watch.enough)
         about = [worker.about for worker in [*pool.gone, *pool.workers]]

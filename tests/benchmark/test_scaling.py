@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stages:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    monkeypatch.setattr("qmgen.pipeline.cores.directory", lambda: tmp_path / "cores")
+    monkeypatch.setattr("qmgen.pipeline.layout.directory", lambda: tmp_path / "cores")
     names = ("read", "merge", "check", "conformers", "label", "prepare", "theory")
     return Stages(**{name: f"bench_fakes:{name}" for name in names})
 

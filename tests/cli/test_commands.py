@@ -13,9 +13,9 @@ import pytest
 from qmgen.cli.main import main
 from qmgen.config import BenchConfig, GenerateConfig
 from qmgen.pipeline.estimate import Estimate
-from qmgen.pipeline.summary import Summary
+from qmgen.pipeline.run_record import RunSummary
 
-SUMMARY = Summary(
+SUMMARY = RunSummary(
     directory="corpus",
     entries=4,
     rows=2,
@@ -49,7 +49,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[GenerateConfig]:
     """The configurations that reached the pipeline, which answers with ``SUMMARY``."""
     seen: list[GenerateConfig] = []
 
-    def generate(config: GenerateConfig, quiet: bool) -> Summary:
+    def generate(config: GenerateConfig, quiet: bool) -> RunSummary:
         seen.append(config)
         return replace(SUMMARY, max_failures=config.max_failures)
 

@@ -11,17 +11,17 @@ import pytest
 from qmgen.cli.main import main
 from qmgen.config.generate import RetryConfig
 from qmgen.pipeline import retry as retrying
-from qmgen.pipeline.summary import Retried
+from qmgen.pipeline.run_record import RetrySummary
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[[Retried], list[tuple[RetryConfig, bool]]]:
+def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[[RetrySummary], list[tuple[RetryConfig, bool]]]:
     """``asked(outcome)``: the run itself gives ``outcome``; what it was asked is in the list."""
 
-    def stand_in(outcome: Retried) -> list[tuple[RetryConfig, bool]]:
+    def stand_in(outcome: RetrySummary) -> list[tuple[RetryConfig, bool]]:
         heard: list[tuple[RetryConfig, bool]] = []
 
-        def run(config: RetryConfig, quiet: bool = False, dry_run: bool = False) -> Retried:
+        def run(config: RetryConfig, quiet: bool = False, dry_run: bool = False) -> RetrySummary:
             heard.append((config, dry_run))
             return outcome
 
@@ -31,7 +31,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[[Retried], list[tuple[Ret
     return stand_in
 
 
-TRIED = Retried("corpus", 2, {"not_converged": 3}, {"max_cycles": 200, "batch_size": None}, 2, {"net_charge": 4})
+TRIED = RetrySummary("corpus", 2, {"not_converged": 3}, {"max_cycles": 200, "batch_size": None}, 2, {"net_charge": 4})
 
 
 def test_flags_reach_the_run(asked: Callable[..., list], capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,7 +52,7 @@ def test_json_is_all_that_is_printed(asked: Callable[..., list], capsys: pytest.
 
 @pytest.mark.parametrize(("allowed", "code"), [(3, 3), (4, 0)])
 def test_too_many_failures_left(asked: Callable[..., list], allowed: int, code: int) -> None:
-    asked(Retried("corpus", None, {}, {}, 0, {"net_charge": 4}, None, allowed))
+    asked(RetrySummary("corpus", None, {}, {}, 0, {"net_charge": 4}, None, allowed))
     assert main(["retry", "corpus", "--max-failures", str(allowed)]) == code
 
 

@@ -21,11 +21,10 @@ from qmgen.corpus.runs import RunFile, rank_lock, running
 from qmgen.corpus.store import LocalStore, store_of
 from qmgen.corpus.verify import inspect
 from qmgen.errors import UsageError
-from qmgen.pipeline.claim import as_rank, start_anew
-from qmgen.pipeline.command import Command
-from qmgen.pipeline.ranks import Rank
+from qmgen.pipeline.ranks import Rank, RunningCommand
+from qmgen.pipeline.resume import as_rank, start_anew
 
-COMMAND = Command("qmgen generate", {"xc": "pbe"})
+COMMAND = RunningCommand("qmgen generate", {"xc": "pbe"})
 
 
 @pytest.fixture

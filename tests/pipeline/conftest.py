@@ -26,7 +26,7 @@ def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stages:
     """All stations replaced; the workers find them by the search path that they inherit."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     # other runs on this machine, the tests' own among them, claim cores too
-    monkeypatch.setattr("qmgen.pipeline.cores.directory", lambda: tmp_path / "cores")
+    monkeypatch.setattr("qmgen.pipeline.layout.directory", lambda: tmp_path / "cores")
     names = ("read", "parse", "merge", "check", "conformers", "label", "prepare", "theory")
     return Stages(**{name: f"pipeline_fakes:{name}" for name in names})
 

@@ -243,7 +243,7 @@ def prepare_and_die() -> None:
 
 def prepare_an_eager_keeper() -> None:
     """Partial work is saved whenever there is some, and writing takes long enough to be hit."""
-    from qmgen.pipeline import partial, unit
+    from qmgen.pipeline import checkpoint, unit
 
     write = unit.write_unit
 
@@ -251,7 +251,7 @@ def prepare_an_eager_keeper() -> None:
         time.sleep(0.3)
         return write(*arguments, **more)
 
-    partial.PARTIAL_EVERY, partial._SPARING = 0.0, 0  # type: ignore[misc]
+    checkpoint.CHECKPOINT_EVERY, checkpoint._SPARING = 0.0, 0  # type: ignore[misc]
     unit.write_unit = write_slowly
 
 

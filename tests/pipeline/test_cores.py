@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from qmgen.config import GenerateConfig
-from qmgen.pipeline import cores, layout
-from qmgen.pipeline.cores import ANY, Claims
+from qmgen.pipeline import layout
+from qmgen.pipeline.layout import ANY_CORE, CoreLocks
 from qmgen.pipeline.progress import Lines
 from qmgen.pipeline.run import generate
 from qmgen.pipeline.stages import Stages
@@ -32,20 +32,20 @@ time.sleep(600)
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(cores, "directory", lambda: tmp_path / "cores")
+    monkeypatch.setattr(layout, "directory", lambda: tmp_path / "cores")
     return tmp_path / "cores"
 
 
 def test_the_first_come_has_the_first_cores_and_the_rest_go_unpinned(folder: Path) -> None:
-    with Claims() as one:
+    with CoreLocks() as one:
         assert one.take((2, 3, 5), 2) == (2, 3)
-        with Claims() as two:
-            assert two.take((2, 3, 5), 3) == (5, ANY, ANY)
-        with Claims() as three:
+        with CoreLocks() as two:
+            assert two.take((2, 3, 5), 3) == (5, ANY_CORE, ANY_CORE)
+        with CoreLocks() as three:
             assert three.take((2, 3, 5), 1) == (5,)
-    with Claims() as four:
+    with CoreLocks() as four:
         assert four.take((2, 3, 5), 2) == (2, 3)
-        assert four.take((), 2) == (ANY, ANY)
+        assert four.take((), 2) == (ANY_CORE, ANY_CORE)
 
 
 def test_a_run_that_is_killed_leaves_nothing(folder: Path) -> None:
@@ -53,21 +53,21 @@ def test_a_run_that_is_killed_leaves_nothing(folder: Path) -> None:
         assert other.stdout is not None
         try:
             assert other.stdout.readline().strip() == "(0, 1)"
-            with Claims() as claims:
-                assert claims.take((0, 1, 2, 3), 3) == (2, 3, ANY)
+            with CoreLocks() as claims:
+                assert claims.take((0, 1, 2, 3), 3) == (2, 3, ANY_CORE)
         finally:
             other.send_signal(signal.SIGKILL)
-    with Claims() as claims:
+    with CoreLocks() as claims:
         assert claims.take((0, 1, 2, 3), 3) == (0, 1, 2)
 
 
 def test_a_directory_of_somebody_else_claims_nothing(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     folder.symlink_to(tmp_path / "elsewhere")
-    assert Claims().take((0, 1), 2) == (ANY, ANY)
+    assert CoreLocks().take((0, 1), 2) == (ANY_CORE, ANY_CORE)
     folder.unlink()
     folder.write_text("")
-    assert Claims().take((0, 1), 2) == (ANY, ANY)
+    assert CoreLocks().take((0, 1), 2) == (ANY_CORE, ANY_CORE)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no pinning on this system")
@@ -81,10 +81,10 @@ def test_a_worker_without_a_core_has_one_thread_all_the_same(
     monkeypatch.setenv("QMGEN_TEST_TOLD", str(tmp_path))
     monkeypatch.setattr(layout, "on_accelerator", lambda: False)
     mine = layout.usable_cores()
-    with Claims() as other_run:
+    with CoreLocks() as other_run:
         assert other_run.take(mine, len(mine)) == mine
         generate(config(), lines, replace(stages, prepare="pipeline_fakes:prepare_and_tell"))
     (told,) = [path.read_text() for path in tmp_path.glob("*.json")]
     assert f'"cores": {list(mine)}' in told and '"OMP_NUM_THREADS": "1"' in told
-    with Claims() as after:
+    with CoreLocks() as after:
         assert after.take(mine, 1) == mine[:1]

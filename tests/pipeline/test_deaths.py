@@ -17,21 +17,21 @@ import pytest
 
 from qmgen.errors import Interrupted
 from qmgen.molecules.types import Reason
-from qmgen.pipeline import deaths, seen_worker
+from qmgen.pipeline import crash_policy, seen_worker
 from qmgen.pipeline import pool as pool_module
-from qmgen.pipeline.deaths import (
-    AIMLESS,
-    FRUITLESS,
-    SEVERAL,
-    STARVED,
-    TOO_UNLUCKY,
-    Death,
-    Soundness,
-    Trial,
-    Verdict,
+from qmgen.pipeline.crash_policy import (
+    MAX_DEATHS_OUT_OF_MEMORY,
+    MAX_DEATHS_WITHOUT_NEW_BEST,
+    MAX_DEATHS_WITHOUT_PROGRESS,
+    MAX_EXCLUDED_IN_A_ROW,
+    MAX_UNEXPLAINED_DEATHS,
+    Exclusion,
+    MachineHealth,
+    UnitCrashes,
+    WorkerDeath,
     death_of,
 )
-from qmgen.pipeline.layout import Layout, Place
+from qmgen.pipeline.layout import WorkerLayout, WorkerPlace
 from qmgen.pipeline.pool import Pool
 from qmgen.pipeline.source import Work
 from qmgen.pipeline.stage_name import show, shown
@@ -42,12 +42,12 @@ Jobs = Callable[..., Job]
 Works = Callable[..., list[Work]]
 Files = Callable[[Job], dict[str, bytes]]
 
-SEGFAULT, KILL = Death("SIGSEGV", True), Death("SIGKILL", False, True)
+SEGFAULT, KILL = WorkerDeath("SIGSEGV", True), WorkerDeath("SIGKILL", False, True)
 A, B, C = (1, 0), (2, 0), (2, 1)
 
 
-def crashed(how: str) -> Verdict:
-    return Verdict(Reason.WORKER_CRASHED, f"{how} while it was being labelled")
+def crashed(how: str) -> Exclusion:
+    return Exclusion(Reason.WORKER_CRASHED, f"{how} while it was being labelled")
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/comm").exists(), reason="needs /proc")
@@ -73,67 +73,67 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/comm").exists(), reason="ne
 def test_how_a_worker_died(
     code: int | None, memory: bool, limited: bool, how: str, explained: bool, machine: bool
 ) -> None:
-    assert death_of(code, memory, limited) == Death(how, explained, machine)
+    assert death_of(code, memory, limited) == WorkerDeath(how, explained, machine)
 
 
 def test_the_second_explained_death_condemns_and_company_counts_once() -> None:
-    trial = Trial()
+    trial = UnitCrashes()
     assert trial.died(SEGFAULT, (A, B, C), 0, 0) == [] and set(trial.suspects) == {A, B, C}
     trial.survived((A,))
     assert trial.died(SEGFAULT, (B,), 0, 1) == [B]
     assert trial.condemned == {B: crashed("SIGSEGV twice")} and set(trial.suspects) == {A, C}
     # the one that was through alone has a clean record again; the other has not
-    assert trial.died(SEGFAULT, (A,), 0, 0) == [] and trial.died(Death("exit code 3", True), (C,), 0, 0) == [C]
+    assert trial.died(SEGFAULT, (A,), 0, 0) == [] and trial.died(WorkerDeath("exit code 3", True), (C,), 0, 0) == [C]
     assert trial.condemned[C] == crashed("SIGSEGV and exit code 3")
     assert trial.died(SEGFAULT, (A,), 0, 0) == [A]
 
 
 def test_company_alone_never_condemns() -> None:
-    trial = Trial()
+    trial = UnitCrashes()
     for _ in range(3):
         assert trial.died(SEGFAULT, (A, B), 0, 0) == []
     assert not trial.condemned
 
 
 def test_a_batch_of_one_counts_as_alone() -> None:
-    trial = Trial()
+    trial = UnitCrashes()
     assert trial.died(SEGFAULT, (A,), 0, 0) == [] and trial.died(SEGFAULT, (A,), 0, 0) == [A]
 
 
 def test_unexplained_deaths_condemn_only_the_very_unlucky() -> None:
-    trial = Trial()
+    trial = UnitCrashes()
     trial.died(KILL, (A, B), 0, 0)
-    for _ in range(TOO_UNLUCKY - 1):
+    for _ in range(MAX_UNEXPLAINED_DEATHS - 1):
         assert trial.died(KILL, (A,), 0, 0) == []
     trial.survived((A,))  # somebody else's doing after all
-    for _ in range(TOO_UNLUCKY - 1):
+    for _ in range(MAX_UNEXPLAINED_DEATHS - 1):
         assert trial.died(KILL, (A,), 0, 0) == []
     assert trial.died(SEGFAULT, (A,), 0, 0) == []  # the first that counts
     assert trial.died(KILL, (A,), 0, 0) == [A]
     how = "SIGKILL 8 times while it was being labelled"
-    assert trial.condemned == {A: Verdict(Reason.MACHINE_TROUBLE, how)}
+    assert trial.condemned == {A: Exclusion(Reason.MACHINE_TROUBLE, how)}
 
 
 def test_a_unit_that_gets_no_further_is_hopeless() -> None:
-    trial = Trial()
-    for _ in range(FRUITLESS - 1):
+    trial = UnitCrashes()
+    for _ in range(MAX_DEATHS_WITHOUT_PROGRESS - 1):
         trial.died(SEGFAULT, (), 0, 0)
     assert not trial.hopeless
     trial.died(SEGFAULT, (), 0, 5)
     trial.died(SEGFAULT, (), 0, 5)  # labelling what was labelled before is no progress
     assert not trial.hopeless
-    for _ in range(FRUITLESS - 1):
+    for _ in range(MAX_DEATHS_WITHOUT_PROGRESS - 1):
         trial.died(SEGFAULT, (), 0, 5)
-    assert trial.hopeless == FRUITLESS
+    assert trial.hopeless == MAX_DEATHS_WITHOUT_PROGRESS
 
 
 def test_a_unit_that_others_kill_while_it_works_has_more_patience() -> None:
-    trial = Trial()
-    for _ in range(AIMLESS):
+    trial = UnitCrashes()
+    for _ in range(MAX_DEATHS_WITHOUT_NEW_BEST):
         assert not trial.hopeless
         trial.died(KILL, (), 2, 5)
     trial.died(KILL, (), 2, 5)
-    assert trial.hopeless == AIMLESS
+    assert trial.hopeless == MAX_DEATHS_WITHOUT_NEW_BEST
 
 
 @needs_proc
@@ -152,18 +152,18 @@ def test_a_process_shows_its_stage() -> None:
 # ---- the machine's trouble
 
 
-DOUBT, CRASH = Verdict(Reason.MACHINE_TROUBLE, "SIGKILL for want of memory twice"), crashed("SIGSEGV twice")
+DOUBT, CRASH = Exclusion(Reason.MACHINE_TROUBLE, "SIGKILL for want of memory twice"), crashed("SIGSEGV twice")
 
 
 def test_several_molecules_in_a_row_are_the_machines_trouble() -> None:
-    found = Soundness()
-    for number in range(SEVERAL - 1):
+    found = MachineHealth()
+    for number in range(MAX_EXCLUDED_IN_A_ROW - 1):
         found.condemned((number, 0), CRASH)
         found.condemned((number, 1), CRASH)  # another conformer is the same molecule
         assert found.in_doubt and found.lost is None
     found.labelled()
     assert not found.in_doubt
-    for number in range(SEVERAL):
+    for number in range(MAX_EXCLUDED_IN_A_ROW):
         assert found.lost is None
         found.condemned((10 + number, 0), CRASH)
     assert found.lost == (
@@ -172,11 +172,11 @@ def test_several_molecules_in_a_row_are_the_machines_trouble() -> None:
 
 
 def test_molecules_that_ended_an_earlier_run_too_are_what_fails() -> None:
-    found = Soundness(before={(number, 0) for number in range(9)})
+    found = MachineHealth(before={(number, 0) for number in range(9)})
     for number in range(9):
         found.condemned((number, 0), CRASH)
     assert found.lost is None and not found.in_doubt
-    for number in range(SEVERAL):  # too little memory is the machine's, however often
+    for number in range(MAX_EXCLUDED_IN_A_ROW):  # too little memory is the machine's, however often
         found.condemned((number, 0), DOUBT)
     assert found.lost is not None
 
@@ -184,8 +184,8 @@ def test_molecules_that_ended_an_earlier_run_too_are_what_fails() -> None:
 @pytest.mark.parametrize(
     ("verdict", "proven", "never"), [(DOUBT, False, True), (DOUBT, True, False), (CRASH, False, False)]
 )
-def test_where_nothing_was_ever_labelled(verdict: Verdict, proven: bool, never: bool) -> None:
-    found = Soundness(proven)
+def test_where_nothing_was_ever_labelled(verdict: Exclusion, proven: bool, never: bool) -> None:
+    found = MachineHealth(proven)
     assert found.never is None
     found.condemned((0, 0), verdict)
     assert (found.never is not None) is never
@@ -194,13 +194,13 @@ def test_where_nothing_was_ever_labelled(verdict: Verdict, proven: bool, never: 
 
 
 def test_a_unit_that_has_no_memory_is_given_up_soon() -> None:
-    trial = Trial()
-    starved = Death("too little memory", True, True)
+    trial = UnitCrashes()
+    starved = WorkerDeath("too little memory", True, True)
     deaths_ = 0
     while not trial.hopeless:
         deaths_ += 1
         trial.died(starved, (), 0, 0)
-    assert deaths_ == STARVED < FRUITLESS
+    assert deaths_ == MAX_DEATHS_OUT_OF_MEMORY < MAX_DEATHS_WITHOUT_PROGRESS
 
 
 class Crew:
@@ -209,7 +209,7 @@ class Crew:
     def __init__(self, job: Job, count: int) -> None:
         self.results: list[UnitResult] = []
         self.rows = self.failures = 0
-        self.pool = Pool(job, Layout((Place(),) * count), self.advance, self.results.append)
+        self.pool = Pool(job, WorkerLayout((WorkerPlace(),) * count), self.advance, self.results.append)
 
     def advance(self, rows: int, failures: int) -> None:
         self.rows += rows
@@ -314,7 +314,7 @@ def test_kills_from_outside_change_nothing(
 def test_what_always_dies_without_a_reason_is_given_up_in_the_end(
     job: Jobs, works: Works, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deaths, "TOO_UNLUCKY", 3)
+    monkeypatch.setattr(crash_policy, "TOO_UNLUCKY", 3)
     crew = Crew(job(), 1)
     pool = crew.run(works(["C_0", "crash_1", "C_2"]))
     assert crew.results[0].failures == {"machine_trouble": 1} and crew.results[0].rows == 2
@@ -324,7 +324,7 @@ def test_what_always_dies_without_a_reason_is_given_up_in_the_end(
 def test_a_unit_that_kills_before_anything_is_labelled_ends_the_run(
     job: Jobs, works: Works, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deaths, "FRUITLESS", 3)
+    monkeypatch.setattr(crash_policy, "FRUITLESS", 3)
     with pytest.raises(Interrupted, match=r"3 workers in a row died in work unit 1 \(molecules 1 to 2\).*exit code 4"):
         Crew(job(), 1).run(works(["C_0", "C_1", "sink_2"], 2))
 
@@ -397,7 +397,7 @@ def test_a_machine_that_fails_molecule_after_molecule_ends_the_run_and_costs_non
     assert "same command continues" in str(caught.value) and "\n" not in str(caught.value)
     assert done(mine) == {"00000"}  # none of those that failed has become a failure
     again = Crew(mine, 1)
-    again.pool.soundness = Soundness(True, set(crew.pool.condemned))
+    again.pool.soundness = MachineHealth(True, set(crew.pool.condemned))
     works_left = [work for work in works(["C_0", *[f"{kind}_{i}" for i in range(1, 4)], "C_6"], 5) if work.unit.index]
     if kind == "segfault":  # the same three in two runs: they are what fails
         again.run(works_left)

@@ -33,12 +33,12 @@ from qmgen.corpus.status import status
 from qmgen.corpus.store import LocalStore, store_of
 from qmgen.corpus.verify import inspect
 from qmgen.errors import AlreadyRunning, QmgenError, UsageError
-from qmgen.pipeline.command import Command, generate_command, retry_command
 from qmgen.pipeline.progress import Lines
+from qmgen.pipeline.ranks import RunningCommand, generate_command, retry_command
 from qmgen.pipeline.retry import retry
 from qmgen.pipeline.run import generate
+from qmgen.pipeline.run_record import RunSummary
 from qmgen.pipeline.stages import Stages
-from qmgen.pipeline.summary import Summary
 
 Config = Callable[..., GenerateConfig]
 UNITS = 8
@@ -70,13 +70,13 @@ def contents(directory: Path | str) -> dict[str, str]:
 
 
 @pytest.fixture
-def run(config: Config, stages: Stages, lines: Lines) -> Callable[..., Summary]:
+def run(config: Config, stages: Stages, lines: Lines) -> Callable[..., RunSummary]:
     """``run(**settings)``: one `qmgen generate` of eight units."""
     return lambda **settings: generate(config(**{"units": UNITS, **settings}), lines, stages)
 
 
 @pytest.fixture
-def whole(run: Callable[..., Summary], tmp_path: Path) -> Path:
+def whole(run: Callable[..., RunSummary], tmp_path: Path) -> Path:
     """An undisturbed corpus."""
     return Path(run(out=tmp_path / "whole").directory)
 
@@ -100,7 +100,7 @@ def small_disk(tmp_path: Path) -> Iterator[tuple[Path, Callable[[str], None]]]:
 
 
 def test_a_disk_that_is_full_again_and_again(
-    run: Callable[..., Summary], whole: Path, small_disk: tuple[Path, Callable[[str], None]]
+    run: Callable[..., RunSummary], whole: Path, small_disk: tuple[Path, Callable[[str], None]]
 ) -> None:
     """It grows a little after each refusal, so that the space runs out in another place each time."""
     place, remount = small_disk
@@ -137,7 +137,7 @@ def contents_if(directory: Path) -> dict[str, str]:
     ],
 )
 def test_a_disk_that_is_full_when_a_small_file_is_written(
-    run: Callable[..., Summary], tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch,
+    run: Callable[..., RunSummary], tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str], name: str, kind: type[QmgenError] | None, said: str,
 ) -> None:  # fmt: skip
     write = LocalStore.write
@@ -160,7 +160,7 @@ def test_a_disk_that_is_full_when_a_small_file_is_written(
 
 
 def test_a_read_only_disk(
-    run: Callable[..., Summary], whole: Path, small_disk: tuple[Path, Callable[[str], None]],
+    run: Callable[..., RunSummary], whole: Path, small_disk: tuple[Path, Callable[[str], None]],
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     place, remount = small_disk
@@ -206,7 +206,7 @@ def spoil(directory: Path) -> list[str]:
 
 @pytest.mark.parametrize("lost", [(), ("SHA256SUMS", "manifest.json")])
 def test_damage_is_found_and_mended_by_the_same_command(
-    run: Callable[..., Summary], whole: Path, capsys: pytest.CaptureFixture[str], lost: tuple[str, ...]
+    run: Callable[..., RunSummary], whole: Path, capsys: pytest.CaptureFixture[str], lost: tuple[str, ...]
 ) -> None:
     """With SHA256SUMS, and with the records of the runs alone."""
     expected = contents(whole)
@@ -225,7 +225,7 @@ def test_damage_is_found_and_mended_by_the_same_command(
     assert contents(whole) == expected and inspect(whole).sound
 
 
-def test_what_describes_a_corpus_comes_back(run: Callable[..., Summary], whole: Path) -> None:
+def test_what_describes_a_corpus_comes_back(run: Callable[..., RunSummary], whole: Path) -> None:
     expected = contents(whole)
     small = ("SHA256SUMS", "manifest.json", "README.md", "config.toml")
     before = {name: (whole / name).read_bytes() for name in small}
@@ -242,7 +242,7 @@ def test_what_describes_a_corpus_comes_back(run: Callable[..., Summary], whole: 
 
 
 def test_merge_writes_what_an_undisturbed_run_of_one_rank_writes(
-    run: Callable[..., Summary], whole: Path, tmp_path: Path
+    run: Callable[..., RunSummary], whole: Path, tmp_path: Path
 ) -> None:
     """Two ranks, one after the other; the manifest between them is not whole."""
     run(out=tmp_path / "two", rank=1, world_size=2)
@@ -256,7 +256,7 @@ def test_merge_writes_what_an_undisturbed_run_of_one_rank_writes(
 
 
 @pytest.mark.parametrize("content", ["", "\x00garbage", '{"pid": %d, "host": "elsewhere"}'])
-def test_a_stale_lock_hinders_nobody(run: Callable[..., Summary], tmp_path: Path, content: str) -> None:
+def test_a_stale_lock_hinders_nobody(run: Callable[..., RunSummary], tmp_path: Path, content: str) -> None:
     out = tmp_path / "corpus"
     (out / "runs").mkdir(parents=True)
     (out / "runs" / "rank-00000.lock").write_text(content.replace("%d", str(os.getppid())))
@@ -264,7 +264,7 @@ def test_a_stale_lock_hinders_nobody(run: Callable[..., Summary], tmp_path: Path
     assert not (out / "runs" / "rank-00000.lock").exists()
 
 
-def test_a_live_lock_keeps_out_its_rank_and_no_other(run: Callable[..., Summary], tmp_path: Path) -> None:
+def test_a_live_lock_keeps_out_its_rank_and_no_other(run: Callable[..., RunSummary], tmp_path: Path) -> None:
     out = tmp_path / "corpus"
     hold = "import sys; from qmgen.corpus.runs import rank_lock; from qmgen.corpus.store import store_of\n"
     hold += "with rank_lock(store_of(sys.argv[1]), 0): print('held', flush=True); sys.stdin.read()"
@@ -290,7 +290,7 @@ with rank_lock(store_of(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3]))
 
 
 @contextmanager
-def held_by(command: Command, out: Path, rank: int = 0) -> Iterator[int]:
+def held_by(command: RunningCommand, out: Path, rank: int = 0) -> Iterator[int]:
     """Another process that does ``command`` there."""
     words = [sys.executable, "-c", HOLD, str(out), str(rank), json.dumps(command.as_json())]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
@@ -394,7 +394,7 @@ def test_asking_who_runs_keeps_nobody_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("years", [-20, 20])
-def test_clocks_that_jump(run: Callable[..., Summary], whole: Path, years: int) -> None:
+def test_clocks_that_jump(run: Callable[..., RunSummary], whole: Path, years: int) -> None:
     """Every date in the directory is decades off: what is done is done, the dead are cleared away, the living not."""
     expected = contents(whole)
     then = datetime.now(UTC) + timedelta(days=365 * years)
@@ -441,7 +441,7 @@ def test_ranks_of_different_world_sizes_race_on_one_directory(
     assert found.sound and found.complete
 
 
-def test_a_foreign_file_is_left_alone(run: Callable[..., Summary], whole: Path) -> None:
+def test_a_foreign_file_is_left_alone(run: Callable[..., RunSummary], whole: Path) -> None:
     expected = contents(whole)
     (whole / "data" / "notes.txt").write_text("mine")
     (whole / "failures" / "part-00003-of-00008.parquet").unlink()

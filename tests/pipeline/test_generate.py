@@ -20,7 +20,7 @@ from qmgen.constants import HARTREE_TO_EV
 from qmgen.corpus import open_corpus
 from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.molecules.types import Molecule
-from qmgen.pipeline import deaths
+from qmgen.pipeline import crash_policy
 from qmgen.pipeline import estimate as estimate_module
 from qmgen.pipeline.estimate import Estimate, estimate
 from qmgen.pipeline.progress import Lines
@@ -323,7 +323,7 @@ def test_a_broken_worker_is_reported_and_nothing_partial_kept(
     said: str,
     state: str,
 ) -> None:
-    monkeypatch.setattr(deaths, "FRUITLESS", 2)
+    monkeypatch.setattr(crash_policy, "FRUITLESS", 2)
     settings = config(["C_0", "C_1", "C_2", line, "C_4", "C_5"], units=3)
     with pytest.raises(kind, match=said):
         generate(settings, lines, stages)

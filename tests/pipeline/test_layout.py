@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from qmgen.errors import UsageError
-from qmgen.pipeline import devices, layout
-from qmgen.pipeline.cores import ANY, Claims
-from qmgen.pipeline.devices import Hardware, of_files, of_smi, visible
+from qmgen.pipeline import layout
+from qmgen.pipeline.layout import ANY_CORE, CoreLocks, Hardware, of_files, of_smi, visible
 
 SMI = """GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aaa)
 GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-bbb)
@@ -31,8 +30,8 @@ def environments(
     env: Mapping[str, str] | None = None,
     there: Hardware = THREE,
 ) -> list[Mapping[str, str]]:
-    found = layout.layout(workers, devices, units, (env or {}, there))
-    assert found.cores == () and all(place.core == ANY for place in found.places)
+    found = layout.layout(workers, layout, units, (env or {}, there))
+    assert found.cores == () and all(place.core == ANY_CORE for place in found.places)
     return [place.environment for place in found.places]
 
 
@@ -59,15 +58,15 @@ def test_gpus_are_found_by_file_and_by_name() -> None:
     ],
 )
 def test_a_list_that_is_set_is_never_widened(listed: str, names: tuple[str, ...]) -> None:
-    assert visible({CUDA: listed}, THREE) == devices.Visible(CUDA, names)
+    assert visible({CUDA: listed}, THREE) == layout.Visible(CUDA, names)
 
 
 def test_amd_has_two_filters() -> None:
     four = Hardware(amd=4)
-    assert visible({}, four) == devices.Visible("HIP_VISIBLE_DEVICES", ("0", "1", "2", "3"))
-    assert visible({"ROCR_VISIBLE_DEVICES": "2,3"}, four) == devices.Visible("ROCR_VISIBLE_DEVICES", ("2", "3"))
+    assert visible({}, four) == layout.Visible("HIP_VISIBLE_DEVICES", ("0", "1", "2", "3"))
+    assert visible({"ROCR_VISIBLE_DEVICES": "2,3"}, four) == layout.Visible("ROCR_VISIBLE_DEVICES", ("2", "3"))
     both = {"ROCR_VISIBLE_DEVICES": "1,2,3", "HIP_VISIBLE_DEVICES": "2,0,3"}
-    assert visible(both, four) == devices.Visible("HIP_VISIBLE_DEVICES", ("2", "0"))
+    assert visible(both, four) == layout.Visible("HIP_VISIBLE_DEVICES", ("2", "0"))
     assert environments("all", there=Hardware(amd=2)) == [{"HIP_VISIBLE_DEVICES": "0"}, {"HIP_VISIBLE_DEVICES": "1"}]
 
 
@@ -76,7 +75,7 @@ def test_amd_is_counted_by_the_driver(tmp_path: Path) -> None:
         (tmp_path / str(node)).mkdir()
         (tmp_path / str(node) / "gpu_id").write_text(gpu)
     (tmp_path / "4").mkdir()  # its number is kept from us
-    assert devices._amd(tmp_path) == 2 and devices._amd(tmp_path / "none") == 0
+    assert layout._amd(tmp_path) == 2 and layout._amd(tmp_path / "none") == 0
 
 
 def test_one_process_per_gpu() -> None:
@@ -127,22 +126,22 @@ def test_what_is_not_there_is_said_in_one_line(asked: str, env: dict[str, str], 
 
 
 def test_on_the_cpu_whatever_else_there_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("qmgen.pipeline.cores.directory", lambda: tmp_path / "cores")
+    monkeypatch.setattr("qmgen.pipeline.layout.directory", lambda: tmp_path / "cores")
     monkeypatch.setattr(layout, "usable_cores", lambda: (2, 3, 5))
     monkeypatch.setattr(layout, "granted_cpus", lambda: 2)
     monkeypatch.setattr(layout, "on_accelerator", lambda: True)
     chosen = layout.layout(None, "cpu", 8)
-    assert chosen.cores == (2, 3, 5) and chosen.places == (layout.Place(ANY, {"JAX_PLATFORMS": "cpu"}),) * 2
-    with Claims() as other, Claims() as claims:
+    assert chosen.cores == (2, 3, 5) and chosen.places == (layout.WorkerPlace(ANY_CORE, {"JAX_PLATFORMS": "cpu"}),) * 2
+    with CoreLocks() as other, CoreLocks() as claims:
         assert other.take((2,), 1) == (2,)
         four = layout.layout(4, "cpu", 8).pinned(claims)
-        assert [place.core for place in four.places] == [3, 5, ANY, ANY]
+        assert [place.core for place in four.places] == [3, 5, ANY_CORE, ANY_CORE]
 
 
 def test_without_a_word_one_process_on_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "on_accelerator", lambda: True)
     monkeypatch.delenv("XLA_PYTHON_CLIENT_MEM_FRACTION", raising=False)
-    assert layout.layout(None, None, 8) == layout.Layout((layout.Place(),))
+    assert layout.layout(None, None, 8) == layout.WorkerLayout((layout.WorkerPlace(),))
     two = layout.layout(2, None, 8)
     assert [place.environment for place in two.places] == [{"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.450"}] * 2
     monkeypatch.setattr(layout, "on_accelerator", lambda: False)
@@ -160,5 +159,5 @@ def test_a_jax_without_gpus_is_told_before_any_work(monkeypatch: pytest.MonkeyPa
 
 def test_this_machine_is_looked_at_without_jax() -> None:
     before = "jax" in sys.modules
-    assert isinstance(devices.hardware(), Hardware)
+    assert isinstance(layout.hardware(), Hardware)
     assert ("jax" in sys.modules) == before

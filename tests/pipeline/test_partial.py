@@ -16,10 +16,10 @@ import pytest
 from qmgen.corpus import Unit
 from qmgen.molecules.embedding import Procedure
 from qmgen.molecules.types import Reason
-from qmgen.pipeline import partial
-from qmgen.pipeline.deaths import Key, Verdict
+from qmgen.pipeline import checkpoint
+from qmgen.pipeline.checkpoint import UnitCheckpoint, path_of, remove_checkpoint
+from qmgen.pipeline.crash_policy import Exclusion, Key
 from qmgen.pipeline.labelling import Labelled, Leave, Listener
-from qmgen.pipeline.partial import Keeper, forget, path_of
 from qmgen.pipeline.source import Work
 from qmgen.pipeline.unit import Job, do_unit
 
@@ -143,12 +143,12 @@ def test_the_condemned_become_failures_and_are_not_kept(job: Jobs, works: Works)
     (work,) = works(LINES)
     mine, ear = job(conformers=2), Ear()
     condemned = {
-        (2, 1): Verdict(Reason.WORKER_CRASHED, "SIGSEGV twice while it was being labelled"),
-        (9, 0): Verdict(Reason.MACHINE_TROUBLE, "SIGKILL for want of memory twice"),
+        (2, 1): Exclusion(Reason.WORKER_CRASHED, "SIGSEGV twice while it was being labelled"),
+        (9, 0): Exclusion(Reason.MACHINE_TROUBLE, "SIGKILL for want of memory twice"),
     }
     with pytest.raises(Leave):
         do_unit(mine, work, Ear(11), condemned=condemned)
-    saved = Keeper(mine.partials, work.unit, mine.metadata).load()  # type: ignore[arg-type]
+    saved = UnitCheckpoint(mine.partials, work.unit, mine.metadata).load()  # type: ignore[arg-type]
     assert saved is not None
     keys = saved.keys()
     assert (2, 0) in keys and not keys & condemned.keys()
@@ -189,7 +189,7 @@ def test_what_is_damaged_is_removed_and_said(
     do_unit(plain, work)
     path = kept(mine, work)
     content = path.read_bytes()
-    keeper = Keeper(mine.partials, work.unit, mine.metadata)  # type: ignore[arg-type]
+    keeper = UnitCheckpoint(mine.partials, work.unit, mine.metadata)  # type: ignore[arg-type]
     sound = keeper.load()
     assert sound is not None
     capfd.readouterr()
@@ -223,8 +223,8 @@ def test_what_belongs_to_something_else_is_removed_and_said(
     if what == "columns":
         from qmgen.corpus import row_schema
 
-        monkeypatch.setattr(partial, "row_schema", lambda metadata: row_schema(metadata, forces=True))
-    assert Keeper(mine.partials, unit, metadata).load() is None  # type: ignore[arg-type]
+        monkeypatch.setattr(checkpoint, "row_schema", lambda metadata: row_schema(metadata, forces=True))
+    assert UnitCheckpoint(mine.partials, unit, metadata).load() is None  # type: ignore[arg-type]
     assert not path.exists()
     (said,) = capfd.readouterr().err.splitlines()
     assert ("another configuration" in said or "other columns" in said) and "work unit 0" in said
@@ -247,8 +247,8 @@ def test_what_cannot_be_saved_hurts_nobody(
     how: str,
 ) -> None:
     (work,) = works(LINES)
-    monkeypatch.setattr(partial, "PARTIAL_EVERY", 0.0)
-    monkeypatch.setattr(partial, "_SPARING", 0)
+    monkeypatch.setattr(checkpoint, "PARTIAL_EVERY", 0.0)
+    monkeypatch.setattr(checkpoint, "_SPARING", 0)
     (tmp_path / "file").write_text("")
     mine = job(partials=tmp_path / ("file/below" if how == "no folder" else "partials"))
     if how == "full":
@@ -258,7 +258,7 @@ def test_what_cannot_be_saved_hurts_nobody(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         with monkeypatch.context() as patch:
-            patch.setattr(partial.os, "fsync", refuse)
+            patch.setattr(checkpoint.os, "fsync", refuse)
             stopped(mine, work, patience=8)
         assert not list((tmp_path / "partials").iterdir())
     else:
@@ -270,12 +270,12 @@ def test_what_cannot_be_saved_hurts_nobody(
 
 def test_saving_is_rare_and_cheap(job: Jobs, works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(partial.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
     (work,) = works(["C_0"])
     mine = job()
-    keeper = Keeper(mine.partials, work.unit, mine.metadata)  # type: ignore[arg-type]
+    keeper = UnitCheckpoint(mine.partials, work.unit, mine.metadata)  # type: ignore[arg-type]
     assert not keeper.due() and keeper.due(hurried=True)
-    now[0] = partial.PARTIAL_EVERY
+    now[0] = checkpoint.CHECKPOINT_EVERY
     assert keeper.due()
     keeper.save(Labelled(), set())  # nothing is new
     assert not keeper.due() and not mine.partials.exists()  # type: ignore[union-attr]
@@ -297,6 +297,6 @@ def test_forgetting_takes_what_killed_writers_left(tmp_path: Path) -> None:
     for unit in (mine, other):
         path_of(tmp_path, unit).write_bytes(b"")
         path_of(tmp_path, unit).with_name(f".{path_of(tmp_path, unit).name}.host-12").write_bytes(b"")
-    forget(tmp_path, mine)
+    remove_checkpoint(tmp_path, mine)
     assert len(list(tmp_path.iterdir())) == 2 and path_of(tmp_path, other).exists()
-    forget(tmp_path / "nowhere", mine)
+    remove_checkpoint(tmp_path / "nowhere", mine)

@@ -20,23 +20,23 @@ from qmgen.processes import OWN_FAULT, ending
 Key = tuple[int, int]
 
 #: explained deaths that condemn a conformer, the last of them alone
-ENOUGH: Final = 2
+DEATHS_TO_EXCLUDE: Final = 2
 #: so many unexplained ones, each time alone and never survived, are no chance any more
-TOO_UNLUCKY: Final = 8
+MAX_UNEXPLAINED_DEATHS: Final = 8
 #: deaths in a row that bring a unit no further before the run gives up
-FRUITLESS: Final = 8
+MAX_DEATHS_WITHOUT_PROGRESS: Final = 8
 #: the same, where memory ran out each time
-STARVED: Final = 3
+MAX_DEATHS_OUT_OF_MEMORY: Final = 3
 #: the same, where each attempt labels something, but never more than an earlier one
-AIMLESS: Final = 100
+MAX_DEATHS_WITHOUT_NEW_BEST: Final = 100
 #: workers in a row that die before they are ready
-STILLBORN: Final = 3
+MAX_FAILED_STARTS: Final = 3
 #: different molecules in a row that are condemned, and nothing labelled between them: it is not they that fail
-SEVERAL: Final = 3
+MAX_EXCLUDED_IN_A_ROW: Final = 3
 
 
 @dataclass(frozen=True)
-class Death:
+class WorkerDeath:
     """``how``: the name of a signal, or ``exit code n``; ``explained``: the cause lies in what the worker did;
     ``machine``: it may all the same be the machine's doing."""
 
@@ -45,34 +45,34 @@ class Death:
     machine: bool = False
 
 
-class Verdict(NamedTuple):
+class Exclusion(NamedTuple):
     """What a condemned conformer becomes: the reason and the detail of its failure."""
 
     reason: Reason
     detail: str
 
 
-def death_of(code: int | None, memory_ran_out: bool, limited: bool = False) -> Death:
+def death_of(code: int | None, memory_ran_out: bool, limited: bool = False) -> WorkerDeath:
     """The death behind the return ``code`` of a process (negative: a signal; None: it lived, but spoke no more);
     ``memory_ran_out``: the kernel killed some process for want of memory meanwhile; ``limited``: its address space has
     a limit, so that want of memory may end it in any way."""
     if code is None:
-        return Death("it fell silent", False, True)
+        return WorkerDeath("it fell silent", False, True)
     name = ending(code)
     if code >= 0:
-        return Death(name, True, limited)
+        return WorkerDeath(name, True, limited)
     if name == "SIGKILL" and memory_ran_out:
-        return Death("SIGKILL for want of memory", True, True)
-    return Death(name, name in OWN_FAULT, limited or name not in OWN_FAULT)
+        return WorkerDeath("SIGKILL for want of memory", True, True)
+    return WorkerDeath(name, name in OWN_FAULT, limited or name not in OWN_FAULT)
 
 
 @dataclass
-class Trial:
+class UnitCrashes:
     """What the deaths of its workers say about a unit: ``suspects`` are to be labelled alone, ``condemned`` not at all
     (with the reason). Both are what the next worker is told."""
 
     suspects: dict[Key, None] = field(default_factory=dict)
-    condemned: dict[Key, Verdict] = field(default_factory=dict)
+    condemned: dict[Key, Exclusion] = field(default_factory=dict)
     _machines: set[Key] = field(default_factory=set)
     _in_company: dict[Key, str] = field(default_factory=dict)
     _alone: dict[Key, list[str]] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class Trial:
     _starved: int = 0
     _aimless: int = 0
 
-    def died(self, death: Death, held: Iterable[Key], begun: int, done: int) -> list[Key]:
+    def died(self, death: WorkerDeath, held: Iterable[Key], begun: int, done: int) -> list[Key]:
         """A worker died with the batch ``held`` on its device; the keys that this condemns.
 
         ``begun`` and ``done`` count rows and failures, at the beginning of its attempt and at the end.
@@ -113,33 +113,33 @@ class Trial:
     @property
     def hopeless(self) -> int:
         """Deaths in a row that brought the unit no further, if they are too many; else 0."""
-        if self._fruitless >= FRUITLESS or self._starved >= STARVED:
+        if self._fruitless >= MAX_DEATHS_WITHOUT_PROGRESS or self._starved >= MAX_DEATHS_OUT_OF_MEMORY:
             return self._fruitless
-        return self._aimless if self._aimless >= AIMLESS else 0
+        return self._aimless if self._aimless >= MAX_DEATHS_WITHOUT_NEW_BEST else 0
 
-    def _blame(self, key: Key, death: Death) -> list[Key]:
+    def _blame(self, key: Key, death: WorkerDeath) -> list[Key]:
         if death.machine:
             self._machines.add(key)
         if death.explained:
             self._alone.setdefault(key, []).append(death.how)
             before = [self._in_company[key]] if key in self._in_company else []
             ways = sorted([*before, *self._alone[key]])
-            if len(ways) < ENOUGH:
+            if len(ways) < DEATHS_TO_EXCLUDE:
                 return []
             how = f"{ways[0]} twice" if ways[0] == ways[-1] else " and ".join(ways)
         else:
             self._unlucky[key] = self._unlucky.get(key, 0) + 1
-            if self._unlucky[key] < TOO_UNLUCKY:
+            if self._unlucky[key] < MAX_UNEXPLAINED_DEATHS:
                 return []
-            how = f"{death.how} {TOO_UNLUCKY} times"
+            how = f"{death.how} {MAX_UNEXPLAINED_DEATHS} times"
         reason = Reason.MACHINE_TROUBLE if key in self._machines else Reason.WORKER_CRASHED
-        self.condemned[key] = Verdict(reason, f"{how} while it was being labelled")
+        self.condemned[key] = Exclusion(reason, f"{how} while it was being labelled")
         self.suspects.pop(key, None)
         return [key]
 
 
 @dataclass
-class Soundness:
+class MachineHealth:
     """Whether the machine is sound, as far as the fates of molecules show: ``proven`` once something was labelled.
 
     ``before`` are conformers that an earlier run condemned too: they are the ones that fail.
@@ -160,7 +160,7 @@ class Soundness:
         self.proven = True
         self._in_a_row.clear()
 
-    def condemned(self, key: Key, verdict: Verdict) -> None:
+    def condemned(self, key: Key, verdict: Exclusion) -> None:
         """A conformer is to become a failure."""
         machine = verdict.reason is Reason.MACHINE_TROUBLE
         if machine or key not in self.before:
@@ -170,9 +170,9 @@ class Soundness:
     @property
     def lost(self) -> str | None:
         """Why the run should end, if it should: too many molecules in a row."""
-        if len(self._in_a_row) < SEVERAL:
+        if len(self._in_a_row) < MAX_EXCLUDED_IN_A_ROW:
             return None
-        numbers = ", ".join(map(str, list(self._in_a_row)[-SEVERAL:]))
+        numbers = ", ".join(map(str, list(self._in_a_row)[-MAX_EXCLUDED_IN_A_ROW:]))
         return f"{len(self._in_a_row)} molecules in a row ({numbers}) ended their workers, the last one: {self._last}"
 
     @property

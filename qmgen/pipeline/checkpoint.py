@@ -34,7 +34,7 @@ from qmgen.pipeline.labelling import PASSING, Labelled
 from qmgen.pipeline.rows import failure_row
 
 #: seconds between two savings while something new comes
-PARTIAL_EVERY: Final = 60.0
+CHECKPOINT_EVERY: Final = 60.0
 #: so many times as long as the last saving took, at least: saving costs 2 % of the time at most
 _SPARING: Final = 50
 _KEY: Final = b"qmgen.partial"
@@ -42,7 +42,7 @@ _SUM: Final = b"qmgen.partial_sha256"
 _SPLIT: Final = pa.field("split", pa.string(), nullable=False)
 
 
-class _Foreign(ValueError):
+class _OtherCheckpoint(ValueError):
     """A sound file, but of something else."""
 
 
@@ -51,7 +51,7 @@ def path_of(folder: Path, unit: Unit) -> Path:
     return folder / f"{Path(unit.files()[FAILURES]).stem}.partial.parquet"
 
 
-def forget(folder: Path, unit: Unit) -> None:
+def remove_checkpoint(folder: Path, unit: Unit) -> None:
     """Remove the partial work of ``unit``, and what killed processes left of their attempts to write it."""
     name = path_of(folder, unit).name
     top, within = _in_corpus(folder)
@@ -67,7 +67,7 @@ def _in_corpus(folder: Path) -> tuple[Path, Path]:
     return top, folder.relative_to(top)
 
 
-class Keeper:
+class UnitCheckpoint:
     """Saves the work of one unit now and then, and brings back what was saved before."""
 
     def __init__(self, folder: Path, unit: Unit, metadata: Mapping[str, Any]) -> None:
@@ -87,7 +87,7 @@ class Keeper:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except Exception as error:  # pyarrow and json raise many kinds, all of which say that the file will not do
-            why = str(error) if isinstance(error, _Foreign) else "it is damaged"
+            why = str(error) if isinstance(error, _OtherCheckpoint) else "it is damaged"
             self._say(f"partial work was removed, {why}; the unit begins anew")
             self.remove()
             return None
@@ -97,7 +97,7 @@ class Keeper:
     def due(self, hurried: bool = False) -> bool:
         """Whether it is time to save again; ``hurried`` asks only that saving does not cost too much."""
         wait = _SPARING * self._took
-        return time.monotonic() - self._last >= (wait if hurried else max(wait, PARTIAL_EVERY))
+        return time.monotonic() - self._last >= (wait if hurried else max(wait, CHECKPOINT_EVERY))
 
     def save(self, found: Labelled, complete: set[int]) -> None:
         """Save ``found``, of which the molecules ``complete`` are through, unless nothing is new. Never raises."""
@@ -120,7 +120,7 @@ class Keeper:
 
     def remove(self) -> None:
         """The unit is finished, or what was saved will not do."""
-        forget(self._folder, self._unit)
+        remove_checkpoint(self._folder, self._unit)
 
     def _content(self, found: Labelled, complete: set[int]) -> bytes:
         parts = []
@@ -149,9 +149,9 @@ class Keeper:
             raise ValueError("checksum")
         known = table_of(text)
         if {name: known[name] for name in self._belongs} != self._belongs:
-            raise _Foreign("it belongs to another configuration or range of molecules")
+            raise _OtherCheckpoint("it belongs to another configuration or range of molecules")
         if not table.schema.equals(self._schema.append(_SPLIT)):
-            raise _Foreign("it has other columns")
+            raise _OtherCheckpoint("it has other columns")
         found = Labelled(complete=set(known["complete"]), pruned_of=dict(known["pruned"]))
         for split, row in zip(table["split"].to_pylist(), rows_of(table.drop_columns(["split"])), strict=True):
             found.rows[split].append(row)

@@ -23,9 +23,8 @@ from qmgen.corpus.runs import rank_lock, rank_of_lock, records, running
 from qmgen.corpus.store import Store
 from qmgen.corpus.store.local import FOLDERS, TEMPORARY
 from qmgen.errors import Interrupted, QmgenError, UsageError
-from qmgen.pipeline.command import Command, refuse_if_busy
-from qmgen.pipeline.partial import forget
-from qmgen.pipeline.ranks import Rank
+from qmgen.pipeline.checkpoint import remove_checkpoint
+from qmgen.pipeline.ranks import Rank, RunningCommand, refuse_if_busy
 
 if TYPE_CHECKING:
     from qmgen.config.generate import GenerateConfig
@@ -37,7 +36,7 @@ _FILES: Final = ("manifest.json", "SHA256SUMS", "README.md", "config.toml", "dup
 
 
 @contextmanager
-def as_rank(store: Store, rank: Rank, command: Command) -> Iterator[None]:
+def as_rank(store: Store, rank: Rank, command: RunningCommand) -> Iterator[None]:
     """Hold the lock of ``rank``, for ``command``.
 
     Raises ``AlreadyRunning`` when another process has it for the same command, ``UsageError`` when one does something
@@ -171,7 +170,7 @@ def forget_partials(folder: Path | None, units: list[Unit], listing: Listing) ->
         return
     for unit in units:
         if listing.done(unit):
-            forget(folder, unit)
+            remove_checkpoint(folder, unit)
 
 
 def _other_ranks(store: Store, rank: int) -> list[int]:
