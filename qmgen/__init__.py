@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qmgen.errors import QmgenError, UsageError
     from qmgen.molecules.types import Molecule, Reason
-    from qmgen.pipeline.api import label, load
-    from qmgen.pipeline.labels import Labels
+    from qmgen.pipeline.api import Labels, label, load
 
 __version__ = "0.1.0"
 __all__ = ["Labels", "Molecule", "QmgenError", "Reason", "UsageError", "__version__", "label", "load"]
 
 #: where each name is, which is imported when it is asked for
 _MODULES = {
-    "Labels": "qmgen.pipeline.labels",
+    "Labels": "qmgen.pipeline.api",
     "Molecule": "qmgen.molecules.types",
     "QmgenError": "qmgen.errors",
     "Reason": "qmgen.molecules.types",

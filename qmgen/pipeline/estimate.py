@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Final
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.splits import SPLITS
 from qmgen.corpus.store import store_of
-from qmgen.pipeline.behind import refuse_other_enumeration
 from qmgen.pipeline.enumeration.as_source import source_of
-from qmgen.pipeline.extend import aim_at
 from qmgen.pipeline.job import canonical, job_of, settings_of
 from qmgen.pipeline.layout import layout
 from qmgen.pipeline.level import refuse_elements, refuse_molecules
@@ -21,7 +19,8 @@ from qmgen.pipeline.messages import Measure, Measured
 from qmgen.pipeline.pool import Pool
 from qmgen.pipeline.ranks import rank_of
 from qmgen.pipeline.resume import mine
-from qmgen.pipeline.source import Source
+from qmgen.pipeline.revise import refuse_other_enumeration, run_spec
+from qmgen.pipeline.source import FileSource
 from qmgen.pipeline.stages import Stages
 from qmgen.quantities import duration, size
 
@@ -108,9 +107,9 @@ def estimate(config: GenerateConfig, stages: Stages | None = None) -> Estimate:
     with ExitStack() as stack:
         source = stack.enter_context(source_of(config, stages, keep=False))
         job = job_of(config, theory, source, stages, learned)
-        if isinstance(source, Source):
+        if isinstance(source, FileSource):
             refuse_molecules(source, config.limit, job)
-        aim = aim_at(config, job, source, store, stack)
+        aim = run_spec(config, job, source, store, stack)
         sample = source.sample(aim.plan, SAMPLE, until)
     listing = Listing({}) if config.overwrite else Listing.of(store)
     left = [

@@ -13,7 +13,7 @@ from qmgen.labeling.types import PLAIN_GUESSES, Settings
 from qmgen.molecules.embedding import Procedure
 from qmgen.pipeline.learned import Learned, learned_of
 from qmgen.pipeline.rows import CONSTANTS
-from qmgen.pipeline.source import Origin
+from qmgen.pipeline.source import MoleculeSource
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.unit import Job
 
@@ -76,13 +76,17 @@ def with_guess(
     return theory_of(settings_of(config, learned)), learned
 
 
-def recipe_of(config: GenerateConfig, source: Origin, learned: Learned | None = None) -> dict[str, Any]:
+def recipe_of(config: GenerateConfig, source: MoleculeSource, learned: Learned | None = None) -> dict[str, Any]:
     """All that the configuration hash covers: the settings that change rows, and what source and network are."""
     return {**config.row_fields(), "guess": settings_of(config, learned).guess, "source": source.identity}
 
 
 def job_of(
-    config: GenerateConfig, theory: dict[str, Any], source: Origin, stages: Stages, learned: Learned | None = None
+    config: GenerateConfig,
+    theory: dict[str, Any],
+    source: MoleculeSource,
+    stages: Stages,
+    learned: Learned | None = None,
 ) -> Job:
     """What every unit shares; ``config``, ``theory`` and ``learned`` from ``canonical``."""
     recipe = recipe_of(config, source, learned)

@@ -17,11 +17,10 @@ from qmgen.corpus.splits import SPLITS
 from qmgen.errors import Interrupted
 from qmgen.labeling.types import Tally
 from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned, Reason
-from qmgen.pipeline.already import Already
 from qmgen.pipeline.crash_policy import Exclusion, Key
 from qmgen.pipeline.learned import opened
 from qmgen.pipeline.rows import not_finite, row, symbols
-from qmgen.pipeline.source import Entry
+from qmgen.pipeline.source import Entry, UnitRevision
 
 if TYPE_CHECKING:
     from qmgen.pipeline.checkpoint import UnitCheckpoint
@@ -91,7 +90,7 @@ def label_entries(
     suspects: Iterable[Key] = (),
     condemned: Mapping[Key, Exclusion] | None = None,
     keeper: UnitCheckpoint | None = None,
-    already: Already | None = None,
+    already: UnitRevision | None = None,
 ) -> Labelled:
     """Rows and failures of ``entries``, less what is there ``already``.
 
@@ -99,7 +98,7 @@ def label_entries(
     ``keeper`` brings what an earlier attempt had, and keeps what this one has. Raises ``RuntimeError`` if any entry
     became neither row nor failure.
     """
-    already = already or Already()
+    already = already or UnitRevision()
     attempt = _Attempt(job, listener or Listener(), frozenset(suspects), condemned or {}, keeper, already)
     attempt.listener.keeper(attempt.keep)
     try:
@@ -123,7 +122,7 @@ class _Attempt:
         suspects: frozenset[Key],
         condemned: Mapping[Key, Exclusion],
         keeper: UnitCheckpoint | None,
-        already: Already,
+        already: UnitRevision,
     ) -> None:
         self.job, self.listener, self.keeper, self.already = job, listener, keeper, already
         self.suspects, self.condemned = suspects, condemned

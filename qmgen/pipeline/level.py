@@ -15,7 +15,7 @@ from qmgen.labeling.types import Settings
 from qmgen.molecules.entries import atomic_numbers, check_supported, failure
 from qmgen.molecules.geometry import number_of, symbol_of
 from qmgen.molecules.types import Failure, Molecule, Reason
-from qmgen.pipeline.source import Source
+from qmgen.pipeline.source import FileSource
 
 if TYPE_CHECKING:
     from qmgen.config.generate import GenerateConfig
@@ -77,7 +77,7 @@ def refuse_elements(config: GenerateConfig, settings: Settings, stages: Stages) 
     _refuse(atoms, settings, stages, (Reason.UNSUPPORTED_ELEMENT,), "elements that are enumerated")
 
 
-def refuse_molecules(source: Source, limit: int | None, job: Job) -> None:
+def refuse_molecules(source: FileSource, limit: int | None, job: Job) -> None:
     """Raise ``UsageError`` where the level of theory can label none of the molecules of ``source`` (of the first
     ``limit``). Reads it as far as the first molecule that can be labelled."""
     _refuse(islice(iter(source), limit), job.settings, job.stages, _OF_LEVEL, "molecules")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qmgen.pipeline.crash_policy import Exclusion, Key
-from qmgen.pipeline.source import Entry, Work
+from qmgen.pipeline.source import Entry, UnitInput
 from qmgen.pipeline.unit import Job, UnitResult
 
 
@@ -22,7 +22,7 @@ class Do:
     """Parent: do this unit. The worker answers ``Progress`` and ``Holding`` any number of times, then ``Done``, or
     ``Stopped``. ``suspects`` are to be labelled first, each alone; ``condemned`` become failures by their verdicts."""
 
-    work: Work
+    work: UnitInput
     suspects: tuple[Key, ...] = ()
     condemned: dict[Key, Exclusion] = field(default_factory=dict)
 

@@ -1,9 +1,4 @@
-"""The workers of a run, seen from the parent: started, fed one unit at a time, heard, replaced, stopped.
-
-Each worker has its own pipe, so that one that dies can block no other. Whichever is free gets the next unit; the unit
-of one that died comes before all others. Nothing here waits without a bound: a worker that stops answering is ended
-and replaced, and one that does not stop when it is told to is ended too.
-"""
+"""One worker of a run as its parent sees it: process, pipe, what it does, and whether it gives signs of life."""
 
 from __future__ import annotations
 
@@ -17,13 +12,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from multiprocessing.connection import Pipe
 from typing import Any, Final
 
 from qmgen.errors import Interrupted, QmgenError, from_process
 from qmgen.machine import address_space_limit, oom_kills
 from qmgen.molecules.types import Reason
 from qmgen.pipeline import stage_name
-from qmgen.pipeline.ahead import Ahead
 from qmgen.pipeline.crash_policy import MAX_FAILED_STARTS, Key, MachineHealth, UnitCrashes, WorkerDeath, death_of
 from qmgen.pipeline.layout import CoreLocks, WorkerLayout, WorkerPlace
 from qmgen.pipeline.messages import (
@@ -36,13 +31,116 @@ from qmgen.pipeline.messages import (
     Measured,
     Progress,
     Ready,
+    Start,
     Stop,
     Stopped,
 )
-from qmgen.pipeline.seen_worker import Worker, started
-from qmgen.pipeline.source import Work
+from qmgen.pipeline.source import UnitInput
 from qmgen.pipeline.unit import Job, UnitResult
-from qmgen.processes import Gone, end
+from qmgen.processes import Channel, Gone, StallClock, end
+from qmgen.runtime import labelling_environment
+
+_MAIN = "import sys; from qmgen.pipeline.worker import main; main(int(sys.argv[1]), int(sys.argv[2]))"
+#: seconds that a worker may be silent, without CPU time, before it is taken for one that answers no more
+SILENT_LIMIT: Final = 30.0
+#: seconds that its main thread may be without CPU time while other threads give signs of life, by what it does: files
+#: on a disk that hangs, a device that is at it. An idle one waits for us, and embedding watches over itself
+_STILL_LIMITS: Final = {"start": 300.0, "write": 300.0, "commit": 300.0, "label": 3600.0}
+
+
+@dataclass
+class WorkerProcess:
+    """One process: its pipe, its place, what it is doing and holds on its device, and what it told about itself."""
+
+    process: subprocess.Popen[bytes]
+    channel: Channel
+    place: WorkerPlace
+    silence: StallClock
+    stillness: StallClock
+    oom_kills: int | None = None
+    ready: bool = False
+    told: bool = False
+    work: UnitInput | None = None
+    held: tuple[Key, ...] = ()
+    rows: int = 0
+    failures: int = 0
+    begun: int | None = None
+    begun_rows: int = 0
+    stage: str = "start"
+    about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """What it is doing, in words."""
+        if self.work is None:
+            return "while leaving" if self.told else "while waiting for work" if self.ready else "while starting"
+        unit = self.work.unit
+        return f"in work unit {unit.index} ({unit.holds})"
+
+    def silent_for(self) -> str | None:
+        """In which way it answers no more, if it does so. To be asked about once a second."""
+        silent, still = self.silence.stalled(), self.stillness.stalled()
+        limit = _STILL_LIMITS.get("start" if self.stage == "idle" and self.work is not None else self.stage)
+        if self.ready and silent >= SILENT_LIMIT:
+            return f"no sign of life for {silent:.0f} s"
+        if limit is not None and still >= limit:
+            return f"nothing done for {still:.0f} s"
+        return None
+
+
+def start_worker(job: Job, place: WorkerPlace, one_thread: bool, inbox: queue.SimpleQueue[Any]) -> WorkerProcess:
+    """A new worker for ``job`` at ``place``, whose messages arrive in ``inbox``. ``OSError``: there is no room."""
+    ours, theirs = Pipe()
+    environment = os.environ | labelling_environment(one_thread=one_thread) | dict(place.environment)
+    environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
+    # a session of its own: the terminal's Ctrl-C reaches us alone, and the whole group can be killed
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _MAIN, str(theirs.fileno()), str(place.core)],
+            env=environment,
+            pass_fds=(theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    channel = Channel(ours, inbox)
+    channel.send(Start(job))
+    return WorkerProcess(process, channel, place, StallClock(process.pid), StallClock(process.pid), oom_kills())
+
+
+class Ahead:
+    """``works`` yields None where the next one is not there yet, and ends when there are no more.
+
+    ``over`` is True when all were taken. Nothing here blocks for longer than ``works`` does.
+    """
+
+    def __init__(self, works: Iterator[UnitInput | None]) -> None:
+        self._works = works
+        self._held: UnitInput | None = None
+        self._ended = False
+
+    @property
+    def over(self) -> bool:
+        return self._ended and self._held is None
+
+    def look(self) -> None:
+        """Have one ready if there is one."""
+        if self._held is None and not self._ended:
+            try:
+                self._held = next(self._works)
+            except StopIteration:
+                self._ended = True
+
+    def take(self) -> UnitInput | None:
+        """The next one, or None where it is not there yet, or all are taken."""
+        self.look()
+        work, self._held = self._held, None
+        return work
+
 
 #: seconds that workers have to stop when they are told to
 STOP_WITHIN: Final = 11.0
@@ -74,16 +172,16 @@ class Pool:
     layout: WorkerLayout
     on_progress: Callable[[int, int], None] = lambda rows, failures: None
     on_done: Callable[[UnitResult], None] = lambda result: None
-    workers: list[Worker] = field(default_factory=list)
-    gone: list[Worker] = field(default_factory=list)
+    workers: list[WorkerProcess] = field(default_factory=list)
+    gone: list[WorkerProcess] = field(default_factory=list)
     claims: CoreLocks = field(default_factory=CoreLocks)
     deaths: list[dict[str, Any]] = field(default_factory=list)
     condemned: list[Key] = field(default_factory=list)
     soundness: MachineHealth = field(default_factory=MachineHealth)
     _inbox: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
     _ahead: Ahead = field(default_factory=lambda: Ahead(iter(())))
-    _again: deque[Work] = field(default_factory=deque)
-    _later: deque[Work] = field(default_factory=deque)
+    _again: deque[UnitInput] = field(default_factory=deque)
+    _later: deque[UnitInput] = field(default_factory=deque)
     _trials: dict[int, UnitCrashes] = field(default_factory=dict)
     _stillborn: int = 0
     _trouble: Interrupted | None = None
@@ -96,7 +194,7 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         self.kill()
 
-    def run(self, works: Iterator[Work | None], stopping: Callable[[], bool]) -> None:
+    def run(self, works: Iterator[UnitInput | None], stopping: Callable[[], bool]) -> None:
         """Do ``works``, until they are done or ``stopping()``; then only the batches in hand are finished, as far as
         that takes ``STOP_WITHIN`` seconds at most. Where ``works`` yields None, the next one is not there yet, and is
         asked for again within half a second.
@@ -130,7 +228,7 @@ class Pool:
         if self._trouble is not None:
             raise self._trouble
 
-    def _handle(self, worker: Worker, message: Any, stopping: bool) -> None:
+    def _handle(self, worker: WorkerProcess, message: Any, stopping: bool) -> None:
         """Act on a message of ``worker``."""
         if isinstance(message, Ready):
             worker.about.update(message.about)
@@ -186,13 +284,13 @@ class Pool:
         self.workers.clear()
         self.claims.release()
 
-    def _start(self, place: WorkerPlace) -> Worker:
+    def _start(self, place: WorkerPlace) -> WorkerProcess:
         try:
-            return started(self.job, place, one_thread=bool(self.layout.cores), inbox=self._inbox)
+            return start_worker(self.job, place, one_thread=bool(self.layout.cores), inbox=self._inbox)
         except OSError as error:  # no memory or no place for another process
             raise _machine_trouble(f"no worker can be started ({error.strerror or error})") from error
 
-    def _heard(self) -> Iterator[tuple[Worker, Any]]:
+    def _heard(self) -> Iterator[tuple[WorkerProcess, Any]]:
         """What workers said within half a second; those that left, died or answer no more are taken off the list."""
         heard: list[Any] = []
         with contextlib.suppress(queue.Empty):
@@ -229,7 +327,7 @@ class Pool:
             if (silence := worker.silent_for()) is not None:
                 yield worker, self._bury(worker, WorkerDeath(silence, False, True))
 
-    def _fail(self, worker: Worker, failed: Failed) -> None:
+    def _fail(self, worker: WorkerProcess, failed: Failed) -> None:
         """Raise what a worker raised; where it met the machine's trouble, let the others stop in good order first."""
         error = from_process("a worker", failed.exit_code, failed.message, failed.traceback)
         if not isinstance(error, Interrupted):
@@ -251,7 +349,7 @@ class Pool:
             self._leave(worker)
         self.kill()
 
-    def _advance(self, worker: Worker, rows: int, failures: int) -> None:
+    def _advance(self, worker: WorkerProcess, rows: int, failures: int) -> None:
         if worker.begun is None:
             worker.begun, worker.begun_rows = rows + failures, rows
             self.soundness.proven |= rows > 0  # an earlier attempt has made them
@@ -260,15 +358,15 @@ class Pool:
         self.on_progress(rows - worker.rows, failures - worker.failures)
         worker.rows, worker.failures = rows, failures
 
-    def _hold(self, worker: Worker, keys: tuple[Key, ...]) -> None:
+    def _hold(self, worker: WorkerProcess, keys: tuple[Key, ...]) -> None:
         if worker.work and (trial := self._trials.get(worker.work.unit.index)):
             trial.survived(worker.held)
         worker.held = keys
 
-    def _give(self, worker: Worker) -> None:
+    def _give(self, worker: WorkerProcess) -> None:
         """The next unit if it is there; leave, where there are no more."""
         if self._again:
-            work: Work | None = self._again.popleft()
+            work: UnitInput | None = self._again.popleft()
         elif self._later and not self.soundness.in_doubt:
             work = self._later.popleft()
         else:
@@ -287,11 +385,11 @@ class Pool:
         elif self._ahead.over:
             self._stop(worker)
 
-    def _stop(self, worker: Worker) -> None:
+    def _stop(self, worker: WorkerProcess) -> None:
         worker.told = True
         worker.channel.send(Stop())
 
-    def _replace(self, worker: Worker, died: _Died, stopping: bool) -> None:
+    def _replace(self, worker: WorkerProcess, died: _Died, stopping: bool) -> None:
         """Take back what a dead worker had, judge, and start another in its place if there is work for it."""
         how, work = died.death.how, worker.work
         self.deaths.append({"unit": work.unit.index if work else None, "how": how, "stage": died.stage})
@@ -325,12 +423,12 @@ class Pool:
         if wanted:
             self.workers.append(self._start(worker.place))
 
-    def _leave(self, worker: Worker) -> None:
+    def _leave(self, worker: WorkerProcess) -> None:
         """Take off the list a worker that has nothing more to do; its process ends by itself, or with all others."""
         self.workers.remove(worker)
         self.gone.append(worker)
 
-    def _bury(self, worker: Worker, death: WorkerDeath | None = None) -> _Died:
+    def _bury(self, worker: WorkerProcess, death: WorkerDeath | None = None) -> _Died:
         """Take a worker off the list that says no more; how it died, where that is not known."""
         guess = "label" if worker.held else "idle" if worker.ready else "start"
         stage = stage_name.shown(worker.process.pid) or guess  # before its process is waited for, and gone for good

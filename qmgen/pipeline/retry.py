@@ -1,20 +1,21 @@
-"""``qmgen retry``: the failures of a finished corpus once more, with harder settings, as a new generation of it.
+"""Which failures can come out otherwise, and with which settings: more time, more cycles, another beginning.
 
-Its rows join the others; what fails again is a failure again. Either way the retry decides: the earlier failures stay
-in their files, and no longer count.
+What a molecule is does not change: one that is unreadable, charged or without a force field stays a failure. Nor does
+an embedding that found no geometry, whose seeds are fixed. Thresholds of convergence are never loosened.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Generator, Iterator, Mapping
+from collections.abc import Collection, Container, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from qmgen.config.retry import MOST_CYCLES
 from qmgen.corpus.books import book_of
 from qmgen.corpus.identity import config_hash, difference
 from qmgen.corpus.listing import Listing
@@ -29,27 +30,56 @@ from qmgen.corpus.revisions import (
 )
 from qmgen.corpus.store import Store, store_of
 from qmgen.errors import Interrupted, UsageError
-from qmgen.molecules.types import Failure, Molecule
-from qmgen.pipeline.aim import Aim, as_generation, with_generation
-from qmgen.pipeline.already import Already, FailureKey
+from qmgen.labeling.types import PLAIN_GUESSES
+from qmgen.molecules.types import Failure, Molecule, Reason
 from qmgen.pipeline.enumeration.as_source import source_of
 from qmgen.pipeline.enumeration.parts import unit_of
-from qmgen.pipeline.extend import refuse_unfinished
-from qmgen.pipeline.harder import RETRYABLE, SETTINGS, harder
 from qmgen.pipeline.job import canonical, job_of
 from qmgen.pipeline.learned import recorded
 from qmgen.pipeline.progress import Progress, Quiet, default_progress
 from qmgen.pipeline.ranks import Rank, refuse_if_busy, retry_command
 from qmgen.pipeline.resume import as_rank, refuse_links
+from qmgen.pipeline.revise import RunSpec, as_revision, refuse_unfinished, stored_config, with_revision
 from qmgen.pipeline.run import work_at
 from qmgen.pipeline.run_record import RetrySummary, RunClock
-from qmgen.pipeline.source import Entry, Origin, Source, Work
+from qmgen.pipeline.source import Entry, FailureKey, FileSource, MoleculeSource, UnitInput, UnitRevision
 from qmgen.pipeline.stages import Stages
-from qmgen.pipeline.stored import stored_config
 from qmgen.signals import STOP_WITHIN, StopWatch
 
 if TYPE_CHECKING:
     from qmgen.config.generate import GenerateConfig, RetryConfig
+
+
+_MORE_TIME_HELPS: Final = frozenset({Reason.EMBEDDING_TIMEOUT, Reason.EMBEDDING_CRASHED})
+_MORE_CYCLES_HELP: Final = frozenset({Reason.NOT_CONVERGED})
+#: alone in its batch, a conformer needs least memory, and harms no other
+_ALONE_HELPS: Final = frozenset(
+    {Reason.OUT_OF_MEMORY, Reason.INTERNAL_ERROR, Reason.WORKER_CRASHED, Reason.MACHINE_TROUBLE}
+)
+
+#: reasons of failures that are tried again
+RETRYABLE: Final = frozenset(str(reason) for reason in _MORE_TIME_HELPS | _MORE_CYCLES_HELP | _ALONE_HELPS)
+#: settings that a retry may change
+RETRY_SETTINGS: Final = ("max_cycles", "embed_time_limit", "guess", "batch_size")
+
+_MORE_CYCLES: Final = 4
+_MORE_TIME: Final = 10
+
+
+def harder_settings(before: Mapping[str, Any], reasons: Collection[str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings for failures of these ``reasons``, harder than those of ``before``; what is ``given`` goes first."""
+    settings = {name: before[name] for name in RETRY_SETTINGS}
+    if before["guess"] not in PLAIN_GUESSES:  # a network's had its chance, and may be gone
+        settings["guess"] = PLAIN_GUESSES[0]
+    if _MORE_CYCLES_HELP.intersection(reasons):
+        settings["max_cycles"] = max(min(before["max_cycles"] * _MORE_CYCLES, MOST_CYCLES), before["max_cycles"])
+        settings["guess"] = "core" if before["guess"] == "atoms" else "atoms"
+    if _MORE_TIME_HELPS.intersection(reasons):
+        settings["embed_time_limit"] = before["embed_time_limit"] * _MORE_TIME
+    if _ALONE_HELPS.intersection(reasons):
+        settings["batch_size"] = 1
+    return settings | {name: value for name, value in given.items() if value is not None}
+
 
 #: entries of the source that are in memory at a time while it is searched
 _AT_A_TIME = 1000
@@ -119,13 +149,13 @@ def retry(
         generation = begun or _generation(history, number, settings, entries, tried)
         if generation.plan.entries != len(entries):
             raise UsageError(f"the retry of {store.place} was begun with other failures: its files were changed since")
-        aim = Aim(
+        aim = RunSpec(
             found,
-            as_generation(job_of(found.model_copy(update=settings), theory, source, stages), generation, theory),
+            as_revision(job_of(found.model_copy(update=settings), theory, source, stages), generation, theory),
             generation.plan,
             lambda wanted: task.works(entries, generation.plan, wanted),
             lambda unit: unit.end - unit.start,
-            with_generation(history, generation),
+            with_revision(history, generation),
             generation,
         )
         summary = work_at(aim, store, rank, progress or (Quiet() if quiet else default_progress()), clock, watch)
@@ -142,7 +172,7 @@ class _Task:
     there: Mapping[int, set[int]]
     conformers: int
 
-    def choose(self, source: Origin, planned: Plan, watch: StopWatch) -> Iterator[Molecule]:
+    def choose(self, source: MoleculeSource, planned: Plan, watch: StopWatch) -> Iterator[Molecule]:
         """The entries of ``source`` that are to be tried again, in order; ``planned`` are the units of generation 0.
 
         Of an enumeration their parts are gone through once more. Raises ``Interrupted`` when ``watch`` says stop.
@@ -154,8 +184,8 @@ class _Task:
                 if not isinstance(entry, Failure) and self._of(entry):
                     yield entry
 
-    def _pieces(self, source: Origin, planned: Plan) -> Iterator[list[Entry]]:
-        if isinstance(source, Source):
+    def _pieces(self, source: MoleculeSource, planned: Plan) -> Iterator[list[Entry]]:
+        if isinstance(source, FileSource):
             for _, placed, _ in source.places(Plan(source.entries, -(-source.entries // _AT_A_TIME))):
                 yield [entry for _, entry in placed]
             return
@@ -167,7 +197,7 @@ class _Task:
 
     def works(
         self, entries: list[Molecule], planned: Plan, wanted: Container[int]
-    ) -> Generator[Work | None, None, None]:
+    ) -> Generator[UnitInput | None, None, None]:
         """The ``wanted`` units of ``planned`` over ``entries``."""
         for unit in planned:
             if unit.index not in wanted:
@@ -177,13 +207,13 @@ class _Task:
             for entry in mine:
                 if (asked := self._wanted(entry)) is not None:
                     only[entry.molecule_id] = tuple(sorted({*only.get(entry.molecule_id, ()), *asked}))
-            already = Already(
+            already = UnitRevision(
                 known=len(mine),
                 only=only,
                 labelled=frozenset(entry.molecule_id for entry in mine if entry.molecule_id in self.there),
                 decided=tuple(sorted({key for entry in mine for key in self._of(entry)})),
             )
-            yield Work(unit, list(mine), 0, already)
+            yield UnitInput(unit, list(mine), 0, already)
 
     def _of(self, entry: Molecule) -> list[FailureKey]:
         """The failures that trying ``entry`` again decides: of one that came with its geometry, those of that one."""
@@ -228,13 +258,13 @@ def _settings(
     config: RetryConfig, store: Store, history: CorpusHistory, begun: Revision | None, reasons: set[str]
 ) -> dict[str, Any]:
     """Of the retry that was begun, else harder than those of the last one, else than those of the corpus."""
-    given = {name: getattr(config, name) for name in SETTINGS}
-    if lacking := [name for name in SETTINGS if name not in history.current]:
+    given = {name: getattr(config, name) for name in RETRY_SETTINGS}
+    if lacking := [name for name in RETRY_SETTINGS if name not in history.current]:
         raise UsageError(f"{store.place} does not say with which {lacking[0]} it was made: it cannot be tried again")
     if begun is None:
         retries = [one for one in history.revisions if one.kind == RETRY]
-        return harder(retries[-1].recipe if retries else history.current, reasons, given)
-    settings = {name: begun.recipe.get(name) for name in SETTINGS}
+        return harder_settings(retries[-1].recipe if retries else history.current, reasons, given)
+    settings = {name: begun.recipe.get(name) for name in RETRY_SETTINGS}
     if other := [name for name, value in given.items() if value not in (None, settings[name])]:
         raise UsageError(
             f"a retry of {store.place} with {other[0]} = {settings[other[0]]} is not finished: `qmgen retry` without "
@@ -243,7 +273,7 @@ def _settings(
     return settings
 
 
-def _source(config: GenerateConfig, store: Store, stages: Stages, watch: StopWatch, stack: ExitStack) -> Origin:
+def _source(config: GenerateConfig, store: Store, stages: Stages, watch: StopWatch, stack: ExitStack) -> MoleculeSource:
     for name in config.molecules:
         if name == "-" or not Path(name).is_file():
             what = "came from standard input" if name == "-" else f"are no longer in {name}"

@@ -20,11 +20,8 @@ from qmgen.corpus.runs import FAILED, FINISHED, STOPPED, RunFile, records
 from qmgen.corpus.store import Store, store_of
 from qmgen.errors import Interrupted, QmgenError
 from qmgen.pipeline.again import take_back
-from qmgen.pipeline.aim import Aim
-from qmgen.pipeline.behind import refuse_other_enumeration
 from qmgen.pipeline.crash_policy import Key, MachineHealth
 from qmgen.pipeline.enumeration.as_source import is_listed, source_of
-from qmgen.pipeline.extend import aim_at
 from qmgen.pipeline.job import canonical, job_of, settings_of
 from qmgen.pipeline.layout import layout
 from qmgen.pipeline.level import refuse_elements, refuse_molecules
@@ -32,8 +29,9 @@ from qmgen.pipeline.pool import Pool
 from qmgen.pipeline.progress import Progress, Quiet, default_progress
 from qmgen.pipeline.ranks import Rank, generate_command, rank_of, refuse_if_busy
 from qmgen.pipeline.resume import as_rank, forget_partials, mine, missing, start_anew, write_config
+from qmgen.pipeline.revise import RunSpec, refuse_other_enumeration, run_spec
 from qmgen.pipeline.run_record import RunClock, RunRecord, RunSummary
-from qmgen.pipeline.source import Source
+from qmgen.pipeline.source import FileSource
 from qmgen.pipeline.stage_name import show
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.unit import UnitResult
@@ -73,15 +71,15 @@ def generate(
         shown = progress or (Quiet() if quiet else default_progress())
         show("read")
 
-        def aim() -> Aim:
+        def aim() -> RunSpec:
             nonlocal command
             source = stack.enter_context(source_of(config, stages, keep=True, quiet=quiet, watch=watch))
             job = job_of(config, theory, source, stages, learned)
-            if isinstance(source, Source):
+            if isinstance(source, FileSource):
                 refuse_molecules(source, config.limit, job)
                 if not command.whole:
                     command = generate_command(config, guess, source.digests)
-            return aim_at(config, job, source, store, stack)
+            return run_spec(config, job, source, store, stack)
 
         # what is enumerated goes into the directory, which must be ours first; else all is refused before that
         early = aim() if not is_listed(config) else None
@@ -91,7 +89,9 @@ def generate(
         return work_at(early or aim(), store, rank, shown, clock, watch)
 
 
-def work_at(aim: Aim, store: Store, rank: Rank, progress: Progress, clock: RunClock, watch: StopWatch) -> RunSummary:
+def work_at(
+    aim: RunSpec, store: Store, rank: Rank, progress: Progress, clock: RunClock, watch: StopWatch
+) -> RunSummary:
     """Do the share of ``rank`` in ``aim``; its lock is held. Raises as ``generate`` does."""
     layout(aim.config.workers, aim.config.devices, aim.plan.count)  # refuses wrong devices before anything is begun
     metadata = {**aim.job.metadata, "schema_version": stored_version(store)}
@@ -110,7 +110,7 @@ def work_at(aim: Aim, store: Store, rank: Rank, progress: Progress, clock: RunCl
 class _Run:
     """The state of a run in the parent."""
 
-    aim: Aim
+    aim: RunSpec
     store: Store
     rank: Rank
     progress: Progress

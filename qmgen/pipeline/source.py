@@ -1,4 +1,4 @@
-"""The source of a run: its entries, counted, digested, numbered through all files, and cut into work units."""
+"""What a unit that adds to a finished corpus knows of what is there: it labels only what is not, and counts it once."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -18,8 +18,55 @@ from qmgen.corpus.shard import digest
 from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.molecules.entries import NamedDuplicates, merge_key
 from qmgen.molecules.types import Failure, Molecule, Reason
-from qmgen.pipeline.already import Already
 from qmgen.pipeline.stages import Stages
+
+#: a row of a failures file: molecule_id, conformer_id, reason
+FailureKey = tuple[int, int, str]
+
+
+@dataclass(frozen=True)
+class UnitRevision:
+    """``known`` entries of the unit were counted before. Of the molecules in ``first`` the conformers below that number
+    are there, of those in ``only`` just these are wanted; of all others all. ``labelled`` molecules have rows in
+    earlier generations. ``decided`` are the earlier failures that the unit tries again."""
+
+    known: int = 0
+    first: Mapping[int, int] = field(default_factory=dict)
+    only: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    labelled: frozenset[int] = frozenset()
+    decided: tuple[FailureKey, ...] = ()
+
+    def wants(self, molecule_id: int, conformer_id: int) -> bool:
+        """Whether this conformer is to be labelled here."""
+        if molecule_id in self.only:
+            return conformer_id in self.only[molecule_id]
+        return conformer_id >= self.first.get(molecule_id, 0)
+
+    def failures(self, failure: Failure) -> Iterator[Failure]:
+        """What ``failure`` comes to here: one of a whole molecule is one of each conformer that was wanted, where these
+        are known one by one."""
+        if failure.conformer_id < 0:
+            wanted = self.only.get(failure.molecule_id, (failure.conformer_id,))
+            yield from (replace(failure, conformer_id=conformer) for conformer in wanted)
+        elif self.wants(failure.molecule_id, failure.conformer_id):
+            yield failure
+
+    def pruned(self, molecule_id: int, count: int) -> int:
+        """How many of ``count`` pruned conformers were not counted before."""
+        return 0 if molecule_id in self.only else count
+
+    def keys(self) -> set[tuple[int, int]]:
+        """What must become a row or a failure, as far as it is known one by one."""
+        return {(molecule, conformer) for molecule, wanted in self.only.items() for conformer in wanted}
+
+    def counts(self, rows: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+        """What the unit's failures file says about this: see ``corpus.books.Book``."""
+        again = {split: len({r["molecule_id"] for r in of_split} & self.labelled) for split, of_split in rows.items()}
+        found: dict[str, Any] = {"again": again}
+        if self.decided:
+            found["decided"] = [list(key) for key in self.decided]
+        return found
+
 
 Entry = Molecule | Failure
 #: the molecule_id and name of a duplicate, and the molecule_id of the molecule that it was merged into
@@ -32,18 +79,18 @@ HELD: Final = 20000  # entries kept in memory instead of being read a second tim
 
 
 @dataclass(frozen=True)
-class Work:
+class UnitInput:
     """A unit and what is to be done in it: its entries, less ``merged`` duplicates of earlier ones, of which
     ``duplicates`` are those with a name; and, where it adds to a finished corpus, what is there ``already``."""
 
     unit: Unit
     entries: list[Entry]
     merged: int
-    already: Already | None = None
+    already: UnitRevision | None = None
     duplicates: tuple[Duplicate, ...] = ()
 
 
-class Origin(Protocol):
+class MoleculeSource(Protocol):
     """Where the molecules of a run come from: ``Source`` (files), or the parts of an enumeration."""
 
     @property
@@ -55,7 +102,7 @@ class Origin(Protocol):
         """The plan of a run over it, as ``corpus.plan.plan``."""
         ...
 
-    def works(self, plan: Plan, wanted: Container[int]) -> Generator[Work | None, None, None]:
+    def works(self, plan: Plan, wanted: Container[int]) -> Generator[UnitInput | None, None, None]:
         """Those units of ``plan`` whose index is ``wanted``, in order; None where the next is not there yet."""
         ...
 
@@ -70,7 +117,7 @@ class Origin(Protocol):
 
 
 @dataclass(frozen=True)
-class Source:
+class FileSource:
     """``files`` in order, ``entries`` in all of them together, ``digests`` (SHA-256) of their contents; ``keep``, the
     columns that their entries carry, and ``named``, the SMILES that have duplicates with names (None: any may)."""
 
@@ -114,7 +161,7 @@ class Source:
                 break
         return found
 
-    def works(self, plan: Plan, wanted: Container[int]) -> Generator[Work | None, None, None]:
+    def works(self, plan: Plan, wanted: Container[int]) -> Generator[UnitInput | None, None, None]:
         """The ``wanted`` units with their entries; a duplicate is merged into its first occurrence in the source.
 
         A geometry whose identifiers were given before becomes a failure: two rows must not share a key.
@@ -127,7 +174,7 @@ class Source:
                     told = time.monotonic()
             else:
                 merged = unit.end - unit.start - len(mine)
-                yield Work(unit, [entry for _, entry in mine], merged, duplicates=duplicates)
+                yield UnitInput(unit, [entry for _, entry in mine], merged, duplicates=duplicates)
 
     def places(self, plan: Plan) -> Iterator[tuple[Unit, list[tuple[int, Entry]], tuple[Duplicate, ...]]]:
         """The units of ``plan`` with their entries as in ``works``, each with its place in the source, and their
@@ -215,7 +262,7 @@ def open_source(
     stages: Stages,
     stopping: Callable[[], bool] = lambda: False,
     keep: Sequence[str] = (),
-) -> Iterator[Source]:
+) -> Iterator[FileSource]:
     """The source of ``files`` (``-`` is standard input, spooled to a temporary file for as long as this is open), whose
     entries carry the columns ``keep``.
 
@@ -240,7 +287,7 @@ def open_source(
             raise UsageError(f"no molecules in {', '.join(files)}: the input must hold at least one")
         digests = tuple(digest(path) for path in paths)  # of the contents: names and places change no row
         of_all = None if held is None else tuple(held)
-        yield Source(paths, smiles_column, stages, entries, digests, of_all, tuple(keep), duplicates.keys)
+        yield FileSource(paths, smiles_column, stages, entries, digests, of_all, tuple(keep), duplicates.keys)
 
 
 def _read(

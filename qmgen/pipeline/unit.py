@@ -22,7 +22,7 @@ from qmgen.pipeline.crash_policy import Exclusion, Key
 from qmgen.pipeline.labelling import Listener, label_entries
 from qmgen.pipeline.learned import Learned
 from qmgen.pipeline.rows import failure_row
-from qmgen.pipeline.source import Work
+from qmgen.pipeline.source import UnitInput
 from qmgen.pipeline.stages import Stages
 
 
@@ -67,7 +67,7 @@ class UnitResult:
 
 def do_unit(
     job: Job,
-    work: Work,
+    work: UnitInput,
     listener: Listener | None = None,
     suspects: Iterable[Key] = (),
     condemned: Mapping[Key, Exclusion] | None = None,

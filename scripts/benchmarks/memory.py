@@ -27,7 +27,7 @@ import numpy as np
 from qmgen.config.generate import EnumerateConfig
 from qmgen.errors import QmgenError, UsageError
 from qmgen.machine import provenance
-from qmgen.pipeline.enumeration.setup import selection
+from qmgen.pipeline.enumeration.run import selection
 from qmgen.validation.compare import align
 
 

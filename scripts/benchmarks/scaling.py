@@ -29,7 +29,7 @@ from qmgen.molecules.types import Conformer
 from qmgen.pipeline.job import canonical, job_of
 from qmgen.pipeline.layout import WorkerLayout, WorkerPlace
 from qmgen.pipeline.pool import Pool
-from qmgen.pipeline.source import Work, open_source
+from qmgen.pipeline.source import UnitInput, open_source
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.unit import Job, UnitResult
 from qmgen.validation.compare import align
@@ -152,10 +152,10 @@ class _Watch:
         return self._count >= self._wanted
 
 
-def _works(chosen: Subjects) -> Iterator[Work]:
+def _works(chosen: Subjects) -> Iterator[UnitInput]:
     size = len(chosen.molecules)
     for index in count():
-        yield Work(Unit(index, _UNITS, index * size, (index + 1) * size), list(chosen.molecules), 0)
+        yield UnitInput(Unit(index, _UNITS, index * size, (index + 1) * size), list(chosen.molecules), 0)
 
 
 def _job(scale: Scale, chosen: Subjects, folder: Path, stages: Stages) -> Job:

@@ -14,7 +14,7 @@ from qmgen.corpus import FAILURES, Plan, Splitter
 from qmgen.labeling.types import Settings
 from qmgen.molecules.embedding import PLAIN
 from qmgen.pipeline.progress import Lines
-from qmgen.pipeline.source import Work
+from qmgen.pipeline.source import UnitInput
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.unit import Job
 
@@ -72,14 +72,14 @@ def job(stages: Stages, tmp_path: Path) -> Callable[..., Job]:
 
 
 @pytest.fixture
-def works(stages: Stages) -> Callable[..., list[Work]]:
+def works(stages: Stages) -> Callable[..., list[UnitInput]]:
     """``works(lines, units)``: the work units of a source of ``lines``."""
 
-    def make(lines: list[str] | None = None, units: int = 1) -> list[Work]:
+    def make(lines: list[str] | None = None, units: int = 1) -> list[UnitInput]:
         parse = stages.load("parse")
         split = [line.partition(" ") for line in lines or MOLECULES]
         entries = [parse(place, smiles, name) for place, (smiles, _, name) in enumerate(split)]
-        return [Work(unit, entries[unit.start : unit.end], 0) for unit in Plan(len(entries), units)]
+        return [UnitInput(unit, entries[unit.start : unit.end], 0) for unit in Plan(len(entries), units)]
 
     return make
 

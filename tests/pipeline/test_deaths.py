@@ -17,8 +17,9 @@ import pytest
 
 from qmgen.errors import Interrupted
 from qmgen.molecules.types import Reason
-from qmgen.pipeline import crash_policy, seen_worker
+from qmgen.pipeline import crash_policy
 from qmgen.pipeline import pool as pool_module
+from qmgen.pipeline import pool as seen_worker
 from qmgen.pipeline.crash_policy import (
     MAX_DEATHS_OUT_OF_MEMORY,
     MAX_DEATHS_WITHOUT_NEW_BEST,
@@ -33,13 +34,13 @@ from qmgen.pipeline.crash_policy import (
 )
 from qmgen.pipeline.layout import WorkerLayout, WorkerPlace
 from qmgen.pipeline.pool import Pool
-from qmgen.pipeline.source import Work
+from qmgen.pipeline.source import UnitInput
 from qmgen.pipeline.stage_name import show, shown
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.unit import Job, UnitResult
 
 Jobs = Callable[..., Job]
-Works = Callable[..., list[Work]]
+Works = Callable[..., list[UnitInput]]
 Files = Callable[[Job], dict[str, bytes]]
 
 SEGFAULT, KILL = WorkerDeath("SIGSEGV", True), WorkerDeath("SIGKILL", False, True)
@@ -215,7 +216,7 @@ class Crew:
         self.rows += rows
         self.failures += failures
 
-    def run(self, works: list[Work], stopping: Callable[[], bool] = lambda: False) -> Pool:
+    def run(self, works: list[UnitInput], stopping: Callable[[], bool] = lambda: False) -> Pool:
         with self.pool:
             self.pool.run(iter(works), stopping)
         # what was lost with a worker was taken back

@@ -20,11 +20,11 @@ from qmgen.pipeline import checkpoint
 from qmgen.pipeline.checkpoint import UnitCheckpoint, path_of, remove_checkpoint
 from qmgen.pipeline.crash_policy import Exclusion, Key
 from qmgen.pipeline.labelling import Labelled, Leave, Listener
-from qmgen.pipeline.source import Work
+from qmgen.pipeline.source import UnitInput
 from qmgen.pipeline.unit import Job, do_unit
 
 Jobs = Callable[..., Job]
-Works = Callable[..., list[Work]]
+Works = Callable[..., list[UnitInput]]
 Files = Callable[[Job], dict[str, bytes]]
 
 LINES = [
@@ -70,7 +70,7 @@ class Ear(Listener):
             raise Leave
 
 
-def stopped(job: Job, work: Work, patience: int) -> Ear:
+def stopped(job: Job, work: UnitInput, patience: int) -> Ear:
     """An attempt that is told to stop after ``patience`` pauses."""
     ear = Ear(patience)
     with pytest.raises(Leave):
@@ -161,7 +161,7 @@ def test_the_condemned_become_failures_and_are_not_kept(job: Jobs, works: Works)
     assert {key: found[key] for key in condemned} == condemned
 
 
-def kept(job: Job, work: Work) -> Path:
+def kept(job: Job, work: UnitInput) -> Path:
     """The file of an attempt that was stopped after 8 pauses."""
     stopped(job, work, patience=8)
     assert job.partials is not None

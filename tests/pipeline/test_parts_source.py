@@ -25,15 +25,21 @@ from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.molecules.enumeration.items import Part
 from qmgen.molecules.types import Failure, Molecule, Reason
 from qmgen.pipeline.enumeration import parts as parts_module
-from qmgen.pipeline.enumeration.parts import Parts, fingerprint, identifier
-from qmgen.pipeline.enumeration.parts_expected import expected
-from qmgen.pipeline.enumeration.parts_feed import Feed
-from qmgen.pipeline.enumeration.parts_feeder import MOST_UNITS, Next, Order, blocks, next_size, one_pass
-from qmgen.pipeline.enumeration.setup import selection
+from qmgen.pipeline.enumeration.feeder import (
+    MOST_UNITS,
+    EnumerationFeed,
+    EnumerationOrder,
+    Next,
+    blocks,
+    next_size,
+    one_pass,
+)
+from qmgen.pipeline.enumeration.parts import EnumerationParts, expected_molecules, fingerprint, identifier
+from qmgen.pipeline.enumeration.run import selection
 from qmgen.pipeline.estimate import estimate
 from qmgen.pipeline.progress import Lines
 from qmgen.pipeline.run import generate
-from qmgen.pipeline.source import Work
+from qmgen.pipeline.source import UnitInput
 from qmgen.pipeline.stages import Stages
 
 #: 4 + 19 + 94 molecules by valence alone
@@ -58,7 +64,7 @@ def corpus_bytes(folder: Path) -> dict[str, bytes]:
     }
 
 
-def works_of(source: Parts) -> Iterator[Work]:
+def works_of(source: EnumerationParts) -> Iterator[UnitInput]:
     works = source._works(plan_of_parts(source.units), range(source.units), 1.0)
     return (work for work in works if work is not None)
 
@@ -91,8 +97,8 @@ def test_the_units_hold_the_enumeration_each_molecule_once(tmp_path: Path, stage
     assert generate(settings, lines, stages).run_units == 0
 
 
-def parts_of(stages: Stages, sizes: str = SMALL, units: int | None = 5, **settings: Any) -> Parts:
-    return Parts.of(EnumerateConfig(**{"heavy_atoms": sizes, "rules": "none", **settings}), 1, units, stages)
+def parts_of(stages: Stages, sizes: str = SMALL, units: int | None = 5, **settings: Any) -> EnumerationParts:
+    return EnumerationParts.of(EnumerateConfig(**{"heavy_atoms": sizes, "rules": "none", **settings}), 1, units, stages)
 
 
 def test_an_identifier_is_unit_and_place(stages: Stages) -> None:
@@ -111,8 +117,8 @@ def test_each_process_enumerates_what_it_has_to_do(
 ) -> None:
     asked: list[list[int]] = []
 
-    class Listening(Feed):
-        def __enter__(self) -> Feed:
+    class Listening(EnumerationFeed):
+        def __enter__(self) -> EnumerationFeed:
             asked.append(list(self.units))
             return super().__enter__()
 
@@ -164,7 +170,7 @@ def parse_some(place: int, smiles: str, name: str) -> Molecule | Failure:
 
 def test_refused_and_doubled_entries_are_kept_in_the_books(tmp_path: Path, stages: Stages) -> None:
     source = parts_of(replace(stages, parse="test_parts_source:parse_some"), "2", 1)
-    order = Order(source.config.model_dump(), 1, str(tmp_path), source.stages)
+    order = EnumerationOrder(source.config.model_dump(), 1, str(tmp_path), source.stages)
     (block,) = blocks(order, iter([Next((0,)), Next(())]).__next__)
     assert block.merged == {0: 1}
     entries = list(parts_module._read(tmp_path / "0.jsonl", 0))
@@ -177,7 +183,7 @@ def test_refused_and_doubled_entries_are_kept_in_the_books(tmp_path: Path, stage
 
 
 def test_the_feeder_is_killed(stages: Stages) -> None:
-    with Feed(parts_of(stages).config.model_dump(), 5, range(5), stages, patience=1.0) as feed:
+    with EnumerationFeed(parts_of(stages).config.model_dump(), 5, range(5), stages, patience=1.0) as feed:
         feed.process.send_signal(signal.SIGKILL)
         with pytest.raises(QmgenError, match=r"the process that enumerates died: SIGKILL.*the same command continues"):
             list(feed.blocks())
@@ -185,7 +191,7 @@ def test_the_feeder_is_killed(stages: Stages) -> None:
 
 
 def test_the_feeder_cannot_write(stages: Stages) -> None:
-    with Feed(parts_of(stages).config.model_dump(), 5, range(5), stages, patience=1.0) as feed:
+    with EnumerationFeed(parts_of(stages).config.model_dump(), 5, range(5), stages, patience=1.0) as feed:
         shutil.rmtree(feed.folder)
         with pytest.raises(
             QmgenError, match=r"cannot write to .*: No such file or directory; make room, or set TMPDIR"
@@ -263,7 +269,7 @@ def test_a_dry_run_samples_a_part(tmp_path: Path, stages: Stages) -> None:
 
 def test_what_is_expected(tmp_path: Path) -> None:
     def of(sizes: str, **settings: Any) -> int:
-        return expected(EnumerateConfig(heavy_atoms=sizes, **{"rules": "gdb11", **settings})).molecules
+        return expected_molecules(EnumerateConfig(heavy_atoms=sizes, **{"rules": "gdb11", **settings})).molecules
 
     assert of("9-11") == 453_567 + 3_114_041 + 22_796_628
     assert of("9", elements=["F", "O", "N", "C"]) == 453_567

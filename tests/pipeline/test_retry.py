@@ -16,9 +16,8 @@ from qmgen.config.generate import RetryConfig
 from qmgen.corpus import open_corpus
 from qmgen.corpus.schema import decode
 from qmgen.errors import Interrupted, UsageError
-from qmgen.pipeline.harder import harder
 from qmgen.pipeline.progress import Lines
-from qmgen.pipeline.retry import retry
+from qmgen.pipeline.retry import harder_settings, retry
 from qmgen.pipeline.run import generate
 from qmgen.pipeline.stages import Stages
 
@@ -175,4 +174,4 @@ def test_what_cannot_be_retried_is_refused(config: Config, stages: Stages, lines
 def test_harder_where_it_helps(reasons: set[str], given: dict, changed: dict) -> None:
     before = {"max_cycles": 50, "embed_time_limit": 60.0, "guess": "atoms", "batch_size": None, "conv_energy": 1e-9}
     settings = {name: value for name, value in before.items() if name != "conv_energy"}
-    assert harder(before, reasons, given) == settings | changed
+    assert harder_settings(before, reasons, given) == settings | changed

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qmgen.corpus.store import store_of
 from qmgen.errors import BeingWritten, Interrupted
-from qmgen.pipeline.source import Origin, open_source
+from qmgen.pipeline.source import MoleculeSource, open_source
 from qmgen.pipeline.stages import Stages
 from qmgen.signals import StopWatch
 
@@ -35,7 +35,7 @@ def is_listed(config: GenerateConfig) -> bool:
 @contextmanager
 def source_of(
     config: GenerateConfig, stages: Stages, keep: bool, quiet: bool = True, watch: StopWatch | None = None
-) -> Iterator[Origin]:
+) -> Iterator[MoleculeSource]:
     """The source that ``config`` asks for; what is listed goes into the corpus if ``keep``, else nowhere.
 
     Raises ``UsageError`` as ``open_source`` and ``enumeration.run.run`` do, ``Interrupted`` as these do.
@@ -46,9 +46,9 @@ def source_of(
             yield source
         return
     if not is_listed(config):
-        from qmgen.pipeline.enumeration.parts import Parts
+        from qmgen.pipeline.enumeration.parts import EnumerationParts
 
-        yield Parts.of(_set(config), config.conformers, config.units, stages, stopping)
+        yield EnumerationParts.of(_set(config), config.conformers, config.units, stages, stopping)
         return
     with TemporaryDirectory(prefix="qmgen-") as folder:
         local = store_of(config.out).local  # beside an object store, every process enumerates for itself

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import heapq
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +22,7 @@ from typing import Any, Final
 from qmgen import files
 from qmgen.corpus.identity import difference
 from qmgen.corpus.locks import still_there
-from qmgen.documents import table_of
+from qmgen.documents import LARGEST, table_of
 from qmgen.errors import BeingWritten, UsageError
 from qmgen.molecules.selection import ResumePoint
 
@@ -30,7 +31,7 @@ NOTE_EVERY: Final = 2.0
 
 
 @dataclass
-class Progress:
+class OutputPosition:
     """How far a file is: ``bytes`` of it hold ``molecules``, found before ``place``; ``removed`` by rule so far."""
 
     query: int = 0
@@ -44,7 +45,7 @@ class Progress:
         return ResumePoint(self.query, self.item)
 
 
-class Output:
+class EnumerationFile:
     """The file ``path`` of the set with this ``fingerprint``, which follows from ``settings``; a context that holds a
     lock on it.
 
@@ -60,7 +61,7 @@ class Output:
         self._settings = settings
         self._overwrite = overwrite
         self._noted = time.monotonic()
-        self.at = Progress()
+        self.at = OutputPosition()
 
     def finished(self) -> dict[str, Any] | None:
         """What the whole file holds, if it is there and of this set; it is an error if it is of another."""
@@ -76,7 +77,7 @@ class Output:
         what = f"another enumeration{self._difference(known)}" if known else "something that qmgen did not enumerate"
         raise UsageError(f"{self.path} exists and holds {what}: choose another --out, or --overwrite")
 
-    def __enter__(self) -> Output:
+    def __enter__(self) -> EnumerationFile:
         try:
             with files.opened(self.path.parent, make=True) as folder:
                 self._stream = files.open_for_writing(folder, self.partial.name, self.partial, append=True)
@@ -117,7 +118,7 @@ class Output:
         size = os.fstat(self._stream.fileno()).st_size
         at = None if known is None else _progress(known.get("at"))
         if known is not None and known.get("fingerprint") == self._fingerprint:
-            self.at = at if at is not None and at.bytes <= size else Progress()
+            self.at = at if at is not None and at.bytes <= size else OutputPosition()
         elif known is not None:
             raise UsageError(
                 f"{self.partial} was begun with other settings{self._difference(known)}: give those, choose another "
@@ -151,7 +152,7 @@ class Output:
         self._stream.flush()
         os.fsync(self._stream.fileno())
         size = os.fstat(self._stream.fileno()).st_size
-        whole = {"fingerprint": self._fingerprint, "bytes": size, "sha256": _digest(self.partial), **about}
+        whole = {"fingerprint": self._fingerprint, "bytes": size, "sha256": _file_digest(self.partial), **about}
         _write(self.about, json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
         os.replace(self.partial, self.path)
         self._note.unlink(missing_ok=True)
@@ -161,7 +162,7 @@ def _write(path: Path, text: str) -> None:
     files.write(path.parent, path.name, text.encode())
 
 
-def _digest(path: Path) -> str:
+def _file_digest(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -173,13 +174,92 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _progress(value: Any) -> Progress | None:
+def _progress(value: Any) -> OutputPosition | None:
     """What a note says of how far the file is; None where it is damaged."""
     try:
-        found = Progress(**value)
+        found = OutputPosition(**value)
     except TypeError:
         return None
     numbers = (found.query, found.item, found.bytes, found.molecules)
     if not isinstance(found.removed, dict) or not all(isinstance(n, int) and n >= 0 for n in numbers):
         return None
     return found if all(isinstance(n, int) for n in found.removed.values()) else None
+
+
+#: settings in which samples of one enumeration may differ
+_OF_PARTS: Final = ("part", "sample", "limit")
+
+
+def hash_rank(seed: int, smiles: str) -> int:
+    """The 128-bit hash that decides about a molecule."""
+    return int.from_bytes(hashlib.sha256(f"{seed}\n{smiles}".encode()).digest()[:16], "big")
+
+
+class HashSample:
+    """The ``size`` molecules of least ``rank`` among those added."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self._size, self._seed = size, seed
+        self._heap: list[tuple[int, str]] = []  # least of -rank first: the one to go next
+        self._held: set[str] = set()
+
+    def add(self, smiles: Iterable[str]) -> None:
+        """Offer molecules; one that was offered before counts once."""
+        for text in smiles:
+            entry = (-hash_rank(self._seed, text), text)
+            if len(self._heap) == self._size and entry < self._heap[0]:
+                continue
+            if text in self._held:
+                continue
+            self._held.add(text)
+            if len(self._heap) < self._size:
+                heapq.heappush(self._heap, entry)
+            else:
+                self._held.discard(heapq.heappushpop(self._heap, entry)[1])
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def ordered(self) -> list[str]:
+        """By rank, least first: the first n of a sample are a sample of n."""
+        return [text for _, text in sorted(self._heap, reverse=True)]
+
+
+def drawn_from(name: str) -> dict[str, Any] | None:
+    """The settings of the enumeration that a sample is of, but for its part and size, by the note beside it; None where
+    there is none."""
+    try:
+        settings = table_of(files.read(Path(f"{name}.json"), LARGEST))["settings"]
+        if settings["heavy_atoms"] is None and settings["formula"] is None:  # merged by a version that kept no more
+            return None
+        return {key: value for key, value in settings.items() if key not in _OF_PARTS}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def merged_samples(files: Iterable[str], size: int, seed: int) -> list[str]:
+    """The sample of all from the samples of parts, which were drawn with this seed and at least this size.
+
+    Raises ``UsageError`` for a file that cannot be read, or that is no sample of this seed, and for files of different
+    enumerations, as far as the notes beside them say.
+    """
+    sample = HashSample(size, seed)
+    first: tuple[str, dict[str, Any]] | None = None
+    for name in files:
+        settings = drawn_from(name)
+        if settings is not None and first is not None and settings != first[1]:
+            raise UsageError(
+                f"{first[0]} and {name} are samples of different enumerations ({difference(first[1], settings)}): "
+                "merge samples of one"
+            )
+        first = first or (None if settings is None else (name, settings))
+        try:
+            lines = Path(name).read_text(encoding="utf-8").split()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not UTF-8 text"
+            raise UsageError(f"cannot read the sample {name}: {reason}") from None
+        ranks = [hash_rank(seed, text) for text in lines]
+        if ranks != sorted(ranks):
+            raise UsageError(f"{name} is no sample drawn with --seed {seed}: its molecules stand in another order")
+        sample.add(lines)
+    return sample.ordered()

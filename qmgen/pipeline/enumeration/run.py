@@ -1,7 +1,10 @@
-"""The modes of an enumeration: into a file or a stream, a sample, a table of counts."""
+"""From the settings of an enumeration to what the engine and the rules need."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import random
 import sys
 import time
 from collections.abc import Iterator
@@ -9,21 +12,81 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from qmgen.config.generate import STDOUT, EnumerateConfig
+from qmgen import __version__
+from qmgen.config.enumeration import STDOUT, EnumerateConfig
 from qmgen.errors import Interrupted, UsageError
 from qmgen.machine import versions
-from qmgen.molecules.enumeration.items import MultigraphBatch, Query, batches
-from qmgen.molecules.selection import Selection
-from qmgen.pipeline.enumeration.count import Counts
-from qmgen.pipeline.enumeration.output import Output
+from qmgen.molecules.enumeration.items import WHOLE, Batch, Part, batches
+from qmgen.molecules.enumeration.query import Query
+from qmgen.molecules.rules.check import check_lines
+from qmgen.molecules.rules.engine import pruning_of
+from qmgen.molecules.rules.rule import Stage
+from qmgen.molecules.rules.ruleset import RuleSet, load_rules
+from qmgen.molecules.selection import Counted, Selection
+from qmgen.pipeline.enumeration.output import EnumerationFile, HashSample, drawn_from, merged_samples
 from qmgen.pipeline.enumeration.progress import Meter
-from qmgen.pipeline.enumeration.sample import Sample, drawn_from, merged
-from qmgen.pipeline.enumeration.setup import fingerprint, selection
 from qmgen.signals import StopWatch
 
 
+def selection(config: EnumerateConfig) -> Selection:
+    """What ``config`` asks for. Raises ``UsageError`` for rules, elements, a formula or a part that do not exist."""
+    rules = load_rules(config.rules)
+    part = part_of(config)
+    queries = _queries(config, rules)
+    # a set that only begins with a shipped one may have rules on graphs that its pruning does not know
+    judged = Stage.GRAPH if config.rules == rules.prunes_as else Stage.VALENCE
+    return Selection(queries, rules, merges(config, rules), part, judged)
+
+
+def merges(config: EnumerateConfig, rules: RuleSet) -> bool:
+    """Whether one tautomer stands for all: as asked, else as the rule set has it."""
+    return (config.tautomers or rules.tautomers) == "merge"
+
+
+def _queries(config: EnumerateConfig, rules: RuleSet) -> tuple[Query, ...]:
+    bounds: dict[str, Any] = {
+        "min_hydrogens": config.min_hydrogens,
+        "max_hydrogens": config.max_hydrogens,
+        "max_bond_order": config.max_bond_order,
+        "max_rings": config.max_rings,
+        "pruning": pruning_of(rules),
+    }
+    if config.formula is not None:
+        queries = [Query.of_formula(config.formula, **bounds)]
+    else:
+        queries = [Query(size, tuple(config.elements), **bounds) for size in config.sizes()]
+    wanted = set(queries[0].elements)
+    if missing := sorted(wanted - set(rules.elements)):
+        raise UsageError(f"the rules {rules.name} know no {missing[0]}: choose among {','.join(rules.elements)}")
+    return tuple(queries)
+
+
+def part_of(config: EnumerateConfig) -> Part:
+    """The share that ``--part`` or ``--sample-parts`` asks for; the latter is drawn at random by ``--seed``."""
+    if config.part is not None:
+        return Part.parse(config.part)
+    if config.sample_parts is None:
+        return WHOLE
+    try:
+        asked = Part.parse(config.sample_parts)
+    except UsageError:
+        raise UsageError(
+            f"{config.sample_parts!r} says not how many parts to draw: give K/N, for example 3/1000 for three of a "
+            "thousand"
+        ) from None
+    (wanted,) = asked.numbers
+    return Part(tuple(sorted(random.Random(config.seed).sample(range(1, asked.of + 1), wanted))), asked.of)
+
+
+def set_fingerprint(config: EnumerateConfig) -> str:
+    """A hash of all that decides what is written: settings, the text of the rules, and the program's version."""
+    rules = [(rule.name, rule.stage, rule.smarts) for rule in load_rules(config.rules)]
+    text = json.dumps([config.of_set(), rules, __version__], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 @dataclass(frozen=True)
-class Outcome:
+class EnumerationResult:
     """What a run found: ``molecules`` written (or drawn), in ``seconds``; ``counts`` where it counted, ``removed`` by
     rule; ``already`` where the file was whole before."""
 
@@ -32,12 +95,12 @@ class Outcome:
     seconds: float
     removed: dict[str, int] = field(default_factory=dict)
     pruned: dict[str, int] = field(default_factory=dict)
-    counts: Counts | None = None
+    counts: MoleculeCounts | None = None
     already: bool = False
     cut: bool = False
 
 
-def run(config: EnumerateConfig, meter: Meter, stdout: IO[str] | None = None) -> Outcome:
+def run(config: EnumerateConfig, meter: Meter, stdout: IO[str] | None = None) -> EnumerationResult:
     """Do what ``config`` asks for; molecules on standard output go to ``stdout``.
 
     Raises ``UsageError`` before any work where something cannot be; ``Interrupted`` after a signal or the time limit:
@@ -49,50 +112,54 @@ def run(config: EnumerateConfig, meter: Meter, stdout: IO[str] | None = None) ->
         assert config.sample is not None
         if config.out != STDOUT and Path(config.out).exists() and not config.overwrite:
             raise UsageError(f"{config.out} exists: choose another --out, or --overwrite")
-        found = merged(config.merge, config.sample, config.seed)
+        found = merged_samples(config.merge, config.sample, config.seed)
         known = next(filter(None, map(drawn_from, config.merge)), None)
         about = {"merged": list(config.merge), **({"settings": {**config.of_set(), **known}} if known else {})}
         _write_list(config, found, stdout, about)
-        return Outcome(config.out, len(found), time.monotonic() - begin)
+        return EnumerationResult(config.out, len(found), time.monotonic() - begin)
     chosen = selection(config)
     with StopWatch(config.time_limit) as watch, meter:
         if config.formula is not None and not any(len(batch) for batch in _unpruned(config)):
             raise UsageError(f"no molecule has the formula {config.formula}: no structure satisfies its valences")
         if config.count:
-            return _count(config, chosen, meter, watch, begin)
+            return _run_count(config, chosen, meter, watch, begin)
         if config.sample is not None:
-            return _sample(config, chosen, meter, watch, begin, stdout)
+            return _run_sample(config, chosen, meter, watch, begin, stdout)
         if config.out == STDOUT:
-            return _stream(config, chosen, meter, watch, begin, stdout)
-        return _file(config, chosen, meter, watch, begin)
+            return _run_stream(config, chosen, meter, watch, begin, stdout)
+        return _run_file(config, chosen, meter, watch, begin)
 
 
-def _unpruned(config: EnumerateConfig) -> Iterator[MultigraphBatch]:
+def _unpruned(config: EnumerateConfig) -> Iterator[Batch]:
     """What there is of a formula, whatever the rules and bounds."""
     assert config.formula is not None
     return batches(Query.of_formula(config.formula))
 
 
-def _count(config: EnumerateConfig, chosen: Selection, meter: Meter, watch: StopWatch, begin: float) -> Outcome:
-    counts = Counts({})
+def _run_count(
+    config: EnumerateConfig, chosen: Selection, meter: Meter, watch: StopWatch, begin: float
+) -> EnumerationResult:
+    counts = MoleculeCounts({})
     for one in chosen.counts():
         counts.add(one)
         meter.found(one.molecules)
         _heed(watch, "nothing was written")
-    return Outcome("", counts.totals()["molecules"], time.monotonic() - begin, *_removed(chosen), counts=counts)
+    return EnumerationResult(
+        "", counts.totals()["molecules"], time.monotonic() - begin, *_removed(chosen), counts=counts
+    )
 
 
-def _sample(
+def _run_sample(
     config: EnumerateConfig, chosen: Selection, meter: Meter, watch: StopWatch, begin: float, stdout: IO[str]
-) -> Outcome:
+) -> EnumerationResult:
     assert config.sample is not None
     if config.out != STDOUT:
-        output = Output(Path(config.out), fingerprint(config), config.overwrite, config.of_set())
+        output = EnumerationFile(Path(config.out), set_fingerprint(config), config.overwrite, config.of_set())
         if (known := output.finished()) is not None:
-            return Outcome(config.out, known["molecules"], time.monotonic() - begin, already=True)
+            return EnumerationResult(config.out, known["molecules"], time.monotonic() - begin, already=True)
         with output:  # before the long pass, not after it, one wants to hear that the file cannot be written
             pass
-    drawn, seen = Sample(config.sample, config.seed), 0
+    drawn, seen = HashSample(config.sample, config.seed), 0
     meter.total(chosen)
     for piece in chosen.pieces():
         drawn.add(piece.smiles)
@@ -101,12 +168,12 @@ def _sample(
         _heed(watch, "a sample takes one whole pass, nothing was written; --part K/N makes it shorter, --merge joins")
     found = drawn.ordered()
     _write_list(config, found, stdout, {"drawn_from": seen})
-    return Outcome(config.out, len(found), time.monotonic() - begin, *_removed(chosen))
+    return EnumerationResult(config.out, len(found), time.monotonic() - begin, *_removed(chosen))
 
 
-def _stream(
+def _run_stream(
     config: EnumerateConfig, chosen: Selection, meter: Meter, watch: StopWatch, begin: float, stdout: IO[str]
-) -> Outcome:
+) -> EnumerationResult:
     written = 0
     meter.total(chosen)
     for piece in chosen.pieces():
@@ -118,13 +185,17 @@ def _stream(
             break
         _heed(watch, "what was written to standard output is not whole; --out FILE can be gone on with")
     stdout.flush()
-    return Outcome(STDOUT, written, time.monotonic() - begin, *_removed(chosen), cut=written == config.limit)
+    return EnumerationResult(STDOUT, written, time.monotonic() - begin, *_removed(chosen), cut=written == config.limit)
 
 
-def _file(config: EnumerateConfig, chosen: Selection, meter: Meter, watch: StopWatch, begin: float) -> Outcome:
-    output = Output(Path(config.out), fingerprint(config), config.overwrite, config.of_set())
+def _run_file(
+    config: EnumerateConfig, chosen: Selection, meter: Meter, watch: StopWatch, begin: float
+) -> EnumerationResult:
+    output = EnumerationFile(Path(config.out), set_fingerprint(config), config.overwrite, config.of_set())
     if (known := output.finished()) is not None:
-        return Outcome(config.out, known["molecules"], time.monotonic() - begin, known["removed"], already=True)
+        return EnumerationResult(
+            config.out, known["molecules"], time.monotonic() - begin, known["removed"], already=True
+        )
     with output:
         before = dict(output.at.removed)
         meter.total(chosen)
@@ -134,7 +205,7 @@ def _file(config: EnumerateConfig, chosen: Selection, meter: Meter, watch: StopW
             output.write(piece.smiles[:left])
             meter.found(len(piece.smiles[:left]), piece.place)
             if piece.place is not None:
-                output.reached(piece.place, _sum(before, _removed(chosen)[0]))
+                output.reached(piece.place, _added(before, _removed(chosen)[0]))
             if output.at.molecules == config.limit:
                 break
             if watch.stopping():
@@ -145,12 +216,12 @@ def _file(config: EnumerateConfig, chosen: Selection, meter: Meter, watch: StopW
                 )
         cut = output.at.molecules == config.limit
         removed, pruned = _removed(chosen)
-        removed = _sum(before, removed)
+        removed = _added(before, removed)
         seconds = time.monotonic() - begin
         output.finish(
             {"molecules": output.at.molecules, "removed": removed, "settings": config.of_set(), "versions": versions()}
         )
-    return Outcome(config.out, output.at.molecules, seconds, removed, pruned, cut=cut)
+    return EnumerationResult(config.out, output.at.molecules, seconds, removed, pruned, cut=cut)
 
 
 def _write_list(config: EnumerateConfig, found: list[str], stdout: IO[str], about: dict[str, Any]) -> None:
@@ -158,7 +229,7 @@ def _write_list(config: EnumerateConfig, found: list[str], stdout: IO[str], abou
         stdout.writelines(f"{text}\n" for text in found)
         stdout.flush()
         return
-    with Output(Path(config.out), fingerprint(config), True, config.of_set()) as output:
+    with EnumerationFile(Path(config.out), set_fingerprint(config), True, config.of_set()) as output:
         output.write(found)
         output.finish({"molecules": len(found), "removed": {}, "settings": config.of_set(), **about})
 
@@ -174,11 +245,11 @@ def _removed(chosen: Selection) -> tuple[dict[str, int], dict[str, int]]:
     return rules, {name: count for name, count in asdict(chosen.removed).items() if count}
 
 
-def _sum(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
+def _added(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
     return {name: one.get(name, 0) + other.get(name, 0) for name in sorted({*one, *other})}
 
 
-def as_json(config: EnumerateConfig, outcome: Outcome) -> dict[str, Any]:
+def as_json(config: EnumerateConfig, outcome: EnumerationResult) -> dict[str, Any]:
     """What was done, as plain values."""
     found: dict[str, Any] = {
         "settings": config.of_set(),
@@ -194,7 +265,7 @@ def as_json(config: EnumerateConfig, outcome: Outcome) -> dict[str, Any]:
     return {**found, **counts.totals(), "by_heavy_atoms": counts.sizes(), "by_formula": counts.rows()}
 
 
-def report(config: EnumerateConfig, outcome: Outcome) -> list[str]:
+def report(config: EnumerateConfig, outcome: EnumerationResult) -> list[str]:
     """What to tell the person at the end, a line each."""
     if outcome.already:
         return [f"{outcome.out} is complete already: {outcome.molecules} molecules"]
@@ -207,3 +278,68 @@ def report(config: EnumerateConfig, outcome: Outcome) -> list[str]:
         most = sorted(outcome.removed.items(), key=lambda item: (-item[1], item[0]))
         lines.append("removed by rule: " + ", ".join(f"{name} {number}" for name, number in most))
     return lines
+
+
+@dataclass
+class MoleculeCounts:
+    """Multigraphs and molecules by (heavy atoms, formula)."""
+
+    by_formula: dict[tuple[int, str], list[int]]
+
+    def add(self, one: Counted) -> None:
+        total = self.by_formula.setdefault((one.heavy_atoms, one.formula), [0, 0])
+        total[0] += one.multigraphs
+        total[1] += one.molecules
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One a formula, by heavy atoms, then by the formula's text."""
+        return [
+            {"heavy_atoms": size, "formula": formula, "multigraphs": multigraphs, "molecules": molecules}
+            for (size, formula), (multigraphs, molecules) in sorted(self.by_formula.items())
+        ]
+
+    def sizes(self) -> list[dict[str, Any]]:
+        """One a number of heavy atoms."""
+        found: dict[int, list[int]] = {}
+        for (size, _), counts in sorted(self.by_formula.items()):
+            total = found.setdefault(size, [0, 0])
+            total[0] += counts[0]
+            total[1] += counts[1]
+        return [{"heavy_atoms": size, "multigraphs": a, "molecules": b} for size, (a, b) in found.items()]
+
+    def totals(self) -> dict[str, int]:
+        return {
+            name: sum(counts[k] for counts in self.by_formula.values())
+            for k, name in enumerate(("multigraphs", "molecules"))
+        }
+
+
+def counts_table(counts: MoleculeCounts) -> str:
+    """The table as text: every formula, a line for each number of heavy atoms, and the sum."""
+    lines = [("heavy atoms", "formula", "multigraphs", "molecules")]
+    for size in counts.sizes():
+        number = size["heavy_atoms"]
+        lines += [
+            (str(number), row["formula"], str(row["multigraphs"]), str(row["molecules"]))
+            for row in counts.rows()
+            if row["heavy_atoms"] == number
+        ]
+        lines.append((str(number), "all", str(size["multigraphs"]), str(size["molecules"])))
+    total = counts.totals()
+    if len(counts.sizes()) != 1:
+        lines.append(("all", "all", str(total["multigraphs"]), str(total["molecules"])))
+    widths = [max(len(line[k]) for line in lines) for k in range(4)]
+    return "\n".join(f"{a:>{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in lines)
+
+
+def check_file(file: str, rules: str, tautomers: str) -> Iterator[tuple[str, str]]:
+    """SMILES and verdict of each line of ``file`` (``-``: standard input). Raises ``UsageError`` if it cannot be
+    read."""
+    chosen = load_rules(rules)
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror or error}; give a file of SMILES") from error
+    except UnicodeDecodeError:
+        raise UsageError(f"cannot read {file}: it is not UTF-8 text") from None
+    yield from check_lines(text.splitlines(), chosen, tautomers)

@@ -28,7 +28,7 @@ from qmgen.labeling.stream import batch_size_of
 from qmgen.labeling.types import Settings
 from qmgen.machine import peak_memory
 from qmgen.molecules.types import Conformer, Failure, Molecule
-from qmgen.pipeline.source import Work
+from qmgen.pipeline.source import UnitInput
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.unit import Job, do_unit
 
@@ -66,7 +66,7 @@ def to_parquet(conformers: list[Conformer], settings: Settings, scratch: Path) -
         Molecule(c.molecule_id, c.name, c.smiles, c.numbers, c.positions, 0, c.conformer_id) for c in conformers
     ]
     begin = perf_counter()
-    done = do_unit(job, Work(unit, entries, 0))
+    done = do_unit(job, UnitInput(unit, entries, 0))
     seconds = perf_counter() - begin
     table = pq.read_table(folder / unit.files()["train"], columns=["molecule_id", "conformer_id", "energy"])
     energies = {(r["molecule_id"], r["conformer_id"]): r["energy"] / HARTREE_TO_EV for r in table.to_pylist()}

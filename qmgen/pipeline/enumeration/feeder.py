@@ -1,31 +1,133 @@
-"""The process that enumerates for a run: blocks of work units, each block in one pass over all graphs.
-
-Started by ``parts_feed`` as ``python -c "from qmgen.pipeline.enumeration.parts_feeder import main; main(...)"``. One
-pass costs the same however few of its parts are wanted, so a block takes several; but the first label should not wait
-for many, so the first block is one unit, and each is at most twice the one before.
-
-A unit's entries go into a file of the folder of the run, a line of JSON each: place in the part and SMILES, then reason
-and detail of what cannot be labelled. That file is whole when the parent hears of it.
-"""
+"""The parent's side of the process that enumerates: started, asked one block ahead, heard without waiting, ended."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import queue
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
+
+from qmgen.errors import Interrupted, from_process
+from qmgen.pipeline.stages import Stages
+from qmgen.processes import Channel, Gone, StallClock, end, ending
 
 if TYPE_CHECKING:
     from qmgen.molecules.selection import Selection
     from qmgen.pipeline.stages import Stages
+
+
+_MAIN = (
+    "import sys; from qmgen.pipeline.enumeration.feeder import main; "
+    "main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])"
+)
+#: seconds without CPU time after which it stands still; it gives way to others
+STALL_LIMIT: Final = 120.0
+#: it computes in one thread: the cores belong to those that label
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+@dataclass
+class EnumerationFeed:
+    """``units`` of an enumeration with these ``settings`` that is dealt to ``of`` parts; unit i is part i + 1.
+
+    ``patience`` seconds are waited for a block before it is said not to be there.
+
+    A context: leaving it ends the process and removes its files, which are in ``folder``, on this machine.
+    """
+
+    settings: dict[str, Any]
+    of: int
+    units: Sequence[int]
+    stages: Stages
+    patience: float = 0.0
+    _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    def __enter__(self) -> EnumerationFeed:
+        with contextlib.ExitStack() as stack:
+            self.folder = Path(stack.enter_context(TemporaryDirectory(prefix="qmgen-")))
+            self._channel, self.process = self._start()
+            self._clock = StallClock(self.process.pid)
+            stack.callback(self._kill)
+            self._stack = stack.pop_all()
+        self._channel.send(EnumerationOrder(self.settings, self.of, str(self.folder), self.stages))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def blocks(self) -> Iterator[Block | None]:
+        """Each block as soon as it is there, None while it is not; the one after it is then begun at once.
+
+        Raises what the process refused, and ``Interrupted`` when it died or stands still.
+        """
+        done = 0
+        self._channel.send(Next(tuple(self.units[:MOST_UNITS])))
+        while done < len(self.units):
+            block = self._heard()
+            if block is not None:
+                done += len(block.merged)
+                if done < len(self.units):
+                    self._channel.send(Next(tuple(self.units[done : done + MOST_UNITS])))
+            yield block
+
+    def _heard(self) -> Block | None:
+        try:
+            _, message = self._channel.inbox.get(self.patience > 0, self.patience or None)
+        except queue.Empty:
+            if self._clock.stalled() < STALL_LIMIT:
+                return None
+            self._kill()
+            raise _ended("stands still") from None
+        self._clock.moved()
+        if isinstance(message, Gone):
+            raise self._death()
+        if isinstance(message, Exception):
+            raise message
+        if isinstance(message, Refused):
+            raise from_process("the process that enumerates", message.exit_code, message.message, message.traceback)
+        assert isinstance(message, Block)
+        return message
+
+    def _start(self) -> tuple[Channel, subprocess.Popen[bytes]]:
+        ours, theirs = Pipe()
+        environment = os.environ | _ONE_THREAD
+        environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
+        process = subprocess.Popen(
+            [sys.executable, "-c", _MAIN, str(theirs.fileno()), str(os.getpid()), str(self.folder)],
+            env=environment,
+            pass_fds=(theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # the terminal's Ctrl-C reaches the parent alone
+        )
+        theirs.close()
+        return Channel(ours), process
+
+    def _kill(self) -> None:
+        end(self.process, 0.0, group=True)
+        self._channel.close()
+
+    def _death(self) -> Interrupted:
+        code = end(self.process, 5.0)
+        return _ended("does not die" if code is None else f"died: {ending(code)}")
+
+
+def _ended(how: str) -> Interrupted:
+    """So that a scheduler starts the rank again."""
+    return Interrupted(f"the process that enumerates {how}; finished units are kept, the same command continues")
+
 
 #: units in a block, and molecules in one, at most: they are held in memory
 MOST_UNITS: Final = 64
@@ -37,7 +139,7 @@ NICENESS: Final = 5
 
 
 @dataclass(frozen=True)
-class Order:
+class EnumerationOrder:
     """Parent, once: enumerate the set with these ``settings`` (of an ``EnumerateConfig``), dealt to ``of`` parts, into
     ``folder``; unit i is part i + 1. Each ``Next`` is answered with a ``Block`` or ``Refused``."""
 
@@ -86,14 +188,14 @@ def main(handle: int, parent: int, folder: str) -> None:
     connection = Connection(handle)
     try:
         threading.Thread(target=_leave_with, args=(parent, folder), daemon=True).start()
-        order: Order = connection.recv()
+        order: EnumerationOrder = connection.recv()
         _serve(connection, order)
     except (BrokenPipeError, EOFError, ConnectionResetError):
         shutil.rmtree(folder, ignore_errors=True)  # nobody wants it
         os._exit(1)
 
 
-def _serve(connection: Connection, order: Order) -> None:
+def _serve(connection: Connection, order: EnumerationOrder) -> None:
     from qmgen.errors import QmgenError, one_line
 
     try:
@@ -110,7 +212,7 @@ def _serve(connection: Connection, order: Order) -> None:
         connection.send(Refused(None, f"{type(error).__name__}: {error}", traceback.format_exc()))
 
 
-def blocks(order: Order, asked: Callable[[], Next]) -> Iterator[Block]:
+def blocks(order: EnumerationOrder, asked: Callable[[], Next]) -> Iterator[Block]:
     """The blocks of an order, one after another, out of what is ``asked`` for before each; none after no units."""
     size, whole = 1, _whole(order)
     while now := list(asked().units[:size]):
@@ -149,14 +251,14 @@ def one_pass(whole: Selection, of: int, units: list[int]) -> tuple[dict[int, lis
     return found, judging
 
 
-def _whole(order: Order) -> Selection:
-    from qmgen.config.generate import EnumerateConfig
-    from qmgen.pipeline.enumeration.setup import selection
+def _whole(order: EnumerationOrder) -> Selection:
+    from qmgen.config.enumeration import EnumerateConfig
+    from qmgen.pipeline.enumeration.run import selection
 
     return selection(EnumerateConfig(**order.settings))
 
 
-def _write(order: Order, unit: int, smiles: list[str]) -> int:
+def _write(order: EnumerationOrder, unit: int, smiles: list[str]) -> int:
     """The entries of a unit to its file; how many duplicates were merged. (There are none, unless two SMILES become
     the same when RDKit reads them.)"""
     from qmgen.molecules.types import Failure
