@@ -33,9 +33,9 @@ def enumerate_molecules(settings: EnumerateConfig, as_json: AsJson = False) -> i
     from qmgen.pipeline.enumeration.progress import Meter
 
     if settings.check is not None:
-        from qmgen.pipeline.enumeration.check import check
+        from qmgen.pipeline.enumeration.run import check_file
 
-        for smiles, verdict in check(settings.check, settings.rules, settings.tautomers or ""):
+        for smiles, verdict in check_file(settings.check, settings.rules, settings.tautomers or ""):
             sys.stdout.write(f"{smiles}\t{verdict}\n")
         return 0
     if as_json and not settings.count and settings.out == "-":
@@ -46,9 +46,9 @@ def enumerate_molecules(settings: EnumerateConfig, as_json: AsJson = False) -> i
     if as_json:
         print_json(runner.as_json(settings, outcome))
     elif outcome.counts is not None:
-        from qmgen.pipeline.enumeration.count import table
+        from qmgen.pipeline.enumeration.run import counts_table
 
-        print(table(outcome.counts))
+        print(counts_table(outcome.counts))
     for line in runner.report(settings, outcome):
         say(f"qmgen: {line}")
     return 0

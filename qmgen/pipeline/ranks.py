@@ -25,8 +25,7 @@ from qmgen.corpus.store import Store
 from qmgen.errors import AlreadyRunning, UsageError
 
 if TYPE_CHECKING:
-    from qmgen.config.models import GenerateConfig
-    from qmgen.config.retry import RetryConfig
+    from qmgen.config.generate import GenerateConfig, RetryConfig
 
 
 _SAY: Final = "give --rank and --world-size"

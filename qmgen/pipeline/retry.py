@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from qmgen.config.retry import MOST_CYCLES
+from qmgen.config.generate import MOST_CYCLES
 from qmgen.corpus.books import book_of
 from qmgen.corpus.identity import config_hash, difference
 from qmgen.corpus.listing import Listing

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow.parquet as pq
 
-from qmgen.config.load import check
-from qmgen.config.models import PLAIN_GUESSES, GenerateConfig
+from qmgen.config.generate import PLAIN_GUESSES, GenerateConfig
+from qmgen.config.sources import check
 from qmgen.corpus.identity import check_same, config_hash, difference, only_adds
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.manifest import write_manifest
@@ -32,7 +32,7 @@ from qmgen.pipeline.source import Entry, FileSource, MoleculeSource, UnitInput, 
 from qmgen.pipeline.unit import Job
 
 if TYPE_CHECKING:
-    from qmgen.config.models import GenerateConfig
+    from qmgen.config.generate import GenerateConfig
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from qmgen.corpus.shard import FileRecord, write_unit
 from qmgen.corpus.splits import Splitter
 from qmgen.corpus.store import Place
 from qmgen.labeling.types import Settings
-from qmgen.molecules.procedure import PLAIN, Procedure
+from qmgen.molecules.embedding import PLAIN, Procedure
 from qmgen.pipeline.checkpoint import UnitCheckpoint
 from qmgen.pipeline.crash_policy import Exclusion, Key
 from qmgen.pipeline.labelling import Listener, label_entries

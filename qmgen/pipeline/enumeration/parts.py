@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from qmgen import __version__
-from qmgen.config.enumeration import EnumerateConfig
-from qmgen.config.sizes import DEFAULT_ELEMENTS
+from qmgen.config.generate import DEFAULT_ELEMENTS, EnumerateConfig
 from qmgen.corpus.plan import Plan, Unit, plan, plan_of_parts
 from qmgen.errors import Interrupted
 from qmgen.molecules.rules.ruleset import load_rules

@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from qmgen import __version__
-from qmgen.config.enumeration import STDOUT, EnumerateConfig
+from qmgen.config.generate import STDOUT, EnumerateConfig
 from qmgen.errors import Interrupted, UsageError
 from qmgen.machine import versions
-from qmgen.molecules.enumeration.items import WHOLE, Batch, Part, batches
-from qmgen.molecules.enumeration.query import Query
-from qmgen.molecules.rules.check import check_lines
-from qmgen.molecules.rules.engine import pruning_of
-from qmgen.molecules.rules.rule import Stage
-from qmgen.molecules.rules.ruleset import RuleSet, load_rules
-from qmgen.molecules.selection import Counted, Selection
+from qmgen.molecules.enumeration.items import WHOLE, MultigraphBatch, Part, Query, batches
+from qmgen.molecules.rules.pruning import pruning_of
+from qmgen.molecules.rules.ruleset import RuleSet, check_lines, load_rules
+from qmgen.molecules.rules.table import Stage
+from qmgen.molecules.selection import FormulaCount, Selection
 from qmgen.pipeline.enumeration.output import EnumerationFile, HashSample, drawn_from, merged_samples
 from qmgen.pipeline.enumeration.progress import Meter
 from qmgen.signals import StopWatch
@@ -130,7 +128,7 @@ def run(config: EnumerateConfig, meter: Meter, stdout: IO[str] | None = None) ->
         return _run_file(config, chosen, meter, watch, begin)
 
 
-def _unpruned(config: EnumerateConfig) -> Iterator[Batch]:
+def _unpruned(config: EnumerateConfig) -> Iterator[MultigraphBatch]:
     """What there is of a formula, whatever the rules and bounds."""
     assert config.formula is not None
     return batches(Query.of_formula(config.formula))
@@ -286,7 +284,7 @@ class MoleculeCounts:
 
     by_formula: dict[tuple[int, str], list[int]]
 
-    def add(self, one: Counted) -> None:
+    def add(self, one: FormulaCount) -> None:
         total = self.by_formula.setdefault((one.heavy_atoms, one.formula), [0, 0])
         total[0] += one.multigraphs
         total[1] += one.molecules
