@@ -21,6 +21,8 @@ from typing import Final
 from qmgen.errors import UsageError
 from qmgen.machine import granted_cpus, usable_cores
 
+#: stands for no core in particular: such a process is not pinned
+ANY_CORE: Final = -1
 #: of a GPU's memory, all processes on it together; what is left is for CUDA itself
 _SHARE: Final = 0.9
 _FRACTION: Final = "XLA_PYTHON_CLIENT_MEM_FRACTION"
@@ -28,7 +30,7 @@ _FRACTION: Final = "XLA_PYTHON_CLIENT_MEM_FRACTION"
 
 @dataclass(frozen=True)
 class WorkerPlace:
-    """One worker's: its core (``cores.ANY``: none in particular), and what its environment has beside ours."""
+    """One worker's: its core (``ANY_CORE``: none in particular), and what its environment has beside ours."""
 
     core: int = ANY_CORE
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -123,10 +125,6 @@ def _chosen(devices: str, seen: Visible) -> tuple[str, ...]:
             raise UsageError(f"--devices {devices}: {word} stands twice; --workers 2 puts two processes on each GPU")
         names.append(name)
     return tuple(names)
-
-
-#: stands for no core in particular: such a process is not pinned
-ANY_CORE: Final = -1
 
 
 def directory() -> Path:

@@ -315,7 +315,7 @@ def test_kills_from_outside_change_nothing(
 def test_what_always_dies_without_a_reason_is_given_up_in_the_end(
     job: Jobs, works: Works, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crash_policy, "TOO_UNLUCKY", 3)
+    monkeypatch.setattr(crash_policy, "MAX_UNEXPLAINED_DEATHS", 3)
     crew = Crew(job(), 1)
     pool = crew.run(works(["C_0", "crash_1", "C_2"]))
     assert crew.results[0].failures == {"machine_trouble": 1} and crew.results[0].rows == 2
@@ -325,7 +325,7 @@ def test_what_always_dies_without_a_reason_is_given_up_in_the_end(
 def test_a_unit_that_kills_before_anything_is_labelled_ends_the_run(
     job: Jobs, works: Works, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crash_policy, "FRUITLESS", 3)
+    monkeypatch.setattr(crash_policy, "MAX_DEATHS_WITHOUT_PROGRESS", 3)
     with pytest.raises(Interrupted, match=r"3 workers in a row died in work unit 1 \(molecules 1 to 2\).*exit code 4"):
         Crew(job(), 1).run(works(["C_0", "C_1", "sink_2"], 2))
 
@@ -431,7 +431,7 @@ def test_where_not_one_molecule_has_memory_nothing_becomes_a_failure(job: Jobs, 
 def test_a_worker_that_is_stopped_is_replaced(
     job: Jobs, works: Works, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(seen_worker, "SILENT", 3.0)
+    monkeypatch.setattr(seen_worker, "SILENT_LIMIT", 3.0)
     monkeypatch.setenv("QMGEN_TEST_FROZEN", str(tmp_path / "frozen"))
     crew = Crew(job(), 2)
     pool = crew.run(works(["C_0", "C_1", "freeze_2", "C_3", "C_4", "C_5"], 2))

@@ -323,7 +323,7 @@ def test_a_broken_worker_is_reported_and_nothing_partial_kept(
     said: str,
     state: str,
 ) -> None:
-    monkeypatch.setattr(crash_policy, "FRUITLESS", 2)
+    monkeypatch.setattr(crash_policy, "MAX_DEATHS_WITHOUT_PROGRESS", 2)
     settings = config(["C_0", "C_1", "C_2", line, "C_4", "C_5"], units=3)
     with pytest.raises(kind, match=said):
         generate(settings, lines, stages)

@@ -247,7 +247,7 @@ def test_what_cannot_be_saved_hurts_nobody(
     how: str,
 ) -> None:
     (work,) = works(LINES)
-    monkeypatch.setattr(checkpoint, "PARTIAL_EVERY", 0.0)
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_EVERY", 0.0)
     monkeypatch.setattr(checkpoint, "_SPARING", 0)
     (tmp_path / "file").write_text("")
     mine = job(partials=tmp_path / ("file/below" if how == "no folder" else "partials"))

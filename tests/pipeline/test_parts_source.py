@@ -122,7 +122,7 @@ def test_each_process_enumerates_what_it_has_to_do(
             asked.append(list(self.units))
             return super().__enter__()
 
-    monkeypatch.setattr(parts_module, "Feed", Listening)
+    monkeypatch.setattr(parts_module, "EnumerationFeed", Listening)
     one, two = config(tmp_path / "one"), config(tmp_path / "two")
     generate(one, lines, stages)
     for rank in (1, 0):
