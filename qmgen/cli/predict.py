@@ -74,7 +74,7 @@ def quantize(settings: QuantizeConfig, as_json: AsJson = False) -> int:
     Activations are scaled when the model is used.
     """
     from qmgen.learning.fp8 import NOTE
-    from qmgen.learning.lm.use.quantise import run as work
+    from qmgen.learning.lm.stored import quantize_run as work
 
     done = work(settings)
     if as_json:
@@ -98,7 +98,7 @@ def sample(settings: SampleConfig, as_json: AsJson = False, quiet: Quiet = False
     if as_json and to_stdout:
         raise UsageError("--json and the molecules cannot both go to standard output: give --out FILE")
 
-    from qmgen.learning.lm.use import sampling
+    from qmgen.learning.lm import sampling
 
     tell: Any = (lambda done, total: None) if quiet else _sampling_teller()
     if to_stdout:
@@ -123,8 +123,8 @@ def _language_model(settings: EvaluateConfig, as_json: bool, quiet: bool) -> int
             flag = name.replace("_", "-")
             raise UsageError(f"--{flag} is for networks that predict; a language model takes --molecules FILE.smi")
 
-    from qmgen.learning.lm.use.evaluate import evaluate as work
-    from qmgen.learning.lm.use.evaluate import text
+    from qmgen.learning.lm.evaluate import evaluate as work
+    from qmgen.learning.lm.evaluate import text
 
     report = work(settings, (lambda line: None) if quiet else (lambda line: say(f"qmgen: {line}")))
     if as_json:
@@ -139,8 +139,8 @@ def _hamiltonian(settings: EvaluateConfig, as_json: bool, quiet: bool) -> int:
     from contextlib import nullcontext
 
     from qmgen.learning.energy.evaluate import TARGETS, evaluate_hamiltonian, text
+    from qmgen.learning.evaluate.files import Writer
     from qmgen.learning.evaluate.run import teller
-    from qmgen.learning.evaluate.write import Writer
     from qmgen.report import energy, prediction
 
     if settings.figure is not None:

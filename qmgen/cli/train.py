@@ -56,8 +56,7 @@ def labels(settings: TrainLabelsConfig, as_json: AsJson = False, quiet: Quiet = 
 
 
 def _train_hamiltonian(settings: TrainEnergyConfig | TrainLabelsConfig, as_json: bool, quiet: bool) -> int:
-    from qmgen.learning.energy.table import text
-    from qmgen.learning.energy.train import run
+    from qmgen.learning.energy.train import result_text, run
 
     result = run(settings, quiet=quiet)
 
@@ -67,7 +66,7 @@ def _train_hamiltonian(settings: TrainEnergyConfig | TrainLabelsConfig, as_json:
     if as_json:
         print_json(result)
     elif not quiet:
-        say(text(result))
+        say(result_text(result))
         say(f"figure: {figure}")
         place = shlex.quote(str(settings.out))
         say(f"\ntry next\n  qmgen evaluate {place} --molecules FILE\n  qmgen generate --guess {place} --molecules FILE")
@@ -82,8 +81,7 @@ def lm(settings: TrainLmConfig, as_json: AsJson = False, quiet: Quiet = False) -
     if settings.plan:
         return _plan(settings, as_json)
 
-    from qmgen.learning.lm.training.table import text
-    from qmgen.learning.lm.training.train import run
+    from qmgen.learning.lm.train import result_text, run
 
     result = run(settings, quiet=quiet)
 
@@ -94,7 +92,7 @@ def lm(settings: TrainLmConfig, as_json: AsJson = False, quiet: Quiet = False) -
     if as_json:
         print_json(result)
     elif not quiet:
-        say(text(result))
+        say(result_text(result))
         for figure in figures:
             say(f"figure: {figure}")
         place = shlex.quote(str(settings.out))
@@ -103,17 +101,17 @@ def lm(settings: TrainLmConfig, as_json: AsJson = False, quiet: Quiet = False) -
 
 
 def _plan(settings: TrainLmConfig, as_json: bool) -> int:
-    from qmgen.learning.lm.texts.reading import our_vocabulary
-    from qmgen.learning.lm.training import plan
-    from qmgen.learning.lm.training.presets import published
+    from qmgen.learning.lm import memory
+    from qmgen.learning.lm.shape import published
+    from qmgen.learning.lm.texts import our_vocabulary
 
     shape = published(settings.preset, settings.arch)
     there = [file for file in map(Path, settings.data or []) if file.exists()]  # a plan may come before the molecules
-    found = plan.plan(settings, shape, settings.preset, our_vocabulary(there, settings.skip_unreadable))
+    found = memory.plan(settings, shape, settings.preset, our_vocabulary(there, settings.skip_unreadable))
     if as_json:
         print_json(found)
     else:
-        print(plan.text(found))
+        print(memory.plan_text(found))
     return 0
 
 

@@ -76,7 +76,7 @@ def rows_of(text: str) -> tuple[int, ...] | None:
 class TrainSchnetConfig(CommandConfig):
     """``qmgen train schnet``: one training for each number of rows and each seed, in ``out``.
 
-    ``None`` is "by preset", as ``qmgen.learning.schnet.recipe`` says. Times in seconds; ``validate_every`` in steps.
+    ``None`` is "by preset", as ``qmgen.learning.schnet.train`` says. Times in seconds; ``validate_every`` in steps.
     ``validation_fraction`` of the training molecules are held out for validation, beside the corpus's own. With
     ``init``, ``scratch`` trains each from scratch too, so that the gain is known. ``target_error``,
     in the shown unit of the first target, is what the report estimates rows for: by default 43 meV, 1 kcal/mol.

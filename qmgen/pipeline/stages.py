@@ -34,7 +34,7 @@ class Stages:
     check: str = "qmgen.pipeline.level:check"
     conformers: str = "qmgen.molecules.embedding_pool:conformers"
     label: str = "qmgen.labeling:label"
-    guess: str = "qmgen.learning.energy.guess:open_guess"
+    guess: str = "qmgen.learning.energy.stored:open_guess"
     about_guess: str = "qmgen.pipeline.learned:about"
     prepare: str = "qmgen.runtime:prepare"
     theory: str = "qmgen.pipeline.level:level_of_theory"

@@ -11,8 +11,8 @@ import numpy as np
 
 from qmgen.errors import UsageError
 from qmgen.learning.evaluate.corpus import CorpusReport
+from qmgen.learning.evaluate.files import columns, plain_row
 from qmgen.learning.evaluate.run import FileReport
-from qmgen.learning.evaluate.write import columns, plain_row
 from qmgen.learning.targets import Target
 from qmgen.report.scaling import save
 

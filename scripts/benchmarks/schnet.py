@@ -20,12 +20,12 @@ import numpy as np
 import optax
 
 from benchmarks.device.task import SHIPPED, load
-from qmgen.learning.batch import Batch
-from qmgen.learning.data.buckets import edges
+from qmgen.learning.data.packed import MoleculeBatch
+from qmgen.learning.data.batches import edges
 from qmgen.learning.schnet.model import atomwise
-from qmgen.learning.schnet.parameters import init
-from qmgen.learning.schnet.shape import PRESETS, SchNetShape
-from qmgen.learning.training.state import first, stepper
+from qmgen.learning.schnet.model import init
+from qmgen.learning.schnet.model import PRESETS, SchNetShape
+from qmgen.learning.training.step import first, stepper
 from qmgen.machine import provenance
 
 
@@ -86,10 +86,11 @@ def operations(shape: SchNetShape, given: Sequence[Given], padded: bool = True) 
 def epoch_of_qmgen(shape: SchNetShape, given: Sequence[Given]) -> Callable[[], float]:
     """A function that takes one step on each batch and returns the last loss; its first call compiles."""
     ready = [
-        jax.device_put(Batch(one.numbers, one.positions, {"y": one.values}, one.values[:, 0] * 0 + 1)) for one in given
+        jax.device_put(MoleculeBatch(one.numbers, one.positions, {"y": one.values}, one.values[:, 0] * 0 + 1))
+        for one in given
     ]
 
-    def loss(params: Any, batch: Batch) -> jax.Array:
+    def loss(params: Any, batch: MoleculeBatch) -> jax.Array:
         found = jnp.sum(atomwise(params, shape, batch.numbers, batch.positions), axis=1)
         return jnp.mean(jnp.abs(found - batch.values["y"]))
 

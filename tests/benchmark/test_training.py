@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.schnet import Given, batches, operations
-from qmgen.learning.schnet.shape import SchNetShape
+from qmgen.learning.schnet.model import SchNetShape
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "bench_schnet"
 

@@ -12,11 +12,10 @@ import pytest
 
 from qmgen.errors import QmgenError, UsageError
 from qmgen.learning.energy.compare import curve_of
-from qmgen.learning.lm.compare.jobs import result_of
-from qmgen.learning.scaling import published
-from qmgen.learning.scaling.collect import points, read_cells
-from qmgen.learning.scaling.fit import fit
-from qmgen.learning.scaling.transfer import transfer as compared
+from qmgen.learning.lm.comparison import result_of
+from qmgen.learning.scaling.law import fit, published_curve
+from qmgen.learning.scaling.report import points, read_cells
+from qmgen.learning.scaling.report import transfer as compared
 from qmgen.report import scaling, transfer
 
 
@@ -60,7 +59,7 @@ def result(sizes: list[int], seeds: int, targets: tuple[str, ...] = ("y",)) -> d
         "level_of_theory": {"xc": "b3lyp5", "basis": "sto-3g"},
         "date": "2026-11-25T00:00:00+00:00",
         "targets": made,
-        "published": published.curve(),
+        "published": published_curve(),
     }
 
 

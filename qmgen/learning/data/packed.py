@@ -1,14 +1,17 @@
-"""Rows of a corpus as flat arrays: molecules of any size, one after the other, without padding.
+"""Molecules as arrays: packed one after the other without padding, and padded to one size as a network takes them.
 
 >>> packed.sizes                       # atoms of each molecule
 >>> packed.take(np.array([5, 2]))      # those two, in this order
+>>> batch = padded(packed, {"y": values}, rows, size=112, atoms=24)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import jax
 import numpy as np
 
 from qmgen.learning.targets.target import TARGETS, Kind
@@ -85,3 +88,51 @@ def per_atom(name: str) -> bool:
 
 def _offsets(sizes: np.ndarray) -> np.ndarray:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)])
+
+
+#: a NumPy array on the host, a JAX array on the device
+Array = Any
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class MoleculeBatch:
+    """B molecules of at most n atoms.
+
+    Attributes:
+        numbers: (B, n) int32, atomic numbers; 0 where there is no atom.
+        positions: (B, n, 3) float32, Bohr; 0 where there is no atom.
+        values: by name of the target, in normalised units (``targets.Normalisation``): (B, 1) for a scalar, (B, 3) for
+            the dipole moment, (B, n, 3) for forces. Empty where there is nothing to learn from.
+        weights: (B,) float32, 1 for a molecule and 0 for a dummy that fills the batch.
+    """
+
+    numbers: Array
+    positions: Array
+    values: dict[str, Array]
+    weights: Array
+
+
+def padded(packed: Packed, values: Mapping[str, np.ndarray], rows: np.ndarray, size: int, atoms: int) -> MoleculeBatch:
+    """The molecules ``rows`` of ``packed``, filled up with dummies to ``size``, in arrays for ``atoms`` atoms each.
+
+    ``values``: of all molecules of ``packed``, normalised, float32. Dummies are zero and of weight 0.
+    """
+    places = packed.atoms_of(rows)
+    mask = np.zeros((size, atoms), bool)
+    mask[: len(rows)] = np.arange(atoms) < packed.sizes[rows][:, None]
+    numbers = np.zeros((size, atoms), np.int32)
+    numbers[mask] = packed.numbers[places]
+    positions = np.zeros((size, atoms, 3), np.float32)
+    positions[mask] = packed.positions[places]
+    filled: dict[str, np.ndarray] = {}
+    for name, array in values.items():
+        if per_atom(name):
+            filled[name] = np.zeros((size, atoms, array.shape[1]), np.float32)
+            filled[name][mask] = array[places]
+        else:
+            filled[name] = np.zeros((size, array.shape[1]), np.float32)
+            filled[name][: len(rows)] = array[rows]
+    weights = np.zeros(size, np.float32)
+    weights[: len(rows)] = 1.0
+    return MoleculeBatch(numbers, positions, filled, weights)

@@ -32,7 +32,7 @@ from qmgen.dft.variational import density_of, field_of
 from qmgen.errors import Interrupted
 from qmgen.labeling.level import Level
 from qmgen.labeling.types import ERRORS
-from qmgen.learning.energy.geometries import Geometry, Read
+from qmgen.learning.energy.geometries import Geometry, GeometrySet
 from qmgen.learning.energy.problems import Case, by_table, case_of, shapes_of
 from qmgen.learning.energy.stored import StoredHamiltonian
 from qmgen.learning.training import checkpoint
@@ -59,7 +59,7 @@ _EVERY: Final = 30.0
 
 
 @dataclass(frozen=True)
-class Plan:
+class WalkPlan:
     """How many geometries, how many steps of dynamics each, at how many Kelvin."""
 
     count: int
@@ -80,7 +80,7 @@ def augment(
     model: StoredHamiltonian,
     level: Level,
     beginnings: Sequence[tuple[Geometry, Shape]],
-    plan: Plan,
+    plan: WalkPlan,
     file: Path,
     digest: str,
     stop: StopWatch,
@@ -93,7 +93,7 @@ def augment(
     written.
     """
     key = _key(model, level, plan, digest)
-    done = _read(file, key)
+    done = _read_walkers(file, key)
     walk = _Walk(model, level, plan)
     begin = kept = time.monotonic()
     before = len(done)
@@ -101,18 +101,18 @@ def augment(
         if walker in done:
             continue
         if stop.stopping():
-            _write(file, key, done)
+            _write_walkers(file, key, done)
             raise Interrupted(
                 f"stopped by {stop.reason} after {len(done)} moved geometries: the same command continues"
             )
         done[walker] = walk(walker, *beginnings[walker % len(beginnings)])
         if (now := time.monotonic()) - kept > _EVERY:
             kept = now
-            _write(file, key, done)
+            _write_walkers(file, key, done)
             rate = (len(done) - before) / (now - begin)
             left = (plan.count - len(done)) / rate
             progress.say(f"moved {len(done)} of {plan.count} geometries, {rate:.2g}/s, {duration(left)} left")
-    _write(file, key, done)
+    _write_walkers(file, key, done)
     made, dropped = [], Counter[str]()
     for walker in range(plan.count):
         end = done[walker]
@@ -126,7 +126,7 @@ def augment(
 def moved_for(
     settings: TrainHamiltonianConfig,
     level: Level,
-    read: Read,
+    read: GeometrySet,
     train: Sequence[int],
     model: StoredHamiltonian | None,
     stop: StopWatch,
@@ -141,7 +141,7 @@ def moved_for(
     asked = cast("TrainEnergyConfig", settings)
     shapes = shapes_of([one.numbers for one in read.geometries], level)
     beginnings = [(read.geometries[index], shapes[index]) for index in train]
-    plan = Plan(asked.augment, asked.augment_steps, asked.temperature, asked.seed)
+    plan = WalkPlan(asked.augment, asked.augment_steps, asked.temperature, asked.seed)
     digest = sha256(json.dumps([read.digest, list(train)]).encode()).hexdigest()
     return augment(model, level, beginnings, plan, settings.out / NAME, digest, stop, progress)
 
@@ -149,7 +149,7 @@ def moved_for(
 class _Walk:
     """One walker from its beginning to its end: positions in Bohr, or why it was given up."""
 
-    def __init__(self, model: StoredHamiltonian, level: Level, plan: Plan) -> None:
+    def __init__(self, model: StoredHamiltonian, level: Level, plan: WalkPlan) -> None:
         self._level, self._plan = level, plan
         network, params, statistics, functional = model.network, model.params, model.statistics, level.functional
 
@@ -199,20 +199,20 @@ def _spoilt(positions: np.ndarray, rise: float) -> str | None:
     return "far too high" if rise > HIGHEST else None
 
 
-def _key(model: StoredHamiltonian, level: Level, plan: Plan, digest: str) -> str:
+def _key(model: StoredHamiltonian, level: Level, plan: WalkPlan, digest: str) -> str:
     """What the walkers depend on; not their number, so that more of them go on from those there."""
     about: list[Any] = [model.checksum, level.functional.name, level.basis.checksum, level.grid_level, digest]
     return sha256(json.dumps([*about, plan.steps, plan.temperature, plan.seed]).encode()).hexdigest()
 
 
-def _write(file: Path, key: str, done: dict[int, np.ndarray | str]) -> None:
+def _write_walkers(file: Path, key: str, done: dict[int, np.ndarray | str]) -> None:
     stream = BytesIO()
     arrays: dict[str, Any] = {f"walker{walker}": np.asarray(end) for walker, end in done.items()}
     np.savez(stream, key=np.array(key), **arrays)
     checkpoint.write(file, stream.getvalue())
 
 
-def _read(file: Path, key: str) -> dict[int, np.ndarray | str]:
+def _read_walkers(file: Path, key: str) -> dict[int, np.ndarray | str]:
     try:
         with np.load(file) as archive:
             if str(archive["key"]) != key:

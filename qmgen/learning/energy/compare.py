@@ -16,7 +16,7 @@ from qmgen import files
 from qmgen.documents import LARGEST, table_of
 from qmgen.errors import UsageError
 from qmgen.learning.energy.train import RESULT
-from qmgen.learning.training import journal
+from qmgen.learning.training.folder import METRICS
 
 #: an error that is compared at is this multiple of the one before
 _STEP: Final = 10.0**0.5
@@ -34,7 +34,7 @@ def curve_of(run: Path) -> dict[str, Any]:
     """
     try:
         result = _result(run)
-        lines = [table_of(line, finite=False) for line in files.read(run / journal.NAME, LARGEST).splitlines()]
+        lines = [table_of(line, finite=False) for line in files.read(run / METRICS, LARGEST).splitlines()]
     except (OSError, ValueError) as error:
         raise UsageError(f"{run} is no finished training ({error}): repeat the command that trains it") from error
     points = [(line["seconds"], line["validation"]) for line in lines if "validation" in line]

@@ -1,6 +1,10 @@
 """``qmgen evaluate`` for a network that predicts Hamiltonians: against fields converged at the same level.
 
-Everything beside the same without a correction (W = 0), at once and after rebuilds, which help either.
+Everything beside the same without a correction (W = 0), at once and after rebuilds, which help either. What the
+network's first guess saves in cycles: each geometry is labelled twice, as `qmgen generate` labels it, from spherical
+atoms and from the network's density. Cycles are those of ``Label.cycles``, the column ``cycles`` of a corpus: the steps
+of all attempts, those on the sketch of the grid too, and ``LEARNED_CYCLES`` for the Fock matrix that the network reads,
+which is that of the sketch.
 """
 
 from __future__ import annotations
@@ -20,16 +24,48 @@ from qmgen.dft.prepare import System
 from qmgen.dft.variational import Trial
 from qmgen.errors import UsageError
 from qmgen.labeling.level import level_of
-from qmgen.labeling.types import Settings
-from qmgen.learning.energy.cycles import Counted, count_cycles
-from qmgen.learning.energy.geometries import Geometry, Read, read_geometries
-from qmgen.learning.energy.guess import LearnedGuess
+from qmgen.labeling.stream import label
+from qmgen.labeling.types import Guess, Settings, Tally
+from qmgen.learning.energy.geometries import Geometry, GeometrySet, read_geometries
+from qmgen.learning.energy.problems import GeometryStore, PreparedGeometry
 from qmgen.learning.energy.references import Converged, References
-from qmgen.learning.energy.store import Ready, Store
-from qmgen.learning.energy.stored import StoredHamiltonian, load_model
-from qmgen.learning.energy.task import MEV, REFINED, Aim, HamiltonianTask
+from qmgen.learning.energy.stored import LearnedGuess, StoredHamiltonian, load_model
+from qmgen.learning.energy.train import MEV, REFINED, HamiltonianTask, LossWeights
 from qmgen.learning.evaluate.files import Prediction
 from qmgen.learning.targets import targets_of
+from qmgen.molecules.types import Conformer, Failure
+
+
+@dataclass(frozen=True)
+class CycleCounts:
+    """Of one geometry: ``cycles`` from ``atoms`` and from the ``network``; seconds of the self-consistent field from
+    either, ``scf_atoms`` and ``scf_network``, and of the network itself, ``guess``."""
+
+    atoms: int
+    network: int
+    scf_atoms: float
+    scf_network: float
+    guess: float
+
+
+def count_cycles(geometry: Geometry, settings: Settings, guess: Guess) -> CycleCounts | None:
+    """Both counts at the level of ``settings``; None where either side has no label."""
+    atoms = _labelled(geometry, settings, None)
+    network = _labelled(geometry, settings, guess)
+    if atoms is None or network is None:
+        return None
+    return CycleCounts(atoms[0], network[0], atoms[1]["field"], network[1]["field"], network[1]["guess"])
+
+
+def _labelled(geometry: Geometry, settings: Settings, guess: Guess | None) -> tuple[int, dict[str, float]] | None:
+    """Cycles, and wall seconds by station of ``Tally``."""
+    one = Conformer(0, 0, geometry.name, geometry.smiles, geometry.numbers, geometry.positions)
+    tally = Tally()
+    for found in label([one], settings, guess=guess, tally=tally):
+        if not isinstance(found, Failure):
+            return found[1].cycles, tally.seconds
+    return None
+
 
 #: geometries that are compared where no limit is given: each takes two self-consistent fields
 LIMIT: Final = 200
@@ -84,9 +120,9 @@ def evaluate_hamiltonian(
     files = [Path(file) for file in settings.molecules] or None
     read = read_geometries(files, settings.data, level, None if settings.data else settings.limit, settings.seed)
     chosen, skipped = _chosen(read, settings, stored)
-    store = Store([System(g.numbers.astype(np.int64), g.positions) for g in chosen], level, stored.network, 0.0)
+    store = GeometryStore([System(g.numbers.astype(np.int64), g.positions) for g in chosen], level, stored.network, 0.0)
     references = References(store)
-    task = HamiltonianTask(stored.network, stored.statistics, level.functional, Aim(0), references, [])
+    task = HamiltonianTask(stored.network, stored.statistics, level.functional, LossWeights(0), references, [])
     kept = ("xc", "basis", "grid_level", "loss", "refine", "geometries")
     report = HamiltonianReport({"model": str(settings.run), **{key: about.get(key) for key in kept}}, skipped=skipped)
     tallies = _Tallies()
@@ -119,9 +155,9 @@ class _Tallies:
     def __init__(self) -> None:
         self.sides: dict[str, list[dict[str, float]]] = {}
         self.excess: list[list[float]] = []
-        self.counted: list[Counted] = []
+        self.counted: list[CycleCounts] = []
 
-    def count(self, found: Counted | None) -> None:
+    def count(self, found: CycleCounts | None) -> None:
         """Add cycles and seconds of a molecule, if it has them."""
         if found is not None:
             self.counted.append(found)
@@ -136,8 +172,8 @@ class _Tallies:
 
 
 def _one(
-    index: int, store: Store, references: References, task: HamiltonianTask, params: Any, tallies: _Tallies
-) -> tuple[Ready, Trial] | None:
+    index: int, store: GeometryStore, references: References, task: HamiltonianTask, params: Any, tallies: _Tallies
+) -> tuple[PreparedGeometry, Trial] | None:
     """Add a molecule to the tallies; what was predicted for it, None where there is nothing to compare with."""
     ready = store.get(index)
     if ready is None:
@@ -162,7 +198,9 @@ def _one(
     return ready, ours[0]
 
 
-def _errors(ready: Ready, trial: Trial, best: Converged, fock: np.ndarray, reference: float) -> dict[str, float]:
+def _errors(
+    ready: PreparedGeometry, trial: Trial, best: Converged, fock: np.ndarray, reference: float
+) -> dict[str, float]:
     problem = ready.case.problem
     n, occupied = int(problem.n_real), int(problem.n_occupied)
     off = np.abs(np.asarray(trial.levels)[:n] - best.levels[:n])
@@ -182,7 +220,7 @@ def _gap(levels: np.ndarray, occupied: int) -> float:
     return float(levels[occupied] - levels[occupied - 1])
 
 
-def _row(geometry: Geometry, found: tuple[Ready, Trial] | None, reason: str) -> Prediction:
+def _row(geometry: Geometry, found: tuple[PreparedGeometry, Trial] | None, reason: str) -> Prediction:
     values: dict[str, np.ndarray] = {}
     if found is not None:
         ready, trial = found
@@ -201,7 +239,9 @@ def _row(geometry: Geometry, found: tuple[Ready, Trial] | None, reason: str) -> 
     )
 
 
-def _chosen(read: Read, settings: EvaluateConfig, stored: StoredHamiltonian) -> tuple[list[Geometry], Counter[str]]:
+def _chosen(
+    read: GeometrySet, settings: EvaluateConfig, stored: StoredHamiltonian
+) -> tuple[list[Geometry], Counter[str]]:
     """The geometries to compare, at most ``LIMIT`` unless a limit is given, and what is skipped."""
     known, skipped = frozenset(stored.about["elements"]), Counter(read.skipped)
     geometries: Iterator[Geometry] = iter(read.geometries)

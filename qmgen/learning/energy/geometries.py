@@ -22,7 +22,7 @@ from qmgen.corpus.splits import hill_formula
 from qmgen.errors import QmgenError, UsageError, first_line
 from qmgen.labeling.level import Level
 from qmgen.labeling.screening import reject
-from qmgen.learning.data.selection import select
+from qmgen.learning.data.splits import select
 from qmgen.molecules.embedding_pool import conformers as embedded
 from qmgen.molecules.geometry import symbol_of
 from qmgen.molecules.readers import read_files
@@ -60,7 +60,7 @@ class Geometry:
 
 
 @dataclass(frozen=True)
-class Read:
+class GeometrySet:
     """``skipped`` counts what cannot be used by its reason; ``examples`` are the first few of it, a line each."""
 
     geometries: list[Geometry]
@@ -84,7 +84,7 @@ def read_geometries(
     seed: int = 0,
     conformers: int = 1,
     in_process: bool = False,
-) -> Read:
+) -> GeometrySet:
     """The geometries of ``files``, or of the corpus ``data``: exactly one of the two is given.
 
     SMILES are embedded, ``conformers`` of each, as `qmgen generate` does with the same seed; geometries in files stay
@@ -123,7 +123,7 @@ def read_geometries(
     if not geometries:
         why = f"; {examples[0]}" if examples else ""
         raise UsageError(f"{where} holds no geometry to learn from ({skipped.total()} cannot be used{why})")
-    return Read(geometries, skipped, examples)
+    return GeometrySet(geometries, skipped, examples)
 
 
 def _why(refused: Failure) -> str:

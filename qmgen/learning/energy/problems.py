@@ -1,12 +1,15 @@
-"""Geometries made ready for the energy loss: integrals, grid, and the Fock matrix of spherical atoms.
+"""Geometries made ready for the energy loss (integrals, grid, the Fock matrix of spherical atoms), and batches of them.
 
 Molecules of like size share a shape, so that a batch may hold different molecules and few programs are compiled.
+Prepared geometries are kept while they fit in memory, and prepared anew where they do not. A batch holds molecules of
+one shape; the seed decides the order of each epoch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -20,8 +23,11 @@ from qmgen.dft.integrals.shells import shell_orbitals
 from qmgen.dft.prepare import Shape, System, prepare, shape_of
 from qmgen.dft.scf import GridFunctions, Problem, Semilocal, blockwise, linear_part
 from qmgen.dft.variational import orthogonaliser_of
+from qmgen.errors import QmgenError
 from qmgen.labeling.level import Level
+from qmgen.labeling.types import ERRORS
 from qmgen.learning.hamiltonian.inputs import Inputs
+from qmgen.learning.hamiltonian.network import Network
 
 Array = jax.Array
 
@@ -123,3 +129,135 @@ def stacked(cases: Sequence[Any], size: int) -> Any:
     """Trees of one shape with a leading axis, the first repeated to ``size`` places: its weight is for the caller."""
     every = [*cases, *[cases[0]] * (size - len(cases))]
     return jax.tree.map(lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *every)
+
+
+@dataclass(frozen=True)
+class PreparedGeometry:
+    """A geometry as the network and the loss take it; numpy arrays."""
+
+    case: Case
+    seen: Any
+
+
+class GeometryStore:
+    """Geometries ``systems`` at one level, for one network. ``shapes`` has the shape of each; ``failed`` those that
+    could not be prepared, with the reason. ``memory`` bytes at most are kept."""
+
+    def __init__(self, systems: Sequence[System], level: Level, network: Network, memory: float) -> None:
+        self.systems, self.level, self.network = list(systems), level, network
+        self.shapes: list[Shape] = shapes_of([one.numbers for one in self.systems], level)
+        self.failed: dict[int, str] = {}
+        self._memory, self._kept, self._bytes = memory, dict[int, PreparedGeometry](), 0
+        self._describe = jax.jit(network.describe)
+
+    def __len__(self) -> int:
+        return len(self.systems)
+
+    def get(self, index: int) -> PreparedGeometry | None:
+        """The prepared geometry; None where it cannot be had (``failed`` then says why)."""
+        if index in self._kept:
+            return self._kept[index]
+        if index in self.failed:
+            return None
+        try:
+            case = case_of(self.systems[index], self.shapes[index], self.level)
+            ready = jax.tree.map(np.asarray, (case, self._describe(case.inputs)))
+        except ERRORS as error:
+            self.failed[index] = f"{type(error).__name__}: {error}".splitlines()[0]
+            return None
+        found = PreparedGeometry(*ready)
+        if not np.all(np.isfinite(found.case.inputs.initial)):
+            self.failed[index] = "the Fock matrix of spherical atoms is not finite"
+            return None
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(ready))
+        if self._bytes + size <= self._memory:
+            self._kept[index], self._bytes = found, self._bytes + size
+        return found
+
+    def reasons(self) -> Counter[str]:
+        """How many could not be prepared, by reason."""
+        return Counter(reason.partition(":")[0] for reason in self.failed.values())
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class EnergyBatch:
+    """Cases and descriptions with a leading axis of B; ``baseline`` (B,) energies without a correction in Hartree;
+    ``targets`` (B, n, n) converged Fock matrices and ``energies`` (B,), where there are labels, else None;
+    ``weights`` (B,) float32, 0 for a repetition that only fills the batch."""
+
+    cases: Case
+    seen: Any
+    baseline: Any
+    targets: Any
+    energies: Any
+    weights: Any
+
+
+@dataclass(frozen=True)
+class ConvergedLabels:
+    """Converged ``energy`` in Hartree and Fock matrix (n, n) of a geometry."""
+
+    energy: float
+    fock: np.ndarray
+
+
+class CaseFeed:
+    """The geometries ``indices`` of a store as ``training.loop.Feed``.
+
+    ``baselines`` by index are filled as geometries are met. ``labels`` by index, where the training has them.
+    """
+
+    def __init__(
+        self,
+        store: GeometryStore,
+        indices: Sequence[int],
+        size: int,
+        seed: int,
+        baseline: Any,
+        labels: dict[int, ConvergedLabels] | None = None,
+    ) -> None:
+        self._store, self._indices, self._size, self._seed = store, list(indices), size, seed
+        self._baseline, self._labels = baseline, labels
+        self._baselines: dict[int, float] = {}
+
+    def plan(self, epoch: int) -> list[list[int]]:
+        """The batches of an epoch, each of one shape."""
+        draw = np.random.default_rng([self._seed, epoch])
+        rooms: dict[Any, list[int]] = {}
+        for index in draw.permutation(self._indices).tolist():
+            rooms.setdefault(self._store.shapes[index], []).append(index)
+        batches = [room[k : k + self._size] for room in rooms.values() for k in range(0, len(room), self._size)]
+        return [batches[k] for k in draw.permutation(len(batches))]
+
+    def batches(self, place: dict[str, Any] | None) -> Generator[tuple[EnergyBatch, dict[str, Any], int]]:
+        epoch, begin = (place["epoch"], place["batch"]) if place else (0, 0)
+        while True:
+            met = 0
+            plan = self.plan(epoch)
+            for number in range(begin, len(plan)):
+                members = [(index, ready) for index in plan[number] if (ready := self._store.get(index)) is not None]
+                if not members:
+                    continue
+                met += len(members)
+                after = {"epoch": epoch, "batch": number + 1}
+                yield jax.device_put(self._batch(members)), after, len(members)
+            if begin == 0 and met == 0:
+                raise QmgenError("no training geometry could be prepared")
+            epoch, begin = epoch + 1, 0
+
+    def _batch(self, members: list[tuple[int, PreparedGeometry]]) -> EnergyBatch:
+        size = self._size
+        for index, ready in members:
+            if index not in self._baselines:
+                self._baselines[index] = float(self._baseline(ready.case))
+        fill = [*members, *[members[0]] * (size - len(members))]
+        found = None if self._labels is None else [self._labels[index] for index, _ in fill]
+        return EnergyBatch(
+            stacked([ready.case for _, ready in members], size),
+            stacked([ready.seen for _, ready in members], size),
+            np.array([self._baselines[index] for index, _ in fill]),
+            None if found is None else np.stack([one.fock for one in found]),
+            None if found is None else np.array([one.energy for one in found]),
+            (np.arange(size) < len(members)).astype(np.float32),
+        )

@@ -1,18 +1,22 @@
-"""Converged energies of the geometries that a training is watched by.
+"""Converged fields: reference energies of the geometries that a training is watched by, and labels of ``qmgen train
+labels`` (energies and Fock matrices), made once and kept beside the run.
 
-Where a network finds a self-consistent field of lower energy than ours did, that one becomes the reference and is
-counted: an excess is never measured against a higher solution. Kept beside a training while it lasts, so that one that
-is continued knows what the one before the stop knew.
+Where a network finds a self-consistent field of lower energy than the reference, that one becomes the reference and is
+counted: an excess is never measured against a higher solution. References are kept beside a training while it lasts, so
+that a continued training knows what the one before the stop knew.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
+from zipfile import BadZipFile
 
 import jax
 import numpy as np
@@ -22,11 +26,13 @@ from qmgen.dft.prepare import sketch_precision
 from qmgen.dft.scf import Options, solve
 from qmgen.dft.variational import field_of
 from qmgen.documents import LARGEST, table_of
-from qmgen.learning.energy.problems import Case, by_table
-from qmgen.learning.energy.store import Store
+from qmgen.errors import Interrupted
+from qmgen.learning.energy.problems import Case, ConvergedLabels, GeometryStore, by_table
 from qmgen.learning.training import checkpoint
+from qmgen.learning.training.progress import Progress
+from qmgen.signals import StopWatch
 
-NAME: Final = "references.json"
+REFERENCES: Final = "references.json"
 #: Hartree: references are converged further than any excess is read
 CONVERGED: Final = Options(conv_energy=1e-10, conv_gradient=1e-7, max_cycles=100)
 #: an energy lower than its reference by more than this (Hartree) is that of another solution
@@ -50,7 +56,7 @@ class References:
     """Of geometries by index: ``energies`` in Hartree. ``missing`` did not converge; of ``lower`` the network found the
     solution of lower energy. ``file``, where one is given, keeps them; those in it are taken if they are of ``key``."""
 
-    store: Store
+    store: GeometryStore
     energies: dict[int, float] = field(default_factory=dict)
     missing: set[int] = field(default_factory=set)
     lower: set[int] = field(default_factory=set)
@@ -123,3 +129,67 @@ class References:
             self.lower.add(index)
             self.keep()
         return energy - self.energies[index]
+
+
+#: settings that labels depend on
+_DEPENDS: Final = ("geometries", "xc", "basis", "grid_level")
+_LABELS_EVERY: Final = 60.0
+#: labels as `qmgen generate` makes them, and no slower
+AS_GENERATED: Final = Options()
+
+
+def make_labels(
+    references: References,
+    indices: Sequence[int],
+    file: Path,
+    identity: Mapping[str, Any],
+    stop: StopWatch,
+    progress: Progress,
+) -> dict[int, ConvergedLabels]:
+    """Labels of those of ``indices`` that converge, continued from ``file`` and kept there.
+
+    Raises ``Interrupted`` when ``stop`` says so.
+    """
+    key = sha256(json.dumps([identity[name] for name in _DEPENDS]).encode()).hexdigest()
+    labels, lost = _read_labels(file, key)
+    begin = kept = time.monotonic()
+    before = len(labels)
+    for index in indices:
+        if index in labels or index in lost:
+            continue
+        if stop.stopping():
+            _write_labels(file, key, labels, lost)
+            raise Interrupted(f"stopped by {stop.reason} after {len(labels)} labels: the same command continues")
+        ready = references.store.get(index)
+        found = None if ready is None else references.converge(ready.case, options=AS_GENERATED)
+        if ready is None or found is None:
+            lost.add(index)
+        else:
+            labels[index] = ConvergedLabels(found.energy, references.fock(ready.case, found.density))
+        if (now := time.monotonic()) - kept > _LABELS_EVERY:
+            kept = now
+            _write_labels(file, key, labels, lost)
+            rate = (len(labels) - before) / (now - begin)
+            progress.say(f"labels: {len(labels)} of {len(indices)}, {rate:.2g}/s")
+    _write_labels(file, key, labels, lost)
+    return {index: labels[index] for index in indices if index in labels}  # the file may know others
+
+
+def _write_labels(file: Path, key: str, labels: dict[int, ConvergedLabels], lost: set[int]) -> None:
+    stream = BytesIO()
+    arrays: dict[str, Any] = {f"fock{index}": one.fock for index, one in labels.items()}
+    arrays |= {f"energy{index}": np.float64(one.energy) for index, one in labels.items()}
+    np.savez(stream, key=np.array(key), lost=np.array(sorted(lost), np.int64), **arrays)
+    checkpoint.write(file, stream.getvalue())
+
+
+def _read_labels(file: Path, key: str) -> tuple[dict[int, ConvergedLabels], set[int]]:
+    try:
+        with np.load(file) as archive:
+            if str(archive["key"]) != key:
+                return {}, set()
+            indices = [int(name[4:]) for name in archive.files if name.startswith("fock")]
+            found = {k: ConvergedLabels(float(archive[f"energy{k}"]), archive[f"fock{k}"]) for k in indices}
+            return found, set(archive["lost"].tolist())
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile):  # none, or damaged: made anew
+        return {}, set()

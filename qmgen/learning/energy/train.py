@@ -1,4 +1,13 @@
-"""``qmgen train energy`` and ``qmgen train labels``: from settings to a trained network and what is known of it."""
+"""``qmgen train energy`` and ``qmgen train labels``: from settings to a trained network and what is known of it.
+
+The loss without labels, the loss with them, and how far a network's energies are above the converged ones:
+
+    energy   mean over molecules of  E[D(H_init + W)] - E[D(H_init)]          (Hartree; the second term is a constant
+                                                                               that keeps float32 sums exact)
+    labels   mean over molecules of the mean over elements of |H_init + W - F*|, plus energy_weight * (E - E*)
+
+Both after the same network; the first reads no label.
+"""
 
 from __future__ import annotations
 
@@ -16,32 +25,148 @@ import numpy as np
 import optax
 
 from qmgen import machine, runtime
+from qmgen.constants import HARTREE_TO_EV
+from qmgen.dft.functionals import Functional
 from qmgen.dft.prepare import System
-from qmgen.dft.variational import rebuild
+from qmgen.dft.variational import Trial, energy_and_gradient, rebuild
 from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.labeling.level import Level, level_of
 from qmgen.labeling.types import Settings
 from qmgen.learning.energy.augment import moved_for
-from qmgen.learning.energy.batches import CaseFeed, Labels
-from qmgen.learning.energy.geometries import Read, read_geometries, split
-from qmgen.learning.energy.labels import make_labels
-from qmgen.learning.energy.problems import Case, by_table
-from qmgen.learning.energy.references import NAME as KEPT
-from qmgen.learning.energy.references import References
-from qmgen.learning.energy.store import Store
-from qmgen.learning.energy.stored import KIND, NAME, StoredHamiltonian, load_model, save_model
-from qmgen.learning.energy.task import MEV, REFINED, Aim, HamiltonianTask
-from qmgen.learning.fp8 import AMAX, NONE, NOTE, emulated
+from qmgen.learning.energy.geometries import GeometrySet, read_geometries, split
+from qmgen.learning.energy.problems import (
+    Case,
+    CaseFeed,
+    ConvergedLabels,
+    EnergyBatch,
+    GeometryStore,
+    PreparedGeometry,
+    by_table,
+)
+from qmgen.learning.energy.references import REFERENCES as KEPT
+from qmgen.learning.energy.references import References, make_labels
+from qmgen.learning.energy.stored import KIND, StoredHamiltonian, load_model, save_model
+from qmgen.learning.fp8 import AMAX, NONE, NOTE, ScalingRecipe, by_recipe, emulated
 from qmgen.learning.hamiltonian.network import Network, network_of
 from qmgen.learning.training import checkpoint
+from qmgen.learning.training.checkpoint import MODEL
 from qmgen.learning.training.folder import RESULT, alone, claim, finished
-from qmgen.learning.training.loop import Plan, train
+from qmgen.learning.training.loop import Score, TrainingPlan, train
 from qmgen.learning.training.progress import Progress, Quiet, default_progress
-from qmgen.learning.training.schedule import schedule_of
+from qmgen.learning.training.step import schedule_of
 from qmgen.signals import StopWatch
 
-if TYPE_CHECKING:  # a borrowed machine has no pydantic
+if TYPE_CHECKING:
     from qmgen.config.train import TrainHamiltonianConfig, TrainLabelsConfig
+
+
+Params = Any
+MEV: Final = 1000.0 * HARTREE_TO_EV
+#: rebuilds after which every training is looked at, beside none
+REFINED: Final = 3
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """What is minimised: ``energy_weight`` of the energy and ``label_weight`` of the Hamiltonian's error, whose cost is
+    its size (``l1``) or its square."""
+
+    refine: int
+    energy_weight: float = 1.0
+    label_weight: float = 0.0
+    squared: bool = False
+
+
+class HamiltonianTask:
+    """What ``training.loop`` trains; ``references`` are those of the ``monitored`` geometries."""
+
+    def __init__(
+        self,
+        network: Network,
+        statistics: Any,
+        functional: Functional,
+        aim: LossWeights,
+        references: References,
+        monitored: Sequence[int],
+        recipe: ScalingRecipe = NONE,
+    ) -> None:
+        self.network, self.statistics, self.functional, self.aim = network, statistics, functional, aim
+        self.references, self.monitored, self.recipe = references, list(monitored), recipe
+        self._correct = jax.jit(lambda parameters, seen: network.correction(parameters, statistics, seen))
+        self._rebuild = jax.jit(_both, static_argnums=0)
+
+    def loss(self, parameters: Params, batch: EnergyBatch) -> Any:
+        """() float64 loss of a batch. By a recipe of FP8 each molecule's activations have scales of their own."""
+        parameters = by_recipe(parameters, self.recipe)
+        correction = jax.vmap(lambda seen: self.network.correction(parameters, self.statistics, seen))(batch.seen)
+        correction = correction.astype(batch.baseline.dtype)
+        weights = batch.weights.astype(batch.baseline.dtype)
+        each = jnp.zeros_like(batch.baseline)
+        if self.aim.energy_weight:
+            each += self.aim.energy_weight * self._energies(batch, correction)
+        if self.aim.label_weight:
+            each += self.aim.label_weight * self._errors(batch, correction)
+        return (each * weights).sum() / jnp.maximum(weights.sum(), 1.0)
+
+    def _energies(self, batch: EnergyBatch, correction: jax.Array) -> jax.Array:
+        """(B,) energies above those without a correction; their derivative is handed on by a linear term."""
+
+        def one(pair: tuple[Case, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            case, w = pair
+            hamiltonian = case.inputs.initial + w
+            given = case.problem, case.orthogonaliser, hamiltonian, self.aim.refine
+            return energy_and_gradient(self.functional, *given, by_table)
+
+        fixed = jax.lax.stop_gradient((batch.cases, correction))
+        # on a CPU one after another, each in the cache
+        every = jax.lax.map(one, fixed) if jax.default_backend() == "cpu" else jax.vmap(one)(fixed)
+        energy, slope = jax.lax.stop_gradient(every)
+        return energy - batch.baseline + ((correction - fixed[1]) * slope).sum((1, 2))
+
+    def _errors(self, batch: EnergyBatch, correction: jax.Array) -> jax.Array:
+        """(B,) mean error of the Hamiltonian's elements, padding left out."""
+        off = correction - (batch.targets - batch.cases.inputs.initial)
+        cost = off * off if self.aim.squared else jnp.abs(off)
+        n = jnp.asarray(batch.cases.problem.n_real, cost.dtype)
+        real = jnp.arange(off.shape[-1])[None, :] < n[:, None]
+        return (cost * real[:, :, None] * real[:, None, :]).sum((1, 2)) / (n * n)
+
+    def predict(self, parameters: Params, ready: PreparedGeometry) -> np.ndarray:
+        """(n, n) the predicted Hamiltonian in Hartree."""
+        return np.asarray(ready.case.inputs.initial) + np.asarray(self._correct(parameters, ready.seen), np.float64)
+
+    def trials(self, ready: PreparedGeometry, hamiltonian: np.ndarray) -> tuple[Trial, Trial]:
+        """What follows from a Hamiltonian at once, and after ``REFINED`` rebuilds."""
+        return jax.tree.map(np.asarray, self._rebuild(self.functional, ready.case, hamiltonian))
+
+    def excesses(self, parameters: Params | None) -> np.ndarray:
+        """(monitored, 2) energies above their references in Hartree, at once and after ``REFINED`` rebuilds; those of
+        no correction for None."""
+        found = []
+        for index in self.monitored:
+            ready = self.references.store.get(index)
+            if ready is None or index not in self.references.energies:
+                continue
+            initial = np.asarray(ready.case.inputs.initial)
+            hamiltonian = initial if parameters is None else self.predict(parameters, ready)
+            trials = self.trials(ready, hamiltonian)
+            for one in trials:  # either may lower the reference, of which both are measured
+                self.references.excess(index, float(one.energy), np.asarray(one.density))
+            found.append([float(one.energy) - self.references.energies[index] for one in trials])
+        return np.array(found)
+
+    def validate(self, parameters: Params) -> Score:
+        """As ``training.loop`` asks: mean excess energies of the monitored geometries in meV."""
+        plain, refined = MEV * self.excesses(parameters).mean(axis=0)
+        errors = {"excess": float(plain), f"excess_refined_{REFINED}": float(refined)}
+        chosen = float(plain) if self.aim.refine == 0 else float(refined)
+        return Score(errors, f"excess {plain:.4g} meV, {refined:.4g} after {REFINED} rebuilds", chosen)
+
+
+def _both(functional: Functional, case: Case, hamiltonian: jax.Array) -> tuple[Trial, Trial]:
+    chain = rebuild(functional, case.problem, case.orthogonaliser, hamiltonian, REFINED, by_table)
+    return jax.tree.map(lambda leaf: leaf[0], chain.before), chain.last
+
 
 #: geometries that statistics are taken from, at most
 DESCRIBED: Final = 512
@@ -106,7 +231,7 @@ def run(
         moved = moved_for(settings, level, read, sets.train, init, stop, progress)
         every = [*read.geometries, *moved.geometries]
         systems = [System(one.numbers.astype(np.int64), one.positions) for one in every]
-        store = Store(systems, level, network, settings.memory * _GIGABYTE)
+        store = GeometryStore(systems, level, network, settings.memory * _GIGABYTE)
         sets.train.extend(range(len(read.geometries), len(every)))
         result = _train(settings, level, read, sets, store, network, init, identity, stop, progress, told)
         result |= {"augmented": len(moved.geometries), "augmented_dropped": dict(moved.dropped)}
@@ -119,9 +244,9 @@ def run(
 def _train(
     settings: TrainHamiltonianConfig,
     level: Level,
-    read: Read,
+    read: GeometrySet,
     sets: Sets,
-    store: Store,
+    store: GeometryStore,
     network: Network,
     init: StoredHamiltonian | None,
     identity: dict[str, Any],
@@ -145,11 +270,11 @@ def _train(
     if not monitored:
         raise QmgenError("no geometry held out has a converged reference: give others, or another --seed")
     prepared = time.monotonic()
-    labels: dict[int, Labels] | None = None
-    aim, indices = Aim(settings.refine), sets.train
+    labels: dict[int, ConvergedLabels] | None = None
+    aim, indices = LossWeights(settings.refine), sets.train
     if "loss" in settings.of_command:
         wanted = cast("TrainLabelsConfig", settings)
-        aim = Aim(wanted.refine, wanted.energy_weight, 1.0, wanted.loss == "mse")
+        aim = LossWeights(wanted.refine, wanted.energy_weight, 1.0, wanted.loss == "mse")
         labels = make_labels(references, sets.train, settings.out / "labels.npz", identity, stop, progress)
         indices = sorted(labels)
     labelled = time.monotonic()
@@ -187,7 +312,7 @@ def _train(
     optimiser = optax.chain(
         optax.clip_by_global_norm(settings.clip), optax.adamw(rate, weight_decay=settings.weight_decay)
     )
-    plan = Plan(
+    plan = TrainingPlan(
         settings.model,
         settings.steps,
         len(indices),
@@ -214,7 +339,7 @@ def _train(
         "digest": read.digest,
         "qmgen": machine.versions()["qmgen"],
     }
-    save_model(settings.out / NAME, StoredHamiltonian(network, outcome.parameters, statistics, about))
+    save_model(settings.out / MODEL, StoredHamiltonian(network, outcome.parameters, statistics, about))
     return {
         "kind": KIND,
         "model": network.preset,
@@ -248,7 +373,7 @@ def _peak(settings: TrainHamiltonianConfig, network: Network) -> float:
     return settings.learning_rate or network.learning_rate * (FINE_TUNING if settings.init else 1.0)
 
 
-def _check_init(init: StoredHamiltonian, level: Level, read: Read) -> None:
+def _check_init(init: StoredHamiltonian, level: Level, read: GeometrySet) -> None:
     """Raises ``UsageError`` where the network to begin with is of another basis set, or lacks an element."""
     if init.about["basis_checksum"] != level.basis.checksum:
         raise UsageError(f"--init {init.path} is for {init.about['basis']} and not for {level.basis.name}: set --basis")
@@ -256,7 +381,7 @@ def _check_init(init: StoredHamiltonian, level: Level, read: Read) -> None:
         raise UsageError(f"--init {init.path} knows no element {unknown[0]}: leave such geometries out, or --init")
 
 
-def elements_of(read: Read) -> list[int]:
+def elements_of(read: GeometrySet) -> list[int]:
     """The elements in a set of geometries, ascending."""
     return sorted({int(z) for one in read.geometries for z in one.numbers})
 
@@ -265,7 +390,7 @@ def _by_refine(values: Any) -> dict[str, float]:
     return {"refine_0": float(values[0]), f"refine_{REFINED}": float(values[1])}
 
 
-def _split(read: Read, settings: TrainHamiltonianConfig) -> Sets:
+def _split(read: GeometrySet, settings: TrainHamiltonianConfig) -> Sets:
     """In a seeded order, so that the first few of either side are a sample of it."""
     parts = split(read.geometries, settings.validation_fraction, settings.held_out, settings.seed)
     draw = np.random.default_rng(settings.seed)
@@ -273,7 +398,7 @@ def _split(read: Read, settings: TrainHamiltonianConfig) -> Sets:
 
 
 def _prepared(
-    store: Store,
+    store: GeometryStore,
     indices: Sequence[int],
     label: str,
     stop: StopWatch,
@@ -294,3 +419,30 @@ def _prepared(
             last = now
             progress.say(f"{label}: {done + 1} of {len(indices)}, {(done + 1) / (now - begin):.2g}/s")
     return found
+
+
+def result_text(result: dict[str, Any]) -> str:
+    """Excess energies with and without the correction, and what they took."""
+    rows = [
+        (
+            refine.removeprefix("refine_"),
+            f"{result['excess_meV_without_correction'][refine]:.4g}",
+            f"{result['excess_meV'][refine]:.4g}",
+            f"{result['excess_meV_largest'][refine]:.4g}",
+            f"{result['times_lower'][refine]:.4g}",
+        )
+        for refine in result["excess_meV"]
+    ]
+    head = ("rebuilds", "without correction", "with it", "largest", "times lower")
+    widths = [max(len(row[k]) for row in [head, *rows]) for k in range(len(head))]
+    table = "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in [head, *rows])
+    labelled = f", labels {result['seconds_labelling']:.0f} s" if result["loss"] == "labels" else ""
+    lower = f"; {result['lower_solutions']} references were lowered" if result["lower_solutions"] else ""
+    moved = f", {result['augmented']} of them moved by forces," if result.get("augmented") else ""
+    skipped = sum(result["skipped"].values())
+    return (
+        f"excess energy in meV over {result['monitored']} converged references (held out){lower}\n{table}\n"
+        f"{result['model']}, {result['parameters']:,} parameters, {result['steps']} steps on {result['geometries']} "
+        f"geometries{moved} ({skipped} skipped) in {result['seconds']:.0f} s{labelled}, "
+        f"preparing {result['seconds_preparing']:.0f} s" + (f"\n{NOTE}" if result.get("emulated") else "")
+    )

@@ -1,21 +1,35 @@
-"""Predictions for molecules without labels: given geometries as they are, SMILES embedded as ``qmgen generate`` does.
+"""Predictions for molecules without labels, and predictions as a file.
+
+Given geometries are taken as they are, SMILES embedded as ``qmgen generate`` does.
 
 >>> for row in predict_molecules("runs/gap9", "drugs.sdf"):
 ...     row.values.get("y"), row.reason
+
+A file is .csv, .parquet, .json or .xyz, written row by row, whole or not at all. A scalar is one column, ``y``; the
+dipole moment four, ``dipole_x`` to ``dipole_norm``; forces one list, not in .csv. Units are in the header of a .csv
+(``y [eV]``) and in the metadata of the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import IO, Any, Final, Self
 
 import numpy as np
 
+from qmgen.errors import UsageError
 from qmgen.learning.data.packed import Packed, per_atom
-from qmgen.learning.evaluate.predictor import Predictor, open_predictor
+from qmgen.learning.schnet.stored import SchnetPredictor, load_model
+from qmgen.learning.targets import Kind, Target
 from qmgen.molecules.embedding_pool import conformers
 from qmgen.molecules.geometry import symbol_of
 from qmgen.molecules.readers import read_molecules
@@ -41,7 +55,7 @@ class Prediction:
 
 
 def predict_molecules(
-    model: str | Path | Predictor,
+    model: str | Path | SchnetPredictor,
     molecules: str | Path | Iterable[Molecule | Failure],
     seed: int = 0,
     in_process: bool = False,
@@ -52,12 +66,12 @@ def predict_molecules(
     with elements that the network was not trained on become such here. ``in_process`` embeds without protection against
     a molecule that hangs RDKit. Raises ``UsageError`` for no model and no file.
     """
-    predictor = open_predictor(model) if isinstance(model, str | Path) else model
+    predictor = SchnetPredictor(load_model(Path(model))) if isinstance(model, str | Path) else model
     entries = read_molecules(molecules) if isinstance(molecules, str | Path) else molecules
     return _predictions(predictor, conformers(entries, 1, seed, in_process=in_process))
 
 
-def _predictions(predictor: Predictor, made: Iterator[Conformer | Failure | Pruned]) -> Iterator[Prediction]:
+def _predictions(predictor: SchnetPredictor, made: Iterator[Conformer | Failure | Pruned]) -> Iterator[Prediction]:
     known = set(predictor.normalisation.elements)
     while window := list(islice(made, _WINDOW)):
         rows = [_unpredicted(item, known) for item in window if not isinstance(item, Pruned)]
@@ -110,3 +124,161 @@ def corpus_rows(packed: Packed, values: dict[str, np.ndarray]) -> Iterator[Predi
         smile = str(packed.smiles[row]) if len(packed.smiles) else ""
         ids = int(packed.molecule_id[row]), int(packed.conformer_id[row])
         yield Prediction(*ids, "", smile, found, "", packed.numbers[atoms], packed.positions[atoms].astype(np.float64))
+
+
+SUFFIXES: Final = (".csv", ".parquet", ".json", ".xyz")
+_IDS: Final = ("molecule_id", "conformer_id", "name", "smile")
+
+
+def columns(targets: Sequence[Target], per_atom: bool) -> dict[str, str]:
+    """Names and units of the columns of ``targets``."""
+    found: dict[str, str] = {}
+    for target in targets:
+        if target.kind is Kind.DIPOLE:
+            found |= {f"{target.name}_{end}": target.unit for end in ("x", "y", "z", "norm")}
+        elif target.kind is not Kind.FORCES or per_atom:
+            found[target.name] = target.unit
+    return found
+
+
+def plain_row(row: Prediction, targets: Sequence[Target], per_atom: bool) -> dict[str, Any]:
+    """A row as plain values by column; those of a molecule without a prediction are None, and ``reason`` says why."""
+    values: dict[str, Any] = {key: getattr(row, key) for key in _IDS}
+    for target in targets:
+        found = row.values.get(target.name)
+        if target.kind is Kind.DIPOLE:
+            parts = [None] * 4 if found is None else [*found.tolist(), float(np.linalg.norm(found))]
+            values |= dict(zip((f"{target.name}_{end}" for end in ("x", "y", "z", "norm")), parts, strict=True))
+        elif target.kind is Kind.FORCES:
+            if per_atom:
+                values[target.name] = None if found is None else found.ravel().tolist()
+        else:
+            values[target.name] = None if found is None else float(found[0])
+    return {**values, "reason": row.reason}
+
+
+class Writer:
+    """Writes rows to ``out`` (a path by its suffix, or "-": CSV on standard output); a file is there only at the end.
+
+    Raises ``UsageError`` for an unknown suffix and what cannot be written.
+    """
+
+    def __init__(self, out: str, targets: Sequence[Target], about: Mapping[str, Any]) -> None:
+        suffix = ".csv" if out == "-" else Path(out).suffix.lower()
+        if suffix not in SUFFIXES:
+            raise UsageError(f"{out}: unknown kind of file; --out takes {' '.join(SUFFIXES)}, or - for standard output")
+        self._targets, self._suffix, self._per_atom = tuple(targets), suffix, suffix != ".csv"
+        self._path = None if out == "-" else Path(out)
+        self._units = columns(targets, self._per_atom)
+        self._about = {**about, "units": self._units}
+        self._first = True
+        self._parquet: Any = None
+        self._stream: IO[Any] | None = None
+        if self._path is None:
+            self._stream = sys.stdout
+        else:
+            self._temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
+            with self._complaining():
+                if self._path.is_dir():
+                    raise UsageError(f"cannot write {out}: it is a directory")
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                if suffix == ".parquet":
+                    self._open_parquet()
+                else:
+                    self._temporary.unlink(missing_ok=True)
+                    self._stream = self._temporary.open("x", encoding="utf-8", newline="")
+        with self._complaining():
+            self._head()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        with self._complaining():
+            if kind is None and self._suffix == ".json":
+                self._text("\n]}\n")
+            if self._parquet is not None:
+                self._parquet.close()
+            if self._path is None:
+                sys.stdout.flush()
+                return
+            if self._stream is not None:
+                if kind is None:
+                    self._stream.flush()
+                    os.fsync(self._stream.fileno())
+                self._stream.close()
+            if kind is None:
+                os.replace(self._temporary, self._path)
+            else:
+                self._temporary.unlink(missing_ok=True)
+
+    def write(self, rows: Iterable[Prediction]) -> None:
+        """Add rows, in order."""
+        with self._complaining():
+            if self._suffix == ".xyz":
+                self._text("".join(_extended_xyz(row) for row in rows if row.values))
+                return
+            plain = [plain_row(row, self._targets, self._per_atom) for row in rows]
+            if self._suffix == ".csv":
+                csv.writer(self._stream).writerows(row.values() for row in plain)  # type: ignore[arg-type]
+            elif self._suffix == ".json":
+                for row in plain:
+                    self._text(("" if self._first else ",") + "\n" + json.dumps(row))
+                    self._first = False
+            elif plain:
+                import pyarrow as pa
+
+                self._parquet.write_table(pa.Table.from_pylist(plain, schema=self._schema))
+
+    def _head(self) -> None:
+        if self._suffix == ".csv":
+            titles = [*_IDS, *(f"{name} [{unit}]" for name, unit in self._units.items()), "reason"]
+            csv.writer(self._stream).writerow(titles)  # type: ignore[arg-type]
+        elif self._suffix == ".json":
+            self._text(json.dumps(self._about, default=str)[:-1] + ', "predictions": [')
+
+    def _open_parquet(self) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        fields = [("molecule_id", pa.int64()), ("conformer_id", pa.int32()), ("name", pa.string())]
+        fields += [("smile", pa.string())]
+        lists = {target.name for target in self._targets if target.kind is Kind.FORCES}
+        fields += [(n, pa.list_(pa.float64()) if n in lists else pa.float64()) for n in self._units]
+        about = {"qmgen": json.dumps(self._about, default=str)}
+        self._schema = pa.schema([*fields, ("reason", pa.string())], metadata=about)
+        self._parquet = pq.ParquetWriter(self._temporary, self._schema)
+
+    def _text(self, text: str) -> None:
+        assert self._stream is not None
+        self._stream.write(text)
+
+    @contextmanager
+    def _complaining(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise UsageError(f"cannot write {self._path}: {error.strerror or error}; choose another --out") from error
+
+
+def _extended_xyz(row: Prediction) -> str:
+    from qmgen.constants import BOHR_TO_ANGSTROM
+    from qmgen.molecules.geometry import symbol_of
+
+    assert row.numbers is not None and row.positions is not None
+    forces = row.values.get("forces")
+    about = ["Properties=species:S:1:pos:R:3" + ("" if forces is None else ":forces:R:3")]
+    about += [f"molecule_id={row.molecule_id}", f"conformer_id={row.conformer_id}"]
+    about += [f"{key}={json.dumps(text)}" for key, text in (("name", row.name), ("smile", row.smile)) if text]
+    for name, value in row.values.items():
+        if name != "forces":
+            text = " ".join(f"{x:.10g}" for x in value)
+            about.append(f'{name}="{text}"' if len(value) > 1 else f"{name}={text}")
+    table = row.positions * BOHR_TO_ANGSTROM
+    table = table if forces is None else np.concatenate([table, forces], 1)
+    lines = [f"{len(table)}", " ".join(about)]
+    for number, numbers in zip(row.numbers, table, strict=True):
+        lines.append(" ".join([symbol_of(int(number)), *(f"{x:.8f}" for x in numbers)]))
+    return "\n".join(lines) + "\n"

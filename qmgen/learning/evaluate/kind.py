@@ -7,8 +7,7 @@ from pathlib import Path
 from qmgen import files
 from qmgen.documents import table_of
 from qmgen.errors import UsageError
-from qmgen.learning.training.checkpoint import KEY
-from qmgen.learning.training.model_file import NAME
+from qmgen.learning.training.checkpoint import KEY, MODEL
 
 
 def kind_of(run: Path | str) -> str:
@@ -21,7 +20,7 @@ def kind_of(run: Path | str) -> str:
     path = Path(run)
     if not path.exists():
         raise UsageError(f"no trained network at {path}: give the --out of a `qmgen train`, or its model.safetensors")
-    file = path / NAME if path.is_dir() else path
+    file = path / MODEL if path.is_dir() else path
     try:
         files.refuse_odd(file.stat(), file)  # a pipe would be waited for
         with safe_open(file, framework="numpy") as stream:

@@ -18,9 +18,8 @@ from qmgen.config.train import EvaluateConfig
 from qmgen.errors import UsageError
 from qmgen.learning.data.packed import Packed
 from qmgen.learning.evaluate.corpus import CorpusReport, evaluate_corpus
-from qmgen.learning.evaluate.files import Prediction, corpus_rows, predict_molecules
-from qmgen.learning.evaluate.predictor import BATCH_SIZE, Predictor, open_predictor
-from qmgen.learning.evaluate.write import Writer
+from qmgen.learning.evaluate.files import Prediction, Writer, corpus_rows, predict_molecules
+from qmgen.learning.schnet.stored import BATCH_SIZE, SchnetPredictor, load_model
 from qmgen.molecules.readers import read_files
 from qmgen.quantities import duration
 from qmgen.runtime import prepare
@@ -43,14 +42,14 @@ class FileReport:
     refused: list[Prediction] = field(default_factory=list)
 
 
-def run(settings: EvaluateConfig, quiet: bool = False) -> tuple[Predictor, CorpusReport | FileReport]:
+def run(settings: EvaluateConfig, quiet: bool = False) -> tuple[SchnetPredictor, CorpusReport | FileReport]:
     """Do what ``qmgen evaluate`` was asked. Raises ``UsageError`` with one line for what cannot be read or written."""
     prepare(double=False)
     if threading.current_thread() is threading.main_thread():  # so that what is half written is removed
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if settings.out and any(Path(settings.out).resolve() == Path(file).resolve() for file in settings.molecules):
         raise UsageError(f"--out {settings.out} is one of the files to predict: choose another")
-    predictor = open_predictor(settings.run, settings.batch_size or BATCH_SIZE)
+    predictor = SchnetPredictor(load_model(settings.run), settings.batch_size or BATCH_SIZE)
     about = {"model": str(settings.run), **{k: predictor.metadata.get(k) for k in ("kind", "level_of_theory", "rows")}}
     tell = (lambda done, total=None: None) if quiet else teller()
     if settings.data is None:

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from qmgen.learning.fp8.formats import Format
+from qmgen.learning.fp8.recipe import Format, ScalingRecipe
 
 Array = jax.Array
 
@@ -77,13 +77,13 @@ def cast(x: Array, bias: Array, format: Format) -> Array:
     return jnp.where(jnp.isfinite(x), bounded, scaled).astype(format.dtype)
 
 
-def quantise(x: Array, format: Format, margin: int = 0) -> Scaled8:
+def quantize(x: Array, format: Format, margin: int = 0) -> Scaled8:
     """``x`` in ``format``, with the bias of the tensor at hand."""
     bias = bias_of(amax(x), format, margin)
     return Scaled8(cast(x, bias, format), bias)
 
 
-def dequantise(tensor: Scaled8) -> Array:
+def dequantize(tensor: Scaled8) -> Array:
     """float32 again. The bias broadcasts against the leading axes."""
     bias = jnp.asarray(tensor.bias)
     scale = power_of_two(-bias).reshape(bias.shape + (1,) * (tensor.values.ndim - bias.ndim))
@@ -105,3 +105,37 @@ def overflow(x: Array, bias: Array, format: Format) -> Array:
     """The share of elements that were clipped; float32."""
     clipped = jnp.abs(x.astype(jnp.float32) * power_of_two(bias)) > format.largest
     return jnp.sum(clipped.astype(jnp.float32)) / jnp.float32(max(x.size, 1))
+
+
+BIAS: Final = 0
+AMAX: Final = 1
+UNDERFLOW: Final = 2
+OVERFLOW: Final = 3
+FIELDS: Final = 4
+TENSORS: Final = ("x", "w", "g")
+
+
+def probe(recipe: ScalingRecipe, *stacked: int) -> Array:
+    """A probe at the beginning, or ``stacked`` of them along leading axes.
+
+    A probe is an argument of a product, float32 of shape (3, FIELDS + history); its rows are x, w and the gradient of
+    y. The recipe ``delayed`` alone reads its value (the history); its "gradient" is its next value:
+
+        fields   bias, amax, share that underflows, share that overflows
+        history  the last amax values, newest first
+
+    So one ``jax.grad`` returns the gradients of the weights and all scales, under jit, scan, remat and sharding,
+    without callbacks and without state. A training that puts the gradient in the place of the probe keeps a history.
+    A probe belongs to one product: the gradients of two uses would be added.
+    """
+    history = recipe.history if recipe.kind == "delayed" else 0
+    return jnp.zeros((*stacked, len(TENSORS), FIELDS + history), jnp.float32)
+
+
+def renewed(old: Array, rows: list[tuple[Array, Array, Array, Array]]) -> Array:
+    """The next value of a probe: ``rows`` of x, w, g are (bias, amax, underflow, overflow)."""
+    fields = jnp.stack([jnp.stack([jnp.asarray(field, jnp.float32) for field in row]) for row in rows])
+    if old.shape[-1] == FIELDS:
+        return fields
+    history = jnp.concatenate([fields[:, AMAX : AMAX + 1], old[:, FIELDS:-1]], axis=-1)
+    return jnp.concatenate([fields, history], axis=-1)

@@ -19,16 +19,15 @@ import numpy as np
 
 from qmgen.dft.basis import Basis
 from qmgen.errors import UsageError
-from qmgen.learning.hamiltonian.blocks import describe as blocks_describe
-from qmgen.learning.hamiltonian.blocks import model as blocks_model
-from qmgen.learning.hamiltonian.blocks.shape import PRESETS as BLOCKS
-from qmgen.learning.hamiltonian.blocks.shape import BlocksShape
+from qmgen.learning.hamiltonian import blocks_description as blocks_describe
+from qmgen.learning.hamiltonian import blocks_model, qpt_model
+from qmgen.learning.hamiltonian.blocks_description import BLOCKS_PRESETS as BLOCKS
+from qmgen.learning.hamiltonian.blocks_description import BlocksShape
 from qmgen.learning.hamiltonian.inputs import Inputs
-from qmgen.learning.hamiltonian.qpt import model as qpt_model
-from qmgen.learning.hamiltonian.qpt.shape import ELEMENTS, PLACES, QptShape
-from qmgen.learning.hamiltonian.qpt.shape import PRESETS as QPT
+from qmgen.learning.hamiltonian.qpt_description import ELEMENTS, PLACES, QptShape
+from qmgen.learning.hamiltonian.qpt_description import QPT_PRESETS as QPT
 from qmgen.learning.targets.normalisation import HEAVIEST
-from qmgen.learning.training.model_file import shape_of
+from qmgen.learning.training.checkpoint import shape_of
 
 Params = Any
 #: elements of rows beyond the second are not part of what is enumerated
@@ -80,22 +79,22 @@ class Blocks:
     learning_rate: float = 2e-3
 
     def init(self, key: jax.Array) -> Params:
-        return blocks_model.init(key, self.shape)
+        return blocks_model.init_blocks(key, self.shape)
 
     def describe(self, inputs: Inputs) -> Any:
-        return blocks_describe.describe(self.shape, inputs)
+        return blocks_describe.describe_blocks(self.shape, inputs)
 
     def statistics(self, seen: Sequence[Any]) -> Any:
         return blocks_describe.statistics_of(self.shape, list(seen))
 
     def statistics_from(self, leaves: Sequence[Any]) -> Any:
-        found, elements = blocks_describe.Statistics(*leaves), len(self.shape.elements)
+        found, elements = blocks_describe.InvariantStatistics(*leaves), len(self.shape.elements)
         if np.shape(found.mean)[:3] != (2, elements, elements) or np.shape(found.mean) != np.shape(found.scale):
             raise ValueError("its statistics are of other elements")
         return found
 
     def correction(self, params: Params, statistics: Any, seen: Any) -> jax.Array:
-        return blocks_model.correction(params, self.shape, blocks_describe.normalised(self.shape, statistics, seen))
+        return blocks_model.correct_blocks(params, self.shape, blocks_describe.normalised(self.shape, statistics, seen))
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": "blocks", "preset": self.preset, "shape": asdict(self.shape)}
@@ -110,10 +109,10 @@ class Qpt:
     learning_rate: float = 5e-4
 
     def init(self, key: jax.Array) -> Params:
-        return qpt_model.init(key, self.shape)
+        return qpt_model.init_qpt(key, self.shape)
 
     def describe(self, inputs: Inputs) -> Any:
-        return qpt_model.describe(self.shape, inputs)
+        return qpt_model.describe_qpt(self.shape, inputs)
 
     def statistics(self, seen: Sequence[Any]) -> Any:
         return ()
@@ -122,7 +121,7 @@ class Qpt:
         return ()
 
     def correction(self, params: Params, statistics: Any, seen: Any) -> jax.Array:
-        return qpt_model.correct(params, self.shape, seen)
+        return qpt_model.correct_qpt(params, self.shape, seen)
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": "qpt", "preset": self.preset, "shape": asdict(self.shape)}

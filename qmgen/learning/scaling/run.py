@@ -6,32 +6,92 @@ each a training that nobody else has in hand. Whoever finishes the last one writ
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from qmgen.config.train import TrainSchnetConfig
+from qmgen.config.train import TrainSchnetConfig, rows_of
+from qmgen.corpus.locks import Held, Lock
 from qmgen.corpus.runs import records
-from qmgen.errors import Interrupted
-from qmgen.learning.data.held_out import Division, divided
-from qmgen.learning.data.leakage import check_splits
+from qmgen.errors import Interrupted, UsageError
 from qmgen.learning.data.source import open_rows
-from qmgen.learning.scaling.collect import alike, read_cells
-from qmgen.learning.scaling.estimate import measured_rate
-from qmgen.learning.scaling.plan import SCRATCH, Cell, cells
-from qmgen.learning.scaling.share import share
-from qmgen.learning.scaling.table import text
-from qmgen.learning.scaling.write import few_molecules, report, write
-from qmgen.learning.schnet.stored import Stored, load_model
+from qmgen.learning.data.splits import Division, check_splits, divided
+from qmgen.learning.scaling.law import measured_rate
+from qmgen.learning.scaling.report import RESULT, alike, few_molecules, read_cells, report, summary_text, write
+from qmgen.learning.schnet.stored import load_model
 from qmgen.learning.schnet.train import shape_of, train_cell
 from qmgen.learning.targets import targets_of
-from qmgen.learning.training.folder import claim
+from qmgen.learning.training.folder import cell_of, claim
 from qmgen.learning.training.progress import Quiet, default_progress
 from qmgen.signals import StopWatch
 
+#: below RUN: the trainings from scratch that those with --init are compared with
+SCRATCH: Final = "scratch"
+
 
 @dataclass(frozen=True)
-class Summary:
+class Cell:
+    """One training; ``scratch`` where it is the counterpart of one with ``--init``."""
+
+    rows: int
+    seed: int
+    folder: Path
+    scratch: bool = False
+
+    @property
+    def name(self) -> str:
+        """For people: ``1000 rows, seed 2``."""
+        return f"{self.rows} rows, seed {self.seed}{', from scratch' if self.scratch else ''}"
+
+
+def cells(settings: TrainSchnetConfig, available: int) -> list[Cell]:
+    """All trainings: few rows first, all seeds of them, so that a curve appears early.
+
+    Raises ``UsageError`` where more rows are asked for than the ``available`` training rows.
+    """
+    numbers = rows_of(settings.rows) or (available,)
+    if numbers[-1] > available:
+        raise UsageError(f"--rows {numbers[-1]} is more than the corpus's {available} training rows: ask for fewer")
+    both = settings.init is not None and settings.scratch
+    made = []
+    for rows in numbers:
+        for seed in range(settings.seed, settings.seed + settings.seeds):
+            made.append(Cell(rows, seed, cell_of(settings.out, rows, seed)))
+            if both:
+                made.append(Cell(rows, seed, cell_of(settings.out / SCRATCH, rows, seed), scratch=True))
+    return made
+
+
+def share(planned: Sequence[Cell], train: Callable[[Cell], None], quiet: bool) -> list[str]:
+    """Call ``train`` with each cell that nobody holds, under its lock; return the cells that others have in hand.
+
+    Those are asked for again at the end: whoever had them may have been stopped since. A cell that is finished is not
+    passed over but given to ``train``, which sees whether its result is that of these settings.
+    """
+    left = list(planned)
+    while left:
+        held: list[tuple[Cell, str]] = []
+        done = 0
+        for cell in left:
+            number = planned.index(cell) + 1
+            try:
+                with Lock(cell.folder / ".lock"):
+                    if not quiet and not (cell.folder / RESULT).exists():
+                        print(f"qmgen: training {number} of {len(planned)}: {cell.name}", file=sys.stderr, flush=True)
+                    train(cell)
+                    done += 1
+            except Held as by:
+                held.append((cell, by.who))
+        if not done or not held:
+            return [f"{cell.name}: in the hands of {who}" for cell, who in held if not (cell.folder / RESULT).exists()]
+        left = [cell for cell, _ in held]
+    return []
+
+
+@dataclass(frozen=True)
+class ScalingSummary:
     """What came of it: ``cells`` are the contents of ``result.json`` of all trainings of this kind in the folder, those
     of earlier commands too, ``scratch`` those of counterparts of ``--init``,
     ``elsewhere`` the trainings that other processes have in hand, ``report`` what ``scaling.json`` holds (None while
@@ -45,10 +105,10 @@ class Summary:
 
     def text(self) -> str:
         """A table of errors by rows, the law and the estimate; or who has what is missing."""
-        return text(self.cells, self.elsewhere, self.report)
+        return summary_text(self.cells, self.elsewhere, self.report)
 
 
-def run(settings: TrainSchnetConfig, quiet: bool = False) -> Summary:
+def run(settings: TrainSchnetConfig, quiet: bool = False) -> ScalingSummary:
     """Train each cell that is not finished and that no other process holds; write the report when all are finished.
 
     Raises ``Interrupted`` when stopped (the same command goes on), ``UsageError`` and ``QmgenError`` as ``train_cell``
@@ -71,7 +131,7 @@ def run(settings: TrainSchnetConfig, quiet: bool = False) -> Summary:
         def one(cell: Cell) -> None:
             progress = Quiet() if quiet else default_progress()
             own, begin = (plain, None) if cell.scratch else (settings, init)
-            _train(own, source, cell, stop, progress, begin)
+            train_cell(own, source, cell.rows, cell.seed, cell.folder, stop, progress, begin)
 
         try:
             elsewhere = share(planned, one, quiet)
@@ -94,13 +154,7 @@ def run(settings: TrainSchnetConfig, quiet: bool = False) -> Summary:
             settings.target_error,
         )
         write(found, settings.out)
-    return Summary(str(settings.out), finished, scratch, elsewhere, found)
-
-
-def _train(
-    settings: TrainSchnetConfig, source: Any, cell: Cell, stop: StopWatch, progress: Any, init: Stored | None
-) -> None:
-    train_cell(settings, source, cell.rows, cell.seed, cell.folder, stop, progress, init)
+    return ScalingSummary(str(settings.out), finished, scratch, elsewhere, found)
 
 
 def _corpus(division: Division) -> dict[str, Any]:
@@ -108,15 +162,11 @@ def _corpus(division: Division) -> dict[str, Any]:
     counts = {split: source.count(split) for split in ("train", "validation", "test")}
     held_out = counts["train"] - division.training_rows
     return {
-        "place": _shown(source.place),
+        # a name that says as much to others: not the folders of this machine
+        "place": source.place if "://" in source.place else Path(source.place).name,
         "digest": source.digest,
         "rows": counts,
         "held_out": held_out,
         "train_rows": division.training_rows,
         "train_share": division.training_rows / sum(counts.values()),
     }
-
-
-def _shown(place: str) -> str:
-    """As a name that says as much to others: not the folders of this machine."""
-    return place if "://" in place else Path(place).name

@@ -8,20 +8,163 @@
 with g_m(r) = exp(-(r - μ_m)² / 2Δ²) for evenly spaced μ_m at distance Δ on [0, r_c], and ssp(x) = log(½ eˣ + ½).
 K. T. Schütt et al., NeurIPS 2017 (arXiv 1706.08566); the details are those of PyTorch Geometric 2.8, whose output this
 equals with the same weights, for all pairs within the cutoff (there is no limit on the number of neighbours).
+
+Sums over the pairs of a molecule take each pair i < j once:
+
+    gather(w, x)_i = Σ_j w_{ij} x_j          w symmetric, feature by feature
+    spread(x, y)_{ij} = x_i y_j + x_j y_i
+
+Each is the other's derivative, so that gradients of any order are these two again: no scatter, which is slow on a CPU
+and in no fixed order on a GPU.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from qmgen.constants import AU_TO_DEBYE
 from qmgen.learning.fp8 import matmul
-from qmgen.learning.schnet.pairs import distances, gather, pair_table
-from qmgen.learning.schnet.parameters import Params
-from qmgen.learning.schnet.shape import SchNetShape
+from qmgen.learning.targets import Kind, Target
+from qmgen.learning.targets.normalisation import Normalisation
+
+
+@dataclass(frozen=True)
+class SchNetShape:
+    """Widths and depth of the network; all that fixes the shapes of its parameters and of what it computes.
+
+    Attributes:
+        hidden: features of an atom.
+        filters: features of a pair, and of an atom inside an interaction.
+        interactions: number of interaction blocks.
+        gaussians: Gaussians on [0, ``cutoff``] that describe a distance.
+        cutoff: Bohr; atoms further apart do not see each other.
+        outputs: numbers that come out for each atom.
+        elements: rows of the embedding: atomic numbers below this one are known; row 0 is that of padding.
+    """
+
+    hidden: int
+    filters: int
+    interactions: int
+    gaussians: int
+    cutoff: float
+    outputs: int = 1
+    elements: int = 100
+
+    def with_outputs(self, outputs: int) -> SchNetShape:
+        """The same with another number of outputs."""
+        return replace(self, outputs=outputs)
+
+
+#: ``schnet-9m`` is QM1B's (arXiv 2311.01135): 9 088 513 parameters. The others are for few rows and few cores.
+PRESETS: Final = {
+    "schnet-9m": SchNetShape(hidden=1024, filters=256, interactions=5, gaussians=200, cutoff=15.0),
+    "small": SchNetShape(hidden=128, filters=128, interactions=4, gaussians=64, cutoff=15.0),
+    "tiny": SchNetShape(hidden=64, filters=64, interactions=3, gaussians=48, cutoff=15.0),
+}
+
+
+class PairTable(NamedTuple):
+    """``first`` < ``second``: the atoms of the pairs of n atoms, (pairs,); ``place``: (n, n) number of the pair {i, j},
+    that of no pair on the diagonal (``pairs``, one past the last)."""
+
+    first: np.ndarray
+    second: np.ndarray
+    place: np.ndarray
+
+
+@cache
+def pair_table(atoms: int) -> PairTable:
+    """The n (n - 1) / 2 pairs of ``atoms`` atoms, in rows of the upper triangle."""
+    first, second = np.triu_indices(atoms, 1)
+    place = np.full((atoms, atoms), len(first), np.int32)
+    place[first, second] = place[second, first] = np.arange(len(first), dtype=np.int32)
+    return PairTable(first.astype(np.int32), second.astype(np.int32), place)
+
+
+def distances(positions: jax.Array) -> jax.Array:
+    """(B, pairs) Bohr, from ``positions`` (B, n, 3). 0 for atoms at one place, where its derivative is 0 too."""
+    table = pair_table(positions.shape[1])
+    between = positions[:, table.first] - positions[:, table.second]
+    square = jnp.sum(between * between, axis=-1)
+    apart = square > 0
+    return jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1.0)), 0.0)
+
+
+@jax.custom_vjp
+def gather(w: jax.Array, x: jax.Array) -> jax.Array:
+    """(B, n, F): the sum over the others of ``w`` (B, pairs, F) times ``x`` (B, n, F)."""
+    table = pair_table(x.shape[1])
+    none = jnp.zeros((len(w), 1, w.shape[2]), w.dtype)
+    dense = jnp.concatenate([w, none], axis=1)[:, table.place]  # (B, n, n, F)
+    return jnp.sum(dense * x[:, None], axis=2)
+
+
+@jax.custom_vjp
+def spread(x: jax.Array, y: jax.Array) -> jax.Array:
+    """(B, pairs, F): x_i y_j + x_j y_i of ``x`` and ``y`` (B, n, F)."""
+    table = pair_table(x.shape[1])
+    return x[:, table.first] * y[:, table.second] + x[:, table.second] * y[:, table.first]
+
+
+gather.defvjp(
+    lambda w, x: (gather(w, x), (w, x)),
+    lambda kept, g: (spread(kept[1], g), gather(kept[0], g)),
+)
+spread.defvjp(
+    lambda x, y: (spread(x, y), (x, y)),
+    lambda kept, g: (gather(g, kept[1]), gather(g, kept[0])),
+)
+
+
+Params = dict[str, Any]
+
+
+def init(key: jax.Array, shape: SchNetShape) -> Params:
+    """Fresh float32 parameters: nested dictionaries of arrays, named as in PyTorch Geometric's, weights as (in, out).
+
+    embedding                      (elements, hidden)
+    interactions.K.filter1/filter2 (gaussians, filters), (filters, filters)      with bias
+    interactions.K.lin1            (hidden, filters)                             without
+    interactions.K.lin2            (filters, hidden)                             with bias
+    interactions.K.lin             (hidden, hidden)                              with bias
+    lin1, lin2                     (hidden, hidden // 2), (hidden // 2, outputs) with bias
+
+    Weights are uniform in ±sqrt(6 / (in + out)) (Glorot and Bengio 2010), biases zero,
+    embedding from the unit normal distribution with zeros for Z = 0, as PyTorch Geometric begins; but for the last
+    layer, whose weights are zero too: a sum over atoms of random outputs is ten times as large as what is to be learnt,
+    and training on few rows spent itself on unlearning it."""
+    keys = iter(jax.random.split(key, 3 + 5 * shape.interactions))
+
+    def linear(inputs: int, outputs: int, bias: bool = True) -> dict[str, jax.Array]:
+        bound = (6.0 / (inputs + outputs)) ** 0.5
+        weight = jax.random.uniform(next(keys), (inputs, outputs), jnp.float32, -bound, bound)
+        return {"weight": weight, "bias": jnp.zeros(outputs, jnp.float32)} if bias else {"weight": weight}
+
+    embedding = jax.random.normal(next(keys), (shape.elements, shape.hidden), jnp.float32).at[0].set(0.0)
+    return {
+        "embedding": embedding,
+        "interactions": {
+            str(block): {
+                "filter1": linear(shape.gaussians, shape.filters),
+                "filter2": linear(shape.filters, shape.filters),
+                "lin1": linear(shape.hidden, shape.filters, bias=False),
+                "lin2": linear(shape.filters, shape.hidden),
+                "lin": linear(shape.hidden, shape.hidden),
+            }
+            for block in range(shape.interactions)
+        },
+        "lin1": linear(shape.hidden, shape.hidden // 2),
+        "lin2": jax.tree.map(jnp.zeros_like, linear(shape.hidden // 2, shape.outputs)),
+    }
+
 
 _LOG_2 = math.log(2.0)
 
@@ -67,3 +210,54 @@ def _interaction(params: Params, atoms: jax.Array, described: jax.Array, envelop
 def _linear(params: dict[str, jax.Array], x: jax.Array) -> jax.Array:
     y = matmul(x, params["weight"])
     return y + params["bias"] if "bias" in params else y
+
+
+def outputs_of(targets: Sequence[Target]) -> int:
+    """How many numbers for each atom these targets need: forces come from the energy's."""
+    return sum(target.kind is not Kind.FORCES for target in targets)
+
+
+def predict(
+    params: Params,
+    shape: SchNetShape,
+    targets: Sequence[Target],
+    normalisation: Normalisation,
+    numbers: Any,
+    positions: Any,
+) -> dict[str, jax.Array]:
+    """The targets by name, in the units of ``MoleculeBatch.values``: scalars (B, 1), the dipole moment (B, 3), forces
+    (B, n, 3).
+
+    scalar   Σ_i o_i
+    dipole   Σ_i (q_i − q̄) r_i · (Debye per e·Bohr) / scale     latent charges q = o, of a neutral molecule
+    forces   −∂(energy)/∂r_i                                     in the energy's scale per Bohr
+
+    ``numbers`` (B, n) atomic numbers, 0 for padding; ``positions`` (B, n, 3) in Bohr.
+    """
+    place = {target.name: index for index, target in enumerate(t for t in targets if t.kind is not Kind.FORCES)}
+
+    def energies(positions: Any) -> tuple[jax.Array, jax.Array]:
+        atoms = atomwise(params, shape, numbers, positions)
+        return jnp.sum(atoms[..., place["energy"]]), atoms
+
+    positions = jnp.asarray(positions, params["embedding"].dtype)
+    found: dict[str, jax.Array] = {}
+    if any(target.kind is Kind.FORCES for target in targets):
+        gradient, atoms = jax.grad(energies, has_aux=True)(positions)
+        found["forces"] = -gradient
+    else:
+        atoms = atomwise(params, shape, numbers, positions)
+    for target in targets:
+        if target.kind is Kind.SCALAR:
+            found[target.name] = jnp.sum(atoms[..., place[target.name]], axis=1, keepdims=True)
+        elif target.kind is Kind.DIPOLE:
+            moment = _dipole(atoms[..., place[target.name]], jnp.asarray(numbers) > 0, positions)
+            found[target.name] = moment * (AU_TO_DEBYE / normalisation.scale[target.name])
+    return {target.name: found[target.name] for target in targets}
+
+
+def _dipole(charges: jax.Array, there: jax.Array, positions: jax.Array) -> jax.Array:
+    """(B, 3) e·Bohr. What the charges (B, n) miss of neutrality is taken off all atoms alike."""
+    atoms = jnp.maximum(jnp.sum(there, axis=1, keepdims=True), 1).astype(charges.dtype)
+    neutral = jnp.where(there, charges - jnp.sum(charges, axis=1, keepdims=True) / atoms, 0.0)
+    return jnp.einsum("bi,bix->bx", neutral, positions, precision=jax.lax.Precision.HIGHEST)

@@ -13,20 +13,19 @@ import numpy as np
 
 from qmgen import runtime
 from qmgen.errors import UsageError
-from qmgen.learning.schnet import parameters
-from qmgen.learning.schnet.predict import outputs_of
-from qmgen.learning.schnet.shape import SchNetShape
+from qmgen.learning.data.packed import Packed, padded, per_atom
+from qmgen.learning.schnet.model import SchNetShape, init, outputs_of, predict
 from qmgen.learning.targets import Target, targets_of
 from qmgen.learning.targets.normalisation import Normalisation
 from qmgen.learning.training import checkpoint
-from qmgen.learning.training.model_file import NAME, of_this_version, read_model, require, shape_of
+from qmgen.learning.training.checkpoint import MODEL, of_this_version, read_model, require, shape_of
 
 KIND: Final = "schnet"
 _CELL: Final = re.compile(r"rows-(\d+)/seed-(\d+)")
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredSchnet:
     """A trained network. ``metadata`` are plain values: preset, rows, seed, level_of_theory, units, digest (of the
     data), qmgen (version); ``path`` and ``checksum`` (SHA-256) are those of the file it came from."""
 
@@ -39,20 +38,20 @@ class Stored:
     checksum: str = ""
 
 
-def save_model(path: Path, model: Stored) -> None:
+def save_model(path: Path, stored: StoredSchnet) -> None:
     """Write it, whole or not at all. Raises ``QmgenError`` where that cannot be done."""
     about = {
-        **model.metadata,
+        **stored.metadata,
         "kind": KIND,
-        "shape": asdict(model.shape),
-        "targets": [target.name for target in model.targets],
-        "units": {target.name: target.unit for target in model.targets},
-        "normalisation": model.normalisation.to_json(),
+        "shape": asdict(stored.shape),
+        "targets": [target.name for target in stored.targets],
+        "units": {target.name: target.unit for target in stored.targets},
+        "normalisation": stored.normalisation.to_json(),
     }
-    checkpoint.save(path, model.params, about)
+    checkpoint.save(path, stored.params, about)
 
 
-def load_model(path: Path) -> Stored:
+def load_model(path: Path) -> StoredSchnet:
     """The network at ``path``: a ``model.safetensors``, the folder of one training, or of many (``qmgen train --out``):
     of these the one of most rows, and of its seeds the lowest.
 
@@ -71,13 +70,13 @@ def load_model(path: Path) -> Stored:
         normalisation.of(targets)
         if shape.outputs != outputs_of(targets):
             raise ValueError(f"it has {shape.outputs} outputs for {len(targets)} targets")
-        like = jax.eval_shape(lambda: parameters.init(jax.random.key(0), shape))
+        like = jax.eval_shape(lambda: init(jax.random.key(0), shape))
         kinds = {array.dtype for array in arrays.values()}
         if kinds == {np.dtype(np.float64)}:
             runtime.prepare()  # or JAX reads them as float32
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, *kinds), like)
         weights = checkpoint.unflatten(arrays, like, str(file))
-    return Stored(weights, shape, targets, normalisation, about, file, found.checksum)
+    return StoredSchnet(weights, shape, targets, normalisation, about, file, found.checksum)
 
 
 def _file(path: Path) -> Path:
@@ -85,10 +84,10 @@ def _file(path: Path) -> Path:
         return path
     if not path.exists():
         raise UsageError(f"no such file or directory: {path}")
-    if (path / NAME).is_file():
-        return path / NAME
+    if (path / MODEL).is_file():
+        return path / MODEL
     found = {}
-    for file in path.glob(f"rows-*/seed-*/{NAME}"):
+    for file in path.glob(f"rows-*/seed-*/{MODEL}"):
         if match := _CELL.fullmatch(file.parent.relative_to(path).as_posix()):
             found[-int(match[1]), int(match[2])] = file
     if not found:
@@ -97,12 +96,64 @@ def _file(path: Path) -> Path:
     return found[min(found)]
 
 
-def summary(model: Stored) -> Mapping[str, Any]:
+def init_summary(stored: StoredSchnet) -> Mapping[str, Any]:
     """What a result says of the network it began with."""
     return {
-        "path": str(model.path),
-        "checksum": model.checksum,
-        "targets": [target.name for target in model.targets],
-        "level_of_theory": model.metadata.get("level_of_theory"),
-        "rows": model.metadata.get("rows"),
+        "path": str(stored.path),
+        "checksum": stored.checksum,
+        "targets": [target.name for target in stored.targets],
+        "level_of_theory": stored.metadata.get("level_of_theory"),
+        "rows": stored.metadata.get("rows"),
     }
+
+
+#: molecules at once, small enough for the pairs of the largest preset in the memory of a laptop
+BATCH_SIZE: Final = 64
+#: arrays are for a multiple of so many atoms: few shapes to compile, few pairs in vain
+_STEP: Final = 4
+
+
+class SchnetPredictor:
+    """A stored SchNet as a function from packed molecules to values in the units of a corpus; ``batch_size`` molecules
+    at once, those of like size together.
+
+    >>> predictor = SchnetPredictor(load_model(Path("runs/gap9")))
+    >>> values = predictor(packed)["y"]                 # (M, 1) float64, eV
+    """
+
+    def __init__(self, stored: StoredSchnet, batch_size: int = BATCH_SIZE) -> None:
+        self.targets, self.normalisation, self.metadata = stored.targets, stored.normalisation, stored.metadata
+        self._params, self._batch_size = stored.params, batch_size
+        self._forward = jax.jit(
+            lambda parameters, numbers, positions: predict(
+                parameters, stored.shape, stored.targets, stored.normalisation, numbers, positions
+            )
+        )
+
+    def __call__(self, packed: Packed) -> dict[str, np.ndarray]:
+        """(M, 1) for scalars, (M, 3) for the dipole moment, (A, 3) for forces: float64, in the column's unit, in the
+        order of ``packed``. Raises ``UsageError`` for elements that the network was not trained on."""
+        self.normalisation.check(packed)
+        found = {t.name: np.zeros(_shape(t, packed)) for t in self.targets}
+        # a size that does not depend on the molecules of a full batch, and is no larger than needed for a few
+        size = min(self._batch_size, 1 << max(len(packed) - 1, 0).bit_length())
+        order = np.argsort(packed.sizes, kind="stable")
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
+            atoms = -(-int(packed.sizes[rows].max()) // _STEP) * _STEP
+            batch = padded(packed, {}, rows, size, atoms)
+            values = self._forward(self._params, batch.numbers, batch.positions)
+            mask = batch.numbers > 0
+            for target in self.targets:
+                value = np.asarray(values[target.name], np.float64)
+                if per_atom(target.name):
+                    found[target.name][packed.atoms_of(rows)] = value[mask]
+                else:
+                    found[target.name][rows] = value[: len(rows)]
+        return {name: self.normalisation.restore(name, value, packed) for name, value in found.items()}
+
+
+def _shape(target: Target, packed: Packed) -> tuple[int, int]:
+    if per_atom(target.name):
+        return len(packed.numbers), 3
+    return len(packed), 3 if target.name == "dipole" else 1

@@ -1,40 +1,251 @@
-"""One training of SchNet from its rows to its result: what is between ``qmgen train schnet`` and ``training.loop``."""
+"""How SchNet is trained where nothing else is said: rates, batches and lengths by preset and by number of rows.
+
+L1 loss on normalised targets, AdamW, gradients clipped by their global norm, a warm-up from 0.2 of the peak rate, then
+a cosine to zero. ``schnet-9m`` has QM1B's batch, rate and warm-up (arXiv 2311.01135); its decay is ``--schedule qm1b``.
+
+The length, where neither steps nor epochs are given, is 100 epochs, but at least ``least`` steps (in at most 300
+epochs) and at most ``most``, and never under 5 epochs. It is kept to its end, where the cosine finds its best weights,
+unless ``patience`` is given.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 
 from qmgen import machine, runtime
 from qmgen.config.train import TrainSchnetConfig
 from qmgen.errors import UsageError
 from qmgen.learning import fp8
-from qmgen.learning.batch import Batch
-from qmgen.learning.data.batches import Batches
-from qmgen.learning.data.held_out import VALIDATION_SEED, divided
-from qmgen.learning.data.prepare import of_any_element, training_batches
-from qmgen.learning.data.selection import select
+from qmgen.learning.data.batches import Batches, of_any_element, training_batches
+from qmgen.learning.data.packed import MoleculeBatch
 from qmgen.learning.data.source import RowSource
-from qmgen.learning.schnet import parameters as weights
-from qmgen.learning.schnet.predict import outputs_of
-from qmgen.learning.schnet.recipe import DEFAULTS, batch_size, recipe
-from qmgen.learning.schnet.shape import PRESETS, SchNetShape
-from qmgen.learning.schnet.stored import KIND, NAME, Stored, save_model, summary
-from qmgen.learning.schnet.task import SchnetTask
+from qmgen.learning.data.splits import VALIDATION_SEED, divided, select
+from qmgen.learning.fp8 import NONE, ScalingRecipe, by_recipe
+from qmgen.learning.schnet import model
+from qmgen.learning.schnet.model import PRESETS, SchNetShape, outputs_of, predict
+from qmgen.learning.schnet.stored import KIND, StoredSchnet, init_summary, save_model
 from qmgen.learning.targets import Kind, Target, targets_of
+from qmgen.learning.targets.normalisation import Normalisation
 from qmgen.learning.training import checkpoint
-from qmgen.learning.training.feed import RowFeed
+from qmgen.learning.training.checkpoint import MODEL
 from qmgen.learning.training.folder import RESULT, finished
-from qmgen.learning.training.loop import Plan, train
+from qmgen.learning.training.loop import Score, TrainingPlan, train
 from qmgen.learning.training.progress import Progress
+from qmgen.learning.training.step import Schedule, schedule_of
 from qmgen.signals import StopWatch
+
+EPOCHS: Final = 100
+FEWEST_EPOCHS: Final = 5
+#: passes over a few rows that a large preset's least number of steps may come to
+MOST_EPOCHS: Final = 300
+#: validations in a training
+VALIDATIONS: Final = 40
+#: fine-tuning begins near a minimum: its peak rate is this share of the preset's
+FINE_TUNING: Final = 0.5
+#: a warm-up is at most this share of a training
+LONGEST_WARMUP: Final = 0.1
+
+
+@dataclass(frozen=True)
+class PresetDefaults:
+    """Of one preset: molecules in a batch, peak learning rate, steps of warm-up, least and most steps by default."""
+
+    batch_size: int
+    learning_rate: float
+    warmup: int
+    least: int
+    most: int
+
+
+DEFAULTS: Final = {
+    "tiny": PresetDefaults(32, 1e-3, 100, 1000, 6000),
+    "small": PresetDefaults(32, 1e-3, 500, 3000, 40000),
+    "schnet-9m": PresetDefaults(112, 5e-4, 2500, 10000, 200000),
+}
+
+
+@dataclass(frozen=True)
+class TrainingRecipe:
+    """One training's numbers, all decided. ``steps`` and what follows from it come from ``steps_per_epoch``."""
+
+    batch_size: int
+    learning_rate: float
+    warmup: int
+    steps: int
+    validate_every: int
+    patience: int | None
+    schedule: str
+    weight_decay: float
+    clip: float
+
+    def rate(self) -> Schedule:
+        """The learning rate by steps done."""
+        return schedule_of(self.schedule, self.learning_rate, self.warmup, self.steps)
+
+    def optimiser(self) -> optax.GradientTransformation:
+        """AdamW behind a clip of the gradients' global norm."""
+        return optax.chain(
+            optax.clip_by_global_norm(self.clip), optax.adamw(self.rate(), weight_decay=self.weight_decay)
+        )
+
+
+def batch_size(settings: TrainSchnetConfig, preset: str, rows: int) -> int:
+    """Molecules in a batch: as given or by preset, never more than there are rows."""
+    return min(settings.batch_size or DEFAULTS[preset].batch_size, rows)
+
+
+def recipe(
+    settings: TrainSchnetConfig, preset: str, rows: int, steps_per_epoch: int, fine_tuning: bool
+) -> TrainingRecipe:
+    """The numbers of a training on ``rows`` rows, ``steps_per_epoch`` batches of them in an epoch."""
+    by = DEFAULTS[preset]
+    if settings.steps is not None:
+        steps = settings.steps
+    elif settings.epochs is not None:
+        steps = settings.epochs * steps_per_epoch
+    else:
+        least = min(by.least, MOST_EPOCHS * steps_per_epoch)
+        steps = max(least, min(EPOCHS * steps_per_epoch, by.most), FEWEST_EPOCHS * steps_per_epoch)
+    warmup = min(by.warmup, int(LONGEST_WARMUP * steps)) if settings.warmup is None else settings.warmup
+    return TrainingRecipe(
+        batch_size(settings, preset, rows),
+        settings.learning_rate or by.learning_rate * (FINE_TUNING if fine_tuning else 1.0),
+        warmup,
+        steps,
+        settings.validate_every or max(steps // VALIDATIONS, 1),
+        settings.patience,
+        settings.schedule,
+        settings.weight_decay,
+        settings.clip,
+    )
+
+
+def distance(kind: str) -> Callable[[Any], Any]:
+    """What a difference costs: its size for ``l1``, its square for ``mse``."""
+    return {"l1": abs, "mse": lambda difference: difference * difference}[kind]
+
+
+Params = Any
+
+
+@dataclass(frozen=True)
+class ValidationErrors:
+    """Mean absolute errors by target in the units people read, of so many ``rows``; ``trivial`` are those of predicting
+    what the normalisation alone knows (the mean, references of the atoms); ``total`` is their mean in normalised units.
+    Of a dipole moment the mean length of the difference."""
+
+    shown: dict[str, float]
+    trivial: dict[str, float]
+    rows: int
+    total: float
+
+
+@dataclass(frozen=True)
+class SchnetTask:
+    """What ``training.loop`` trains: the loss of a batch, and errors on rows that the network has not seen.
+
+        loss = mean over targets of  Σ_b w_b · d(prediction_b − value_b) / Σ_b w_b
+
+    with d by the recipe, a molecule's own mean over the components of a dipole moment and over its atoms' forces, and
+    w = 0 for dummies. Errors are taken in float64 on the host, from values restored to their column's unit.
+    ``validation`` gives the batches to choose the best weights by, anew each time.
+
+    ``dtype`` is that of the arithmetic. In steps of the training linear layers multiply by ``recipe``; errors are those
+    of the weights in ``dtype``, as they will be used.
+    """
+
+    shape: SchNetShape
+    targets: tuple[Target, ...]
+    normalisation: Normalisation
+    loss_kind: str
+    dtype: Any
+    validation: Callable[[], Iterable[tuple[MoleculeBatch, Any]]]
+    recipe: ScalingRecipe = NONE
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_forward", jax.jit(self.forward))
+
+    def forward(self, parameters: Params, numbers: Any, positions: Any) -> dict[str, Any]:
+        """Predictions in normalised units, as ``predict``."""
+        return predict(
+            parameters, self.shape, self.targets, self.normalisation, numbers, jnp.asarray(positions, self.dtype)
+        )
+
+    def loss(self, parameters: Params, batch: MoleculeBatch) -> Any:
+        """() the loss of a batch."""
+        found = self.forward(by_recipe(parameters, self.recipe), batch.numbers, batch.positions)
+        cost = distance(self.loss_kind)
+        weights = jnp.asarray(batch.weights, self.dtype)
+        atoms = jnp.asarray(batch.numbers > 0, self.dtype)
+        total = jnp.zeros((), self.dtype)
+        for target in self.targets:
+            each = cost(found[target.name] - jnp.asarray(batch.values[target.name], self.dtype))
+            if target.kind is Kind.FORCES:
+                of_molecule = jnp.sum(jnp.mean(each, -1) * atoms, -1) / jnp.maximum(jnp.sum(atoms, -1), 1.0)
+            else:
+                of_molecule = jnp.mean(each, -1)
+            total += jnp.sum(of_molecule * weights) / jnp.maximum(jnp.sum(weights), 1.0)
+        return total / len(self.targets)
+
+    def errors(self, parameters: Params, batches: Iterable[tuple[MoleculeBatch, Any]]) -> ValidationErrors:
+        """The mean absolute errors on all rows of ``Batches.in_order()``; dummies and padding do not count."""
+        shown = dict.fromkeys((target.name for target in self.targets), 0.0)
+        plain, trivial, counts = dict(shown), dict(shown), dict.fromkeys(shown, 0)
+        rows = 0
+        for batch, _ in batches:
+            real = np.asarray(batch.weights) > 0
+            numbers = np.asarray(batch.numbers)[real]
+            rows += len(numbers)
+            found = self._forward(parameters, batch.numbers, batch.positions)  # type: ignore[attr-defined]
+            for target in self.targets:
+                name = target.name
+                given, label = (np.asarray(values, np.float64)[real] for values in (found[name], batch.values[name]))
+                restored = [
+                    np.asarray(self.normalisation.restore(name, values, numbers), np.float64)
+                    for values in (given, np.zeros_like(label), label)
+                ]
+                off, entries = _sum(target, restored[0] - restored[2], numbers)
+                shown[name] += off * target.shown[1]
+                trivial[name] += _sum(target, restored[1] - restored[2], numbers)[0] * target.shown[1]
+                plain[name] += _sum(target, given - label, numbers)[0]
+                counts[name] += entries
+        means = {name: total / max(counts[name], 1) for name, total in plain.items()}
+        return ValidationErrors(
+            {name: total / max(counts[name], 1) for name, total in shown.items()},
+            {name: total / max(counts[name], 1) for name, total in trivial.items()},
+            rows,
+            sum(means.values()) / len(means),
+        )
+
+    def validate(self, parameters: Params) -> Score:
+        """As ``training.loop`` asks."""
+        found = self.errors(parameters, self.validation())
+        return Score(found.shown, errors_text(self.targets, found.shown), found.total)
+
+
+def errors_text(targets: Iterable[Target], errors: dict[str, float]) -> str:
+    """``y 85.2 meV, dipole 0.0513 Debye``."""
+    return ", ".join(f"{target.name} {errors[target.name]:.4g} {target.shown[0]}" for target in targets)
+
+
+def _sum(target: Target, difference: np.ndarray, numbers: np.ndarray) -> tuple[float, int]:
+    """The sum of absolute differences of the real molecules, and of how many numbers."""
+    if target.kind is Kind.DIPOLE:
+        return float(np.sum(np.linalg.norm(difference, axis=-1))), len(difference)
+    if target.kind is Kind.FORCES:
+        real = difference[numbers > 0]
+        return float(np.sum(np.abs(real))), real.size
+    return float(np.sum(np.abs(difference))), len(difference)
 
 
 def train_cell(
@@ -45,7 +256,7 @@ def train_cell(
     folder: Path,
     stop: StopWatch,
     progress: Progress,
-    init: Stored | None = None,
+    init: StoredSchnet | None = None,
 ) -> dict[str, Any]:
     """Train on ``rows`` rows of ``source`` chosen by ``seed``, in ``folder``; from ``init``, where it is given.
 
@@ -84,7 +295,7 @@ def train_cell(
         for split, chosen in division.validation(settings.validation_rows)
     ]
 
-    def validating() -> Iterator[tuple[Batch, Any]]:
+    def validating() -> Iterator[tuple[MoleculeBatch, Any]]:
         for one in validation:
             yield from one.in_order()
 
@@ -99,7 +310,7 @@ def train_cell(
     products = fp8.AMAX if settings.precision == "fp8-amax" else fp8.NONE
     dtype = np.dtype("float32" if settings.precision == "fp8-amax" else settings.precision)
     task = SchnetTask(shape, targets, known, settings.loss, dtype, validating, products)
-    plan = Plan(
+    plan = TrainingPlan(
         f"{rows} rows, seed {seed}",
         made.steps,
         rows,
@@ -111,9 +322,7 @@ def train_cell(
     if fp8.emulated(products):
         progress.say(fp8.NOTE)
     begin = _first(shape, seed, init, dtype)
-    outcome = train(
-        task, made.optimiser(), made.rate(), begin, RowFeed(batches), plan, folder, identity, stop, progress
-    )
+    outcome = train(task, made.optimiser(), made.rate(), begin, batches, plan, folder, identity, stop, progress)
     about = {
         "preset": preset,
         "rows": rows,
@@ -123,7 +332,7 @@ def train_cell(
         "precision": settings.precision,
         "qmgen": machine.versions()["qmgen"],
     }
-    save_model(folder / NAME, Stored(outcome.parameters, shape, targets, normalisation, about))
+    save_model(folder / MODEL, StoredSchnet(outcome.parameters, shape, targets, normalisation, about))
     trivial = task.errors(outcome.parameters, validating()).trivial
     errors = task.errors(outcome.parameters, test.in_order()) if test else None
     result = {
@@ -131,7 +340,7 @@ def train_cell(
         "rows": rows,
         "seed": seed,
         "preset": preset,
-        "parameters": weights.count(outcome.parameters),
+        "parameters": sum(int(leaf.size) for leaf in jax.tree.leaves(outcome.parameters)),
         "batch_size": size,
         "steps": outcome.steps,
         "best_step": outcome.best_step,
@@ -152,7 +361,7 @@ def train_cell(
             for target in targets
         },
         "level_of_theory": source.level_of_theory,
-        "init": summary(init) if init else None,
+        "init": init_summary(init) if init else None,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {**machine.machine(), "device": jax.devices()[0].device_kind},
         "matmul_precision": str(jax.config.jax_default_matmul_precision),  # type: ignore[attr-defined]
@@ -164,7 +373,9 @@ def train_cell(
     return result
 
 
-def shape_of(settings: TrainSchnetConfig, targets: tuple[Target, ...], init: Stored | None) -> tuple[str, SchNetShape]:
+def shape_of(
+    settings: TrainSchnetConfig, targets: tuple[Target, ...], init: StoredSchnet | None
+) -> tuple[str, SchNetShape]:
     """The preset's name and the network's shape. Raises ``UsageError``: no such preset, or not that of ``init``."""
     preset = settings.preset or (init.metadata["preset"] if init else "small")
     if preset not in PRESETS or preset not in DEFAULTS:
@@ -178,9 +389,9 @@ def shape_of(settings: TrainSchnetConfig, targets: tuple[Target, ...], init: Sto
     return preset, shape
 
 
-def _first(shape: SchNetShape, seed: int, init: Stored | None, dtype: np.dtype) -> Any:
+def _first(shape: SchNetShape, seed: int, init: StoredSchnet | None, dtype: np.dtype) -> Any:
     """The weights to begin with: from the seed; with ``init`` its own, but for a last layer of another width."""
-    fresh = weights.init(jax.random.key(seed), shape)
+    fresh = model.init(jax.random.key(seed), shape)
     if init is not None:
         fresh = jax.tree.map(lambda new, old: old if old.shape == new.shape else new, fresh, init.params)
     # copies: the first step takes over the memory of what it is given

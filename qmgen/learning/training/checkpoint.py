@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar, get_origin, get_type_hints
 
 import jax
 import ml_dtypes  # JAX's own
@@ -21,7 +24,7 @@ import numpy as np
 
 from qmgen import files
 from qmgen.documents import table_of
-from qmgen.errors import QmgenError, first_line
+from qmgen.errors import QmgenError, UsageError, first_line
 
 #: the key of our metadata, JSON, in the file's own
 KEY: Final = "qmgen"
@@ -50,7 +53,7 @@ _TYPES: Final = {
 }
 
 
-class Damaged(QmgenError):
+class DamagedCheckpoint(QmgenError):
     """A file that is not whole, or holds something else than was asked for."""
 
 
@@ -96,11 +99,11 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         arrays = {name: _array(**found) for name, found in deserialize(path.read_bytes())}
         about = None if text is None else table_of(text, finite=False)  # there may be no best loss yet
     except (SafetensorError, OSError, ValueError) as error:
-        raise Damaged(f"{path} is damaged ({first_line(error)})") from error
+        raise DamagedCheckpoint(f"{path} is damaged ({first_line(error)})") from error
     if about is None:
-        raise Damaged(f"{path} was not written by qmgen")
+        raise DamagedCheckpoint(f"{path} was not written by qmgen")
     if about.pop("crc32", None) != _checksum(arrays):
-        raise Damaged(f"{path} is damaged (its checksum is not that of its arrays)")
+        raise DamagedCheckpoint(f"{path} is damaged (its checksum is not that of its arrays)")
     return arrays, about
 
 
@@ -123,11 +126,11 @@ def unflatten(arrays: Mapping[str, np.ndarray], like: Any, place: str) -> Any:
     wanted = names_of(like)
     if wanted.keys() != arrays.keys():
         odd = sorted(wanted.keys() ^ arrays.keys())[0]
-        raise Damaged(f"{place} holds other arrays than this training has ({odd}, for one)")
+        raise DamagedCheckpoint(f"{place} holds other arrays than this training has ({odd}, for one)")
     for name, leaf in wanted.items():
         if arrays[name].shape != np.shape(leaf) or arrays[name].dtype != leaf.dtype:
             shape = f"{arrays[name].dtype}{arrays[name].shape} and not {leaf.dtype}{np.shape(leaf)}"
-            raise Damaged(f"{place} holds another {name} than this training has: {shape}")
+            raise DamagedCheckpoint(f"{place} holds another {name} than this training has: {shape}")
     return jax.tree.unflatten(jax.tree.structure(like), [jax.numpy.asarray(arrays[name]) for name in wanted])
 
 
@@ -142,12 +145,12 @@ def latest(folder: Path, like: Any) -> tuple[Any, dict[str, Any], list[str]] | N
             tree, about = restore(folder / name, like)
         except FileNotFoundError:
             continue
-        except Damaged as error:
+        except DamagedCheckpoint as error:
             said.append(str(error))
             continue
         return tree, about, said
     if said:
-        raise Damaged(f"{said[0]}, and there is no other: remove {folder} to train it anew")
+        raise DamagedCheckpoint(f"{said[0]}, and there is no other: remove {folder} to train it anew")
     return None
 
 
@@ -174,3 +177,78 @@ def _checksum(arrays: Mapping[str, np.ndarray]) -> int:
     for name in sorted(arrays):
         total = zlib.crc32(arrays[name].tobytes(), zlib.crc32(name.encode(), total))
     return total
+
+
+MODEL: Final = "model.safetensors"
+#: bounds of what a file may state; the largest preset has 80 layers, and 50 257 tokens
+MOST_LAYERS: Final = 1024
+LARGEST_SIZE: Final = 2**20
+_DEPTHS: Final = ("layers", "interactions")
+
+Shape = TypeVar("Shape")
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """Arrays by name, metadata (plain values), and the SHA-256 of the file at ``path``."""
+
+    path: Path
+    arrays: dict[str, np.ndarray]
+    about: dict[str, Any]
+    checksum: str
+
+
+def read_model(file: Path, kind: str, noun: str, command: str) -> ModelFile:
+    """What ``command`` wrote to ``file``, whose metadata say that it is a ``kind``: ``noun`` for people.
+
+    Raises ``UsageError`` with one line where it is damaged, cannot be read, or is something else.
+    """
+    try:
+        arrays, about = read(file)
+        checksum = sha256(file.read_bytes()).hexdigest()
+    except DamagedCheckpoint as error:
+        raise UsageError(f"{error}: give a {MODEL} that `{command}` wrote") from error
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}") from error
+    if (found := about.get("kind")) != kind:
+        found = found or "checkpoint of a training"
+        raise UsageError(f"{file} is no {noun} (it is a {found}): give a {MODEL} that `{command}` wrote")
+    return ModelFile(file, arrays, about, checksum)
+
+
+def shape_of(kind: type[Shape], stated: Any) -> Shape:
+    """The sizes of a network as ``stated`` in its file. Raises ``TypeError`` or ``ValueError`` for what no network has:
+    the numbers are bounded before anything is made of them."""
+    if not isinstance(stated, dict):
+        raise TypeError("its sizes are no table")
+    hints = get_type_hints(kind)
+    for name, value in stated.items():
+        if name not in hints:
+            raise ValueError(f"it states {name}")
+        if hints[name] is int:
+            most = MOST_LAYERS if name in _DEPTHS else LARGEST_SIZE
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+                raise ValueError(f"it states {name} = {str(value)[:40]}, and a network has at most {most}")
+        elif hints[name] is float:
+            if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < LARGEST_SIZE:
+                raise ValueError(f"it states {name} = {str(value)[:40]}")
+        elif not isinstance(value, get_origin(hints[name]) or hints[name]):
+            raise TypeError(f"it states {name} = {str(value)[:40]}")
+    return kind(**stated)
+
+
+def require(about: dict[str, Any], **kinds: type | tuple[type, ...]) -> None:
+    """Raise ``KeyError`` or ``TypeError`` where metadata lack one of the names, or hold another type of value."""
+    for name, kind in kinds.items():
+        if not isinstance(about[name], kind):
+            raise TypeError(f"its {name} is a {type(about[name]).__name__}")
+
+
+@contextmanager
+def of_this_version(file: Path) -> Iterator[None]:
+    """Turns what is missing or odd in a file's contents into one line. Raises ``UsageError``."""
+    try:
+        yield
+    except (DamagedCheckpoint, LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        said = f"no {error}" if isinstance(error, KeyError) else first_line(error)
+        raise UsageError(f"{file} is of another version of qmgen ({said}): train it anew") from error

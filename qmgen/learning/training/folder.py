@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from qmgen import files
 from qmgen.corpus.identity import difference
 from qmgen.corpus.locks import Held, Lock
-from qmgen.documents import table_of
+from qmgen.documents import json_of, table_of
 from qmgen.errors import QmgenError, UsageError
-from qmgen.learning.training import checkpoint, journal
+from qmgen.learning.training import checkpoint
 
 if TYPE_CHECKING:
     from qmgen.config.train import TrainHamiltonianConfig, TrainLmConfig, TrainSchnetConfig
 
     Training = TrainSchnetConfig | TrainHamiltonianConfig | TrainLmConfig
 
+
 CONFIG: Final = "config.toml"
 LOCK: Final = ".lock"
 RESULT: Final = "result.json"
+#: what differs between two runs of the same training
+CLOCKS: Final = frozenset({"seconds", "rows_per_second", "tokens_per_second"})
+METRICS: Final = "metrics.jsonl"
 #: what a training leaves in its folder, and a report in that of the run: nothing else is ever removed
 OF_TRAINING: Final = (
     checkpoint.NAME,
     checkpoint.PREVIOUS,
-    journal.NAME,
+    METRICS,
     "model.safetensors",
     RESULT,
     "labels.npz",
@@ -189,3 +194,64 @@ def _fields(settings: Training) -> dict[str, Any]:
     """What makes the trainings, with ``init`` however it is written."""
     fields = settings.training_fields()
     return {**fields, "init": os.path.abspath(fields["init"]) if fields["init"] else None}
+
+
+class Journal:
+    """``metrics.jsonl`` at ``path``: one JSON object a line, each of which names its ``step``; a context.
+
+    The lines up to and with ``step`` stay. A training that was killed has written lines past its last checkpoint; the
+    steps are taken again, so these lines are removed: the file of a resumed training equals that of an undisturbed one.
+    """
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path = path
+        kept = [line for line in read_journal(path) if line["step"] <= step]
+        checkpoint.write(path, "".join(_line_text(line) for line in kept).encode())
+        with files.opened(path.parent) as folder:  # never through a link of this name
+            stream = files.open_for_writing(folder, path.name, path, append=True)
+        self._stream = io.TextIOWrapper(stream, encoding="utf-8")
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        """One more line, in the hands of the operating system when this returns. Raises ``QmgenError``."""
+        try:
+            self._stream.write(_line_text(line))
+            self._stream.flush()
+        except OSError as error:
+            raise QmgenError(f"cannot write {self.path}: {error.strerror}; the same command continues") from error
+
+    def synchronise(self) -> None:
+        """Onto the disk: no checkpoint may be newer than the lines before it."""
+        os.fsync(self._stream.fileno())
+
+
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of the file, up to the first that is not; none where there is no file."""
+    lines: list[dict[str, Any]] = []
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return lines
+    for line in text.splitlines(keepends=True):
+        try:
+            found = json_of(line)
+        except ValueError:
+            break
+        if not line.endswith("\n") or not isinstance(found, dict) or not isinstance(found.get("step"), int):
+            break
+        lines.append(found)
+    return lines
+
+
+def timeless(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """``lines`` without what the clock says: equal for equal trainings."""
+    return [{key: value for key, value in line.items() if key not in CLOCKS} for line in lines]
+
+
+def _line_text(line: Mapping[str, Any]) -> str:
+    return json.dumps(line, allow_nan=False) + "\n"

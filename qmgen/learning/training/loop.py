@@ -12,7 +12,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -22,9 +21,11 @@ import jax.numpy as jnp
 import optax
 
 from qmgen.errors import Interrupted, QmgenError, UsageError, first_line
-from qmgen.learning.training import checkpoint, journal
+from qmgen.learning.training import checkpoint
+from qmgen.learning.training.folder import METRICS, Journal
+from qmgen.learning.training.prefetch import Prefetch
 from qmgen.learning.training.progress import Progress
-from qmgen.learning.training.state import Params, State, Step, emptied, first, stepper
+from qmgen.learning.training.step import Params, Step, TrainingState, emptied, first, stepper
 from qmgen.signals import StopWatch
 
 #: steps that may be waiting on the device: it never idles, and a wish to stop is heard soon
@@ -41,7 +42,7 @@ class Score:
     total: float
 
 
-class Task(Protocol):
+class LearningTask(Protocol):
     """What is learnt."""
 
     def loss(self, parameters: Params, batch: Any) -> Any:
@@ -53,8 +54,8 @@ class Task(Protocol):
         ...
 
 
-class Feed(Protocol):
-    """Where batches come from."""
+class BatchFeed(Protocol):
+    """Where batches come from; they are made in a thread of their own while the device computes."""
 
     def batches(self, place: dict[str, Any] | None) -> Generator[tuple[Any, dict[str, Any], int]]:
         """Without an end: each batch with the place after it (plain values) and its number of real rows. ``place``
@@ -63,7 +64,7 @@ class Feed(Protocol):
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """How long and how often: in steps, but ``checkpoint_seconds``. ``patience`` validations without a better one end
     the training (None: never). ``rows`` make an epoch, of what ``unit`` says."""
 
@@ -78,7 +79,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingOutcome:
     """The weights with the lowest ``Score.total``, when they were found, and what the training took."""
 
     parameters: Params
@@ -112,19 +113,19 @@ class _Books:
 
 
 def train(
-    task: Task,
+    task: LearningTask,
     optimiser: optax.GradientTransformation,
     rate: Callable[[int], Any],
     parameters: Params,
-    feed: Feed,
-    plan: Plan,
+    feed: BatchFeed,
+    plan: TrainingPlan,
     folder: Path,
     identity: Mapping[str, Any],
     stop: StopWatch,
     progress: Progress,
     step: Step | None = None,
     watch: Callable[[Params, int], dict[str, Any]] | None = None,
-) -> Outcome:
+) -> TrainingOutcome:
     """Train to the end of ``plan``, from the last checkpoint in ``folder`` where there is one.
 
     ``rate`` is the learning rate after so many steps, for the journal; ``identity`` tells trainings apart that must not
@@ -154,7 +155,10 @@ def train(
 
     progress.start(plan.label, plan.steps, books.step, plan.unit)
     try:
-        with journal.Journal(folder / journal.NAME, books.step) as lines, closing(feed.batches(books.place)) as source:
+        with (
+            Journal(folder / METRICS, books.step) as lines,
+            Prefetch(feed.batches(books.place)) as source,
+        ):
             while not over():
                 batch, books.place, rows = next(source)
                 state, loss = step(state, batch)
@@ -209,7 +213,7 @@ def train(
     finally:
         progress.close()
     seconds = seconds_before + time.monotonic() - begin
-    return Outcome(best, books.best_step, books.errors or {}, books.step, books.rows_seen, seconds)
+    return TrainingOutcome(best, books.best_step, books.errors or {}, books.step, books.rows_seen, seconds)
 
 
 def _begin(
@@ -218,7 +222,7 @@ def _begin(
     folder: Path,
     identity: Mapping[str, Any],
     progress: Progress,
-) -> tuple[State, Params, _Books]:
+) -> tuple[TrainingState, Params, _Books]:
     """The state, best weights and books of the last checkpoint, or of the beginning."""
     state, best, books = first(parameters, optimiser), jax.tree.map(jnp.copy, parameters), _Books()
     found = checkpoint.latest(folder, {"state": state, "best": best})
@@ -244,8 +248,10 @@ def _begin(
     return tree["state"], tree["best"], books
 
 
-def _odd(folder: Path, what: str) -> checkpoint.Damaged:
-    return checkpoint.Damaged(f"the checkpoint in {folder} is of another version of qmgen ({what}): train it anew")
+def _odd(folder: Path, what: str) -> checkpoint.DamagedCheckpoint:
+    return checkpoint.DamagedCheckpoint(
+        f"the checkpoint in {folder} is of another version of qmgen ({what}): train it anew"
+    )
 
 
 def _beside(like: Any, leaf: Any) -> Any:
@@ -254,7 +260,7 @@ def _beside(like: Any, leaf: Any) -> Any:
     return leaf if sharding is None or len(sharding.device_set) == 1 else jax.device_put(leaf, sharding)
 
 
-def _finite(state: State) -> None:
+def _finite(state: TrainingState) -> None:
     """Nothing, or the error that the loss is lost. Waits for the device."""
     if int(state.bad) >= 0:
         raise _diverged(int(state.bad))

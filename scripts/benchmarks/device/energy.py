@@ -30,10 +30,10 @@ from qmgen.dft.prepare import System
 from qmgen.errors import Interrupted
 from qmgen.labeling.level import level_of
 from qmgen.labeling.types import Settings
-from qmgen.learning.energy.store import Store
+from qmgen.learning.energy.problems import GeometryStore
 from qmgen.learning.energy.train import run
 from qmgen.learning.hamiltonian.network import network_of
-from qmgen.learning.training import journal
+from qmgen.learning.training import folder as journal
 from qmgen.molecules.thermal_file import frame
 from qmgen.molecules.types import Conformer
 
@@ -158,7 +158,7 @@ def prepare(chosen: list[Conformer], settings: EnergySettings) -> Entry:
     level = level_of(Settings(settings.xc, settings.basis, settings.grid_level))
     elements = sorted({int(z) for one in chosen for z in one.numbers})
     systems = [System(one.numbers.astype(np.int64), one.positions) for one in chosen]
-    store = Store(systems, level, network_of(settings.model, level.basis, elements, False), 0.0)
+    store = GeometryStore(systems, level, network_of(settings.model, level.basis, elements, False), 0.0)
     took = []
     for index in range(len(store)):
         begin = perf_counter()
@@ -178,7 +178,10 @@ def train(settings: EnergySettings) -> Entry:
         result = run(cast(Any, settings), quiet=True, claim_folder=False, told=known.update)
     except Interrupted as error:
         why = str(error)
-    return {**report(settings, journal.read(settings.out / journal.NAME), {**known, **(result or {})}), "stopped": why}
+    return {
+        **report(settings, journal.read_journal(settings.out / journal.METRICS), {**known, **(result or {})}),
+        "stopped": why,
+    }
 
 
 def report(settings: EnergySettings, lines: list[dict[str, Any]], known: dict[str, Any]) -> Entry:

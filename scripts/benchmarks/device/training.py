@@ -26,14 +26,14 @@ from benchmarks.device.ceilings import best_seconds, matmul
 from benchmarks.device.task import Entry, Task
 from benchmarks.schnet import batches, epoch_of_qmgen, operations
 from qmgen.learning.fp8 import AMAX, NONE, Recipe, emulated, linear
-from qmgen.learning.lm.network.model import Arithmetic, init, probes_of
-from qmgen.learning.lm.network.shape import PRESETS, SMALL, LmShape
-from qmgen.learning.lm.texts.packing import TokenBatch
-from qmgen.learning.lm.training.optimiser import adamw, kept
-from qmgen.learning.lm.training.task import LmTask
-from qmgen.learning.schnet import shape as schnet
-from qmgen.learning.training.schedule import schedule_of
-from qmgen.learning.training.state import first, stepper
+from qmgen.learning.lm.model import Arithmetic, init, probes_of
+from qmgen.learning.lm.shape import PRESETS, SMALL, LmShape
+from qmgen.learning.lm.packing import TokenBatch
+from qmgen.learning.lm.task import adamw, unwatched_applied
+from qmgen.learning.lm.task import LmTask
+from qmgen.learning.schnet import model as schnet
+from qmgen.learning.training.step import schedule_of
+from qmgen.learning.training.step import first, stepper
 
 RECIPES: Final = {"bf16": NONE, "fp8-amax": AMAX}
 #: tokens, inputs, outputs of single layers: those of gpt-111m, gpt-1.3b, llama2-7b that begin the feed-forward part
@@ -142,7 +142,7 @@ def _step(shape: LmShape, rows: int, remat: bool, recipe: Recipe) -> tuple[Calla
     optimiser = adamw(schedule_of("constant", 1e-4, 1, 100), 0.1, 1.0)
     weights = init(jax.random.key(0), shape)
     state = first({"weights": weights, "probes": probes_of(shape, recipe)}, optimiser)
-    step = stepper(task.loss_unwatched, optimiser, kept, portions=False)
+    step = stepper(task.loss_unwatched, optimiser, unwatched_applied, portions=False)
     compiled = step.lower(state, batch).compile()  # type: ignore[attr-defined]
     held = [state]
 

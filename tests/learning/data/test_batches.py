@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qmgen.learning.batch import Batch
-from qmgen.learning.data.batches import Batches, Position
-from qmgen.learning.data.packed import Packed
-from qmgen.learning.data.prepare import training_batches
-from qmgen.learning.data.selection import select
+from qmgen.learning.data.batches import Batches, Position, training_batches
+from qmgen.learning.data.packed import MoleculeBatch, Packed
 from qmgen.learning.data.source import RowSource, open_rows
+from qmgen.learning.data.splits import select
 from qmgen.learning.targets import targets_of
 
 BATCH = 7
@@ -29,12 +27,12 @@ def _made(place: Path, window: int, rows: int | None = None, seed: int = 0, **mo
     return training_batches(source, indices, BATCH, seed, window)[1], source
 
 
-def _same(a: Batch, b: Batch) -> bool:
+def _same(a: MoleculeBatch, b: MoleculeBatch) -> bool:
     values = all(np.array_equal(a.values[name], b.values[name]) for name in a.values)
     return values and all(np.array_equal(getattr(a, n), getattr(b, n)) for n in ("numbers", "positions", "weights"))
 
 
-def _keys(batch: Batch) -> list[bytes]:
+def _keys(batch: MoleculeBatch) -> list[bytes]:
     """What tells the molecules of a batch apart, dummies left out."""
     real = batch.weights == 1
     return [x[z > 0].tobytes() for x, z in zip(batch.positions[real], batch.numbers[real], strict=True)]

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from qmgen.errors import UsageError
-from qmgen.learning.data.held_out import divided
-from qmgen.learning.data.selection import select
 from qmgen.learning.data.source import open_rows
+from qmgen.learning.data.splits import divided, select
 from qmgen.learning.targets import targets_of
 
 Y = targets_of(["y"])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from qmgen.errors import UsageError
-from qmgen.learning.data.buckets import edges, pairs
-from qmgen.learning.data.selection import permute, select
+from qmgen.learning.data.batches import edges, pairs
+from qmgen.learning.data.splits import permute, select
 
 
 def test_a_permutation_of_every_small_total() -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from qmgen.corpus import load
 from qmgen.errors import QmgenError, UsageError
-from qmgen.learning.data.leakage import check_splits, leakage
 from qmgen.learning.data.source import open_rows
+from qmgen.learning.data.splits import check_splits, leakage
 from qmgen.learning.targets import targets_of
 
 FILE = "data/train-00001-of-00005.parquet"

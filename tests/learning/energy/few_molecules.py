@@ -14,8 +14,8 @@ from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.dft.prepare import System
 from qmgen.labeling.level import level_of
 from qmgen.labeling.types import Settings
-from qmgen.learning.energy.store import Store
-from qmgen.learning.hamiltonian.blocks.shape import BlocksShape
+from qmgen.learning.energy.problems import GeometryStore
+from qmgen.learning.hamiltonian.blocks_description import BlocksShape
 from qmgen.learning.hamiltonian.inputs import Inputs
 from qmgen.learning.hamiltonian.network import Blocks
 
@@ -83,6 +83,6 @@ SOMEWHERE = np.array([0.03, -0.05, 0.02])
 SMALL = Blocks("blocks-tiny", BlocksShape(8, 4, 1).of(2, 1, (1, 7, 8, 9)))
 
 
-def store_of(names: Sequence[str], network: Any = None, memory: float = 1e9) -> Store:
+def store_of(names: Sequence[str], network: Any = None, memory: float = 1e9) -> GeometryStore:
     """A store of these molecules, each in a geometry of its own."""
-    return Store([system(name, seed) for seed, name in enumerate(names)], LEVEL, network or Mixture(), memory)
+    return GeometryStore([system(name, seed) for seed, name in enumerate(names)], LEVEL, network or Mixture(), memory)

@@ -14,7 +14,7 @@ from few_molecules import LEVEL, SOMEWHERE, Mixture, system, write_xyz
 from qmgen.cli.main import main
 from qmgen.errors import Interrupted
 from qmgen.learning.energy import augment as module
-from qmgen.learning.energy.augment import NAME, Augmented, Plan, augment
+from qmgen.learning.energy.augment import NAME, Augmented, WalkPlan, augment
 from qmgen.learning.energy.geometries import Geometry
 from qmgen.learning.energy.problems import shapes_of
 from qmgen.learning.energy.stored import StoredHamiltonian
@@ -24,10 +24,10 @@ from qmgen.signals import StopWatch
 MODEL = StoredHamiltonian(Mixture(), {"a": SOMEWHERE}, (), {}, checksum="of a mixture")
 WATER = [Geometry(one.numbers, one.positions, "O", "", k) for k, one in enumerate(system("water", s) for s in range(2))]
 BEGINNINGS = list(zip(WATER, shapes_of([one.numbers for one in WATER], LEVEL), strict=True))
-PLAN = Plan(count=4, steps=2, temperature=400.0, seed=0)
+PLAN = WalkPlan(count=4, steps=2, temperature=400.0, seed=0)
 
 
-def moved(file: Path, plan: Plan = PLAN, beginnings: Any = BEGINNINGS, limit: float | None = None) -> Augmented:
+def moved(file: Path, plan: WalkPlan = PLAN, beginnings: Any = BEGINNINGS, limit: float | None = None) -> Augmented:
     with StopWatch(limit, unit="step", kept="checkpoints") as stop:
         return augment(MODEL, LEVEL, beginnings, plan, file, "", stop, Quiet())
 
@@ -42,7 +42,7 @@ def test_without_heat_a_stretched_bond_relaxes(tmp_path: Path) -> None:
     far = WATER[0].positions.copy()
     far[1] += 0.4 * (far[1] - far[0]) / np.linalg.norm(far[1] - far[0])
     stretched = replace(WATER[0], positions=far)
-    cold = Plan(count=1, steps=3, temperature=1e-9, seed=0)
+    cold = WalkPlan(count=1, steps=3, temperature=1e-9, seed=0)
     found = moved(tmp_path / NAME, cold, [(stretched, BEGINNINGS[0][1])]).geometries[0]
     # three steps take the bond back by most of 0.4 Bohr, whose energy is 0.3 k x^2 or so: some 0.02 Hartree
     assert energy(found) < energy(stretched) - 0.01

@@ -13,22 +13,23 @@ import pytest
 from few_molecules import store_of
 
 from qmgen.errors import QmgenError
-from qmgen.learning.energy.batches import CaseFeed, EnergyBatch, Labels
-from qmgen.learning.energy.store import Store
+from qmgen.learning.energy.problems import CaseFeed, ConvergedLabels, EnergyBatch, GeometryStore
 
 NAMES = ["water", "ammonia", "fluoride", "peroxide", "water", "peroxide", "ammonia", "water", "peroxide", "fluoride"]
 
 
 @pytest.fixture(scope="module")
-def store() -> Store:
+def store() -> GeometryStore:
     return store_of(NAMES)
 
 
-def feed_of(store: Store, size: int = 3, seed: int = 0, labels: dict[int, Labels] | None = None) -> CaseFeed:
+def feed_of(
+    store: GeometryStore, size: int = 3, seed: int = 0, labels: dict[int, ConvergedLabels] | None = None
+) -> CaseFeed:
     return CaseFeed(store, range(len(store)), size, seed, lambda case: case.problem.positions[0, 0], labels)
 
 
-def members(store: Store, batch: EnergyBatch) -> list[int]:
+def members(store: GeometryStore, batch: EnergyBatch) -> list[int]:
     """Which geometries a batch holds: each has a place of its own."""
     places = [np.asarray(ready.case.problem.positions)[0, 0] for k in range(len(store)) if (ready := store.get(k))]
     there = np.asarray(batch.weights) > 0
@@ -40,7 +41,7 @@ def taken(feed: CaseFeed, many: int, place: Any = None) -> list[tuple[EnergyBatc
         return list(islice(source, many))
 
 
-def test_every_geometry_once_an_epoch_and_batches_of_one_shape(store: Store) -> None:
+def test_every_geometry_once_an_epoch_and_batches_of_one_shape(store: GeometryStore) -> None:
     feed = feed_of(store)
     plans = [feed.plan(epoch) for epoch in (0, 1)]
     for plan in plans:
@@ -52,7 +53,7 @@ def test_every_geometry_once_an_epoch_and_batches_of_one_shape(store: Store) -> 
     assert any(len(names) > 1 for names in mixed)
 
 
-def test_what_comes_is_what_was_planned(store: Store) -> None:
+def test_what_comes_is_what_was_planned(store: GeometryStore) -> None:
     feed = feed_of(store)
     plan = feed.plan(0) + feed.plan(1)
     found = taken(feed, len(plan))
@@ -69,16 +70,17 @@ def test_what_comes_is_what_was_planned(store: Store) -> None:
 
 
 @pytest.mark.parametrize("at", [0, 2, 4, 7])
-def test_from_any_place_it_goes_on_with_the_very_next(store: Store, at: int) -> None:
+def test_from_any_place_it_goes_on_with_the_very_next(store: GeometryStore, at: int) -> None:
     whole = taken(feed_of(store), 12)
     rest = taken(feed_of(store), 11 - at, whole[at][1])
     assert [members(store, batch) for batch, _, _ in rest] == [members(store, batch) for batch, _, _ in whole[at + 1 :]]
     assert [place for _, place, _ in rest] == [place for _, place, _ in whole[at + 1 :]]
 
 
-def test_labels_go_with_their_geometries(store: Store) -> None:
+def test_labels_go_with_their_geometries(store: GeometryStore) -> None:
     labels = {
-        k: Labels(float(k), np.full((shape.n_orbitals, shape.n_orbitals), k)) for k, shape in enumerate(store.shapes)
+        k: ConvergedLabels(float(k), np.full((shape.n_orbitals, shape.n_orbitals), k))
+        for k, shape in enumerate(store.shapes)
     }
     for batch, _, rows in taken(feed_of(store, labels=labels), 5):
         held = members(store, batch)
@@ -86,7 +88,7 @@ def test_labels_go_with_their_geometries(store: Store) -> None:
         assert np.asarray(batch.targets)[:rows, 1, 2].tolist() == held
 
 
-class Scarce(Store):
+class Scarce(GeometryStore):
     """As a store, but some cannot be had."""
 
     lost: frozenset[int] = frozenset()
@@ -96,13 +98,13 @@ class Scarce(Store):
 
 
 @pytest.fixture
-def scarce(store: Store) -> Iterator[Scarce]:
+def scarce(store: GeometryStore) -> Iterator[Scarce]:
     made = Scarce(store.systems, store.level, store.network, 1e9)
     made._kept = store._kept
     yield made
 
 
-def test_what_cannot_be_prepared_is_left_out(store: Store, scarce: Scarce) -> None:
+def test_what_cannot_be_prepared_is_left_out(store: GeometryStore, scarce: Scarce) -> None:
     scarce.lost = frozenset({0, 3, 5, 8})  # all of one shape, and one of the other
     found = taken(feed_of(scarce), 4)
     first = [members(store, batch) for batch, place, _ in found if place["epoch"] == 0]

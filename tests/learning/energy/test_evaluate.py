@@ -20,14 +20,12 @@ from qmgen.dft.scf import solve as solve_scf
 from qmgen.labeling.stream import label
 from qmgen.labeling.types import Settings
 from qmgen.learning.energy import evaluate as module
-from qmgen.learning.energy.cycles import Counted
-from qmgen.learning.energy.evaluate import evaluate_hamiltonian, text
+from qmgen.learning.energy.evaluate import CycleCounts, evaluate_hamiltonian, text
 from qmgen.learning.energy.geometries import read_geometries
-from qmgen.learning.energy.guess import open_guess
-from qmgen.learning.energy.problems import case_of
+from qmgen.learning.energy.problems import GeometryStore, case_of
 from qmgen.learning.energy.references import CONVERGED, References
-from qmgen.learning.energy.store import Store
-from qmgen.learning.energy.stored import NAME, StoredHamiltonian, save_model
+from qmgen.learning.energy.stored import StoredHamiltonian, open_guess, save_model
+from qmgen.learning.training.checkpoint import MODEL
 from qmgen.molecules.types import Conformer, Failure
 
 
@@ -40,7 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "elements": [1, 7, 8], "refine": 0, "geometries": 1,
     }  # fmt: skip
     folder = tmp_path_factory.mktemp("evaluated")
-    save_model(folder / NAME, StoredHamiltonian(SMALL, SMALL.init(jax.random.key(0)), SMALL.statistics(seen), about))
+    save_model(folder / MODEL, StoredHamiltonian(SMALL, SMALL.init(jax.random.key(0)), SMALL.statistics(seen), about))
     return folder
 
 
@@ -74,7 +72,7 @@ def test_nothing_corrected_is_as_without_a_correction(report: module.Hamiltonian
 def test_the_numbers_are_those_of_a_direct_computation(run: Path, tmp_path: Path) -> None:
     file = write_xyz(tmp_path / "one.xyz", [system("water", 5)])
     report = evaluate_hamiltonian(settings(run, file))
-    store = Store([system("water", 5)], LEVEL, SMALL, 1e9)
+    store = GeometryStore([system("water", 5)], LEVEL, SMALL, 1e9)
     references = References(store)
     ready = store.get(0)
     assert ready is not None
@@ -136,7 +134,7 @@ def test_cycles_are_those_of_the_rows_that_are_labelled(
 def test_a_molecule_without_a_label_is_in_neither_mean(
     run: Path, molecules: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counted = iter([Counted(10, 8, 1.0, 1.0, 0.1), None, Counted(12, 6, 3.0, 1.0, 0.3)])
+    counted = iter([CycleCounts(10, 8, 1.0, 1.0, 0.1), None, CycleCounts(12, 6, 3.0, 1.0, 0.3)])
     monkeypatch.setattr(module, "count_cycles", lambda geometry, how, guess: next(counted))
     found = evaluate_hamiltonian(settings(run, molecules))
     assert found.molecules == 3 and found.cycles == {"atoms": 11.0, "network": 7.0, "saved": pytest.approx(4 / 11)}

@@ -17,9 +17,9 @@ from qmgen.dft.batched.program import prepare_batch
 from qmgen.dft.prepare import Shape, prepare, shape_of
 from qmgen.dft.scf import Problem
 from qmgen.errors import UsageError
-from qmgen.learning.energy.guess import LearnedGuess, open_guess
 from qmgen.learning.energy.problems import case_of
-from qmgen.learning.energy.stored import NAME, StoredHamiltonian, save_model
+from qmgen.learning.energy.stored import LearnedGuess, StoredHamiltonian, open_guess, save_model
+from qmgen.learning.training.checkpoint import MODEL
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }  # fmt: skip
     folder = tmp_path_factory.mktemp("guess")
     seen = [jax.tree.map(np.asarray, one) for one in seen]
-    save_model(folder / NAME, StoredHamiltonian(SMALL, params, SMALL.statistics(seen), about))
+    save_model(folder / MODEL, StoredHamiltonian(SMALL, params, SMALL.statistics(seen), about))
     return folder
 
 
@@ -107,7 +107,7 @@ def test_unknown_elements_have_no_density(guess: LearnedGuess) -> None:
 def test_what_generate_asks_of_it(guess: LearnedGuess, stored: Path) -> None:
     from qmgen.corpus.shard import digest
 
-    assert guess.level == ("b3lyp5", "sto-3g") and guess.checksum == digest(stored / NAME)
+    assert guess.level == ("b3lyp5", "sto-3g") and guess.checksum == digest(stored / MODEL)
 
 
 def test_another_basis_set_of_that_name_is_refused(guess: LearnedGuess) -> None:

@@ -10,9 +10,8 @@ import pytest
 from few_molecules import store_of
 
 from qmgen.errors import Interrupted
-from qmgen.learning.energy.batches import Labels
-from qmgen.learning.energy.labels import make_labels
-from qmgen.learning.energy.references import Converged, References
+from qmgen.learning.energy.problems import ConvergedLabels
+from qmgen.learning.energy.references import Converged, References, make_labels
 from qmgen.learning.training.progress import Quiet
 from qmgen.signals import StopWatch
 
@@ -50,14 +49,14 @@ class After(StopWatch):
 
 def made(
     file: Path, indices: list[int], stop: StopWatch | None = None, level: dict[str, Any] = LEVEL
-) -> tuple[dict[int, Labels], int]:
+) -> tuple[dict[int, ConvergedLabels], int]:
     """The labels, and how many fields were made for them."""
     references = Counted(STORE)
     found = make_labels(references, indices, file, level, stop or StopWatch(), Quiet())
     return found, len(references.__dict__.get("asked", []))
 
 
-def check(labels: dict[int, Labels], indices: list[int]) -> None:
+def check(labels: dict[int, ConvergedLabels], indices: list[int]) -> None:
     assert sorted(labels) == indices
     for index, label in labels.items():
         ready = STORE.get(index)

@@ -15,9 +15,8 @@ from qmgen.cli.main import main
 from qmgen.config.train import TrainEnergyConfig
 from qmgen.labeling.level import level_of
 from qmgen.labeling.types import Settings
-from qmgen.learning.energy.store import Store
-from qmgen.learning.energy.table import text
-from qmgen.learning.energy.train import run
+from qmgen.learning.energy.problems import GeometryStore
+from qmgen.learning.energy.train import result_text, run
 from qmgen.learning.fp8 import AMAX, NONE, NOTE, by_recipe
 from qmgen.learning.hamiltonian.network import network_of
 
@@ -28,7 +27,7 @@ LEVEL = level_of(Settings("b3lyp5", "sto-3g", 0))
 def test_corrections_are_near_those_of_float32(preset: str) -> None:
     """And their gradients: of numbers with 3 and 4 significant bits, through a few layers."""
     network = network_of(preset, LEVEL.basis, [1, 8])
-    ready = Store([system("water", 0)], LEVEL, network, 0.0).get(0)
+    ready = GeometryStore([system("water", 0)], LEVEL, network, 0.0).get(0)
     assert ready is not None
     statistics = network.statistics([ready.seen])
     params = jax.tree.map(
@@ -57,7 +56,7 @@ def test_it_learns_in_fp8(tmp_path: Path, capsys: Any) -> None:
     result = run(settings, quiet=True)
     assert result["excess_meV"]["refine_0"] < 0.5 * result["excess_meV_without_correction"]["refine_0"]
     assert result["identity"]["precision"] == "fp8-amax" and result["emulated"]
-    assert NOTE in text(result)
+    assert NOTE in result_text(result)
     words = ["train", "energy", "--molecules", str(file), "--out", str(tmp_path / "other"), "--precision", "fp8"]
     assert main(words) == 2
     assert "fp8-amax" in capsys.readouterr().err

@@ -11,13 +11,13 @@ import pytest
 from few_molecules import LEVEL, store_of
 
 from qmgen.dft.scf import Options, solve
-from qmgen.learning.energy.references import NAME, References
-from qmgen.learning.energy.store import Ready
+from qmgen.learning.energy.problems import PreparedGeometry
+from qmgen.learning.energy.references import REFERENCES, References
 
 STORE = store_of(["water", "ammonia", "fluoride"])
 
 
-def ready(index: int) -> Ready:
+def ready(index: int) -> PreparedGeometry:
     found = STORE.get(index)
     assert found is not None
     return found
@@ -104,23 +104,23 @@ def test_where_the_lower_one_does_not_converge_its_energy_is_the_bound(
 
 
 def test_they_are_kept_to_the_last_digit_and_those_of_others_are_not_taken(made: References, tmp_path: Path) -> None:
-    first = References(STORE, dict(made.energies), {7}, file=tmp_path / NAME, key="water")
+    first = References(STORE, dict(made.energies), {7}, file=tmp_path / REFERENCES, key="water")
     found = made.converge(ready(0).case)
     assert found is not None
     first.energies[0] += 0.1
     first.excess(0, made.energies[0] + 0.02, found.density)  # written as soon as one is lowered
-    again = References(STORE, file=tmp_path / NAME, key="water")
+    again = References(STORE, file=tmp_path / REFERENCES, key="water")
     assert (again.energies, again.missing, again.lower) == (first.energies, {7}, {0})
-    assert not References(STORE, file=tmp_path / NAME, key="ammonia").energies
-    (tmp_path / NAME).write_text('{"key": "water", "energies": [')
-    assert not References(STORE, file=tmp_path / NAME, key="water").energies
+    assert not References(STORE, file=tmp_path / REFERENCES, key="ammonia").energies
+    (tmp_path / REFERENCES).write_text('{"key": "water", "energies": [')
+    assert not References(STORE, file=tmp_path / REFERENCES, key="water").energies
 
 
 def test_what_is_kept_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = References(STORE, file=tmp_path / NAME)
+    first = References(STORE, file=tmp_path / REFERENCES)
     first.make([0])
     first.keep()
-    second = References(STORE, file=tmp_path / NAME)
+    second = References(STORE, file=tmp_path / REFERENCES)
     monkeypatch.setattr(second, "converge", None)
     second.make([0])
     assert second.energies == first.energies

@@ -10,7 +10,7 @@ import pytest
 from few_molecules import LEVEL, SMALL, store_of
 
 from qmgen.dft.prepare import shape_of
-from qmgen.learning.energy import store as module
+from qmgen.learning.energy import problems as module
 from qmgen.learning.energy.problems import case_of, shapes_of
 
 NAMES = ["water", "ammonia", "fluoride"]

@@ -13,9 +13,10 @@ from few_molecules import LEVEL, store_of
 
 from qmgen.dft.basis import load_basis
 from qmgen.errors import UsageError
-from qmgen.learning.energy.stored import NAME, StoredHamiltonian, load_model, save_model
+from qmgen.learning.energy.stored import StoredHamiltonian, load_model, save_model
 from qmgen.learning.hamiltonian.network import network_of
 from qmgen.learning.training import checkpoint
+from qmgen.learning.training.checkpoint import MODEL
 
 ABOUT = {"xc": "b3lyp5", "basis": "sto-3g", "basis_checksum": "abc", "grid_level": 0, "elements": [1, 7, 8, 9]}
 
@@ -35,10 +36,10 @@ def stored(preset: str) -> tuple[StoredHamiltonian, Any]:
 @pytest.mark.parametrize("preset", ["blocks-tiny", "qpt-tiny"])
 def test_what_is_read_is_what_was_written(preset: str, tmp_path: Path) -> None:
     model, seen = stored(preset)
-    save_model(tmp_path / NAME, model)
-    for path in (tmp_path, tmp_path / NAME):
+    save_model(tmp_path / MODEL, model)
+    for path in (tmp_path, tmp_path / MODEL):
         found = load_model(path)
-        assert found.network == model.network and found.path == tmp_path / NAME and len(found.checksum) == 64
+        assert found.network == model.network and found.path == tmp_path / MODEL and len(found.checksum) == 64
         assert {key: found.about[key] for key in ABOUT} == ABOUT
         kept = jax.tree.leaves((found.params, found.statistics))
         assert all(
@@ -62,8 +63,8 @@ def test_heavier_atoms_have_room_for_all_their_shells() -> None:
 
 def test_what_is_no_trained_hamiltonian_is_one_line(tmp_path: Path) -> None:
     model, _ = stored("blocks-tiny")
-    save_model(tmp_path / NAME, model)
-    whole = (tmp_path / NAME).read_bytes()
+    save_model(tmp_path / MODEL, model)
+    whole = (tmp_path / MODEL).read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(whole[:-100])
     (tmp_path / "turned.safetensors").write_bytes(whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:])
     (tmp_path / "text.safetensors").write_text("a network, believe me")
@@ -97,7 +98,7 @@ def test_a_run_of_schnet_is_not_called_unfinished(tmp_path: Path) -> None:
     cell = tmp_path / "rows-100/seed-0"
     cell.mkdir(parents=True)
     (tmp_path / "config.toml").write_text('preset = "tiny"\n')
-    checkpoint.save(cell / NAME, {"w": np.zeros(2, np.float32)}, {"kind": "schnet"})
+    checkpoint.save(cell / MODEL, {"w": np.zeros(2, np.float32)}, {"kind": "schnet"})
     with pytest.raises(UsageError, match=r"it is a run of `qmgen train schnet`"):
         load_model(tmp_path)
     shutil.rmtree(cell)

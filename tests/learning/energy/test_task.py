@@ -12,10 +12,9 @@ import pytest
 from few_molecules import LEVEL, SMALL, SOMEWHERE, Mixture, store_of
 
 from qmgen.dft.variational import rebuild
-from qmgen.learning.energy.batches import CaseFeed, EnergyBatch, Labels
+from qmgen.learning.energy.problems import CaseFeed, ConvergedLabels, EnergyBatch, GeometryStore
 from qmgen.learning.energy.references import LOWER, References
-from qmgen.learning.energy.store import Store
-from qmgen.learning.energy.task import MEV, Aim, HamiltonianTask
+from qmgen.learning.energy.train import MEV, HamiltonianTask, LossWeights
 
 NAMES = ["water", "ammonia", "fluoride"]
 STORE = store_of(NAMES)
@@ -29,29 +28,31 @@ def plain() -> Any:
     return jax.jit(energy)
 
 
-def labels_of(store: Store) -> dict[int, Labels]:
+def labels_of(store: GeometryStore) -> dict[int, ConvergedLabels]:
     """Some that no calculation gave: the loss takes them as they come."""
     found = {}
     for index in range(len(store)):
         ready = store.get(index)
         assert ready is not None
         noise = np.random.default_rng(index).normal(size=ready.case.inputs.initial.shape)
-        found[index] = Labels(-50.0 - index, ready.case.inputs.initial + 0.1 * (noise + noise.T))
+        found[index] = ConvergedLabels(-50.0 - index, ready.case.inputs.initial + 0.1 * (noise + noise.T))
     return found
 
 
-def batch_of(members: list[int], size: int = 4, store: Store = STORE, labelled: bool = False) -> EnergyBatch:
+def batch_of(members: list[int], size: int = 4, store: GeometryStore = STORE, labelled: bool = False) -> EnergyBatch:
     feed = CaseFeed(store, members, size, 0, plain(), labels_of(store) if labelled else None)
     return feed._batch([(index, ready) for index in members if (ready := store.get(index)) is not None])
 
 
-def task_of(aim: Aim, network: Any = None, store: Store = STORE, statistics: Any = ()) -> HamiltonianTask:
+def task_of(
+    aim: LossWeights, network: Any = None, store: GeometryStore = STORE, statistics: Any = ()
+) -> HamiltonianTask:
     return HamiltonianTask(network or Mixture(), statistics, LEVEL.functional, aim, References(store), [])
 
 
 @cache
 def slope_of(refine: int) -> Any:
-    return jax.jit(jax.value_and_grad(task_of(Aim(refine)).loss))
+    return jax.jit(jax.value_and_grad(task_of(LossWeights(refine)).loss))
 
 
 HERE = {"a": jnp.asarray(SOMEWHERE)}
@@ -96,7 +97,7 @@ def test_gradient_through_our_network_is_the_slope() -> None:
     double = jax.tree.map(_wide, batch_of([0, 1, 2], store=store))
     seen = [ready.seen for index in range(3) if (ready := store.get(index)) is not None]
     statistics = jax.tree.map(_wide, SMALL.statistics(seen))
-    task = task_of(Aim(0), SMALL, store, statistics)
+    task = task_of(LossWeights(0), SMALL, store, statistics)
     leaves, structure = jax.tree.flatten(SMALL.init(jax.random.key(0)))
     draw = np.random.default_rng(1)
     # weights of all sizes, also where those of the beginning are zero
@@ -130,9 +131,9 @@ def test_loss_of_labels_is_the_mean_error_of_real_elements(squared: bool) -> Non
         w = np.einsum("k,kij->ij", SOMEWHERE, ready.seen)
         off = (ready.case.inputs.initial + w - labels[index].fock)[:n, :n]
         errors.append(np.mean(off**2) if squared else np.mean(np.abs(off)))
-    found = task_of(Aim(0, 0.0, 1.0, squared)).loss(HERE, batch)
+    found = task_of(LossWeights(0, 0.0, 1.0, squared)).loss(HERE, batch)
     assert float(found) == pytest.approx(np.mean(errors), rel=1e-12)
-    both = task_of(Aim(0, 0.5, 2.0, squared)).loss(HERE, batch)
+    both = task_of(LossWeights(0, 0.5, 2.0, squared)).loss(HERE, batch)
     energy, _ = slope_of(0)(HERE, batch_of([0, 1, 2]))
     # float64 sums in another order
     assert float(both) == pytest.approx(2 * np.mean(errors) + 0.5 * float(energy), rel=1e-10)
@@ -145,7 +146,7 @@ def test_loss_of_labels_is_the_mean_error_of_real_elements(squared: bool) -> Non
 def watched() -> HamiltonianTask:
     references = References(STORE)
     references.make(range(3))
-    return HamiltonianTask(Mixture(), (), LEVEL.functional, Aim(0), references, range(3))
+    return HamiltonianTask(Mixture(), (), LEVEL.functional, LossWeights(0), references, range(3))
 
 
 def test_excess_energies_are_those_of_the_density_at_hand(watched: HamiltonianTask) -> None:
@@ -160,7 +161,7 @@ def test_excess_energies_are_those_of_the_density_at_hand(watched: HamiltonianTa
     plain, refined = MEV * found.mean(axis=0)
     assert score.errors == pytest.approx({"excess": plain, "excess_refined_3": refined})
     assert score.total == score.errors["excess"]
-    watched.aim = Aim(2)
+    watched.aim = LossWeights(2)
     assert watched.validate(HERE).total == score.errors["excess_refined_3"]
     assert not watched.references.lower
 
@@ -171,7 +172,7 @@ def test_both_excesses_are_of_the_lowest_reference(watched: HamiltonianTask) -> 
     before, honest = dict(watched.references.energies), watched.excesses(HERE)
     references = References(STORE, dict(before))
     references.energies[1] += 0.5 * honest[1].sum()
-    task = HamiltonianTask(Mixture(), (), LEVEL.functional, Aim(0), references, range(3))
+    task = HamiltonianTask(Mixture(), (), LEVEL.functional, LossWeights(0), references, range(3))
     # references are converged to 1e-10, from whatever density
     assert np.abs(task.excesses(HERE) - honest).max() < 1e-9
     assert references.lower == {1} and references.energies[1] == pytest.approx(before[1], abs=1e-9)
@@ -179,5 +180,5 @@ def test_both_excesses_are_of_the_lowest_reference(watched: HamiltonianTask) -> 
 
 def test_what_has_no_reference_is_not_watched(watched: HamiltonianTask) -> None:
     references = References(STORE, {0: watched.references.energies[0]})
-    task = HamiltonianTask(Mixture(), (), LEVEL.functional, Aim(0), references, range(3))
+    task = HamiltonianTask(Mixture(), (), LEVEL.functional, LossWeights(0), references, range(3))
     assert np.array_equal(task.excesses(HERE), watched.excesses(HERE)[:1])

@@ -19,9 +19,11 @@ from few_molecules import ALIKE, system, write_xyz
 from qmgen.config.train import TrainEnergyConfig, TrainHamiltonianConfig, TrainLabelsConfig
 from qmgen.errors import Interrupted, UsageError
 from qmgen.learning.energy import train as module
-from qmgen.learning.energy.stored import NAME, load_model
+from qmgen.learning.energy.stored import load_model
 from qmgen.learning.energy.train import RESULT, run
-from qmgen.learning.training import checkpoint, journal
+from qmgen.learning.training import checkpoint
+from qmgen.learning.training.checkpoint import MODEL
+from qmgen.learning.training.folder import METRICS, read_journal, timeless
 
 #: 24 geometries, 6 of them held out, 4 of these watched
 SHORT: dict[str, Any] = {
@@ -65,9 +67,9 @@ def test_it_learns_from_geometries_alone(whole: tuple[Path, dict[str, Any]]) -> 
     assert result["loss"] == "energy" and result["steps"] == 40 and result["seconds_labelling"] == 0
     assert not result["skipped"] and result["without_reference"] == 0
     assert sorted(path.name for path in folder.iterdir() if path.name[0] != ".") == [
-        "config.toml", "metrics.jsonl", NAME, RESULT,
+        "config.toml", "metrics.jsonl", MODEL, RESULT,
     ]  # fmt: skip
-    lines = journal.read(folder / journal.NAME)
+    lines = read_journal(folder / METRICS)
     losses = [line["loss"] for line in lines if "loss" in line]
     assert losses[-1] < 0.5 * losses[0] < 0  # energies below those without a correction
     errors = [line["validation"] for line in lines if "validation" in line]
@@ -78,7 +80,7 @@ def test_the_model_is_what_the_result_says(whole: tuple[Path, dict[str, Any]]) -
     folder, result = whole
     model = load_model(folder)
     assert model.network.preset == "blocks-tiny" and model.about["elements"] == [1, 8]
-    best = [line for line in journal.read(folder / journal.NAME) if line["step"] == result["best_step"]]
+    best = [line for line in read_journal(folder / METRICS) if line["step"] == result["best_step"]]
     told = next(line["validation"] for line in best if "validation" in line)
     # the same weights on the same geometries: the same program
     excess = result["excess_meV"]
@@ -109,7 +111,7 @@ def test_other_settings_are_one_line(water: Path, whole: tuple[Path, dict[str, A
 
 
 def arrays_of(folder: Path) -> dict[str, np.ndarray]:
-    return checkpoint.read(folder / NAME)[0]
+    return checkpoint.read(folder / MODEL)[0]
 
 
 def same(folder: Path, whole: tuple[Path, dict[str, Any]]) -> None:
@@ -117,7 +119,7 @@ def same(folder: Path, whole: tuple[Path, dict[str, Any]]) -> None:
     found, expected = arrays_of(folder), arrays_of(whole[0])
     assert found.keys() == expected.keys()
     assert all(np.array_equal(found[name], array) for name, array in expected.items())
-    lines = [journal.timeless(journal.read(place / journal.NAME)) for place in (folder, whole[0])]
+    lines = [timeless(read_journal(place / METRICS)) for place in (folder, whole[0])]
     assert lines[0] == lines[1]
 
 
@@ -137,7 +139,7 @@ def test_killed_and_continued_it_is_as_if_undisturbed(
     )
     deadline = time.monotonic() + 300
     while process.poll() is None and time.monotonic() < deadline:
-        if journal.read(out / journal.NAME) and (out / checkpoint.NAME).exists():
+        if read_journal(out / METRICS) and (out / checkpoint.NAME).exists():
             break
         time.sleep(0.001)
     killed = process.poll() is None

@@ -18,9 +18,8 @@ from qmgen.errors import UsageError
 from qmgen.learning.data.source import open_rows
 from qmgen.learning.evaluate.corpus import evaluate_corpus
 from qmgen.learning.evaluate.files import predict_molecules
-from qmgen.learning.evaluate.predictor import SchnetPredictor
-from qmgen.learning.schnet.predict import predict
-from qmgen.learning.schnet.stored import Stored
+from qmgen.learning.schnet.model import predict
+from qmgen.learning.schnet.stored import SchnetPredictor, StoredSchnet
 from qmgen.molecules.types import Failure, Molecule, Reason
 
 WATER = np.array([[0.0, 0.0, 0.1173], [0.0, 0.7572, -0.4692], [0.0, -0.7572, -0.4692]])
@@ -44,7 +43,7 @@ def sdf(path: Path, table: np.ndarray) -> Path:
     return path
 
 
-def test_values_are_those_of_one_molecule_at_a_time(stored: Stored, toy: Path) -> None:
+def test_values_are_those_of_one_molecule_at_a_time(stored: StoredSchnet, toy: Path) -> None:
     source = open_rows(toy, stored.targets)
     packed = source.read("test")
     found = SchnetPredictor(stored, batch_size=16)(packed)
@@ -60,7 +59,7 @@ def test_values_are_those_of_one_molecule_at_a_time(stored: Stored, toy: Path) -
             np.testing.assert_allclose(here, expected, atol=ROUNDING)
 
 
-def test_errors_are_those_of_all_rows_at_once(stored: Stored, toy: Path) -> None:
+def test_errors_are_those_of_all_rows_at_once(stored: StoredSchnet, toy: Path) -> None:
     packed = open_rows(toy, stored.targets).read("test")
     predictor = SchnetPredictor(stored)
     found = predictor(packed)
@@ -82,13 +81,13 @@ def test_errors_are_those_of_all_rows_at_once(stored: Stored, toy: Path) -> None
     assert report.errors["forces"]["mae"] == pytest.approx(1000 * forces.mean(), abs=1000 * ROUNDING)
 
 
-def test_training_rows_are_said_to_be_seen(stored: Stored, toy: Path) -> None:
+def test_training_rows_are_said_to_be_seen(stored: StoredSchnet, toy: Path) -> None:
     predictor = SchnetPredictor(stored)
     assert any("seen in training" in note for note in evaluate_corpus(predictor, toy, "train").notes)
     assert evaluate_corpus(predictor, toy, "validation").notes == []
 
 
-def test_another_level_of_theory_is_refused(stored: Stored, tmp_path: Path) -> None:
+def test_another_level_of_theory_is_refused(stored: StoredSchnet, tmp_path: Path) -> None:
     other = write_corpus(tmp_path / "other", 20, 4, 4, level="pbe", forces=False)
     predictor = SchnetPredictor(stored)
     with pytest.raises(UsageError, match=r"xc b3lyp5 against pbe.*--other-level"):
@@ -97,7 +96,7 @@ def test_another_level_of_theory_is_refused(stored: Stored, tmp_path: Path) -> N
     assert report.not_compared == ["forces"] and "another level of theory" in report.notes[0]
 
 
-def test_files_and_rotations_of_one_molecule_agree(stored: Stored, tmp_path: Path) -> None:
+def test_files_and_rotations_of_one_molecule_agree(stored: StoredSchnet, tmp_path: Path) -> None:
     turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
     turn *= np.sign(np.linalg.det(turn))
     table = WATER.round(4)
@@ -110,7 +109,7 @@ def test_files_and_rotations_of_one_molecule_agree(stored: Stored, tmp_path: Pat
         np.testing.assert_allclose(turned.values[name], expected, atol=ROUNDING)
 
 
-def test_order_and_bad_entries_are_kept(stored: Stored) -> None:
+def test_order_and_bad_entries_are_kept(stored: StoredSchnet) -> None:
     numbers = np.array([8, 1, 1], np.uint8)
     good = [Molecule(n, f"m{n}", "", numbers, WATER / BOHR_TO_ANGSTROM * (1 + n / 50)) for n in (0, 2, 4)]
     strange = Molecule(3, "m3", "", np.array([16, 1, 1], np.uint8), WATER / BOHR_TO_ANGSTROM)
@@ -125,7 +124,7 @@ def test_order_and_bad_entries_are_kept(stored: Stored) -> None:
 
 @pytest.mark.parametrize("suffix", [".csv", ".json", ".parquet", ".xyz", "-"])
 def test_the_command_writes_what_it_predicts(
-    stored: Stored, tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
+    stored: StoredSchnet, tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = xyz(tmp_path / "w.xyz", WATER, WATER * 1.02)
     expected = [float(row.values["y"][0]) for row in predict_molecules(SchnetPredictor(stored), source)]
@@ -150,7 +149,7 @@ def test_the_command_writes_what_it_predicts(
 
 
 def test_the_summary_and_the_figure(
-    stored: Stored, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stored: StoredSchnet, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["evaluate", str(stored.path), "--data", str(toy), "--json", "--figure", str(tmp_path / "p.png")]
     assert main([*words, "--out", str(tmp_path / "rows.parquet"), "--split", "all"]) == 0
@@ -176,7 +175,7 @@ def test_the_summary_and_the_figure(
     ],
 )
 def test_mistakes_are_one_line(
-    stored: Stored, toy: Path, tmp_path: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    stored: StoredSchnet, toy: Path, tmp_path: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty.xyz").touch()
     (tmp_path / "w.pdb").write_text("x")

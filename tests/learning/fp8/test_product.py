@@ -17,7 +17,7 @@ from qmgen.learning.fp8 import (
     DELAYED,
     NONE,
     By,
-    Recipe,
+    ScalingRecipe,
     cscale,
     emulated,
     linear,
@@ -25,12 +25,13 @@ from qmgen.learning.fp8 import (
     on_ipu,
     probe,
     weight8,
-)  # fmt: skip
-from qmgen.learning.fp8.probe import AMAX as OF_AMAX
-from qmgen.learning.fp8.probe import BIAS, FIELDS, OVERFLOW, UNDERFLOW
+)
+from qmgen.learning.fp8.scale import AMAX as OF_AMAX
+from qmgen.learning.fp8.scale import BIAS, FIELDS, OVERFLOW, UNDERFLOW
 
 PER_TENSOR = {
-    "amax": AMAX, "cscale": cscale(2), "delayed": DELAYED, "on the IPU": on_ipu(AMAX), "no margin": Recipe(margin=0),
+    "amax": AMAX, "cscale": cscale(2), "delayed": DELAYED, "on the IPU": on_ipu(AMAX),
+    "no margin": ScalingRecipe(margin=0),
 }  # fmt: skip
 
 
@@ -43,14 +44,14 @@ def tensors(lead: tuple[int, ...] = (3, 7), inputs: int = 40, outputs: int = 24,
     return x, w, g
 
 
-def products(recipe: Recipe, x: Any, w: Any, g: Any, seen: Any = None) -> tuple[Any, ...]:
+def products(recipe: ScalingRecipe, x: Any, w: Any, g: Any, seen: Any = None) -> tuple[Any, ...]:
     """y, dx, dw, and the next probe."""
     seen = probe(recipe) if seen is None else seen
     y, back = jax.vjp(lambda x, w, p: linear(x, w, recipe, p), jnp.asarray(x), jnp.asarray(w), seen)
     return y, *back(jnp.asarray(g, y.dtype))
 
 
-def expected(recipe: Recipe, x: Any, w: Any, g: Any) -> list[tuple[Any, Any]]:
+def expected(recipe: ScalingRecipe, x: Any, w: Any, g: Any) -> list[tuple[Any, Any]]:
     """Value and Σ|x w| of y, dx, dw in float64, from the tensors that the reference casts."""
     given = recipe.bias if recipe.kind == "cscale" else None
     flat = [array.reshape(-1, array.shape[-1]) for array in (x, w, g)]
@@ -64,7 +65,7 @@ def expected(recipe: Recipe, x: Any, w: Any, g: Any) -> list[tuple[Any, Any]]:
 
 
 @pytest.mark.parametrize("recipe", PER_TENSOR.values(), ids=PER_TENSOR)
-def test_small_integers_are_multiplied_bit_for_bit(recipe: Recipe) -> None:
+def test_small_integers_are_multiplied_bit_for_bit(recipe: ScalingRecipe) -> None:
     """Sums of products of such numbers are exact in float32, whatever their order."""
     rng = np.random.default_rng(1)
     x, w, g = (rng.integers(-7, 8, shape).astype(np.float32) for shape in ((4, 5, 48), (48, 16), (4, 5, 16)))
@@ -75,7 +76,7 @@ def test_small_integers_are_multiplied_bit_for_bit(recipe: Recipe) -> None:
 
 @pytest.mark.parametrize("recipe", PER_TENSOR.values(), ids=PER_TENSOR)
 @pytest.mark.parametrize("inputs", [1, 40, 515])
-def test_products_are_within_the_rounding_of_their_sums(recipe: Recipe, inputs: int) -> None:
+def test_products_are_within_the_rounding_of_their_sums(recipe: ScalingRecipe, inputs: int) -> None:
     x, w, g = tensors(inputs=inputs)
     found = jax.jit(lambda x, w, g: products(recipe, x, w, g))(x, w, g)
     summed = (inputs, w.shape[1], x[..., 0].size)
@@ -135,12 +136,12 @@ def test_the_probe_tells_bias_amax_and_what_is_lost() -> None:
 
 def test_the_margin_leaves_three_bits_to_gradients() -> None:
     x, w, g = tensors()
-    with_it, without = (np.asarray(products(recipe, x, w, g)[3]) for recipe in (AMAX, Recipe(margin=0)))
+    with_it, without = (np.asarray(products(recipe, x, w, g)[3]) for recipe in (AMAX, ScalingRecipe(margin=0)))
     np.testing.assert_array_equal(with_it[:, BIAS] - without[:, BIAS], [0, 0, -3])
 
 
 def test_delayed_scales_come_from_the_history() -> None:
-    recipe = Recipe("delayed", history=3)
+    recipe = ScalingRecipe("delayed", history=3)
     x, w, g = tensors()
     first = products(recipe, x, w, g)[3]
     np.testing.assert_array_equal(first[:, FIELDS], first[:, OF_AMAX])  # the first step takes the tensor at hand
@@ -188,7 +189,7 @@ def test_blocks_are_scaled_each_by_its_own() -> None:
 
 
 @pytest.mark.parametrize("recipe", [AMAX, BLOCK, DELAYED, cscale(2)], ids=lambda recipe: recipe.kind)
-def test_scan_remat_and_jit_change_nothing(recipe: Recipe) -> None:
+def test_scan_remat_and_jit_change_nothing(recipe: ScalingRecipe) -> None:
     """Three layers, stacked: the same gradients and the same probes."""
     rng = np.random.default_rng(3)
     x = jnp.asarray(rng.normal(size=(6, 32)), jnp.float32)
@@ -220,7 +221,7 @@ def test_vmap_scales_each_example_by_itself() -> None:
 
 
 @pytest.mark.parametrize("recipe", [BLOCK, AMAX], ids=lambda recipe: recipe.kind)
-def test_clipping_is_told_where_the_bias_is_at_its_limit(recipe: Recipe) -> None:
+def test_clipping_is_told_where_the_bias_is_at_its_limit(recipe: ScalingRecipe) -> None:
     x, w = jnp.full((4, 8), 1e30, jnp.float32).at[:2].set(1.0), jnp.ones((8, 8), jnp.float32)
     seen = jax.grad(lambda p: linear(x, w, recipe, p).sum())(probe(recipe))
     assert seen[0, BIAS] == -31 and seen[0, OVERFLOW] == 0.5 and seen[1, OVERFLOW] == 0
@@ -235,7 +236,9 @@ def test_clipping_is_told_where_the_bias_is_at_its_limit(recipe: Recipe) -> None
         (AMAX, "gfx1201", False), (AMAX, "unknown", True),
     ],
 )  # fmt: skip
-def test_what_is_emulated(recipe: Recipe, device: str | None, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_emulated(
+    recipe: ScalingRecipe, device: str | None, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu" if device is None else "gpu")
     monkeypatch.setattr(jax, "devices", lambda: [SimpleNamespace(compute_capability=device)])
     assert emulated(recipe) is expected
@@ -264,4 +267,4 @@ def test_a_weight_may_carry_its_recipe() -> None:
 @pytest.mark.parametrize("bad", [{"kind": "amas"}, {"history": 0}, {"block": 0}, {"bias": 32}, {"margin": -40}])
 def test_recipes_are_checked(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
-        Recipe(**{"kind": "amax", **bad})
+        ScalingRecipe(**{"kind": "amax", **bad})

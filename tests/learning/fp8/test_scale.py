@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmgen.learning.fp8 import E4M3, E4M3_IPU, E5M2, E5M2_IPU, FORMATS, bias_of, cast, dequantise, quantise
-from qmgen.learning.fp8.formats import Format
+from qmgen.learning.fp8 import E4M3, E4M3_IPU, E5M2, E5M2_IPU, FORMATS, bias_of, cast, dequantize, quantize
+from qmgen.learning.fp8.recipe import Format
 from qmgen.learning.fp8.scale import amax, losses, power_of_two
 
 ALL = [E4M3, E5M2, E4M3_IPU, E5M2_IPU]
@@ -61,19 +61,19 @@ def test_biases_at_every_power_of_two_and_beside_it(format: Format, margin: int)
 )
 def test_biases_of_tensors_at_the_edge(format: Format, tensor: list[float], bias: int) -> None:
     x = np.array(tensor, np.float32)
-    assert int(jax.jit(lambda x: quantise(x, format).bias)(x)) == bias
-    assert int(quantise(x, format).bias) == bias
+    assert int(jax.jit(lambda x: quantize(x, format).bias)(x)) == bias
+    assert int(quantize(x, format).bias) == bias
 
 
 @pytest.mark.parametrize("format", ALL, ids=lambda format: format.name)
 @pytest.mark.parametrize("value", [1.0, -3.7, 448.0, 449.0, 1e30, -1e-30, 240.0])
 def test_a_single_element_comes_back_to_the_format_s_precision(format: Format, value: float) -> None:
-    found = quantise(np.float32([value]), format)
+    found = quantize(np.float32([value]), format)
     values, bias = reference.quantise(np.float32([value]), format.name)
     assert int(found.bias) == bias
     same_bits(found.values, values)
     if abs(bias) < 31:  # half of the last of its 4 or 3 significant bits
-        assert abs(float(dequantise(found)[0]) / value - 1) <= (2**-4 if "e4m3" in format.name else 2**-3)
+        assert abs(float(dequantize(found)[0]) / value - 1) <= (2**-4 if "e4m3" in format.name else 2**-3)
 
 
 @pytest.mark.parametrize("format", ALL, ids=lambda format: format.name)
@@ -84,7 +84,7 @@ def test_tensors_cast_as_the_reference_does(format: Format, spread: float, dtype
     x = np.clip(np.random.default_rng(7).normal(size=(33, 65)) * spread, -most, most)
     x = jnp.asarray(x, jnp.float32).astype(dtype)
     for margin in (0, 3):
-        found = jax.jit(lambda x, margin=margin: quantise(x, format, margin))(x)
+        found = jax.jit(lambda x, margin=margin: quantize(x, format, margin))(x)
         values, bias = reference.quantise(np.asarray(x.astype(jnp.float32)), format.name, margin)
         assert int(found.bias) == bias
         same_bits(found.values, values)

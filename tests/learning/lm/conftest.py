@@ -24,7 +24,7 @@ def smiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained(smiles: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Finished runs by name: gpt in f32, llama in fp8-amax."""
-    from qmgen.learning.lm.training.train import run
+    from qmgen.learning.lm.train import run
 
     runs: dict[str, Any] = {}
     for name, arch, precision in (("gpt", "gpt", "f32"), ("llama", "llama", "fp8-amax")):

@@ -17,8 +17,7 @@ from qmgen.config import check
 from qmgen.config.train import TrainLmConfig
 from qmgen.errors import UsageError
 from qmgen.learning.fp8 import NOTE
-from qmgen.learning.lm.compare import jobs as comparison
-from qmgen.learning.lm.compare import results
+from qmgen.learning.lm import comparison
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "scripts" / "compare_fp8"
@@ -62,29 +61,29 @@ def test_differences_are_taken_seed_by_seed(tmp_path: Path) -> None:
     put(tmp_path, "gpt/tiny/short/f32", 1.5, 0.5)
     for bias, accuracy in ((0, 0.3), (2, 0.4976), (4, 0.501), (6, 0.49)):
         put(tmp_path, f"gpt/tiny/cscale/bias-{bias}", 1.6, accuracy)
-    report = results.collected(tmp_path, jobs, {"loss": 4.0, "order": 5, "tokens": 100})
+    report = comparison.collected(tmp_path, jobs, {"loss": 4.0, "order": 5, "tokens": 100})
     assert report["finished"] == 9
     rows = {row["precision"]: row for row in report["table"]}
     assert rows["fp8-amax"]["relative_to_f32"] == pytest.approx(0.003)
     assert rows["f32"]["below_ngram"] == pytest.approx(0.5)  # the worst seed's
     (window,) = report["sweep"]
     assert window["window"] == [2, 4]  # at least 99.5 % of f32's accuracy
-    (f32,) = (line for line in results.text(report).splitlines() if "f32 " in line and "gpt" in line)
-    assert "%  " not in f32 and NOTE not in results.text(report)
-    assert "+0.40, +0.20 %" in results.text(report) and "does not count" not in results.text(report)
-    worse = results.collected(tmp_path, jobs, {"loss": 2.05, "order": 5, "tokens": 100})  # 2.0 is 2.4 % below
+    (f32,) = (line for line in comparison.text(report).splitlines() if "f32 " in line and "gpt" in line)
+    assert "%  " not in f32 and NOTE not in comparison.text(report)
+    assert "+0.40, +0.20 %" in comparison.text(report) and "does not count" not in comparison.text(report)
+    worse = comparison.collected(tmp_path, jobs, {"loss": 2.05, "order": 5, "tokens": 100})  # 2.0 is 2.4 % below
     assert report["counts"] and not worse["counts"]
-    assert "does not count" in results.text(worse) and report["amax_within"]
+    assert "does not count" in comparison.text(worse) and report["amax_within"]
     assert report["f32_missing"] == 3  # two seeds of the llama, and the base of its sweep
     # the base of a sweep must beat the n-gram model too
-    assert not results.collected(tmp_path, jobs, {"loss": 1.55, "order": 5, "tokens": 100})["counts"]
-    nothing = results.collected(tmp_path / "nothing", jobs, {"loss": 4.0, "order": 5, "tokens": 100})
-    assert nothing["counts"] is None and "nothing can be said" in results.text(nothing)
+    assert not comparison.collected(tmp_path, jobs, {"loss": 1.55, "order": 5, "tokens": 100})["counts"]
+    nothing = comparison.collected(tmp_path / "nothing", jobs, {"loss": 4.0, "order": 5, "tokens": 100})
+    assert nothing["counts"] is None and "nothing can be said" in comparison.text(nothing)
     put(tmp_path, "llama/f32/seed-0", 1.0)
     put(tmp_path, "llama/fp8-amax/seed-0", 1.0051, emulated=True)
-    far = results.collected(tmp_path, jobs, {"loss": 4.0, "order": 5, "tokens": 100})
-    assert not far["amax_within"] and "is NOT within 0.5%" in results.text(far)
-    assert NOTE in results.text(far)
+    far = comparison.collected(tmp_path, jobs, {"loss": 4.0, "order": 5, "tokens": 100})
+    assert not far["amax_within"] and "is NOT within 0.5%" in comparison.text(far)
+    assert NOTE in comparison.text(far)
 
 
 def test_results_of_other_settings_are_not_taken_for_finished(tmp_path: Path) -> None:

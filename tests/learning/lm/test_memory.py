@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import pytest
 from small_models import settings_of
 
-from qmgen.learning.fp8 import AMAX, BLOCK, NONE, Recipe
-from qmgen.learning.lm.network.model import Arithmetic, forward, init, probes_of
-from qmgen.learning.lm.network.shape import PRESETS, SMALL, LmShape
-from qmgen.learning.lm.precision import unrolled
-from qmgen.learning.lm.texts.packing import TokenBatch
-from qmgen.learning.lm.training import memory
-from qmgen.learning.lm.training.memory import SIZES, Sizes
-from qmgen.learning.lm.training.task import LmTask
+from qmgen.learning.fp8 import AMAX, BLOCK, NONE, ScalingRecipe
+from qmgen.learning.lm import memory
+from qmgen.learning.lm.memory import SIZES, Sizes
+from qmgen.learning.lm.model import Arithmetic, forward, init, probes_of
+from qmgen.learning.lm.packing import TokenBatch
+from qmgen.learning.lm.shape import PRESETS, SMALL, LmShape
+from qmgen.learning.lm.stored import unrolled
+from qmgen.learning.lm.task import LmTask
 
 ROWS, CONTEXT = 2, 512
 FP8_WIDE = Sizes(1, 1, 4, True)
@@ -27,7 +27,7 @@ def shape_of(arch: str, layers: int) -> LmShape:
     return LmShape(arch, 128, layers, 4, kv, inner, 23, CONTEXT)
 
 
-def kept(shape: LmShape, recipe: Recipe, dtype: Any, remat: bool) -> int:
+def kept(shape: LmShape, recipe: ScalingRecipe, dtype: Any, remat: bool) -> int:
     """Bytes of what the backward pass needs of the forward one, weights among them."""
     tokens = jax.ShapeDtypeStruct((ROWS, CONTEXT), jnp.int32)
 
@@ -53,7 +53,9 @@ def kept(shape: LmShape, recipe: Recipe, dtype: Any, remat: bool) -> int:
     ],
     ids=["f32", "bf16", "fp8", "fp8-wide", "fp8-block"],
 )
-def test_activations_are_what_the_backward_pass_keeps(arch: str, recipe: Recipe, dtype: Any, sizes: Sizes) -> None:
+def test_activations_are_what_the_backward_pass_keeps(
+    arch: str, recipe: ScalingRecipe, dtype: Any, sizes: Sizes
+) -> None:
     """One block more, on arrays' shapes alone."""
     tokens = ROWS * CONTEXT
     for remat in (False, True):

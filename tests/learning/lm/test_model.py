@@ -11,17 +11,14 @@ import pytest
 from small_models import SHAPES
 
 from qmgen.learning.fp8 import AMAX, BLOCK, DELAYED, NONE
-from qmgen.learning.fp8.probe import BIAS, FIELDS
-from qmgen.learning.lm.network.model import Arithmetic, forward, init, probes_of
-from qmgen.learning.lm.network.shape import LmShape
-from qmgen.learning.lm.texts.packing import batch_of
-from qmgen.learning.lm.texts.reading import Sequences
-from qmgen.learning.lm.texts.tokens import BEGIN_ID, END_ID, PAD_ID
-from qmgen.learning.lm.training.optimiser import adamw, applied, decayed
-from qmgen.learning.lm.training.task import LmTask
-from qmgen.learning.lm.use.decode import Draw, advance, empty, narrowed, sample
-from qmgen.learning.training.schedule import schedule_of
-from qmgen.learning.training.state import first, stepper
+from qmgen.learning.fp8.scale import BIAS, FIELDS
+from qmgen.learning.lm.model import Arithmetic, forward, init, probes_of
+from qmgen.learning.lm.packing import batch_of
+from qmgen.learning.lm.sampling import Draw, advance, draw_texts, empty, narrowed
+from qmgen.learning.lm.shape import LmShape
+from qmgen.learning.lm.task import LmTask, adamw, applied, decayed
+from qmgen.learning.lm.texts import BEGIN_ID, END_ID, PAD_ID, Sequences
+from qmgen.learning.training.step import first, schedule_of, stepper
 
 both = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 
@@ -100,7 +97,7 @@ def test_tokens_one_by_one_have_the_same_logits(shape: LmShape) -> None:
 def test_what_is_drawn_does_not_depend_on_the_batch(shape: LmShape) -> None:
     weights = weights_of(shape)
     draw = lambda numbers: np.asarray(
-        sample(weights, shape, Arithmetic(), Draw(), 20, jnp.uint32(3), jnp.asarray(numbers, jnp.uint32))
+        draw_texts(weights, shape, Arithmetic(), Draw(), 20, jnp.uint32(3), jnp.asarray(numbers, jnp.uint32))
     )
     together, apart = draw([0, 1, 2, 3]), np.concatenate([draw([0, 1]), draw([2, 3])])
     np.testing.assert_array_equal(together, apart)
@@ -122,7 +119,7 @@ def test_draws_follow_the_probabilities() -> None:
     wanted[END_ID], wanted[5], wanted[9] = 0.5, 0.3, 0.2
     logits = np.log(np.maximum(wanted, 1e-12))
     weights["tokens"] = jnp.asarray(np.repeat(logits[:, None] / shape.width, shape.width, axis=1), jnp.float32)
-    rows = sample(weights, shape, Arithmetic(), Draw(), 1, jnp.uint32(0), jnp.arange(4000, dtype=jnp.uint32))
+    rows = draw_texts(weights, shape, Arithmetic(), Draw(), 1, jnp.uint32(0), jnp.arange(4000, dtype=jnp.uint32))
     counts = np.bincount(np.asarray(rows)[:, 0], minlength=shape.vocabulary) / 4000
     # standard error of a share of 0.5 of 4000: 0.008
     np.testing.assert_allclose(counts, wanted, atol=0.035)

@@ -6,7 +6,7 @@ from math import log
 import numpy as np
 import pytest
 
-from qmgen.learning.lm.compare.ngram import NGram
+from qmgen.learning.lm.comparison import NGram
 
 
 def texts_of(*words: str) -> list[np.ndarray]:

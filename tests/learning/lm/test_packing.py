@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from qmgen.errors import UsageError
-from qmgen.learning.lm.texts.feed import TokenFeed, in_order
-from qmgen.learning.lm.texts.packing import batch_of, rows_of
-from qmgen.learning.lm.texts.reading import Sequences
+from qmgen.learning.lm.packing import TokenFeed, batch_of, in_order, rows_of
+from qmgen.learning.lm.texts import Sequences
 
 
 def sequences(lengths: list[int], seed: int = 0) -> Sequences:

@@ -6,8 +6,19 @@ import numpy as np
 import pytest
 
 from qmgen.errors import UsageError
-from qmgen.learning.lm.texts.reading import Sequences, our_vocabulary, read_lines, read_texts
-from qmgen.learning.lm.texts.tokens import BEGIN_ID, END_ID, SPECIAL, UnknownToken, Vocabulary, tokenise, vocabulary_of
+from qmgen.learning.lm.texts import (
+    BEGIN_ID,
+    END_ID,
+    SPECIAL,
+    Sequences,
+    UnknownToken,
+    Vocabulary,
+    our_vocabulary,
+    read_lines,
+    read_texts,
+    tokenize,
+    vocabulary_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -24,7 +35,7 @@ from qmgen.learning.lm.texts.tokens import BEGIN_ID, END_ID, SPECIAL, UnknownTok
     ],
 )
 def test_tokens_of_smiles(smiles: str, tokens: str) -> None:
-    assert tokenise(smiles) == tokens.split()
+    assert tokenize(smiles) == tokens.split()
 
 
 @pytest.mark.parametrize(
@@ -32,7 +43,7 @@ def test_tokens_of_smiles(smiles: str, tokens: str) -> None:
 )
 def test_what_is_no_smiles_is_said(text: str, where: str) -> None:
     with pytest.raises(UnknownToken, match="no token begins at") as error:
-        tokenise(text)
+        tokenize(text)
     assert where in str(error.value)
 
 

@@ -19,17 +19,17 @@ from qmgen.cli.main import main
 from qmgen.corpus.splits import Splitter
 from qmgen.errors import UsageError
 from qmgen.learning.fp8 import NOTE
-from qmgen.learning.lm.stored import NAME, load_model
-from qmgen.learning.lm.texts.reading import SPLIT_SEED
-from qmgen.learning.lm.training.presets import published
-from qmgen.learning.lm.training.sharding import mesh_of
-from qmgen.learning.lm.training.table import text
-from qmgen.learning.lm.training.train import run
-from qmgen.learning.training import journal
+from qmgen.learning.lm.shape import published
+from qmgen.learning.lm.sharding import mesh_of
+from qmgen.learning.lm.stored import load_model
+from qmgen.learning.lm.texts import SPLIT_SEED
+from qmgen.learning.lm.train import result_text, run
+from qmgen.learning.training.checkpoint import MODEL
+from qmgen.learning.training.folder import METRICS, read_journal, timeless
 
 
 def lines(out: Path) -> list[dict[str, Any]]:
-    return journal.timeless(journal.read(out / journal.NAME))
+    return timeless(read_journal(out / METRICS))
 
 
 def weights(out: Path) -> list[np.ndarray]:
@@ -51,7 +51,7 @@ def test_it_learns(trained: dict[str, Path]) -> None:
         # guessing among the tokens costs their logarithm
         assert result["validation_loss"] < 0.7 * np.log(result["vocabulary"]), name
         assert result["parameters"] == load_model(out).shape.total()
-        assert result["emulated"] == (name == "llama") == (NOTE in text(result))
+        assert result["emulated"] == (name == "llama") == (NOTE in result_text(result))
         watched = [line for line in lines(out) if "scales" in line]
         assert bool(watched) == (name == "llama")
     assert watched[0]["step"] == 1 and watched[1]["step"] == 4
@@ -77,7 +77,7 @@ def test_killed_and_continued_it_has_the_losses_of_an_undisturbed_one(
     subprocess.run([*command, *words(whole)], env=bare_environment, check=True)
     process = subprocess.Popen([*command, *words(killed)], env=bare_environment)
     for _ in range(2400):
-        if len(journal.read(killed.out / journal.NAME)) >= 3 or process.poll() is not None:
+        if len(read_journal(killed.out / METRICS)) >= 3 or process.poll() is not None:
             break
         time.sleep(0.05)
     assert process.poll() is None  # or nothing was tested
@@ -94,9 +94,9 @@ def test_a_time_limit_stops_it_and_the_same_command_goes_on(smiles: Path, tmp_pa
     settings = settings_of(smiles, tmp_path / "run", steps=30, precision="fp8-amax")
     assert main([*words(settings), "--time-limit", "0.001"]) == 75
     assert main(words(settings)) == 0
-    before = (settings.out / NAME).stat().st_mtime_ns
+    before = (settings.out / MODEL).stat().st_mtime_ns
     assert main(words(settings)) == 0  # and does nothing more
-    assert (settings.out / NAME).stat().st_mtime_ns == before
+    assert (settings.out / MODEL).stat().st_mtime_ns == before
     assert lines(settings.out)[-1]["step"] == 30
 
 
@@ -125,7 +125,7 @@ def test_lines_that_cannot_be_tokenised_are_counted_and_change_nothing(
     told = capsys.readouterr()
     assert f"2 of {len(smiles.read_text().splitlines()) + 2} lines cannot be tokenised and are left out" in told.err
     result = json.loads(told.out)
-    assert result["unreadable"] == 2 and "2 lines were left out" in text(result)
+    assert result["unreadable"] == 2 and "2 lines were left out" in result_text(result)
     assert load_model(tmp_path / "run").about["unreadable"] == 2
     plain = run(settings_of(smiles, tmp_path / "plain", steps=2), quiet=True)
     assert plain["validation_loss"] == result["validation_loss"] and plain["unreadable"] == 0
@@ -182,9 +182,9 @@ from dataclasses import replace
 from pathlib import Path
 sys.path[:0] = [sys.argv[1]]
 from small_models import settings_of
-from qmgen.learning.lm.network.shape import SMALL
-from qmgen.learning.lm.training.table import text
-from qmgen.learning.lm.training.train import run
+from qmgen.learning.lm.shape import SMALL
+from qmgen.learning.lm.train import text
+from qmgen.learning.lm.train import run
 smiles, out = map(Path, sys.argv[2:4])
 found = {}
 ways = {
@@ -255,9 +255,9 @@ def test_a_signal_is_heard(smiles: Path, tmp_path: Path, bare_environment: dict[
     settings = settings_of(smiles, tmp_path / "run", steps=100000)
     process = subprocess.Popen([sys.executable, "-m", "qmgen", *words(settings)], env=bare_environment)
     for _ in range(2400):
-        if len(journal.read(settings.out / journal.NAME)) >= 1 or process.poll() is not None:
+        if len(read_journal(settings.out / METRICS)) >= 1 or process.poll() is not None:
             break
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGTERM)
     assert process.wait(timeout=120) == 75
-    assert (settings.out / "checkpoint.safetensors").exists() and not (settings.out / NAME).exists()
+    assert (settings.out / "checkpoint.safetensors").exists() and not (settings.out / MODEL).exists()

@@ -20,10 +20,9 @@ from qmgen.cli.main import main
 from qmgen.config import check
 from qmgen.config.train import SampleConfig
 from qmgen.errors import UsageError
-from qmgen.learning.fp8 import AMAX, NOTE, Scaled8, dequantise
-from qmgen.learning.lm.stored import load_model
-from qmgen.learning.lm.use.quantise import quantised
-from qmgen.learning.lm.use.sampling import run
+from qmgen.learning.fp8 import AMAX, NOTE, Scaled8, dequantize
+from qmgen.learning.lm.sampling import sample_run
+from qmgen.learning.lm.stored import load_model, quantized
 from qmgen.molecules.proposals import Filter, canonical, canonical_set
 from qmgen.report.scales import draw_run
 
@@ -48,10 +47,10 @@ def test_weights_are_cast_once_and_stored_with_their_bias(
         assert isinstance(weight, Scaled8) and weight.values.dtype == jnp.float8_e4m3fn
         assert np.asarray(weight.bias).tolist() == told["biases"][name]
         whole = np.asarray(before.params["weights"]["blocks"][name]["weight"])
-        back = np.asarray(dequantise(weight))
+        back = np.asarray(dequantize(weight))
         # four significant bits, and at the small end the least number: 2⁻⁹ of what was scaled to 224–448
         assert np.all(np.abs(back - whole) <= np.maximum(2.0**-4 * np.abs(whole), 2.0**-17 * np.abs(whole).max()))
-    again = quantised(before, AMAX)
+    again = quantized(before, AMAX)
     for one, two in zip(jax.tree.leaves(again.params["weights"]), jax.tree.leaves(after.params["weights"])):
         np.testing.assert_array_equal(np.asarray(one).view(np.uint8), np.asarray(two).view(np.uint8))
 
@@ -148,7 +147,7 @@ def test_what_is_drawn_can_be_labelled(
 
     found: list[str] = []
     settings = check(SampleConfig, {"run": trained["gpt"], "number": 100, "temperature": 0.5})
-    run(settings, found.append, lambda done, total: None)
+    sample_run(settings, found.append, lambda done, total: None)
     small = [line for line in found if len(line) < 6][:2]
     words = ["generate", "--molecules", "-", "--grid-level", "0", "--workers", "1", "--out", str(tmp_path / "corpus")]
     command = [sys.executable, "-m", "qmgen", *words]
@@ -210,7 +209,7 @@ def test_a_stopped_draw_leaves_nothing(
 
 def test_molecules_of_the_enumerator_are_taken_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it wrote is canonical; anything else is read, each line of it."""
-    from qmgen.learning.lm.use import sampling
+    from qmgen.learning.lm import sampling
 
     out = tmp_path / "three.smi"
     assert main(["enumerate", "--heavy-atoms", "3", "--out", str(out)]) == 0

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qmgen.learning.scaling.collect import points
-from qmgen.learning.scaling.estimate import generating, measured_rate, rows_for
-from qmgen.learning.scaling.fit import Fit, fit
-from qmgen.learning.scaling.transfer import compare, transfer
+from qmgen.learning.scaling.law import Fit, fit, generating, measured_rate, rows_for
+from qmgen.learning.scaling.report import compare_seeds, points, transfer
 
 SIZES = [100, 300, 1000, 3000, 10000]
 
@@ -117,7 +115,7 @@ def test_points_by_hand() -> None:
 def test_the_gain_by_hand_in_pairs() -> None:
     tuned = [cell(100, 0, 40), cell(100, 1, 60), cell(300, 0, 1)]
     scratch = [cell(100, 0, 80), cell(100, 1, 100), cell(100, 2, 1)]
-    (found,) = compare(tuned, scratch, "y")
+    (found,) = compare_seeds(tuned, scratch, "y")
     assert (found["init"], found["scratch"], found["gain"]) == (50, 90, 40)
     assert found["ratio"] == pytest.approx(50 / 90) and found["ratio_spread"] == pytest.approx(0.1 / math.sqrt(2))
     assert transfer(tuned, []) is None and transfer([cell(5, 0, 1)], [cell(6, 0, 1)]) is None

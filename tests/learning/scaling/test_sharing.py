@@ -13,8 +13,7 @@ import pytest
 from qmgen.config.train import TrainSchnetConfig
 from qmgen.corpus.locks import Lock
 from qmgen.errors import Interrupted, UsageError
-from qmgen.learning.scaling.plan import Cell, cells
-from qmgen.learning.scaling.share import share
+from qmgen.learning.scaling.run import Cell, cells, share
 
 
 def settings(out: Path, **others: object) -> TrainSchnetConfig:

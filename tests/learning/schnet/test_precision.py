@@ -8,9 +8,7 @@ import jax
 import numpy as np
 
 from qmgen.learning.fp8 import AMAX, by_recipe
-from qmgen.learning.schnet.model import atomwise
-from qmgen.learning.schnet.parameters import init
-from qmgen.learning.schnet.shape import PRESETS
+from qmgen.learning.schnet.model import PRESETS, atomwise, init
 
 
 def test_outputs_are_near_those_of_float32(molecules: Any) -> None:

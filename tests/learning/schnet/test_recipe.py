@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qmgen.config.train import TrainSchnetConfig, rows_of
-from qmgen.learning.schnet.recipe import DEFAULTS, recipe
+from qmgen.learning.schnet.train import DEFAULTS, recipe
 
 
 def steps(preset: str, rows: int) -> int:

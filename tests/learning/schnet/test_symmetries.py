@@ -11,10 +11,7 @@ import jax.test_util
 import numpy as np
 import pytest
 
-from qmgen.learning.schnet.pairs import gather, pair_table, spread
-from qmgen.learning.schnet.parameters import init
-from qmgen.learning.schnet.predict import outputs_of, predict
-from qmgen.learning.schnet.shape import PRESETS
+from qmgen.learning.schnet.model import PRESETS, gather, init, outputs_of, pair_table, predict, spread
 from qmgen.learning.targets import targets_of
 from qmgen.learning.targets.normalisation import Normalisation
 

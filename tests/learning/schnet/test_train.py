@@ -24,12 +24,14 @@ from qmgen.config.train import TrainSchnetConfig
 from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.learning.data.source import open_rows
 from qmgen.learning.fp8 import NOTE
-from qmgen.learning.scaling.table import text as table
-from qmgen.learning.schnet import recipe as recipe_module
-from qmgen.learning.schnet.stored import NAME, Stored, load_model
+from qmgen.learning.scaling.report import summary_text as table
+from qmgen.learning.schnet import train as recipe_module
+from qmgen.learning.schnet.stored import StoredSchnet, load_model
 from qmgen.learning.schnet.train import RESULT, train_cell
 from qmgen.learning.targets import targets_of
-from qmgen.learning.training import checkpoint, journal
+from qmgen.learning.training import checkpoint
+from qmgen.learning.training.checkpoint import MODEL
+from qmgen.learning.training.folder import METRICS, read_journal, timeless
 from qmgen.learning.training.progress import Quiet
 from qmgen.signals import StopWatch
 
@@ -46,7 +48,7 @@ def train(
     folder: Path,
     rows: int = 200,
     seed: int = 0,
-    init: Stored | None = None,
+    init: StoredSchnet | None = None,
     stop: StopWatch | None = None,
 ) -> dict[str, Any]:
     source = open_rows(settings.data, targets_of(settings.target))
@@ -79,12 +81,12 @@ def test_it_beats_the_mean_by_far_on_molecules_it_has_not_seen(toy: Path, tmp_pa
 
 def test_what_is_in_the_result_and_in_the_folder(whole: tuple[Path, dict[str, Any]]) -> None:
     folder, result = whole
-    assert sorted(os.listdir(folder / "cell")) == ["metrics.jsonl", NAME, RESULT]
+    assert sorted(os.listdir(folder / "cell")) == ["metrics.jsonl", MODEL, RESULT]
     assert json.loads((folder / "cell" / RESULT).read_text()) == result
     assert (result["steps"], result["rows"], result["batch_size"]) == (60, 200, 16)
     assert result["epochs"] == pytest.approx(60 / 13, rel=0.05)  # 13 batches an epoch, the last of 8
     assert result["level_of_theory"] == {"xc": "b3lyp5", "basis": "sto-3g"} and result["init"] is None
-    lines = journal.read(folder / "cell" / journal.NAME)
+    lines = read_journal(folder / "cell" / METRICS)
     assert [line["step"] for line in lines if "validation" in line] == [25, 50, 60]
     assert [line["step"] for line in lines if "loss" in line] == list(range(5, 61, 5))
     best = min((line for line in lines if "validation" in line), key=lambda line: line["validation"]["y"])
@@ -100,7 +102,7 @@ def test_the_identity_of_a_training_without_held_out_molecules_is_as_it_was(whol
 
 def test_the_stored_network_makes_the_stored_error(toy: Path, whole: tuple[Path, dict[str, Any]]) -> None:
     """By hand, one molecule at a time without padding: sums in another order, so to float32's rounding."""
-    from qmgen.learning.schnet.predict import predict
+    from qmgen.learning.schnet.model import predict
 
     folder, result = whole
     model = load_model(folder / "cell")
@@ -121,7 +123,7 @@ def test_same_seed_same_numbers_another_seed_others(
     folder, result = whole
     again = train(settings_of(toy, tmp_path), tmp_path / "again")
     assert again["targets"] == result["targets"]
-    arrays = [checkpoint.read(place / NAME)[0] for place in (folder / "cell", tmp_path / "again")]
+    arrays = [checkpoint.read(place / MODEL)[0] for place in (folder / "cell", tmp_path / "again")]
     assert all(np.array_equal(array, arrays[1][name]) for name, array in arrays[0].items())
     other = train(settings_of(toy, tmp_path), tmp_path / "other", seed=1)
     assert other["targets"] != result["targets"]
@@ -129,9 +131,9 @@ def test_same_seed_same_numbers_another_seed_others(
 
 def test_a_finished_one_is_not_trained_again(toy: Path, whole: tuple[Path, dict[str, Any]]) -> None:
     folder, result = whole
-    before = (folder / "cell" / NAME).stat().st_mtime_ns
+    before = (folder / "cell" / MODEL).stat().st_mtime_ns
     assert train(settings_of(toy, folder), folder / "cell") == result
-    assert (folder / "cell" / NAME).stat().st_mtime_ns == before
+    assert (folder / "cell" / MODEL).stat().st_mtime_ns == before
     with pytest.raises(UsageError, match=r"another training \(loss differ\)"):
         train(settings_of(toy, folder, loss="mse"), folder / "cell")
 
@@ -156,7 +158,7 @@ def test_killed_and_continued_the_losses_are_those_of_an_undisturbed_training(
         )
         deadline = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < deadline:
-            if len(journal.read(cell / journal.NAME)) >= lines and (cell / checkpoint.NAME).exists():
+            if len(read_journal(cell / METRICS)) >= lines and (cell / checkpoint.NAME).exists():
                 break
             time.sleep(0.001)
         killed.append(process.poll() is None)
@@ -165,7 +167,7 @@ def test_killed_and_continued_the_losses_are_those_of_an_undisturbed_training(
     assert killed[0]  # or nothing was tested
     continued = train(settings, cell)
     assert continued["targets"] == result["targets"] and continued["best_step"] == result["best_step"]
-    lines_of = [journal.timeless(journal.read(place / journal.NAME)) for place in (cell, folder / "cell")]
+    lines_of = [timeless(read_journal(place / METRICS)) for place in (cell, folder / "cell")]
     assert lines_of[0] == lines_of[1]
 
 
@@ -196,13 +198,13 @@ def test_a_bad_test_row_is_found_before_the_first_step(toy: Path, tmp_path: Path
     pq.write_table(table.set_column(table.schema.get_field_index("y"), table.schema.field("y"), pa.array(values)), file)
     with pytest.raises(QmgenError, match="column y holds a number that is not finite"):
         train(settings_of(tmp_path / "toy", tmp_path / "run"), tmp_path / "cell")
-    assert not (tmp_path / "cell" / journal.NAME).exists()
+    assert not (tmp_path / "cell" / METRICS).exists()
 
 
 def test_a_rate_that_is_far_too_high_is_one_line(toy: Path, tmp_path: Path) -> None:
     with pytest.raises(QmgenError, match=r"the loss or its gradient is not finite at step \d+: .*--learning-rate"):
         train(settings_of(toy, tmp_path, learning_rate=1e30, schedule="constant", warmup=0), tmp_path / "cell")
-    assert not (tmp_path / "cell" / NAME).exists() and not (tmp_path / "cell" / RESULT).exists()
+    assert not (tmp_path / "cell" / MODEL).exists() and not (tmp_path / "cell" / RESULT).exists()
 
 
 def test_all_targets_at_once(toy: Path, tmp_path: Path) -> None:
@@ -229,7 +231,7 @@ def test_all_targets_at_once(toy: Path, tmp_path: Path) -> None:
 
 def test_float64_is_float64_all_through(toy: Path, tmp_path: Path) -> None:
     train(settings_of(toy, tmp_path, precision="float64", steps=5), tmp_path / "cell", rows=20)
-    arrays, _ = checkpoint.read(tmp_path / "cell" / NAME)
+    arrays, _ = checkpoint.read(tmp_path / "cell" / MODEL)
     assert {array.dtype for array in arrays.values()} == {np.dtype(np.float64)}
     assert load_model(tmp_path / "cell").metadata["rows"] == 20
 
@@ -243,7 +245,7 @@ def test_fine_tuning_begins_with_the_weights_of_another_level(
     settings = settings_of(other, tmp_path, preset=None, init=str(folder / "cell"), steps=1, learning_rate=1e-9)
     result = train(settings, tmp_path / "cell", rows=60, init=init)
     assert result["init"] == {
-        "path": str(folder / "cell" / NAME),
+        "path": str(folder / "cell" / MODEL),
         "checksum": init.checksum,
         "targets": ["y"],
         "level_of_theory": {"xc": "b3lyp5", "basis": "sto-3g"},
@@ -251,8 +253,8 @@ def test_fine_tuning_begins_with_the_weights_of_another_level(
     }
     assert result["preset"] == "tiny" and result["targets"]["y"]["test_mae"] is None
     # a step of 1e-9 leaves the weights where they were, to weight decay and rounding
-    for name, array in checkpoint.read(tmp_path / "cell" / NAME)[0].items():
-        assert np.allclose(array, checkpoint.read(folder / "cell" / NAME)[0][name], atol=1e-6)
+    for name, array in checkpoint.read(tmp_path / "cell" / MODEL)[0].items():
+        assert np.allclose(array, checkpoint.read(folder / "cell" / MODEL)[0][name], atol=1e-6)
     with pytest.raises(UsageError, match=r"is a network of the preset 'tiny' and not of 'small'"):
         train(settings.model_copy(update={"preset": "small"}), tmp_path / "no", rows=60, init=init)
 
@@ -271,7 +273,7 @@ def test_another_number_of_outputs_gets_a_last_layer_of_its_own(
     init = load_model(whole[0] / "cell")
     settings = settings_of(toy, tmp_path, target=["homo", "lumo"], steps=1, learning_rate=1e-9)
     train(settings, tmp_path / "cell", rows=60, init=init)
-    new, old = (checkpoint.read(place / NAME)[0] for place in (tmp_path / "cell", whole[0] / "cell"))
+    new, old = (checkpoint.read(place / MODEL)[0] for place in (tmp_path / "cell", whole[0] / "cell"))
     kept = {name for name in old if new[name].shape == old[name].shape}
     assert 0 < len(old) - len(kept) <= 2  # its weight and its bias
     assert all(np.allclose(new[name], old[name], atol=1e-6) for name in kept)
@@ -283,11 +285,11 @@ def test_a_network_is_found_in_a_run_and_what_is_none_is_one_line(
     cell = whole[0] / "cell"
     for place in ("rows-10/seed-0", "rows-200/seed-3", "rows-200/seed-1"):
         shutil.copytree(cell, tmp_path / "run" / place)
-    assert load_model(tmp_path / "run").path == tmp_path / "run/rows-200/seed-1" / NAME
-    again = load_model(cell / NAME)
+    assert load_model(tmp_path / "run").path == tmp_path / "run/rows-200/seed-1" / MODEL
+    again = load_model(cell / MODEL)
     assert replace(again.shape) == load_model(tmp_path / "run").shape and again.checksum
     (tmp_path / "empty").mkdir()
-    (tmp_path / "cut.safetensors").write_bytes((cell / NAME).read_bytes()[:1000])
+    (tmp_path / "cut.safetensors").write_bytes((cell / MODEL).read_bytes()[:1000])
     checkpoint.save(tmp_path / "other.safetensors", {"w": np.zeros(2, np.float32)}, {"step": 3})
     for place, said in (
         ("nothing", "no such file or directory"),

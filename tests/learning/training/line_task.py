@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from qmgen.learning.batch import Batch
-from qmgen.learning.training.loop import Outcome, Plan, Score, train
+from qmgen.learning.data.packed import MoleculeBatch
+from qmgen.learning.training.loop import Score, TrainingOutcome, TrainingPlan, train
 from qmgen.learning.training.progress import Progress, Quiet
-from qmgen.learning.training.schedule import schedule_of
+from qmgen.learning.training.step import schedule_of
 from qmgen.signals import StopWatch
 
 PEAK = 0.05
@@ -23,7 +23,7 @@ PEAK = 0.05
 class Line:
     """y = a x + b; ``spoilt_at`` makes the loss of one batch infinite."""
 
-    def loss(self, parameters: Any, batch: Batch) -> Any:
+    def loss(self, parameters: Any, batch: MoleculeBatch) -> Any:
         found = parameters["a"] * batch.positions[:, 0, 0] + parameters["b"]
         return jnp.mean(jnp.abs(found - batch.values["y"][:, 0]))
 
@@ -38,7 +38,7 @@ class Points:
     def __init__(self, spoilt: int = -1, after: Any = None) -> None:
         self.spoilt, self.after, self.begun = spoilt, after, []
 
-    def batches(self, place: dict[str, Any] | None) -> Generator[tuple[Batch, dict[str, Any], int]]:
+    def batches(self, place: dict[str, Any] | None) -> Generator[tuple[MoleculeBatch, dict[str, Any], int]]:
         number = place["number"] if place else 0
         self.begun.append(number)
         while True:
@@ -48,7 +48,7 @@ class Points:
             positions[:, 0, 0] = x
             number += 1
             yield (
-                Batch(np.ones((8, 1), np.int32), positions, {"y": y[:, None]}, np.ones(8, np.float32)),
+                MoleculeBatch(np.ones((8, 1), np.int32), positions, {"y": y[:, None]}, np.ones(8, np.float32)),
                 {"number": number},
                 8,
             )
@@ -65,7 +65,7 @@ def run(
     checkpoint_seconds: float = 1000.0,
     identity: dict[str, Any] | None = None,
     progress: Progress | None = None,
-) -> Outcome:
+) -> TrainingOutcome:
     """Train in ``folder``: lines every 7 steps, validations every 20, checkpoints at those unless it is said sooner."""
     rate = schedule_of("cosine", PEAK, 5, steps)
     return train(
@@ -74,7 +74,7 @@ def run(
         rate,
         {"a": jnp.zeros((), jnp.float32), "b": jnp.zeros((), jnp.float32)},
         points or Points(),
-        Plan("line", steps, 40, 7, 20, patience, checkpoint_seconds),
+        TrainingPlan("line", steps, 40, 7, 20, patience, checkpoint_seconds),
         folder,
         identity or {"data": "points"},
         stop or StopWatch(),

@@ -74,7 +74,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
 def test_arrays_of_another_training_are_refused(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "x.safetensors", {"w": jnp.zeros(3, jnp.float32)}, {})
     for other in ({"v": jnp.zeros(3, jnp.float32)}, {"w": jnp.zeros(4, jnp.float32)}, {"w": jnp.zeros(3, jnp.int32)}):
-        with pytest.raises(checkpoint.Damaged, match=r"holds (other arrays|another w)"):
+        with pytest.raises(checkpoint.DamagedCheckpoint, match=r"holds (other arrays|another w)"):
             checkpoint.restore(tmp_path / "x.safetensors", other)
 
 

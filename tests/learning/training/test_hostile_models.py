@@ -20,14 +20,14 @@ from qmgen.learning.energy import stored as hamiltonian
 from qmgen.learning.evaluate.kind import kind_of
 from qmgen.learning.fp8 import AMAX
 from qmgen.learning.hamiltonian.network import Qpt
-from qmgen.learning.hamiltonian.qpt.shape import QptShape
+from qmgen.learning.hamiltonian.qpt_description import QptShape
 from qmgen.learning.lm import stored as lm
-from qmgen.learning.lm.network.model import init, probes_of
-from qmgen.learning.lm.network.shape import LmShape
-from qmgen.learning.lm.texts.tokens import SPECIAL, Vocabulary
-from qmgen.learning.schnet import parameters
+from qmgen.learning.lm.model import init, probes_of
+from qmgen.learning.lm.shape import LmShape
+from qmgen.learning.lm.texts import SPECIAL, Vocabulary
+from qmgen.learning.schnet import model
 from qmgen.learning.schnet import stored as schnet
-from qmgen.learning.schnet.shape import SchNetShape
+from qmgen.learning.schnet.model import SchNetShape
 from qmgen.learning.targets import targets_of
 from qmgen.learning.targets.normalisation import Normalisation
 from qmgen.learning.training import checkpoint
@@ -44,8 +44,8 @@ def _schnet(path: Path) -> None:
     shape = SchNetShape(hidden=4, filters=4, interactions=1, gaussians=3, cutoff=9.0, elements=9)
     normalisation = Normalisation({"y": 0.0}, {"y": 1.0}, {"y": {1: 0.5}}, (1, 8))
     about = {"preset": "tiny", "rows": 3, "level_of_theory": {"xc": "pbe"}, "digest": "d"}
-    params = parameters.init(jax.random.key(0), shape)
-    schnet.save_model(path, schnet.Stored(params, shape, targets_of(["y"]), normalisation, about))
+    params = model.init(jax.random.key(0), shape)
+    schnet.save_model(path, schnet.StoredSchnet(params, shape, targets_of(["y"]), normalisation, about))
 
 
 def _hamiltonian(path: Path) -> None:
@@ -199,5 +199,5 @@ def test_a_model_that_is_no_file_is_not_waited_for(
     assert main(words) in (1, 2)
     printed = capsys.readouterr().err
     assert printed.count("\n") == 1 and "run" in printed, printed
-    with pytest.raises(checkpoint.Damaged, match="Not a regular file"):
+    with pytest.raises(checkpoint.DamagedCheckpoint, match="Not a regular file"):
         checkpoint.read(tmp_path / "run" / "model.safetensors")

@@ -15,7 +15,7 @@ from line_task import Points, run
 
 from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.learning.training import checkpoint
-from qmgen.learning.training.journal import CLOCKS, NAME, Journal, read, timeless
+from qmgen.learning.training.folder import CLOCKS, METRICS, Journal, read_journal, timeless
 from qmgen.learning.training.progress import Quiet
 from qmgen.signals import StopWatch
 
@@ -36,7 +36,7 @@ class Wish(StopWatch):
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     folder = tmp_path_factory.mktemp("whole")
     outcome = run(folder)
-    lines = read(folder / NAME)
+    lines = read_journal(folder / METRICS)
     assert outcome.steps == 60 and outcome.rows_seen == 480 and outcome.seconds > 0
     assert outcome.errors == [line for line in lines if "validation" in line][-1]["validation"]
     return lines
@@ -62,7 +62,7 @@ def test_stopped_and_continued_the_numbers_are_the_same(tmp_path: Path, undistur
     points = Points()
     run(tmp_path, points=points)
     assert points.begun == [at + 1]  # what was before is not read again
-    assert timeless(read(tmp_path / NAME)) == timeless(undisturbed)
+    assert timeless(read_journal(tmp_path / METRICS)) == timeless(undisturbed)
 
 
 def test_killed_and_continued_the_numbers_are_the_same(tmp_path: Path, undisturbed: list[dict]) -> None:
@@ -74,14 +74,14 @@ def test_killed_and_continued_the_numbers_are_the_same(tmp_path: Path, undisturb
             [sys.executable, str(Path(__file__).with_name("line_task.py")), str(tmp_path)], env=environment
         )
         deadline = time.monotonic() + 60
-        while process.poll() is None and len(read(tmp_path / NAME)) < lines and time.monotonic() < deadline:
+        while process.poll() is None and len(read_journal(tmp_path / METRICS)) < lines and time.monotonic() < deadline:
             time.sleep(0.002)
         killed += process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert killed >= 1  # or nothing was tested
     run(tmp_path)
-    assert timeless(read(tmp_path / NAME)) == timeless(undisturbed)
+    assert timeless(read_journal(tmp_path / METRICS)) == timeless(undisturbed)
 
 
 def test_an_infinite_loss_ends_it_in_one_line_and_overwrites_nothing(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(tmp_path: Pat
     run(tmp_path, points=points, progress=Heard())
     assert points.begun == [20]
     assert len(said) == 1 and "damaged" in said[0] and "step 20" in said[0]
-    assert timeless(read(tmp_path / NAME)) == timeless(undisturbed)
+    assert timeless(read_journal(tmp_path / METRICS)) == timeless(undisturbed)
 
 
 def test_the_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
@@ -128,7 +128,9 @@ def test_the_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
 def test_the_best_weights_are_those_of_the_best_validation(tmp_path: Path) -> None:
     """Once b has been reached it is moved on by a wrong rate of noise: some validations are worse than others."""
     outcome = run(tmp_path, steps=400)
-    validations = {line["step"]: line["validation"]["y"] for line in read(tmp_path / NAME) if "validation" in line}
+    validations = {
+        line["step"]: line["validation"]["y"] for line in read_journal(tmp_path / METRICS) if "validation" in line
+    }
     assert outcome.best_step == min(validations, key=lambda step: validations[step])
     error = abs(float(outcome.parameters["a"]) - 2) + abs(float(outcome.parameters["b"]) + 1)
     assert error == validations[outcome.best_step]
@@ -149,10 +151,10 @@ def test_patience_ends_it_and_a_second_call_takes_no_step(tmp_path: Path) -> Non
 
 
 def test_a_journal_is_cut_back_and_a_torn_line_goes(tmp_path: Path) -> None:
-    path = tmp_path / NAME
+    path = tmp_path / METRICS
     path.write_text("".join(json.dumps({"step": step}) + "\n" for step in (5, 10, 15, 20)) + '{"step": 2')
     with Journal(path, 15) as journal:
         journal.append({"step": 17})
         journal.synchronise()
-    assert [line["step"] for line in read(path)] == [5, 10, 15, 17]
-    assert os.listdir(tmp_path) == [NAME]
+    assert [line["step"] for line in read_journal(path)] == [5, 10, 15, 17]
+    assert os.listdir(tmp_path) == [METRICS]

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qmgen.learning.batch import Batch
-from qmgen.learning.training.portions import MOST, by_portions, portion_of
+from qmgen.learning.data.packed import MoleculeBatch
+from qmgen.learning.training.step import MOST, by_portions, portion_of
 
 
-def loss(parameters: Any, batch: Batch) -> Any:
+def loss(parameters: Any, batch: MoleculeBatch) -> Any:
     """A mean over molecules by their weights, as ``SchnetTask.loss``."""
     each = jnp.abs(jnp.tanh(batch.positions[..., 0] @ parameters["w"]) - batch.values["y"][:, 0])
     return jnp.sum(each * batch.weights) / jnp.maximum(jnp.sum(batch.weights), 1.0)
@@ -24,7 +24,9 @@ def loss(parameters: Any, batch: Batch) -> Any:
 def test_value_and_gradient_are_those_of_the_whole(portion: int, real: int) -> None:
     rng = np.random.default_rng(0)
     weights = (np.arange(12) < real).astype(np.float64)
-    batch = Batch(np.ones((12, 3), np.int32), rng.normal(size=(12, 3, 3)), {"y": rng.normal(size=(12, 1))}, weights)
+    batch = MoleculeBatch(
+        np.ones((12, 3), np.int32), rng.normal(size=(12, 3, 3)), {"y": rng.normal(size=(12, 1))}, weights
+    )
     parameters = {"w": rng.normal(size=3)}
     value, gradient = jax.jit(by_portions(loss, portion))(parameters, batch)
     expected, of_whole = jax.value_and_grad(loss)(parameters, batch)

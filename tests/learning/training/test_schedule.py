@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import pytest
 
-from qmgen.learning.training.schedule import schedule_of
+from qmgen.learning.training.step import schedule_of
 
 #: float32 rounds at 6e-8; a few operations
 TOLERANCE = 1e-6

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from qmgen.learning.training import state as states
+from qmgen.learning.training import step as states
 
 
 class Batch(NamedTuple):

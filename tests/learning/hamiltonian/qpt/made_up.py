@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from qmgen.learning.hamiltonian.inputs import Inputs
-from qmgen.learning.hamiltonian.qpt.model import correction, init
-from qmgen.learning.hamiltonian.qpt.shape import QptShape
+from qmgen.learning.hamiltonian.qpt_description import QptShape
+from qmgen.learning.hamiltonian.qpt_model import correct_qpt, describe_qpt, init_qpt
 
 SMALL = QptShape(width=16, heads=4, layers=3)
 #: Bohr; no two principal moments within a tenth of each other, no third moment near zero but that of the plane
@@ -119,12 +119,17 @@ def reordered(inputs: Inputs, order: np.ndarray) -> tuple[Inputs, np.ndarray]:
 
 def shaken(shape: QptShape, seed: int = 0) -> Any:
     """Parameters that are zero nowhere."""
-    fresh = init(jax.random.key(seed), shape)
+    fresh = init_qpt(jax.random.key(seed), shape)
     leaves, tree = jax.tree.flatten(fresh)
     keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
     return jax.tree.unflatten(
         tree, [x + 0.2 * jax.random.normal(k, x.shape, jnp.float32) for k, x in zip(keys, leaves)]
     )
+
+
+def correction(params: Any, shape: QptShape, inputs: Inputs) -> jax.Array:
+    """W of a molecule, described within."""
+    return correct_qpt(params, shape, describe_qpt(shape, inputs))
 
 
 answer = jax.jit(correction, static_argnums=1)

@@ -8,11 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from made_up import AMINE, SMALL, answer, layout, molecule, reordered, rotation_of, shaken, turned
+from made_up import AMINE, SMALL, answer, correction, layout, molecule, reordered, rotation_of, shaken, turned
 
-from qmgen.learning.hamiltonian.qpt.frame import principal_frame
-from qmgen.learning.hamiltonian.qpt.layers import weights_of
-from qmgen.learning.hamiltonian.qpt.model import correction, describe, init
+from qmgen.learning.hamiltonian.qpt_description import principal_frame
+from qmgen.learning.hamiltonian.qpt_model import describe_qpt, init_qpt, weights_of
 
 PUBLISHED = SMALL.as_published()
 
@@ -34,13 +33,13 @@ def test_published_cannot_start_from_zero() -> None:
     target = target + target.T
 
     def gradient(shape: Any) -> Any:
-        params = init(jax.random.key(0), shape)
+        params = init_qpt(jax.random.key(0), shape)
         params = {**params, "query": jax.tree.map(jnp.zeros_like, params["query"])}
         return jax.grad(lambda p: ((correction(p, shape, inputs) - target) ** 2).sum())(params)
 
     assert all(not np.asarray(leaf).any() for leaf in jax.tree.leaves(gradient(PUBLISHED)))
     assert np.abs(gradient(SMALL)["query"]["weight"]).max() > 0
-    assert np.asarray(answer(init(jax.random.key(0), PUBLISHED), PUBLISHED, inputs)).any()
+    assert np.asarray(answer(init_qpt(jax.random.key(0), PUBLISHED), PUBLISHED, inputs)).any()
 
 
 def test_published_softmax_is_over_the_queries() -> None:
@@ -94,7 +93,7 @@ def test_published_orthogonalised_core_depends_on_the_order_of_atoms() -> None:
     other, orbitals = reordered(inputs, np.array([4, 2, 0, 3, 1]))
     errors = {}
     for shape in (SMALL, PUBLISHED):
-        before, after = (np.asarray(describe(shape, one).matrices[2]) for one in (inputs, other))
+        before, after = (np.asarray(describe_qpt(shape, one).matrices[2]) for one in (inputs, other))
         errors[shape.published] = np.abs(before[np.ix_(orbitals, orbitals)] - after).max()
     assert errors[False] < 1e-5  # float32, of numbers up to one
     assert errors[True] > 1e-2

@@ -7,10 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qmgen.learning.hamiltonian.qpt.biases import MATRICES, assignment
-from qmgen.learning.hamiltonian.qpt.features import COUNT, position_features
-from qmgen.learning.hamiltonian.qpt.model import count, init
-from qmgen.learning.hamiltonian.qpt.shape import PRESETS, QptShape
+from qmgen.learning.hamiltonian.qpt_description import (
+    COUNT,
+    MATRICES,
+    QPT_PRESETS,
+    QptShape,
+    assignment,
+    position_features,
+)
+from qmgen.learning.hamiltonian.qpt_model import init_qpt
+
+
+def count(shape: QptShape) -> int:
+    """How many parameters there are, without making them."""
+    return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(lambda: init_qpt(jax.random.key(0), shape))))
 
 
 @pytest.mark.parametrize(
@@ -19,7 +29,7 @@ from qmgen.learning.hamiltonian.qpt.shape import PRESETS, QptShape
 )
 def test_presets_have_the_published_sizes(name: str, millions: float) -> None:
     # the paper gives whole millions of the matrices; tables, norms and biases are the rest
-    assert abs(count(PRESETS[name]) / 1e6 - millions) < 0.03 * millions
+    assert abs(count(QPT_PRESETS[name]) / 1e6 - millions) < 0.03 * millions
 
 
 def test_a_layer_has_twelve_squares_of_the_width() -> None:
@@ -30,7 +40,7 @@ def test_a_layer_has_twelve_squares_of_the_width() -> None:
 
 
 def test_all_parameters_are_float32() -> None:
-    assert {leaf.dtype for leaf in jax.tree.leaves(init(jax.random.key(0), QptShape(16, 2, 1)))} == {
+    assert {leaf.dtype for leaf in jax.tree.leaves(init_qpt(jax.random.key(0), QptShape(16, 2, 1)))} == {
         jnp.dtype(jnp.float32)
     }
 
@@ -41,17 +51,17 @@ def test_heads_that_do_not_fit_are_refused(width: int, heads: int) -> None:
         QptShape(width, heads, 1)
 
 
-@pytest.mark.parametrize("name", list(PRESETS))
+@pytest.mark.parametrize("name", list(QPT_PRESETS))
 def test_every_matrix_reaches_a_pair_of_heads(name: str) -> None:
-    given = assignment(PRESETS[name])
+    given = assignment(QPT_PRESETS[name])
     assert (given[:, ::2] == given[:, 1::2]).all()
     assert set(given.ravel()) == set(range(MATRICES + 1))
 
 
 def test_published_small_sizes_leave_matrices_out() -> None:
     """Three pairs of heads, in every layer the same: four of seven matrices are never seen."""
-    assert set(assignment(PRESETS["qpt-tiny"].as_published()).ravel()) == {0, 1, 2}
-    assert set(assignment(PRESETS["qpt-medium"].as_published()).ravel()) == set(range(MATRICES + 1))
+    assert set(assignment(QPT_PRESETS["qpt-tiny"].as_published()).ravel()) == {0, 1, 2}
+    assert set(assignment(QPT_PRESETS["qpt-medium"].as_published()).ravel()) == set(range(MATRICES + 1))
 
 
 def test_features_are_123_and_ours_all_vary() -> None:

@@ -9,15 +9,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from made_up import AMINE, SMALL, WATER, answer, layout, molecule, padded, reordered, rotation_of, shaken, turned
+from made_up import (
+    AMINE,
+    SMALL,
+    WATER,
+    answer,
+    correction,
+    layout,
+    molecule,
+    padded,
+    reordered,
+    rotation_of,
+    shaken,
+    turned,
+)
 
 from qmgen.dft.basis import load_basis
 from qmgen.dft.guess import superposition_of_atoms
 from qmgen.dft.integrals.one_electron import one_electron_integrals
 from qmgen.dft.integrals.pairs import pair_classes
 from qmgen.learning.hamiltonian.inputs import Inputs
-from qmgen.learning.hamiltonian.qpt.frame import orbital_rotation, principal_frame
-from qmgen.learning.hamiltonian.qpt.model import correct, correction, describe, init
+from qmgen.learning.hamiltonian.qpt_description import orbital_rotation, principal_frame
+from qmgen.learning.hamiltonian.qpt_model import correct_qpt, describe_qpt, init_qpt
 
 #: float32 has 24 bits; some hundred operations one after the other
 FLOAT32 = 1e-5
@@ -158,7 +171,7 @@ def test_gradients_are_finite_and_reach_everything(published: bool) -> None:
     wide = padded(molecule(*AMINE), 8, 24)
     target = np.random.default_rng(0).normal(size=(24, 24))
     gradient = jax.jit(jax.grad(lambda p: ((correction(p, shape, wide) - target) ** 2).sum()))
-    start = gradient(init(jax.random.key(0), shape))
+    start = gradient(init_qpt(jax.random.key(0), shape))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(start))
     assert np.abs(start["query"]["weight"]).max() > 0  # training can begin
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient(shaken(shape))):
@@ -167,21 +180,21 @@ def test_gradients_are_finite_and_reach_everything(published: bool) -> None:
 
 
 def test_nothing_is_corrected_at_the_start() -> None:
-    assert not np.asarray(answer(init(jax.random.key(5), SMALL), SMALL, molecule(*AMINE))).any()
+    assert not np.asarray(answer(init_qpt(jax.random.key(5), SMALL), SMALL, molecule(*AMINE))).any()
 
 
 def test_remat_changes_nothing_but_memory(params: Any) -> None:
-    again, seen = replace(SMALL, remat=True), describe(SMALL, molecule(*AMINE))
-    ours, theirs = (jax.grad(lambda p, s=s: (correct(p, s, seen) ** 2).sum())(params) for s in (SMALL, again))
+    again, seen = replace(SMALL, remat=True), describe_qpt(SMALL, molecule(*AMINE))
+    ours, theirs = (jax.grad(lambda p, s=s: (correct_qpt(p, s, seen) ** 2).sum())(params) for s in (SMALL, again))
     for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs)):
         assert np.abs(one - other).max() <= FLOAT32 * np.abs(one).max()
 
 
 def test_one_program_for_any_depth() -> None:
     """Layers are a loop: the text of the program does not grow with them."""
-    seen = describe(SMALL, molecule(*WATER))
+    seen = describe_qpt(SMALL, molecule(*WATER))
     sizes = [
-        len(str(jax.make_jaxpr(lambda p, s=s: correct(p, s, seen))(init(jax.random.key(0), s))))
+        len(str(jax.make_jaxpr(lambda p, s=s: correct_qpt(p, s, seen))(init_qpt(jax.random.key(0), s))))
         for s in (replace(SMALL, layers=8), replace(SMALL, layers=16))
     ]
     assert abs(sizes[0] - sizes[1]) < 0.05 * sizes[0]

@@ -1,0 +1,234 @@
+"""The network of arXiv 2402.04030: a transformer whose tokens are atomic orbitals, and which corrects a Hamiltonian.
+
+    x_i = type_i + P features(r_i)            type: element and place within the atom
+    x   = layers(x, physical matrices)
+    W_ij = s_i s_j (q_i . k_j + k_i . q_j) / 2 sqrt(d),      q = Q norm(x), k = K norm(x), s by type
+
+in the molecule's own frame; into it the matrices are turned, and out of it W. Q is zero at the start, and so is W.
+
+``shape.averaged`` takes the mean over the four right-handed frames on these axes.
+``shape.published`` gives the form of the authors' code. Where ours differs from it:
+
+    published                                    ours
+    W = q q^T / sqrt(d), no negative eigenvalue  symmetric, of any sign
+    W = 0 has no gradient, so it starts off 0    starts at W = 0
+    softmax over the queries                     over the keys
+    axes of the frame without sign               signed by third moments, right-handed
+    matrices and W as in the laboratory          turned with the frame: W turns with the molecule
+    L^-1 h L^-T, of the order of the atoms       S^-1/2 h S^-1/2
+    matrices without a head left out             matrices shared out over the layers, with a learnt weight
+    embedding of types divided by sqrt(d)        of the size of the position's
+
+A version of that code also joins the heads without bringing their axis back to its place; no form here does.
+
+The layers are those of a pre-norm transformer over the orbitals of one molecule:
+
+    x <- x + O concat_h A_h V_h norm(x),      A_h = softmax over keys of ( Q_h K_h^T / sqrt(d_h) + g_h B_h )
+    x <- x + D gelu(U norm(x))
+
+B_h is the physical matrix of head h (``qpt_description.matrices_of``) and g_h a weight learnt for it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from qmgen.learning.fp8 import matmul
+from qmgen.learning.hamiltonian.inputs import Inputs
+from qmgen.learning.hamiltonian.qpt_description import (
+    COUNT,
+    ELEMENTS,
+    PLACES,
+    SCALARS,
+    TURNS,
+    QptShape,
+    assignment,
+    matrices_of,
+    orbital_rotation,
+    position_features,
+    principal_frame,
+)
+
+Array = jax.Array
+Params = dict[str, Any]
+
+#: score of a pair of which one is padding: its exponential is zero in float32
+_NOTHING = -1e9
+
+
+def linear_init(key: Array, inputs: int, outputs: int, scale: float = 1.0) -> Params:
+    """Weights (inputs, outputs) uniform in ±scale / sqrt(inputs), bias zero; float32."""
+    bound = scale / math.sqrt(inputs)
+    weight = jax.random.uniform(key, (inputs, outputs), jnp.float32, -bound, bound)
+    return {"weight": weight, "bias": jnp.zeros(outputs, jnp.float32)}
+
+
+def norm_init(width: int) -> Params:
+    """Gain one, bias zero."""
+    return {"gain": jnp.ones(width, jnp.float32), "bias": jnp.zeros(width, jnp.float32)}
+
+
+def linear(params: Params, x: Array) -> Array:
+    """x @ weight + bias."""
+    return matmul(x, params["weight"]) + params["bias"]
+
+
+def norm(params: Params, x: Array) -> Array:
+    """Layer normalisation over the last axis."""
+    off = x - x.mean(-1, keepdims=True)
+    return off * jax.lax.rsqrt((off * off).mean(-1, keepdims=True) + 1e-5) * params["gain"] + params["bias"]
+
+
+def weights_of(scores: Array, real: Array, over_queries: bool = False) -> Array:
+    """Softmax of scores (heads, queries, keys) over the keys, zero where either is padding.
+
+    ``over_queries`` normalises over the queries instead, as the published code does: what a token receives then is no
+    mean of values; it may be many times one or nearly nothing.
+    """
+    both = real[:, None] & real[None, :]
+    scores = jnp.where(both, scores, _NOTHING)
+    return jnp.where(both, jax.nn.softmax(scores, axis=-2 if over_queries else -1), 0.0)
+
+
+def block_init(key: Array, width: int, heads: int, layers: int, published: bool) -> Params:
+    """Parameters of one layer. Ours writes less into the residual stream the more layers do."""
+    keys = jax.random.split(key, 4)
+    residual = 1.0 if published else (2.0 * layers) ** -0.5
+    params = {
+        "norm1": norm_init(width),
+        "qkv": linear_init(keys[0], width, 3 * width),
+        "out": linear_init(keys[1], width, width, residual),
+        "norm2": norm_init(width),
+        "up": linear_init(keys[2], width, 4 * width),
+        "down": linear_init(keys[3], 4 * width, width, residual),
+    }
+    # the published biases have no weights of their own
+    return params if published else {**params, "bias_gain": jnp.ones(heads, jnp.float32)}
+
+
+def block(params: Params, x: Array, biases: Array, real: Array, published: bool) -> Array:
+    """One layer: x (n, width), biases (heads, n, n), real (n,) bool."""
+    x = x + attention(params, norm(params["norm1"], x), biases, real, published)
+    return x + linear(params["down"], jax.nn.gelu(linear(params["up"], norm(params["norm2"], x))))
+
+
+def attention(params: Params, x: Array, biases: Array, real: Array, published: bool) -> Array:
+    """(n, width) of what each orbital takes from the others."""
+    n, width = x.shape
+    heads = biases.shape[0]
+    q, k, v = jnp.moveaxis(linear(params["qkv"], x).reshape(n, 3, heads, width // heads), (1, 2), (0, 1))
+    if not published:
+        biases = biases * params["bias_gain"][:, None, None]
+    scores = jnp.einsum("hid,hjd->hij", q, k) / math.sqrt(width // heads) + biases
+    taken = jnp.einsum("hij,hjd->ihd", weights_of(scores, real, over_queries=published), v)
+    return linear(params["out"], taken.reshape(n, width))
+
+
+class QptDescription(NamedTuple):
+    """What does not change in training; n orbitals, float32.
+
+    Attributes:
+        types: (n,) int32, row of the embedding; padding 0.
+        real: (n,) bool.
+        places: (n, 3) position of each orbital in the frame, Bohr; axis: (n,) int32, that of a p orbital, 3 for s.
+        matrices: (MATRICES, n, n) biases of attention.
+        rotation: (n, n) orbitals of the frame in terms of those of the laboratory.
+    """
+
+    types: Any
+    real: Any
+    places: Any
+    axis: Any
+    matrices: Any
+    rotation: Any
+
+
+def init_qpt(key: Array, shape: QptShape) -> Params:
+    """Fresh float32 parameters; those of the layers are stacked along a first axis."""
+    keys = jax.random.split(key, 5)
+    embedding = jax.random.normal(keys[0], (ELEMENTS * PLACES, shape.width), jnp.float32)
+    params = {
+        "embedding": embedding * shape.width**-0.5 if shape.published else embedding,
+        "position": linear_init(keys[1], COUNT, shape.width),
+        "layers": jax.vmap(lambda k: block_init(k, shape.width, shape.heads, shape.layers, shape.published))(
+            jax.random.split(keys[2], shape.layers)
+        ),
+        "norm": norm_init(shape.width),
+        "query": linear_init(keys[3], shape.width, shape.width),
+    }
+    if shape.published:
+        return params
+    return {
+        **params,
+        "query": jax.tree.map(jnp.zeros_like, params["query"]),
+        "key": linear_init(keys[4], shape.width, shape.width),
+        "scale": jnp.ones(ELEMENTS * PLACES, jnp.float32),
+    }
+
+
+def describe_qpt(shape: QptShape, inputs: Inputs) -> QptDescription:
+    """Frame, places and biases of one molecule, computed in the type of ``inputs``. Pure; maps over a leading axis.
+
+    Atomic numbers of ``ELEMENTS`` and above, and more than ``PLACES`` orbitals of an atom, have no embedding: refuse
+    them before.
+    """
+    real = inputs.orbital_l >= 0
+    positions = jnp.asarray(inputs.positions)
+    if shape.published:
+        weights = jnp.zeros(len(inputs.numbers), positions.dtype).at[inputs.orbital_atom].add(real)
+    else:
+        weights = jnp.asarray(inputs.numbers).astype(positions.dtype)
+    centre, axes = principal_frame(positions, weights, signed=not shape.published)
+    places = jnp.where(real[:, None], ((positions - centre) @ axes)[inputs.orbital_atom], 0.0)
+    rotation = orbital_rotation(inputs, jnp.eye(3, dtype=axes.dtype) if shape.published else axes)
+    types = jnp.where(real, inputs.numbers[inputs.orbital_atom] * PLACES + inputs.orbital_place, 0)
+    return QptDescription(
+        types.astype(jnp.int32),
+        real,
+        places.astype(jnp.float32),
+        jnp.where(inputs.orbital_l == 1, inputs.orbital_m, 3).astype(jnp.int32),
+        matrices_of(inputs, places, rotation, shape.published).astype(jnp.float32),
+        rotation.astype(jnp.float32),
+    )
+
+
+def correct_qpt(params: Params, shape: QptShape, seen: QptDescription) -> Array:
+    """(n, n) W of a described molecule, in Hartree, exactly symmetric, zero on padding; float32."""
+    if shape.averaged:
+        turns = jnp.asarray(TURNS, jnp.float32)
+
+        def one(turn: Array) -> Array:
+            sign = jnp.append(turn, 1.0)[seen.axis]
+            both = sign[:, None] * sign[None, :]
+            turned = jnp.where(SCALARS[:, None, None], seen.matrices, seen.matrices * both)
+            return both * _in_frame(params, shape, seen, seen.places * turn, turned)
+
+        found = jax.vmap(one)(turns).mean(0)
+    else:
+        found = _in_frame(params, shape, seen, seen.places, seen.matrices)
+    # zero rows of the rotation leave padding out
+    found = seen.rotation @ found @ seen.rotation.T
+    return 0.5 * (found + found.T)
+
+
+def _in_frame(params: Params, shape: QptShape, seen: QptDescription, places: Array, matrices: Array) -> Array:
+    x = params["embedding"][seen.types] + linear(params["position"], position_features(places, shape.published))
+    n = len(seen.types)
+    matrices = jnp.concatenate([matrices, jnp.zeros((1, n, n), jnp.float32)])  # none: the last
+
+    def step(x: Array, layer: tuple[Params, Array]) -> tuple[Array, None]:
+        return block(layer[0], x, matrices[layer[1]], seen.real, shape.published), None
+
+    given = jnp.asarray(assignment(shape))
+    x, _ = jax.lax.scan(jax.checkpoint(step) if shape.remat else step, x, (params["layers"], given))
+    x = norm(params["norm"], x)
+    q = linear(params["query"], x)
+    if shape.published:
+        return q @ q.T / math.sqrt(shape.width)
+    scale = params["scale"][seen.types]
+    found = scale[:, None] * (q @ linear(params["key"], x).T) * scale[None, :]
+    return 0.5 * (found + found.T) / math.sqrt(shape.width)

@@ -1,1 +1,0 @@
-"""GPT and Llama: shapes, blocks, the forward pass."""

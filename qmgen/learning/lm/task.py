@@ -1,0 +1,194 @@
+"""A language model as something to be trained: mean −ln p of the next token, in nats.
+
+Parameters are {"weights": the model's, "probes": what its products told last}: ``applied`` puts the gradient of the
+latter in its place, so that scales and their histories are part of every checkpoint. A line of the journal has, by name
+of the layer and tensor (``qkv.x``), the scale biases of all blocks, and the largest shares that underflow and overflow.
+A step looks at its scales now and then: counting what underflows costs as much as a cast on a CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from qmgen.learning.fp8.scale import BIAS, OVERFLOW, TENSORS, UNDERFLOW
+from qmgen.learning.lm.model import Arithmetic, forward
+from qmgen.learning.lm.packing import TokenBatch
+from qmgen.learning.lm.shape import LmShape
+from qmgen.learning.training import step as training
+from qmgen.learning.training.loop import Score
+from qmgen.learning.training.step import Step, TrainingState
+
+Array = jax.Array
+Params = dict[str, Any]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def gradient_times(factor: float, x: Array) -> Array:
+    """``x``, whose gradient is ``factor`` times as large."""
+    return x
+
+
+gradient_times.defvjp(lambda factor, x: (x, None), lambda factor, _, g: (g * jnp.asarray(factor, g.dtype),))
+
+
+@dataclass(frozen=True)
+class LmTask:
+    """What ``training.loop`` trains; ``validation`` gives the batches of the held-out texts, anew each time."""
+
+    shape: LmShape
+    arithmetic: Arithmetic
+    validation: Callable[[], Iterable[TokenBatch]]
+    loss_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_sums", jax.jit(partial(self.sums, scale=1.0)))
+
+    def logits(self, parameters: Params, batch: TokenBatch) -> Array:
+        """(B, T, V) float32."""
+        given = batch.tokens, batch.positions, batch.segments
+        return forward(parameters["weights"], self.shape, self.arithmetic, *given, parameters["probes"])
+
+    def loss(self, parameters: Params, batch: TokenBatch) -> Array:
+        """() float32, the mean over targets. Within the model its gradient is larger by ``loss_scale``."""
+        if self.loss_scale != 1.0:
+            weights = jax.tree.map(partial(gradient_times, 1.0 / self.loss_scale), parameters["weights"])
+            parameters = {**parameters, "weights": weights}
+        total, _, number = self.sums(parameters, batch, self.loss_scale)
+        return total / jnp.maximum(number, 1.0)
+
+    def loss_unwatched(self, parameters: Params, batch: TokenBatch) -> Array:
+        """The same without probes."""
+        return self.loss({**parameters, "probes": None}, batch)
+
+    def sums(self, parameters: Params, batch: TokenBatch, scale: float = 1.0) -> tuple[Array, Array, Array]:
+        """Σ −ln p, how many targets are the likeliest token, how many targets there are."""
+        logits = self.logits(parameters, batch)
+        if scale != 1.0:
+            logits = gradient_times(scale, logits)
+        costs = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
+        right = (jnp.argmax(logits, -1) == batch.targets).astype(jnp.float32)
+        return jnp.sum(costs * batch.weights), jnp.sum(right * batch.weights), jnp.sum(batch.weights)
+
+    def validate(self, parameters: Params) -> Score:
+        """Loss in nats and next-token accuracy on the held-out texts."""
+        total = right = number = 0.0  # in float64, on the host
+        for batch in self.validation():
+            sums = self._sums(parameters, batch)  # type: ignore[attr-defined]
+            total, right, number = (old + float(new) for old, new in zip((total, right, number), sums))
+        loss, accuracy = total / number, right / number
+        return Score({"loss": loss, "accuracy": accuracy}, f"validation {loss:.4f} nats", loss)
+
+
+def decayed(weights: Params) -> Any:
+    """Which leaves weight decay is for: matrices of the blocks and the head, no biases, norms or embeddings."""
+
+    def one(path: Any, _: Any) -> bool:
+        names = [str(getattr(key, "key", key)) for key in path]
+        return names[-1] == "weight" or names[-1] == "head"
+
+    return jax.tree_util.tree_map_with_path(one, weights)
+
+
+def adamw(rate: Callable[[Any], Any], weight_decay: float, clip: float) -> optax.GradientTransformation:
+    """AdamW (β 0.9, 0.95) behind a clip of the gradients' global norm, over {"weights", "probes"}."""
+    inner = optax.chain(
+        optax.clip_by_global_norm(clip), optax.adamw(rate, b1=0.9, b2=0.95, weight_decay=weight_decay, mask=decayed)
+    )
+
+    def update(gradients: Params, state: Any, params: Params | None = None) -> tuple[Params, Any]:
+        assert params is not None
+        updates, state = inner.update(gradients["weights"], state, params["weights"])
+        return {"weights": updates, "probes": gradients["probes"]}, state
+
+    return optax.GradientTransformation(lambda params: inner.init(params["weights"]), update)
+
+
+def applied(params: Params, updates: Params) -> Params:
+    """The parameters after a step."""
+    return {"weights": optax.apply_updates(params["weights"], updates["weights"]), "probes": updates["probes"]}
+
+
+def unwatched_applied(params: Params, updates: Params) -> Params:
+    """The same after a step that did not look at its scales."""
+    return {"weights": optax.apply_updates(params["weights"], updates["weights"]), "probes": params["probes"]}
+
+
+def described(probes: Params) -> dict[str, Any]:
+    """``scales`` by layer and tensor: a list of biases over blocks; ``underflow`` and ``overflow``: the largest shares
+    by tensor."""
+    arrays = {name: np.asarray(value) for name, value in sorted(probes.items())}
+    scales = {
+        f"{name}.{tensor}": array[:, row, BIAS].astype(int).tolist()
+        for name, array in arrays.items()
+        for row, tensor in enumerate(TENSORS)
+    }
+    shares: dict[str, Any] = {}
+    for field, place in (("underflow", UNDERFLOW), ("overflow", OVERFLOW)):
+        shares[field] = {
+            tensor: round(max(float(array[:, row, place].max()) for array in arrays.values()), 6)
+            for row, tensor in enumerate(TENSORS)
+        }
+    return {"scales": scales, **shares}
+
+
+def watches(step: int, every: int) -> bool:
+    """Whether the scales of a step (from 1) are looked at: of the first, and of each ``every``-th."""
+    return step == 1 or step % every == 0
+
+
+def watched(every: int) -> Callable[[Params, int], dict[str, Any]]:
+    """For ``training.loop``: the scales of the steps that were watched."""
+
+    def watch(parameters: Params, step: int) -> dict[str, Any]:
+        return described(parameters["probes"]) if watches(step, every) else {}
+
+    return watch
+
+
+def in_use(task: LmTask, parameters: Params, batch: TokenBatch) -> dict[str, Any]:
+    """The scales of activations and weights when the model is used on ``batch``, from one backward pass of a watched
+    product: by layer and tensor, as ``described``; there are no gradients to scale."""
+    probes = jax.grad(lambda probes: task.loss({**parameters, "probes": probes}, batch))(parameters["probes"])
+    scales = described(probes)["scales"]
+    return {name: biases for name, biases in scales.items() if not name.endswith(".g")}
+
+
+def lm_stepper(task: LmTask, optimiser: optax.GradientTransformation, watch_every: int) -> Step:
+    """``step(state, batch) -> (state, loss)`` whose probes are renewed in the first step, in each ``watch_every``-th,
+    and in every one where the recipe needs them."""
+    watching = training.stepper(task.loss, optimiser, applied, portions=False)
+    kind = task.arithmetic.recipe.kind
+    if kind in ("none", "delayed"):
+        return _one_at_a_time(watching)
+    plain = training.stepper(task.loss_unwatched, optimiser, unwatched_applied, portions=False)
+    done: int | None = None
+
+    def step(state: TrainingState, batch: Any) -> tuple[TrainingState, Any]:
+        nonlocal done
+        if done is None:
+            done = int(state.step)  # a training that is continued is anywhere
+        done += 1
+        return (watching if watches(done, watch_every) else plain)(state, batch)
+
+    return _one_at_a_time(step)
+
+
+def _one_at_a_time(step: Step) -> Step:
+    """``step``; on several devices of one CPU it waits for its end: their sums over devices need a thread each, and
+    those of steps begun ahead would take the threads that the first ones wait for."""
+    if jax.default_backend() != "cpu" or jax.device_count() == 1:
+        return step
+
+    def waits(state: TrainingState, batch: Any) -> tuple[TrainingState, Any]:
+        found: tuple[TrainingState, Any] = jax.block_until_ready(step(state, batch))
+        return found
+
+    return waits

@@ -1,1 +1,0 @@
-"""From SMILES files to batches of tokens."""

@@ -1,1 +1,0 @@
-"""``qmgen train lm``: settings, memory, devices, steps."""
