@@ -102,10 +102,10 @@ def sample(settings: SampleConfig, as_json: AsJson = False, quiet: Quiet = False
 
     tell: Any = (lambda done, total: None) if quiet else _sampling_teller()
     if to_stdout:
-        tally = sampling.run(settings, print, tell)
+        tally = sampling.sample_run(settings, print, tell)
     else:
         with _written_whole(Path(settings.out)) as write:
-            tally = sampling.run(settings, write, tell)
+            tally = sampling.sample_run(settings, write, tell)
     counts = tally.to_dict()
     if as_json:
         print_json(counts)

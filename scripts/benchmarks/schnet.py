@@ -20,11 +20,9 @@ import numpy as np
 import optax
 
 from benchmarks.device.task import SHIPPED, load
-from qmgen.learning.data.packed import MoleculeBatch
 from qmgen.learning.data.batches import edges
-from qmgen.learning.schnet.model import atomwise
-from qmgen.learning.schnet.model import init
-from qmgen.learning.schnet.model import PRESETS, SchNetShape
+from qmgen.learning.data.packed import MoleculeBatch
+from qmgen.learning.schnet.model import PRESETS, SchNetShape, atomwise, init
 from qmgen.learning.training.step import first, stepper
 from qmgen.machine import provenance
 

@@ -118,7 +118,7 @@ class StoredLm:
     vocabulary: Vocabulary
     recipe: ScalingRecipe
     about: dict[str, Any]
-    quantized: bool = False
+    quantised: bool = False
     path: Path | None = None
     checksum: str = ""
 
@@ -135,7 +135,7 @@ def save_model(path: Path, model: StoredLm) -> None:
         "shape": asdict(model.shape),
         "vocabulary": list(model.vocabulary.tokens),
         "recipe": recipe_to_json(model.recipe),
-        "quantized": model.quantised,
+        "quantised": model.quantised,
     }
     checkpoint.save(path, model.params, metadata)
 
@@ -160,9 +160,9 @@ def load_model(path: Path) -> StoredLm:
             raise ValueError(f"it has {len(vocabulary)} tokens and says {shape.vocabulary}, the longest text apart")
         if about["activations"] not in PLAIN.values():
             raise ValueError(f"its activations are {about['activations'][:40]}")
-        quantized = bool(about.pop("quantized"))
-        tree = checkpoint.unflatten(arrays, _like(shape, recipe, quantized), str(file))
-    return StoredLm(tree, shape, vocabulary, recipe, about, quantized, file, found.checksum)
+        quantised = bool(about.pop("quantised"))
+        tree = checkpoint.unflatten(arrays, _like(shape, recipe, quantised), str(file))
+    return StoredLm(tree, shape, vocabulary, recipe, about, quantised, file, found.checksum)
 
 
 def own_files(model: StoredLm) -> list[Path]:
@@ -200,7 +200,7 @@ def parent_of(model: StoredLm) -> Path | None:
 def _like(shape: LmShape, recipe: ScalingRecipe, quantised: bool) -> Any:
     """The structure, shapes and types of the parameters."""
     weights = jax.eval_shape(lambda: init(jax.random.key(0), shape))
-    if quantized:
+    if quantised:
         for name, (inputs, outputs) in shape.linears().items():
             values = jax.ShapeDtypeStruct((shape.layers, inputs, outputs), recipe.forward.dtype)
             bias = jax.ShapeDtypeStruct((shape.layers,), jnp.int32)
@@ -256,7 +256,7 @@ def quantize_run(settings: QuantizeConfig) -> dict[str, Any]:
         for name in model.shape.linears()
     }
     return {
-        "quantize_run": str(settings.run),
+        "run": str(settings.run),
         "out": str(file),
         "recipe": settings.recipe,
         "bytes_before": model.path.stat().st_size,
@@ -268,5 +268,5 @@ def quantize_run(settings: QuantizeConfig) -> dict[str, Any]:
 
 def default_out(run: Path, recipe: str) -> Path:
     """``RUN-fp8-amax`` beside the run."""
-    folder = (quantize_run.parent if quantize_run.suffix == ".safetensors" else quantize_run).resolve()
+    folder = (run.parent if run.suffix == ".safetensors" else run).resolve()
     return folder.with_name(f"{folder.name}-fp8-{recipe}")

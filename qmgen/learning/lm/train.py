@@ -245,7 +245,7 @@ def first_of(sequences: Sequences, number: int) -> Sequences:
         return sequences
     chosen = np.linspace(0, len(sequences) - 1, number).astype(int)
     texts = [sequences[int(k)] for k in chosen]
-    return Sequences(np.concatenate(texts), np.cumsum([len(result_text) for result_text in texts], dtype=np.int64))
+    return Sequences(np.concatenate(texts), np.cumsum([len(text) for text in texts], dtype=np.int64))
 
 
 def _length(settings: TrainLmConfig, texts: Texts, shape: LmShape) -> _Length:

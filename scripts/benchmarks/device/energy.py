@@ -33,7 +33,7 @@ from qmgen.labeling.types import Settings
 from qmgen.learning.energy.problems import GeometryStore
 from qmgen.learning.energy.train import run
 from qmgen.learning.hamiltonian.network import network_of
-from qmgen.learning.training import folder as journal
+from qmgen.learning.training.folder import METRICS, read_journal
 from qmgen.molecules.thermal_file import frame
 from qmgen.molecules.types import Conformer
 
@@ -179,7 +179,7 @@ def train(settings: EnergySettings) -> Entry:
     except Interrupted as error:
         why = str(error)
     return {
-        **report(settings, journal.read_journal(settings.out / journal.METRICS), {**known, **(result or {})}),
+        **report(settings, read_journal(settings.out / METRICS), {**known, **(result or {})}),
         "stopped": why,
     }
 

@@ -25,15 +25,13 @@ import numpy as np
 from benchmarks.device.ceilings import best_seconds, matmul
 from benchmarks.device.task import Entry, Task
 from benchmarks.schnet import batches, epoch_of_qmgen, operations
-from qmgen.learning.fp8 import AMAX, NONE, Recipe, emulated, linear
+from qmgen.learning.fp8 import AMAX, NONE, ScalingRecipe, emulated, linear
 from qmgen.learning.lm.model import Arithmetic, init, probes_of
-from qmgen.learning.lm.shape import PRESETS, SMALL, LmShape
 from qmgen.learning.lm.packing import TokenBatch
-from qmgen.learning.lm.task import adamw, unwatched_applied
-from qmgen.learning.lm.task import LmTask
+from qmgen.learning.lm.shape import PRESETS, SMALL, LmShape
+from qmgen.learning.lm.task import LmTask, adamw, unwatched_applied
 from qmgen.learning.schnet import model as schnet
-from qmgen.learning.training.step import schedule_of
-from qmgen.learning.training.step import first, stepper
+from qmgen.learning.training.step import first, schedule_of, stepper
 
 RECIPES: Final = {"bf16": NONE, "fp8-amax": AMAX}
 #: tokens, inputs, outputs of single layers: those of gpt-111m, gpt-1.3b, llama2-7b that begin the feed-forward part
@@ -69,7 +67,9 @@ def shape_of(name: str) -> LmShape:
     return replace(PRESETS[preset], layers=1, vocabulary=1024) if part else PRESETS[preset]
 
 
-def _compared(task: Task, made: Callable[[Recipe], tuple[Callable[[], Any], str]], fast: bool, work: float) -> Entry:
+def _compared(
+    task: Task, made: Callable[[ScalingRecipe], tuple[Callable[[], Any], str]], fast: bool, work: float
+) -> Entry:
     """``made`` gives for a recipe something to run and its compiled module."""
     found: Entry = {"emulated": emulated(AMAX)}
     with jax.default_matmul_precision("default" if fast else "highest"):
@@ -115,7 +115,7 @@ def _seconds(run: Callable[[], Any], passes: int) -> list[float]:
     return found
 
 
-def _layer(sizes: tuple[int, int, int], recipe: Recipe) -> tuple[Callable[[], Any], str]:
+def _layer(sizes: tuple[int, int, int], recipe: ScalingRecipe) -> tuple[Callable[[], Any], str]:
     """y, dx and dw of a linear layer in bfloat16, with a float32 weight."""
     tokens, inputs, outputs = sizes
     keys = jax.random.split(jax.random.key(0), 3)
@@ -131,7 +131,7 @@ def _layer(sizes: tuple[int, int, int], recipe: Recipe) -> tuple[Callable[[], An
     return lambda: compiled(x, w, g), compiled.as_text() or ""
 
 
-def _step(shape: LmShape, rows: int, remat: bool, recipe: Recipe) -> tuple[Callable[[], Any], str]:
+def _step(shape: LmShape, rows: int, remat: bool, recipe: ScalingRecipe) -> tuple[Callable[[], Any], str]:
     """A whole step: loss, gradients, AdamW."""
     tokens = jax.random.randint(jax.random.key(1), (rows, shape.context), 3, shape.vocabulary, jnp.int32)
     positions = jnp.broadcast_to(jnp.arange(shape.context, dtype=jnp.int32), tokens.shape)
