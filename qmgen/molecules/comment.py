@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from qmgen.molecules.entries import one_line
 from qmgen.molecules.geometry import unit_of_length
@@ -119,8 +118,7 @@ _EDGES: Final = frozenset("abc")
 _ANGLES: Final = frozenset({"alpha", "beta", "gamma"})
 
 
-@dataclass(frozen=True)
-class XyzComment:
+class XyzComment(NamedTuple):
     """A comment: ``text`` as it stands, ``pairs`` of key and value in order, and ``words``, what is no pair.
 
     A value is a string, or any JSON value where the comment ``is_json``, a JSON object. ``context`` is ``words`` with

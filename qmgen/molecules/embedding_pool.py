@@ -106,29 +106,19 @@ def _to_embed(entry: Molecule | Failure) -> bool:
     return isinstance(entry, Molecule) and entry.positions is None
 
 
-def _given(molecule: Molecule, procedure: Procedure) -> Conformer | Failure:
-    """The conformer of a molecule that came with its geometry."""
+def _given(molecule: Molecule, procedure: Procedure) -> Conformer:
+    """The conformer of a molecule that came with its geometry, which its reader has checked."""
     assert molecule.numbers is not None and molecule.positions is not None
-    return _sound(
-        Conformer(
-            molecule.molecule_id,
-            molecule.conformer_id,
-            molecule.name,
-            molecule.smiles,
-            molecule.numbers,
-            molecule.positions,
-            without_stereo(molecule.smiles) if procedure.stereo == "enumerate" else "",
-            molecule.mapped_smiles,
-        )
+    return Conformer(
+        molecule.molecule_id,
+        molecule.conformer_id,
+        molecule.name,
+        molecule.smiles,
+        molecule.numbers,
+        molecule.positions,
+        without_stereo(molecule.smiles) if procedure.stereo == "enumerate" else "",
+        molecule.mapped_smiles,
     )
-
-
-def _sound(conformer: Conformer) -> Conformer | Failure:
-    problem = geometry_problem(conformer.numbers, conformer.positions)
-    if problem is None:
-        return conformer
-    c = conformer
-    return failure(c.molecule_id, c.name, c.smiles, *problem, conformer_id=c.conformer_id)
 
 
 def _made(
@@ -149,9 +139,11 @@ def _made(
                 continue
             if positions is None:
                 yield failure(place, name, smiles, Reason.EMBEDDING_FAILED, detail, first + number)
+            elif problem := geometry_problem(isomer.numbers, positions):
+                yield failure(place, name, smiles, *problem, conformer_id=first + number)
             else:
                 graph = (isomer.family, isomer.mapped)
-                yield _sound(Conformer(place, first + number, name, smiles, isomer.numbers, positions, *graph))
+                yield Conformer(place, first + number, name, smiles, isomer.numbers, positions, *graph)
         first += len(isomer.positions)
     if pruned := sum(len(isomer.pruned) for isomer in answer):
         yield Pruned(place, pruned)

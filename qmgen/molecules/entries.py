@@ -24,11 +24,11 @@ import numpy as np
 
 from qmgen.molecules.connectivity import smiles_problem
 from qmgen.molecules.geometry import (
-    bond_length_problem,
     electrons_problem,
-    geometry_problem,
+    given_geometry_problem,
     stored_precision,
     symbol_of,
+    unknown_unit_problem,
 )
 from qmgen.molecules.types import Failure, Molecule, Reason
 
@@ -310,24 +310,29 @@ def from_geometry(
     conformer_id: int = 0,
     as_given: bool = False,
     multiplicity: int | None = None,
+    if_short: str = "",
+    if_apart: str = "",
 ) -> Molecule | Failure:
     """The molecule with a given geometry: numbers (atoms,), positions (atoms, 3) in Bohr at the corpus's precision.
 
     ``smiles`` is canonical and derived from the bonds of the same record, or empty; where it is as the source gives it
     beside the geometry (``as_given``), it is made canonical and compared with the geometry. ``multiplicity`` is 2S + 1
-    where the source states it.
+    where the source states it. ``if_short`` and ``if_apart`` are those of ``unknown_unit_problem``, where the source
+    states no unit.
     """
-    problem = (
-        ((Reason.UNREADABLE, "no atoms") if len(numbers) == 0 else None)
-        or geometry_problem(numbers, positions)
-        or bond_length_problem(numbers, positions)
-    )
+    given, near = smiles, None
+    if len(numbers) == 0:
+        problem: tuple[Reason, str] | None = (Reason.UNREADABLE, "no atoms")
+    else:
+        problem, near = given_geometry_problem(numbers, positions)
     if problem is None and as_given and (problem := _text_problem(smiles)) is None:
         smiles, problem = of_geometry(smiles)
         problem = problem or _not_of_geometry(smiles, numbers, positions)
     problem = problem or electrons_problem(numbers, charge, multiplicity)
     if problem:
         return failure(molecule_id, name, smiles, *problem, conformer_id=conformer_id)
+    if near and (why := unknown_unit_problem(near, if_short, if_apart)):
+        return failure(molecule_id, name, given, Reason.BAD_COORDINATES, why, conformer_id=conformer_id)
     return Molecule(molecule_id, name, smiles, numbers.astype(np.uint8), positions, charge, conformer_id)
 
 

@@ -6,7 +6,9 @@ rounded once, here, to float64 values that float32 holds exactly; everything lat
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -42,7 +44,9 @@ def symbol_of(number: int) -> str:
 
 def number_of(text: str) -> int | None:
     """The atomic number of a symbol in any case ("C", "cl", "CL") or of a number in digits ("6"); None if neither."""
-    if len(text) > _LONGEST_SYMBOL or not text.isascii():  # int() refuses thousands of digits; "ſi" capitalised is "Si"
+    if found := _NUMBERS.get(text):
+        return found
+    if len(text) > _LONGEST_SYMBOL or not text.isascii():  # int() refuses thousands of digits; "ſi" capitalized is "Si"
         return None
     if text.isdigit():
         number = int(text)
@@ -107,16 +111,11 @@ def bohr_from_angstrom(positions: np.ndarray) -> np.ndarray:
 
 
 def bohr_from(positions: np.ndarray, unit: str) -> np.ndarray:
-    """Positions (..., 3) in a unit that is known (``is_length``), as float64 in Bohr at the precision of the corpus."""
+    """Positions (..., 3) in a unit that ``unit_of_length`` knows, as float64 in Bohr at the precision of the corpus."""
     name = unit_of_length(unit)
     if name == "bohr":
         return stored_precision(positions)
     return bohr_from_angstrom(positions * _IN_ANGSTROM[name or unit])
-
-
-def is_length(unit: str) -> bool:
-    """Whether this is the name of a unit that ``bohr_from`` knows: Bohr, Angstrom, nm or pm, in any spelling."""
-    return unit_of_length(unit) is not None
 
 
 @lru_cache(maxsize=1024)  # the frames of a file have the same words
@@ -136,22 +135,6 @@ def distances(positions: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.sqrt(squares)
 
 
-def closest_pair(positions: np.ndarray) -> tuple[float, int, int]:
-    """Smallest distance among positions (atoms, 3), in their unit, and the two atoms; infinite for one atom.
-
-    Rows are taken in blocks, so that memory stays linear in the number of atoms.
-    """
-    best, pair = float("inf"), (0, 0)
-    for start in range(0, len(positions), _BLOCK):
-        rows = positions[start : start + _BLOCK]
-        distance = distances(positions, np.arange(start, start + len(rows)))
-        distance[np.arange(len(rows)), np.arange(start, start + len(rows))] = np.inf
-        i, j = np.unravel_index(int(np.argmin(distance)), distance.shape)
-        if distance[i, j] < best:
-            best, pair = float(distance[i, j]), (start + int(i), int(j))
-    return best, *sorted(pair)  # type: ignore[return-value]
-
-
 def size_problem(atoms: int | str) -> tuple[Reason, str] | None:
     """Why a geometry of so many atoms, a number or its digits as a file has them, is not read: more than
     ``MOST_ATOMS``."""
@@ -165,68 +148,130 @@ def size_problem(atoms: int | str) -> tuple[Reason, str] | None:
 def geometry_problem(numbers: np.ndarray, positions: np.ndarray) -> tuple[Reason, str] | None:
     """Why numbers (atoms,) at positions (atoms, 3) in Bohr cannot be labelled: too many, not finite, beyond
     ``LARGEST_COORDINATE``, or two atoms coincide."""
-    if problem := size_problem(len(numbers)):
-        return problem
-    finite = np.isfinite(positions).all(axis=-1)
-    if not finite.all():
-        atom = int(np.argmin(finite))
-        return Reason.BAD_COORDINATES, f"atom {atom} ({symbol_of(int(numbers[atom]))}) has no finite position"
-    far = (np.abs(positions) * BOHR_TO_ANGSTROM > LARGEST_COORDINATE).any(axis=-1)
-    if far.any():
-        atom = int(np.argmax(far))
-        where = f"atom {atom} ({symbol_of(int(numbers[atom]))}) has a coordinate beyond {LARGEST_COORDINATE:g} Angstrom"
-        return Reason.BAD_COORDINATES, where
-    distance, i, j = closest_pair(positions)
-    if distance * BOHR_TO_ANGSTROM < COINCIDENCE_ANGSTROM:
-        pair = f"atoms {i} ({symbol_of(int(numbers[i]))}) and {j} ({symbol_of(int(numbers[j]))})"
-        return Reason.COINCIDENT_ATOMS, f"{pair} are {distance * BOHR_TO_ANGSTROM:.3f} Angstrom apart"
-    return None
+    return _coordinates_problem(numbers, positions) or _coincidence_problem(numbers, closest_pair(positions))
 
 
-class Neighbours(NamedTuple):
+def given_geometry_problem(
+    numbers: np.ndarray, positions: np.ndarray
+) -> tuple[tuple[Reason, str] | None, Neighbors | None]:
+    """Why numbers (atoms,) at positions (atoms, 3) in Bohr are of no molecule: a ``geometry_problem``, two atoms nearer
+    than any bond is long, or all bonds short together, as in another unit. With it the ``Neighbors`` that were found,
+    so that further checks need not look for them."""
+    if problem := _coordinates_problem(numbers, positions):
+        return problem, None
+    near = neighbors(numbers, positions)
+    return _coincidence_problem(numbers, near.closest) or _bond_length_problem(numbers, near), near
+
+
+def unknown_unit_problem(near: Neighbors, if_short: str, if_apart: str) -> str:
+    """Why a geometry without a problem, whose unit is not stated, may be in another one; else "".
+
+    Its bonds are short together (``SHORT_FOR_UNKNOWN_UNIT``), or no two atoms of three or more are near
+    (``LONG_FOR_UNKNOWN_UNIT``). ``if_short`` and ``if_apart`` end the messages; an empty one leaves its check out.
+    """
+    if if_short and len(near.share) > 1 and (short := _scale_problem(near, SHORT_FOR_UNKNOWN_UNIT)):
+        return short + if_short
+    if if_apart and len(near.share) > 2 and near.least > LONG_FOR_UNKNOWN_UNIT:
+        return f"no two atoms are nearer than {near.least:.3g} times the sum of their covalent radii{if_apart}"
+    return ""
+
+
+class Neighbors(NamedTuple):
     """Of each atom the ``nearest`` other one (atoms,), measured in covalent radii, and how near it is: ``distance``
-    in the unit of the positions, ``share`` of the sum of both covalent radii, and ``allowed``, the least share."""
+    in the unit of the positions, ``share`` of the sum of both covalent radii, and ``allowed``, the least share.
+
+    Of all pairs ``closest`` is the smallest distance with its two atoms, ``least`` the smallest share; infinite for one
+    atom.
+    """
 
     nearest: np.ndarray
     distance: np.ndarray
     share: np.ndarray
     allowed: np.ndarray
+    closest: tuple[float, int, int]
+    least: float
 
 
-def neighbours(numbers: np.ndarray, positions: np.ndarray) -> Neighbours:
-    """The nearest other atom of each, for numbers (atoms,) at positions (atoms, 3) in Bohr; two atoms or more.
+def neighbors(numbers: np.ndarray, positions: np.ndarray) -> Neighbors:
+    """The nearest other atom of each, for numbers (atoms,) at positions (atoms, 3) in Bohr.
 
     Rows are taken in blocks, so that memory stays linear in the number of atoms.
     """
     radii, hydrogen = _RADII[np.minimum(numbers, len(_RADII) - 1)] / BOHR_TO_ANGSTROM, np.asarray(numbers) == 1
-    parts = []
+    parts: list[tuple[np.ndarray, ...]] = []
+    closest, least = (np.inf, 0, 0), np.inf
+    for rows, distance in _distances_in_blocks(positions):
+        share = distance / (radii[rows][:, None] + radii)
+        allowed = np.where(hydrogen[rows][:, None] | hydrogen, SHORTEST_TO_HYDROGEN, SHORTEST)
+        nearest = (share / allowed).argmin(axis=1)
+        at = rows - rows[0], nearest
+        parts.append((nearest, distance[at], share[at], allowed[at]))
+        closest, least = min(closest, _smallest(distance, rows[0]), key=_FIRST), min(least, float(share.min()))
+    columns = parts[0] if len(parts) == 1 else [np.concatenate(part) for part in zip(*parts, strict=True)]
+    return Neighbors(columns[0], columns[1], columns[2], columns[3], closest, least)
+
+
+def closest_pair(positions: np.ndarray) -> tuple[float, int, int]:
+    """Smallest distance among positions (atoms, 3), in their unit, and the two atoms; infinite for one atom."""
+    pairs = (_smallest(distance, rows[0]) for rows, distance in _distances_in_blocks(positions))
+    return min(pairs, key=_FIRST, default=(np.inf, 0, 0))
+
+
+_FIRST: Final = itemgetter(0)
+
+
+def _distances_in_blocks(positions: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows (k,) and the ``distances`` (k, atoms) of these atoms from all; of an atom from itself infinite."""
     for start in range(0, len(positions), _BLOCK):
         rows = np.arange(start, min(start + _BLOCK, len(positions)))
         distance = distances(positions, rows)
         distance[rows - start, rows] = np.inf
-        share = distance / (radii[rows][:, None] + radii)
-        allowed = np.where(hydrogen[rows][:, None] | hydrogen, SHORTEST_TO_HYDROGEN, SHORTEST)
-        nearest = np.argmin(share / allowed, axis=1)
-        at = rows - start, nearest
-        parts.append((nearest, distance[at], share[at], allowed[at]))
-    return Neighbours(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+        yield rows, distance
 
 
-def bond_length_problem(numbers: np.ndarray, positions: np.ndarray) -> tuple[Reason, str] | None:
-    """Why numbers (atoms,) at positions (atoms, 3) in Bohr, which have passed ``geometry_problem``, are of no molecule:
-    two atoms are nearer than any bond is long, or all bonds are short together, as in another unit."""
+def _smallest(distance: np.ndarray, first: int) -> tuple[float, int, int]:
+    """The smallest of distances (k, atoms) of the atoms from ``first`` on, and its two atoms, the lower one first."""
+    i, j = divmod(int(distance.argmin()), distance.shape[1])
+    return float(distance[i, j]), *sorted((int(first) + i, j))  # type: ignore[return-value]
+
+
+def _coordinates_problem(numbers: np.ndarray, positions: np.ndarray) -> tuple[Reason, str] | None:
+    """Too many atoms, or positions that are not finite or beyond ``LARGEST_COORDINATE``."""
+    if problem := size_problem(len(numbers)):
+        return problem
+    if (np.abs(positions) * BOHR_TO_ANGSTROM <= LARGEST_COORDINATE).all():  # nor is one not finite
+        return None
+    finite = np.isfinite(positions).all(axis=-1)
+    if not finite.all():
+        atom = int(np.argmin(finite))
+        return Reason.BAD_COORDINATES, f"{_atom(numbers, atom)} has no finite position"
+    atom = int(np.argmax((np.abs(positions) * BOHR_TO_ANGSTROM > LARGEST_COORDINATE).any(axis=-1)))
+    return (
+        Reason.BAD_COORDINATES,
+        f"{_atom(numbers, atom)} has a coordinate beyond {LARGEST_COORDINATE:g} Angstrom",
+    )
+
+
+def _coincidence_problem(numbers: np.ndarray, closest: tuple[float, int, int]) -> tuple[Reason, str] | None:
+    """That the ``closest`` two atoms coincide."""
+    distance, i, j = closest
+    if distance * BOHR_TO_ANGSTROM >= COINCIDENCE_ANGSTROM:
+        return None
+    return Reason.COINCIDENT_ATOMS, f"{_pair(numbers, i, j)} are {distance * BOHR_TO_ANGSTROM:.3f} Angstrom apart"
+
+
+def _bond_length_problem(numbers: np.ndarray, near: Neighbors) -> tuple[Reason, str] | None:
+    """That two atoms are nearer than any bond is long, or all bonds are short together."""
     if len(numbers) < 2:
         return None
-    near = neighbours(numbers, positions)
-    i = int(np.argmin(near.share / near.allowed))
+    i = int((near.share / near.allowed).argmin())
     if near.share[i] < near.allowed[i]:
-        first, second = sorted((i, int(near.nearest[i])))
         angstrom = float(near.distance[i]) * BOHR_TO_ANGSTROM
         least = angstrom / near.share[i] * near.allowed[i]
-        pair = f"atoms {first} ({symbol_of(int(numbers[first]))}) and {second} ({symbol_of(int(numbers[second]))})"
+        pair = _pair(numbers, *sorted((i, int(near.nearest[i]))))
         detail = f"{pair} are {angstrom:.3f} Angstrom apart, nearer than in any molecule (from {least:.2f})"
         return Reason.BAD_COORDINATES, f"{detail}; {_CHECK_UNIT}"
-    if len(numbers) > 2 and (short := scale_problem(near, SHORT_TOGETHER)):
+    if len(numbers) > 2 and (short := _scale_problem(near, SHORT_TOGETHER)):
         return Reason.BAD_COORDINATES, f"{short}; {_CHECK_UNIT}"
     return None
 
@@ -236,28 +281,20 @@ _CHECK_UNIT: Final = (
 )
 
 
-def scale_problem(near: Neighbours, least: float) -> str:
+def _scale_problem(near: Neighbors, least: float) -> str:
     """That the bonds are short together, half of them below the share ``least`` of the covalent radii; else ""."""
-    middle = float(np.median(near.share))
+    share = np.sort(near.share)
+    half = len(share) // 2
+    middle = float(share[half] if len(share) % 2 else (share[half - 1] + share[half]) / 2)
     return f"bonds of {middle:.2f} times their usual lengths, as in no molecule" if middle < least else ""
 
 
-def apart_problem(numbers: np.ndarray, positions: np.ndarray) -> str:
-    """That no atom of three or more is nearer to the next one than the share ``LONG_FOR_UNKNOWN_UNIT`` of their
-    covalent radii; else "". Numbers (atoms,) are at positions (atoms, 3) in Bohr, with which ``geometry_problem`` finds
-    nothing wrong."""
-    if len(numbers) < 3:
-        return ""
-    radii = _RADII[np.minimum(numbers, len(_RADII) - 1)] / BOHR_TO_ANGSTROM
-    least = float("inf")
-    for start in range(0, len(positions), _BLOCK):
-        rows = np.arange(start, min(start + _BLOCK, len(positions)))
-        share = distances(positions, rows) / (radii[rows][:, None] + radii)
-        share[rows - start, rows] = np.inf
-        least = min(least, float(share.min()))
-        if least <= LONG_FOR_UNKNOWN_UNIT:  # the first atoms settle it, as a rule
-            return ""
-    return f"no two atoms are nearer than {least:.3g} times the sum of their covalent radii"
+def _atom(numbers: np.ndarray, place: int) -> str:
+    return f"atom {place} ({symbol_of(int(numbers[place]))})"
+
+
+def _pair(numbers: np.ndarray, first: int, second: int) -> str:
+    return f"atoms {_atom(numbers, first)[5:]} and {_atom(numbers, second)[5:]}"
 
 
 def electrons_problem(numbers: np.ndarray, charge: int, multiplicity: int | None = None) -> tuple[Reason, str] | None:

@@ -16,10 +16,9 @@ from qmgen.molecules.geometry import (
     SYMBOLS,
     bohr_from,
     bohr_from_angstrom,
-    bond_length_problem,
-    geometry_problem,
-    is_length,
+    given_geometry_problem,
     stored_precision,
+    unit_of_length,
 )
 from qmgen.molecules.types import Failure, Molecule, Reason
 
@@ -39,7 +38,7 @@ def two(first: str, second: str, angstrom: float) -> tuple[np.ndarray, np.ndarra
 
 
 def problem(numbers: np.ndarray, positions: np.ndarray) -> tuple[Reason, str] | None:
-    return geometry_problem(numbers, positions) or bond_length_problem(numbers, positions)
+    return given_geometry_problem(numbers, positions)[0]
 
 
 def test_covalent_radii_are_those_of_rdkit():
@@ -99,8 +98,10 @@ def test_more_atoms_than_are_read():
     + [("bohr radius", BOHR_TO_ANGSTROM), ("a_0", BOHR_TO_ANGSTROM), ("atomic", BOHR_TO_ANGSTROM), ("Angstroem", 1.0)],
 )
 def test_units_of_length(unit, angstrom):
-    assert is_length(unit) and bohr_from(np.array([1.4]), unit)[0] == pytest.approx(1.4 * angstrom / BOHR_TO_ANGSTROM)
-    assert not is_length(f"1/{unit}") and not is_length("")
+    assert unit_of_length(unit) and bohr_from(np.array([1.4]), unit)[0] == pytest.approx(
+        1.4 * angstrom / BOHR_TO_ANGSTROM
+    )
+    assert unit_of_length(f"1/{unit}") is None and unit_of_length("") is None
 
 
 def described(smiles: str, numbers: np.ndarray, positions: np.ndarray) -> Molecule | Failure:

@@ -26,14 +26,10 @@ from qmgen.molecules.comment import XyzComment, members, parse_comment
 from qmgen.molecules.entries import failure, from_geometry, one_line, with_bonds
 from qmgen.molecules.geometry import (
     MOST_ATOMS,
-    SHORT_FOR_UNKNOWN_UNIT,
-    apart_problem,
     bohr_from,
-    is_length,
-    neighbours,
     number_of,
-    scale_problem,
     size_problem,
+    unit_of_length,
 )
 from qmgen.molecules.readers.parquet_footer import RowGroup, row_groups
 from qmgen.molecules.readers.text import Kept
@@ -161,7 +157,7 @@ def _layout(path: Path, schema: Any) -> _GeometryColumns:
         _check_once(path, there, column)
     _check_kinds(path, schema, elements)
     unit = _unit(schema)
-    if unit is not None and not is_length(unit):
+    if unit is not None and unit_of_length(unit) is None:
         known = "Bohr, Angstrom, nm, pm"
         raise UsageError(f"{path}: column pos is in {one_line(unit)!r}, which is no known unit of length ({known})")
     compared = ("atoms",) if elements == "z" and "atoms" in there and holds_elements(schema.field("atoms").type) else ()
@@ -312,7 +308,17 @@ def _entry(place: int, row: dict[str, Any], layout: _GeometryColumns) -> Molecul
         return fail(error.reason, str(error))
     positions = bohr_from(given, layout.unit or "Bohr")
     entry = from_geometry(
-        molecule_id, name, smiles, numbers, positions, state.charge, conformer_id, True, state.multiplicity
+        molecule_id,
+        name,
+        smiles,
+        numbers,
+        positions,
+        state.charge,
+        conformer_id,
+        as_given=True,
+        multiplicity=state.multiplicity,
+        if_short=_IF_SHORT if layout.unit is None else "",
+        if_apart=_IF_APART if layout.unit is None else "",
     )
     if isinstance(entry, Failure):
         why, about_unit, _ = entry.detail.partition("check the unit")
@@ -320,17 +326,12 @@ def _entry(place: int, row: dict[str, Any], layout: _GeometryColumns) -> Molecul
             return entry
         used = f"{layout.unit}, the unit that its metadata state" if layout.unit is not None else f"Bohr: {_STATE_UNIT}"
         return fail(Reason.BAD_COORDINATES, f"{why.rstrip(' ;:')}; pos is read in {used}")
-    if layout.unit is not None or len(numbers) < 2:
-        return entry
-    if why := scale_problem(neighbours(numbers, positions), SHORT_FOR_UNKNOWN_UNIT):
-        return fail(Reason.BAD_COORDINATES, f"{why}; pos is read in Bohr: {_STATE_UNIT}")
-    if why := apart_problem(numbers, positions):
-        what = "if pos is in Bohr, state it in the metadata of the field, as {'unit': 'Bohr'}"
-        return fail(Reason.BAD_COORDINATES, f"{why}; {what}")
     return entry
 
 
 _STATE_UNIT: Final = "state its unit in the metadata of the field, as {'unit': 'Angstrom'}"
+_IF_SHORT: Final = f"; pos is read in Bohr: {_STATE_UNIT}"
+_IF_APART: Final = "; if pos is in Bohr, state it in the metadata of the field, as {'unit': 'Bohr'}"
 
 
 def _stated(row: Mapping[str, Any], where: tuple[str, ...]) -> Any:

@@ -30,10 +30,8 @@ from qmgen.molecules.entries import failure, from_geometry, one_line
 from qmgen.molecules.geometry import (
     MOST_ATOMS,
     SHORT_TOGETHER,
-    apart_problem,
     bohr_from,
-    geometry_problem,
-    neighbours,
+    given_geometry_problem,
     number_of,
     size_problem,
     unit_of_length,
@@ -93,14 +91,22 @@ def _entry(molecule_id: int, frame: _Frame, comment: XyzComment) -> Molecule | F
         state = stated_charge(numbers, comment, columns)
     except EntryRefused as error:
         return failure(molecule_id, name, "", error.reason, str(error), conformer_id=0)
-    at = bohr_from(positions, unit)
-    entry = from_geometry(molecule_id, name, "", numbers, at, state.charge, multiplicity=state.multiplicity)
+    entry = from_geometry(
+        molecule_id,
+        name,
+        "",
+        numbers,
+        bohr_from(positions, unit),
+        state.charge,
+        multiplicity=state.multiplicity,
+        if_apart="" if stated or frame.unit else _IF_APART,
+    )
     if isinstance(entry, Failure) and state.charge and entry.reason is Reason.NET_CHARGE:
         return replace(entry, detail=f"{entry.detail}; the comment is {quoted(comment.text)}")
-    if isinstance(entry, Molecule) and not (stated or frame.unit) and (why := apart_problem(numbers, at)):
-        detail = f"{why}, if in Angstrom: state units=angstrom or units=bohr in the comment"
-        return failure(molecule_id, name, "", Reason.BAD_COORDINATES, detail, conformer_id=0)
     return entry
+
+
+_IF_APART: Final = ", if in Angstrom: state units=angstrom or units=bohr in the comment"
 
 
 class _Lines:
@@ -388,10 +394,8 @@ def _of_elements(numbers: np.ndarray, column: np.ndarray) -> bool:
 
 def _is_molecule(numbers: np.ndarray, positions: np.ndarray) -> bool:
     """Whether each atom has another at a bonding distance, and none is too near; positions (atoms, 3) in Bohr."""
-    if len(numbers) < 2 or geometry_problem(numbers, positions):
-        return False
-    share = neighbours(numbers, positions).share
-    return bool(((share > SHORT_TOGETHER) & (share < LONG)).all())
+    problem, near = given_geometry_problem(numbers, positions)
+    return near is not None and not problem and bool(((near.share > SHORT_TOGETHER) & (near.share < LONG)).all())
 
 
 def _elements(table: list[list[str]], column: int, first: int) -> np.ndarray:
