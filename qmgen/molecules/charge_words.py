@@ -72,6 +72,10 @@ VAGUE_WORDS: Final = {
         re.IGNORECASE,
     ),
 }
+#: what each pattern of free words needs, and the formula of an ion, so that most texts are searched once
+MAY_STATE: Final = re.compile(
+    r"ch|q|mul|2s|spin|uhf|unpaired|electron|<s|et|state|shell|neutral|ion|radical|[+-]|[^\x00-\x7f]", re.IGNORECASE
+)
 #: a formula with a charge: "SO4^2-", "NH4+", "SO4-2", "H2O +2", "H2O.+", "H2O^{2+}"; superscripts are made plain before
 _ION: Final = re.compile(
     r"(?P<formula>(?:[A-Z][a-z]?\d*|[()\[\]])+?)"

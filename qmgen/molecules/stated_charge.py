@@ -31,6 +31,7 @@ from qmgen.molecules.charge_words import (
     BETWEEN_STATES,
     CLOSED_SHELL,
     IN_WORDS,
+    MAY_STATE,
     MULTIPLICITIES,
     NAMED_STATE,
     NEUTRAL,
@@ -165,12 +166,13 @@ class _Statements:
     def pair(self, key: str, value: Any, depth: int = 0) -> None:
         """The statement that a value under a key makes, if any."""
         kind = kind_of_key(key)
-        if value is None:
+        if value is None or kind == "beside":
             return
-        text = f"{key}={one_line(value, 50)}"
         if kind is None:
             self._other(key, value, depth)
-        elif kind == "pair":
+            return
+        text = f"{key}={one_line(value, 50)}"
+        if kind == "pair":
             numbers = numbers_of(value)
             if numbers is None or len(numbers) != 2 or any(n != round(n) for n in numbers):
                 self.refused.append(text)
@@ -187,7 +189,7 @@ class _Statements:
                 self._other(key, value, depth)
         elif kind in ("short multiplicity", "spin quantum number", "spin squared"):
             self._short(kind, key, value, text)
-        elif kind != "beside":
+        else:
             self._number(kind, value, text)
 
     def label(self, text: str) -> None:
@@ -349,6 +351,8 @@ class _Statements:
         if len(words) > _LONGEST_WORDS:
             if re.search("charge|spin|multiplicity", words, re.IGNORECASE):
                 self.refused.append(text)
+            return
+        if not MAY_STATE.search(words):
             return
         rest = self._in_words(words, marked=False)
         for pattern, add in (

@@ -18,6 +18,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TextIO
 
@@ -119,9 +120,8 @@ class _Lines:
         """The next line, of at most ``LONGEST_LINE`` characters, or "" at the end."""
         line, self._back = self._back, ""
         if not line:
-            line = self._stream.readline(LONGEST_LINE)
-            rest = line
-            while rest and not rest.endswith("\n") and len(rest) == LONGEST_LINE:
+            line = rest = self._stream.readline(LONGEST_LINE)
+            while len(rest) == LONGEST_LINE and not rest.endswith("\n"):
                 self.cut = self.number + 1
                 rest = self._stream.readline(LONGEST_LINE)
         self.number += bool(line)
@@ -137,8 +137,10 @@ def _count(line: str) -> tuple[int, str] | None:
     if line[:1].isalpha() or len(line) >= LONGEST_LINE:  # most lines are atoms
         return None
     found = _COUNT_LINE.fullmatch(line)
-    unit = (unit_of_length(found["unit"]) if found and found["unit"] else "") if found else None
-    if found is None or unit is None:
+    if found is None:
+        return None
+    unit = unit_of_length(found["unit"]) if found["unit"] else ""
+    if unit is None:
         return None
     digits = found["count"].lstrip("0") or "0"
     return (int(digits) if len(digits) <= _MOST_DIGITS else 10**_MOST_DIGITS), unit
@@ -213,8 +215,8 @@ def _skip(lines: _Lines) -> _After:
 
 #: Fortran's exponents (1.0D-3) and Mathematica's (1.0*^-3) too; not Python's 1_000, nor digits beyond ASCII
 NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:(?:[eEdD]|\*\^)[+-]?\d{1,4})?", re.ASCII)
-#: three numbers without an exponent
-_PLAIN_ROW: Final = re.compile(r"(?:[+-]?\d{1,9}(?:\.\d{0,20})?(?: |$)){3}", re.ASCII)
+#: numbers without an exponent
+_PLAIN_NUMBERS: Final = re.compile(r"(?:[+-]?\d{1,9}(?:\.\d{0,20})?(?: |$))*", re.ASCII)
 _EXPONENT: Final = re.compile(r"[dD]|\*\^")
 #: what begins as a number does, or its exponent after a gap: no text that may follow the position
 _BROKEN_NUMBER: Final = re.compile(r"[+-]?(?:\.?\d|nan|inf)|(?:[ed]|\*\^)[+-]?\d", re.IGNORECASE)
@@ -229,15 +231,6 @@ _POSITIONS: Final = word_set("pos position positions coord coords coordinates")
 _MASS_TOLERANCE: Final = 0.01
 
 
-class Atoms(NamedTuple):
-    """``numbers`` (atoms,) int64; ``positions`` (atoms, 3) in the unit of the frame; ``columns``: charges and magnetic
-    moments that other columns hold, a number for each atom."""
-
-    numbers: np.ndarray
-    positions: np.ndarray
-    columns: dict[str, list[float]]
-
-
 class _AtomColumns(NamedTuple):
     """Columns by their places: of the element (``second`` if two columns name it), the position, and ``others``,
     charges and moments as (key, first, columns)."""
@@ -249,8 +242,13 @@ class _AtomColumns(NamedTuple):
     others: tuple[tuple[str, int, int], ...]
 
 
-def read_atoms(lines: Sequence[str], first: int, comment: XyzComment, unit: str) -> Atoms:
+def read_atoms(
+    lines: Sequence[str], first: int, comment: XyzComment, unit: str
+) -> tuple[np.ndarray, np.ndarray, dict[str, list[float]]]:
     """The atoms of a frame from its ``lines``, the first of which is line number ``first`` of the file.
+
+    Atomic numbers (atoms,) int64; positions (atoms, 3) in the unit of the frame; and the charges and magnetic moments
+    that other columns hold, a number for each atom.
 
     ``unit``, one that ``geometry.bohr_from`` knows, is that of the positions. Raises ``EntryRefused``:
     ``bad_coordinates`` for numbers that cannot be read, ``unreadable`` for no element and for columns that are
@@ -259,7 +257,7 @@ def read_atoms(lines: Sequence[str], first: int, comment: XyzComment, unit: str)
     table = [line.split() for line in lines]
     layout = _named_columns(comment) or _qm9_columns(comment, table)
     if layout is None:
-        return _without_properties(table, lines, first, unit)
+        return *_without_properties(table, lines, first, unit), {}
     for at, fields in enumerate(table):
         if len(fields) != layout.width:
             detail = f"line {first + at}: {len(fields)} columns, of which Properties names {layout.width}: {lines[at]}"
@@ -273,7 +271,7 @@ def read_atoms(lines: Sequence[str], first: int, comment: XyzComment, unit: str)
     for key, start, count in layout.others:
         values = [[number(field) for field in fields[start : start + count]] for fields in table]
         columns[key] = [max((np.nan if x is None else x for x in row), key=abs) for row in values]
-    return Atoms(numbers, _positions(table, layout.position, first), columns)
+    return numbers, _positions(table, layout.position, first), columns
 
 
 def number(text: str) -> float | None:
@@ -289,22 +287,27 @@ def number(text: str) -> float | None:
 
 def _named_columns(comment: XyzComment) -> _AtomColumns | None:
     """The columns that ``Properties`` names; None without one."""
-    stated = [(key, value) for key, value in comment.pairs if key.lower() == "properties"]
-    stated = [(key, value) for key, value in stated if key == "Properties" or ":" in str(value)]
+    stated = [
+        value
+        for key, value in comment.pairs
+        if key == "Properties" or (key.lower() == "properties" and ":" in str(value))
+    ]
     if not stated:
         return None
-    text = str(stated[0][1])
-    if any(value != stated[0][1] for _, value in stated):
+    if any(value != stated[0] for value in stated):
         raise EntryRefused(Reason.UNREADABLE, f"two lists of columns under Properties: {comment.text}")
+    return _columns_of(str(stated[0]))
+
+
+@lru_cache(maxsize=256)  # the frames of a file have the same columns
+def _columns_of(text: str) -> _AtomColumns:
+    """The columns of a list such as ``species:S:1:pos:R:3``."""
     fields = text.split(":")
     triples = list(zip(fields[::3], fields[1::3], fields[2::3], strict=False))
     if len(fields) % 3 or not all(kind in "SRIL" and kind and _COUNT.fullmatch(count) for _, kind, count in triples):
         detail = f"Properties={quoted(text)} is no list of columns such as species:S:1:pos:R:3"
         raise EntryRefused(Reason.UNREADABLE, detail)
-    elements: list[int] = []
-    positions: list[int] = []
-    others: list[tuple[str, int, int]] = []
-    start = 0
+    elements, positions, others, start = [], [], [], 0
     for name, kind, count in ((name.lower(), kind, int(count)) for name, kind, count in triples):
         if count == 1 and (name in _SPECIES or (name in _ATOMIC_NUMBERS and kind == "I")):
             elements.append(start)
@@ -328,7 +331,9 @@ def _qm9_columns(comment: XyzComment, table: list[list[str]]) -> _AtomColumns | 
     return _AtomColumns(5, 0, None, 1, (("charges", 4, 1),))
 
 
-def _without_properties(table: list[list[str]], lines: Sequence[str], first: int, unit: str) -> Atoms:
+def _without_properties(
+    table: list[list[str]], lines: Sequence[str], first: int, unit: str
+) -> tuple[np.ndarray, np.ndarray]:
     for at, fields in enumerate(table):
         if len(fields) < 4:
             detail = f"line {first + at}: not a symbol and three numbers: {lines[at]}"
@@ -337,20 +342,22 @@ def _without_properties(table: list[list[str]], lines: Sequence[str], first: int
     if len(numbers) > 1 and [fields[0] for fields in table] == [str(place + 1) for place in range(len(table))]:
         detail = f"line {first}: the atoms are counted ({_example(table)}) and have no element"
         raise EntryRefused(Reason.UNREADABLE, f"{detail}; name the columns in the comment: {_ADVICE}")
+    more: list[list[float]] = []
     for at, fields in enumerate(table):
-        if any(number(field) is None and _BROKEN_NUMBER.match(field) for field in fields[4:]):
+        values = [(field, number(field)) for field in fields[4:]]
+        if any(value is None and _BROKEN_NUMBER.match(field) for field, value in values):
             raise EntryRefused(Reason.BAD_COORDINATES, f"line {first + at}: unreadable numbers: {lines[at]}")
-    more = [[x for field in fields[4:] if (x := number(field)) is not None] for fields in table]
+        more.append([value for _, value in values if value is not None])
     most = max(map(len, more), default=0)
     if not most:
-        return Atoms(numbers, positions, {})
+        return numbers, positions
     same = min(map(len, more)) == most
     extra = np.array(more) if same else None
     several = most > 1 and (extra is None or not _FEWEST_MORE <= most <= _MOST_MORE)
     if several or not _positions_come_first(numbers, positions, extra, unit):
         detail = f"line {first}: which columns are positions is ambiguous ({_example(table)})"
         raise EntryRefused(Reason.UNREADABLE, f"{detail}; name them in the comment: {_ADVICE}")
-    return Atoms(numbers, positions, {})
+    return numbers, positions
 
 
 #: numbers that may follow the position: one value, or a vector (forces, velocities) and more
@@ -399,24 +406,20 @@ def _is_molecule(numbers: np.ndarray, positions: np.ndarray) -> bool:
 
 
 def _elements(table: list[list[str]], column: int, first: int) -> np.ndarray:
-    numbers = np.zeros(len(table), dtype=np.int64)
-    for at, fields in enumerate(table):
-        found = number_of(fields[column])
-        if found is None:
-            raise EntryRefused(Reason.UNREADABLE, f"line {first + at}: no element {fields[column][:60]!r}")
-        numbers[at] = found
-    return numbers
+    numbers = [number_of(fields[column]) for fields in table]
+    if None in numbers:
+        at = numbers.index(None)
+        raise EntryRefused(Reason.UNREADABLE, f"line {first + at}: no element {table[at][column][:60]!r}")
+    return np.array(numbers, dtype=np.int64)
 
 
 def _positions(table: list[list[str]], column: int, first: int) -> np.ndarray:
-    positions = np.zeros((len(table), 3))
-    for at, fields in enumerate(table):
-        given = fields[column : column + 3]
-        if _PLAIN_ROW.fullmatch(" ".join(given)):  # most rows are
-            positions[at] = [float(field) for field in given]
-            continue
-        values: list[Any] = [number(field) for field in given]
-        if None in values:
-            raise EntryRefused(Reason.BAD_COORDINATES, f"line {first + at}: unreadable coordinates {' '.join(given)}")
-        positions[at] = values
-    return positions
+    fields = [field for row in table for field in row[column : column + 3]]
+    if _PLAIN_NUMBERS.fullmatch(" ".join(fields)):  # most are
+        return np.array(list(map(float, fields))).reshape(-1, 3)
+    values: list[Any] = list(map(number, fields))
+    if None in values:
+        at = values.index(None) // 3
+        given = " ".join(table[at][column : column + 3])
+        raise EntryRefused(Reason.BAD_COORDINATES, f"line {first + at}: unreadable coordinates {given}")
+    return np.array(values, dtype=np.float64).reshape(-1, 3)
