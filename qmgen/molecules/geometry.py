@@ -167,12 +167,13 @@ def unknown_unit_problem(near: Neighbors, if_short: str, if_apart: str) -> str:
     """Why a geometry without a problem, whose unit is not stated, may be in another one; else "".
 
     Its bonds are short together (``SHORT_FOR_UNKNOWN_UNIT``), or no two atoms of three or more are near
-    (``LONG_FOR_UNKNOWN_UNIT``). ``if_short`` and ``if_apart`` end the messages; an empty one leaves its check out.
+    (``LONG_FOR_UNKNOWN_UNIT``). ``if_short`` and ``if_apart`` are the messages, %s stands for what was found; an empty
+    one leaves its check out.
     """
     if if_short and len(near.share) > 1 and (short := _scale_problem(near, SHORT_FOR_UNKNOWN_UNIT)):
-        return short + if_short
+        return if_short % short
     if if_apart and len(near.share) > 2 and near.least > LONG_FOR_UNKNOWN_UNIT:
-        return f"no two atoms are nearer than {near.least:.3g} times the sum of their covalent radii{if_apart}"
+        return if_apart % f"no two atoms are nearer than {near.least:.3g} times the sum of their covalent radii"
     return ""
 
 

@@ -317,8 +317,8 @@ def _entry(place: int, row: dict[str, Any], layout: _GeometryColumns) -> Molecul
         conformer_id,
         as_given=True,
         multiplicity=state.multiplicity,
-        if_short=_IF_SHORT if layout.unit is None else "",
-        if_apart=_IF_APART if layout.unit is None else "",
+        if_short=f"row {place}: {_IF_SHORT}" if layout.unit is None else "",
+        if_apart=f"row {place}: {_IF_APART}" if layout.unit is None else "",
     )
     if isinstance(entry, Failure):
         why, about_unit, _ = entry.detail.partition("check the unit")
@@ -330,8 +330,8 @@ def _entry(place: int, row: dict[str, Any], layout: _GeometryColumns) -> Molecul
 
 
 _STATE_UNIT: Final = "state its unit in the metadata of the field, as {'unit': 'Angstrom'}"
-_IF_SHORT: Final = f"; pos is read in Bohr: {_STATE_UNIT}"
-_IF_APART: Final = "; if pos is in Bohr, state it in the metadata of the field, as {'unit': 'Bohr'}"
+_IF_SHORT: Final = f"%s; pos is read in Bohr: {_STATE_UNIT}"
+_IF_APART: Final = "%s; if pos is in Bohr, state it in the metadata of the field, as {'unit': 'Bohr'}"
 
 
 def _stated(row: Mapping[str, Any], where: tuple[str, ...]) -> Any:

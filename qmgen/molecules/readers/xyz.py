@@ -107,7 +107,7 @@ def _entry(molecule_id: int, frame: _Frame, comment: XyzComment) -> Molecule | F
     return entry
 
 
-_IF_APART: Final = ", if in Angstrom: state units=angstrom or units=bohr in the comment"
+_IF_APART: Final = "%s, if in Angstrom: state units=angstrom or units=bohr in the comment"
 
 
 class _Lines:
