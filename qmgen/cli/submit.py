@@ -13,7 +13,7 @@ from qmgen.cli.options import AsJson, command
 from qmgen.errors import UsageError
 
 if TYPE_CHECKING:
-    from qmgen.cluster.job import Job
+    from qmgen.cluster.job import ClusterJob
     from qmgen.config import GenerateConfig
     from qmgen.config.corpus import SubmitConfig
 
@@ -67,8 +67,8 @@ def _checked(config: Path, words: list[str]) -> dict[str, Any]:
     return given
 
 
-def _job(config: Path, words: list[str], run: GenerateConfig, settings: SubmitConfig) -> Job:
-    from qmgen.cluster.job import Job, absolute
+def _job(config: Path, words: list[str], run: GenerateConfig, settings: SubmitConfig) -> ClusterJob:
+    from qmgen.cluster.job import ClusterJob, absolute
 
     for name in run.molecules:
         if name == "-":
@@ -78,22 +78,21 @@ def _job(config: Path, words: list[str], run: GenerateConfig, settings: SubmitCo
     assert settings.ranks is not None  # or the settings would not have passed
     if settings.cpus is not None and settings.gpus is None and run.workers is None:
         words = [*words, "--workers", str(settings.cpus)]  # ranks may share a node that hides no cores from them
-    return Job(Path(absolute(config)), absolute(run.out), settings.ranks, tuple(words), Path.cwd())
+    return ClusterJob(Path(absolute(config)), absolute(run.out), settings.ranks, tuple(words), Path.cwd())
 
 
-def _text(job: Job, settings: SubmitConfig) -> str:
+def _text(job: ClusterJob, settings: SubmitConfig) -> str:
     import shlex
 
     if settings.engine == "slurm":
-        from qmgen.cluster.slurm import array_scripts
-        from qmgen.cluster.slurm_script import merge_script
+        from qmgen.cluster.slurm import array_scripts, merge_script
 
         return "\n".join([*(text for _, text in array_scripts(job, settings)), merge_script(job, settings)])
     commands = [*(job.rank_command(rank) for rank in range(job.ranks)), job.merge_command()]
     return "".join(shlex.join(words) + "\n" for words in commands)
 
 
-def _with_slurm(job: Job, settings: SubmitConfig, as_json: bool) -> int:
+def _with_slurm(job: ClusterJob, settings: SubmitConfig, as_json: bool) -> int:
     from qmgen.cluster.slurm import submit as to_slurm
 
     done = to_slurm(job, settings)
@@ -105,8 +104,8 @@ def _with_slurm(job: Job, settings: SubmitConfig, as_json: bool) -> int:
     return 0
 
 
-def _with_parsl(job: Job, settings: SubmitConfig, as_json: bool) -> int:
-    from qmgen.cluster.parsl_run import submit as to_parsl
+def _with_parsl(job: ClusterJob, settings: SubmitConfig, as_json: bool) -> int:
+    from qmgen.cluster.parsl import submit as to_parsl
 
     outcome = to_parsl(job, settings, lambda line: say(f"qmgen: {line}"))
     if as_json:

@@ -1,12 +1,17 @@
-"""What is to be run on a cluster, whichever engine runs it: one command per rank, and one that merges."""
+"""What runs on a cluster, with Slurm or Parsl: one command for each rank, and one that merges.
+
+A Parsl worker imports this module, for Parsl sends ``run_rank`` by its name: nothing heavy is imported.
+"""
 
 from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from qmgen import files
 from qmgen.errors import UsageError
@@ -18,7 +23,7 @@ TOO_MANY_FAILURES = 3
 
 
 @dataclass(frozen=True)
-class Job:
+class ClusterJob:
     """``ranks`` times ``qmgen generate config *extra``, then ``qmgen merge out``.
 
     ``config`` is an absolute path, ``out`` an absolute path or a URL; ``extra`` are words of the command line, relative
@@ -89,3 +94,42 @@ class Job:
 def absolute(place: object) -> str:
     """A directory as an absolute path, a URL as it is."""
     return str(place) if "://" in str(place) else os.path.abspath(str(place))
+
+
+#: seconds between two looks for the file that asks ranks to stop
+POLL = 0.5
+
+
+def run_rank(
+    words: Sequence[str], directory: str, top: str, log: str, stop: str, environment: Mapping[str, str]
+) -> int:
+    """Run ``words`` in ``directory`` to its end; returns its exit code, -n where signal n ended it. What it prints is
+    added to the file ``log`` below ``top``; ``Linked`` where that is a link.
+
+    A file asks all ranks to stop, since every node sees the corpus, however its worker was started. Where ``stop``
+    exists, the process is asked once (SIGTERM) to stop; one that has not begun does not begin.
+    """
+    if os.path.exists(stop):
+        return RESUMABLE
+    path = PurePath(log)
+    with files.opened(Path(top), path.parent) as folder:
+        opened = files.open_for_writing(folder, path.name, Path(top) / path, append=True)
+    with opened as stream:
+        process = subprocess.Popen(
+            list(words),
+            cwd=directory,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+        told = False
+        while True:
+            try:
+                code = process.wait(timeout=POLL)
+                # SIGTERM may have come before the run could listen
+                return RESUMABLE if told and code < 0 else code
+            except subprocess.TimeoutExpired:
+                if not told and os.path.exists(stop):
+                    told = True
+                    process.terminate()

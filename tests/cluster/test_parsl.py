@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from qmgen.cluster.job import Job
-from qmgen.cluster.parsl_provider import MISSING, executor_of, options_of
+from qmgen.cluster.job import ClusterJob
+from qmgen.cluster.parsl import MISSING, executor_of, options_of
 from qmgen.config import check
 from qmgen.config.corpus import SubmitConfig
 from qmgen.errors import UsageError
@@ -40,7 +40,7 @@ SUBMIT = """
 import sys
 from pathlib import Path
 from qmgen.cluster.job import Job
-from qmgen.cluster.parsl_run import submit
+from qmgen.cluster.parsl import submit
 from qmgen.config import check
 from qmgen.config.corpus import SubmitConfig
 here = Path.cwd()
@@ -191,10 +191,10 @@ def test_what_parsl_does_not_have_is_refused_in_one_line(given: dict[str, Any], 
 
 
 def test_without_parsl_one_line_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from qmgen.cluster.parsl_run import submit
+    from qmgen.cluster.parsl import submit
 
     monkeypatch.setitem(sys.modules, "parsl.providers", None)
-    job = Job(tmp_path / "run.toml", str(tmp_path / "out"), 2, (), tmp_path)
+    job = ClusterJob(tmp_path / "run.toml", str(tmp_path / "out"), 2, (), tmp_path)
     with pytest.raises(UsageError, match="pip install") as refused:
         submit(job, settings(), print)
     assert str(refused.value) == MISSING

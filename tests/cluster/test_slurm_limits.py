@@ -11,10 +11,8 @@ from typing import Any
 
 import pytest
 
-from qmgen.cluster.job import Job
-from qmgen.cluster.rank_app import run_rank
-from qmgen.cluster.slurm import submit
-from qmgen.cluster.slurm_limits import Limits, arrays_of, limits
+from qmgen.cluster.job import ClusterJob, run_rank
+from qmgen.cluster.slurm import SlurmLimits, arrays_of, limits, submit
 from qmgen.config import check
 from qmgen.config.corpus import SubmitConfig
 from qmgen.errors import QmgenError, UsageError
@@ -74,8 +72,8 @@ def slurm_fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     return Fake(folder, monkeypatch)
 
 
-def job(folder: Path, ranks: int) -> Job:
-    return Job(folder / "run.toml", str(folder / "out"), ranks, (), folder)
+def job(folder: Path, ranks: int) -> ClusterJob:
+    return ClusterJob(folder / "run.toml", str(folder / "out"), ranks, (), folder)
 
 
 def settings(**given: Any) -> SubmitConfig:
@@ -85,20 +83,20 @@ def settings(**given: Any) -> SubmitConfig:
 @pytest.mark.parametrize(
     ("given", "found"),
     [
-        ({}, Limits(1001, 10000)),
-        ({"array": 20000, "jobs": 67108864}, Limits(20000, 67108864)),
-        ({"array": 0}, Limits(0, 10000)),
-        ({"array": 5000, "more": ",max_array_tasks=600,sched_interval=2"}, Limits(600, 10000)),
-        ({"array": 500, "more": ",max_array_tasks=600"}, Limits(500, 10000)),
-        ({"array": 77, "code": 1}, Limits()),  # a controller that does not answer
-        (None, Limits()),  # no Slurm
+        ({}, SlurmLimits(1001, 10000)),
+        ({"array": 20000, "jobs": 67108864}, SlurmLimits(20000, 67108864)),
+        ({"array": 0}, SlurmLimits(0, 10000)),
+        ({"array": 5000, "more": ",max_array_tasks=600,sched_interval=2"}, SlurmLimits(600, 10000)),
+        ({"array": 500, "more": ",max_array_tasks=600"}, SlurmLimits(500, 10000)),
+        ({"array": 77, "code": 1}, SlurmLimits()),  # a controller that does not answer
+        (None, SlurmLimits()),  # no Slurm
     ],
 )
-def test_what_slurm_says_of_its_limits(given: dict[str, Any] | None, found: Limits, slurm_fake: Fake) -> None:
+def test_what_slurm_says_of_its_limits(given: dict[str, Any] | None, found: SlurmLimits, slurm_fake: Fake) -> None:
     if given is not None:
         slurm_fake.config(**given)
     assert limits() == found
-    assert Limits() == Limits(1001, None)
+    assert SlurmLimits() == SlurmLimits(1001, None)
 
 
 @pytest.mark.parametrize(
@@ -113,16 +111,16 @@ def test_what_slurm_says_of_its_limits(given: dict[str, Any] | None, found: Limi
     ],
 )
 def test_every_rank_is_in_one_array_and_none_is_too_large(ranks: int, array: int, sizes: list[int]) -> None:
-    found = arrays_of(job(Path(), ranks), Limits(array))
+    found = arrays_of(job(Path(), ranks), SlurmLimits(array))
     assert [len(one) for one in found] == sizes
     assert [rank for one in found for rank in one] == list(range(ranks))
 
 
 @pytest.mark.parametrize(
     ("there", "said"),
-    [(Limits(0), "no array jobs"), (Limits(1001, 5000), "more than this Slurm holds, 5000 jobs")],
+    [(SlurmLimits(0), "no array jobs"), (SlurmLimits(1001, 5000), "more than this Slurm holds, 5000 jobs")],
 )
-def test_what_slurm_cannot_hold_is_refused(there: Limits, said: str) -> None:
+def test_what_slurm_cannot_hold_is_refused(there: SlurmLimits, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         arrays_of(job(Path(), 5000), there)
 
@@ -221,7 +219,7 @@ def test_a_corpus_behind_a_link_that_the_user_names_gets_its_scripts(tmp_path: P
 
 def test_a_corpus_in_a_store_has_its_scripts_in_the_current_folder(tmp_path: Path, slurm_fake: Fake) -> None:
     slurm_fake.config()
-    done = submit(Job(tmp_path / "run.toml", "s3://bucket/out", 2, (), tmp_path), settings())
+    done = submit(ClusterJob(tmp_path / "run.toml", "s3://bucket/out", 2, (), tmp_path), settings())
     assert done.logs == tmp_path and (tmp_path / "qmgen-out.sh").exists()
 
 

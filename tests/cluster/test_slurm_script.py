@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from qmgen.cluster.job import Job
-from qmgen.cluster.slurm_script import array_script, merge_script
+from qmgen.cluster.job import ClusterJob
+from qmgen.cluster.slurm import array_script, merge_script
 from qmgen.config import check
 from qmgen.config.corpus import SubmitConfig
 from qmgen.errors import QmgenError, UsageError
@@ -54,7 +54,9 @@ class Script:
             (tools / name).write_text(text.format(folder=folder))
             (tools / name).chmod(0o755)
         (folder / "state").write_text("RUNNING")
-        job = Job(folder / "it's a run.toml", str(folder / "out"), 4, ("--xc", "b3lyp$5"), folder, f"{tools}/a python")
+        job = ClusterJob(
+            folder / "it's a run.toml", str(folder / "out"), 4, ("--xc", "b3lyp$5"), folder, f"{tools}/a python"
+        )
         self.path = folder / "array.sh"
         self.path.write_text(array_script(job, settings(**given), part, retry=0))
 
@@ -203,7 +205,7 @@ def test_a_run_that_ends_at_once_leaves_no_watch_behind(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", [array_script, merge_script])
 def test_every_option_reaches_the_script_and_bash_reads_it(text: Any, tmp_path: Path) -> None:
-    job = Job(tmp_path / "a b.toml", "s3://bucket/a corpus?endpoint_override=x", 3, ("--xc", "a b"), tmp_path)
+    job = ClusterJob(tmp_path / "a b.toml", "s3://bucket/a corpus?endpoint_override=x", 3, ("--xc", "a b"), tmp_path)
     given = settings(
         ranks=3, time="1-00:00:00", partition="gpu", account="chem", qos="low", constraint="a100|h100", memory="8G",
         gpus=2, cpus=4, sbatch=["--exclusive", "--comment=two words"], setup=["module load 'x'", "set -eu"],
@@ -235,7 +237,7 @@ def test_strict_shells_of_the_setup_do_not_lose_the_requeue(tmp_path: Path) -> N
 def test_submit_passes_on_the_words_of_sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from qmgen.cluster.slurm import submit
 
-    job = Job(tmp_path / "run.toml", str(tmp_path / "out"), 4, (), tmp_path)
+    job = ClusterJob(tmp_path / "run.toml", str(tmp_path / "out"), 4, (), tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UsageError, match="no sbatch"):
         submit(job, settings())

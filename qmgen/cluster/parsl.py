@@ -1,31 +1,118 @@
-"""The ranks as Parsl apps: started, started again where they may go on, told to stop, merged at the end."""
+"""The ranks as Parsl apps: started, started again where they can continue, asked to stop, merged at the end.
+
+Providers are chosen by name, with options as ``key=value``. Parsl's classes are used in this file alone.
+"""
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
+import shlex
 import subprocess
-from collections.abc import Callable
+import sysconfig
+import tomllib
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
 from qmgen import files
-from qmgen.cluster.job import RESUMABLE, TOO_MANY_FAILURES, Job
-from qmgen.cluster.parsl_provider import executor_of
-from qmgen.cluster.rank_app import run_rank
+from qmgen.cluster.job import RESUMABLE, TOO_MANY_FAILURES, ClusterJob, run_rank
 from qmgen.config.corpus import SubmitConfig
+from qmgen.config.sources import nearest
 from qmgen.errors import UsageError
 from qmgen.signals import StopWatch
+
+MISSING = "Parsl is not installed: pip install 'qmgen[cluster]'"
+
+
+def executor_of(settings: SubmitConfig) -> Any:
+    """Parsl's executor for ``settings``. Raises ``UsageError`` without Parsl, and for what Parsl does not have."""
+    try:
+        import parsl.providers
+        from parsl.executors import HighThroughputExecutor
+    except ImportError:
+        raise UsageError(MISSING) from None
+    provider = _provider(parsl.providers, settings)
+    # on this machine alone: do not listen on its other addresses
+    address = settings.address or ("127.0.0.1" if settings.provider.lower() == "local" else None)
+    accelerators: Any = settings.gpus or ()
+    executor = HighThroughputExecutor(
+        label="qmgen",
+        provider=provider,
+        address=address,
+        max_workers_per_node=settings.workers_per_node,
+        cores_per_worker=1e-3,  # as many workers as asked for, on any number of cores
+        available_accelerators=accelerators,
+    )
+    # Parsl looks for its own programs on the PATH, where those of an environment that is not activated are not
+    scripts = Path(sysconfig.get_path("scripts"))
+    if (scripts / "interchange.py").exists():
+        # a terminal's Ctrl-C goes to Parsl's programs too, of which this one would die before the ranks have ended
+        executor.interchange_launch_cmd = ["sh", "-c", "trap '' INT; exec \"$0\"", str(scripts / "interchange.py")]
+        executor.launch_cmd = f"{shlex.quote(str(scripts))}/{executor.launch_cmd}"
+    return executor
+
+
+def options_of(pairs: Sequence[str]) -> dict[str, Any]:
+    """``key=value`` with values as TOML writes them; what is no TOML is text: ``walltime=1:00:00``, ``nodes=2``."""
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, _, text = pair.partition("=")
+        try:
+            found = tomllib.loads(f"value = {text}")
+        except tomllib.TOMLDecodeError:
+            found = {"value": text}
+        options[key] = found["value"] if found.keys() == {"value"} else text
+        if not isinstance(options[key], str | int | float | bool | list | dict):  # a date or time of day
+            options[key] = text
+    return options
+
+
+def _provider(providers: Any, settings: SubmitConfig) -> Any:
+    kind = _named(providers, settings.provider, "Provider", "provider")
+    known = [name for name in inspect.signature(kind.__init__).parameters if name != "self"]
+    options = options_of(settings.provider_options)
+    for key in options:
+        if key not in known:
+            raise UsageError(f"Parsl's {kind.__name__} has no option {key!r}{nearest(key, known)}")
+    if isinstance(options.get("launcher"), str):
+        import parsl.launchers
+
+        options["launcher"] = _named(parsl.launchers, options["launcher"], "Launcher", "launcher")()
+    if settings.setup:
+        if "worker_init" not in known:
+            raise UsageError(f"Parsl's {kind.__name__} runs no shell lines first: it goes without --setup")
+        options["worker_init"] = "\n".join([*settings.setup, *filter(None, [options.get("worker_init")])])
+    try:
+        return kind(**options)
+    except Exception as error:  # each provider has errors of its own: a missing package, a key of the wrong type
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(f"Parsl's {kind.__name__} will not do: {words}") from error
+
+
+def _named(module: Any, name: str, ending: str, what: str) -> Any:
+    """The class of ``module`` that is called ``name``, in any case, with or without ``ending``."""
+    kinds = {kind.removesuffix(ending).lower(): kind for kind in _public(module, ending)}
+    wanted = name.lower().removesuffix(ending.lower())
+    if wanted not in kinds:
+        raise UsageError(f"Parsl has no {what} {name!r}{nearest(wanted, kinds)}")
+    return getattr(module, kinds[wanted])
+
+
+def _public(module: Any, ending: str) -> Iterable[str]:
+    return (name for name in module.__all__ if name.endswith(ending))
+
 
 #: settings of qmgen and the place of its code: what a rank must have as it is here, whatever started its worker
 _CARRIED = ("QMGEN_", "PYTHONPATH", "JAX_")
 
 
 @dataclass
-class Outcome:
-    """What became of the ranks: done, still to be done, or failed (rank to what went wrong); how often one was started
+class RanksOutcome:
+    """How the ranks ended: done, still to be done, or failed (rank to what went wrong); how often one was started
     again; whether the merge went well (None: not tried)."""
 
     ranks: int
@@ -46,8 +133,8 @@ class Outcome:
         return TOO_MANY_FAILURES if self.too_many_failures else 0
 
 
-def submit(job: Job, settings: SubmitConfig, say: Callable[[str], None]) -> Outcome:
-    """Run ``job`` on Parsl to its end; ``say`` hears of each rank that ends.
+def submit(job: ClusterJob, settings: SubmitConfig, say: Callable[[str], None]) -> RanksOutcome:
+    """Run ``job`` on Parsl to its end; ``say`` is called with a line for each rank that ends.
 
     The first Ctrl-C (or SIGTERM) asks all ranks to stop, a second raises ``SystemExit(130)``; either way Parsl's own
     processes and jobs are ended. Raises ``UsageError`` where Parsl or the provider will not do.
@@ -63,20 +150,20 @@ def submit(job: Job, settings: SubmitConfig, say: Callable[[str], None]) -> Outc
     config = parsl.Config(executors=[executor], run_dir=str(place / "parsl"), usage_tracking=0, exit_mode="cleanup")
     with StopWatch() as watch, parsl.DataFlowKernel(config) as kernel:
         app = parsl.python_app(run_rank, data_flow_kernel=kernel)
-        crew = _Crew(job, settings, logs, stop, app, say)
+        in_flight = _RanksInFlight(job, settings, logs, stop, app, say)
         try:
-            crew.run(watch)
+            in_flight.run(watch)
         finally:
-            if crew.pending:  # left in a hurry: whoever still runs shall hear of it
-                crew.ask_to_stop()
-    outcome = crew.outcome
+            if in_flight.pending:  # interrupted: the ranks that still run are asked to stop
+                in_flight.ask_to_stop()
+    outcome = in_flight.outcome
     if not (outcome.failed or outcome.stopped):
         merged = subprocess.run(job.merge_command(), cwd=job.directory, stdin=subprocess.DEVNULL, check=False)
         outcome.merged = merged.returncode == 0
     return outcome
 
 
-def _place_for_parsl(job: Job) -> Path:
+def _place_for_parsl(job: ClusterJob) -> Path:
     """A folder whose name Parsl can write into its shell scripts, which it does unquoted."""
     for folder in (job.logs, job.directory):
         if re.fullmatch(r"[\w./+@,=-]+", str(folder)):
@@ -86,14 +173,14 @@ def _place_for_parsl(job: Job) -> Path:
     )
 
 
-class _Crew:
+class _RanksInFlight:
     """The ranks in flight, each with the number of times it was started."""
 
     def __init__(
-        self, job: Job, settings: SubmitConfig, logs: Path, stop: Path, app: Any, say: Callable[[str], None]
+        self, job: ClusterJob, settings: SubmitConfig, logs: Path, stop: Path, app: Any, say: Callable[[str], None]
     ) -> None:
         self.job, self.settings, self.logs, self.stop, self.app, self.say = job, settings, logs, stop, app, say
-        self.outcome = Outcome(job.ranks)
+        self.outcome = RanksOutcome(job.ranks)
         self.pending: dict[Future[int], tuple[int, int]] = {}
         carried = {name: value for name, value in os.environ.items() if name.startswith(_CARRIED)}
         self.environment = carried
