@@ -39,13 +39,13 @@ exit 0
 SUBMIT = """
 import sys
 from pathlib import Path
-from qmgen.cluster.job import Job
+from qmgen.cluster.job import ClusterJob
 from qmgen.cluster.parsl import submit
 from qmgen.config import check
 from qmgen.config.corpus import SubmitConfig
 here = Path.cwd()
 settings = check(SubmitConfig, {{"engine": "parsl", "ranks": 3, "workers_per_node": 2, "max_requeues": {bound}}})
-job = Job(here / "run.toml", str(here / "out"), 3, (), here, str(here / "stand-in"))
+job = ClusterJob(here / "run.toml", str(here / "out"), 3, (), here, str(here / "stand-in"))
 outcome = submit(job, settings, lambda line: print(line, flush=True))
 print("exit", outcome.exit_code, "restarts", outcome.restarts, "failed", outcome.failed)
 sys.exit(outcome.exit_code)
