@@ -30,41 +30,25 @@ def evaluate(settings: EvaluateConfig, as_json: AsJson = False, quiet: Quiet = F
     if as_json and settings.out == "-":
         raise UsageError("--json and --out - both write to standard output: give --out a file")
 
-    from qmgen.learning.evaluate.kind import kind_of
+    from qmgen.learning.kinds import network_kind
 
-    kind = kind_of(settings.run)
-    if kind == "lm":
-        return _language_model(settings, as_json, quiet)
-    settings.of_molecules()
-    if kind == "hamiltonian":
-        return _hamiltonian(settings, as_json, quiet)
+    kind = network_kind(settings.run)
+    kind.check(settings)
 
-    from qmgen.learning.evaluate import run as work
-    from qmgen.report import prediction
+    from qmgen.report import energy, prediction
 
     if settings.figure is not None:
-        if settings.molecules:
-            raise UsageError("--figure needs labels to compare with: give --data DIR instead of --molecules")
         prediction.check(settings.figure)
-    predictor, report = work.run(settings, quiet)
-    if isinstance(report, work.FileReport):
-        if as_json:
-            print_json(prediction.files_dict(report))
-        elif settings.out is None:
-            say(prediction.rows_table(report, predictor.targets))
-        for line in prediction.refusals(report):
-            say(line)
-        if settings.out is not None and settings.out.endswith(".xyz") and (missing := sum(report.reasons.values())):
-            say(f"{missing} entries have no prediction, and no frame in {settings.out}: a .csv has a row for each")
-        return 0
+    found = kind.evaluate(settings, quiet)
     if as_json:
-        print_json(prediction.corpus_dict(report))
-    else:
-        say(prediction.errors_table(report))
-    for note in report.notes:
+        print_json(found.plain)
+    elif found.text:
+        say(found.text)
+    for note in found.notes:
         say(note)
     if settings.figure is not None:
-        say(f"figure in {prediction.draw(report, predictor.targets, settings.figure)}")
+        draw = energy.draw_evaluation if kind.network == "hamiltonian" else prediction.draw
+        say(f"figure in {draw(found.report, settings.figure)}")
     return 0
 
 
@@ -113,46 +97,6 @@ def sample(settings: SampleConfig, as_json: AsJson = False, quiet: Quiet = False
         say(_sampled_text(counts))
         if not to_stdout:
             say(f"qmgen: written to {settings.out}")
-    return 0
-
-
-def _language_model(settings: EvaluateConfig, as_json: bool, quiet: bool) -> int:
-    """A network of ``qmgen train lm`` or ``quantize``: FP8 against 16 bit."""
-    for name in ("data", "out", "figure", "other_level"):
-        if getattr(settings, name):
-            flag = name.replace("_", "-")
-            raise UsageError(f"--{flag} is for networks that predict; a language model takes --molecules FILE.smi")
-
-    from qmgen.learning.lm.evaluate import evaluate as work
-    from qmgen.learning.lm.evaluate import text
-
-    report = work(settings, (lambda line: None) if quiet else (lambda line: say(f"qmgen: {line}")))
-    if as_json:
-        print_json(report)
-    else:
-        say(text(report))
-    return 0
-
-
-def _hamiltonian(settings: EvaluateConfig, as_json: bool, quiet: bool) -> int:
-    """A network of ``qmgen train energy`` or ``labels``: against converged fields."""
-    from contextlib import nullcontext
-
-    from qmgen.learning.energy.evaluate import TARGETS, evaluate_hamiltonian, text
-    from qmgen.learning.evaluate.files import Writer
-    from qmgen.learning.evaluate.run import teller
-    from qmgen.report import energy, prediction
-
-    if settings.figure is not None:
-        prediction.check(settings.figure)
-    with Writer(settings.out, TARGETS, {"model": str(settings.run)}) if settings.out else nullcontext() as writer:
-        report = evaluate_hamiltonian(settings, writer.write if writer else None, None if quiet else teller())
-    if as_json:
-        print_json(report.to_dict())
-    else:
-        say(text(report))
-    if settings.figure is not None:
-        say(f"figure in {energy.draw_evaluation(report, settings.figure)}")
     return 0
 
 

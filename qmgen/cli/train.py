@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qmgen.cli.console import print_json, say
 from qmgen.cli.options import AsJson, Quiet, group
@@ -18,25 +17,7 @@ def schnet(settings: TrainSchnetConfig, as_json: AsJson = False, quiet: Quiet = 
 
     If the command is stopped, the same command continues.
     """
-    from qmgen.learning.scaling.run import run
-
-    summary = run(settings, quiet=quiet)
-    figures = []
-    if summary.report is not None:
-        from qmgen.report import scaling, transfer
-
-        figures = [scaling.draw_run(settings.out)]
-        if summary.report["transfer"] is not None:
-            figures.append(transfer.draw_run(settings.out))
-    if as_json:
-        print_json(summary)
-    elif not quiet:
-        say(summary.text())
-        for figure in figures:
-            say(f"figure: {figure}")
-        place = shlex.quote(str(settings.out))
-        say(f"\ntry next\n  qmgen evaluate {place} --data {shlex.quote(str(settings.data))}")
-    return 0
+    return _train("schnet", settings, as_json, quiet)
 
 
 def energy(settings: TrainEnergyConfig, as_json: AsJson = False, quiet: Quiet = False) -> int:
@@ -44,7 +25,7 @@ def energy(settings: TrainEnergyConfig, as_json: AsJson = False, quiet: Quiet = 
 
     The training needs geometries only, no labels. If the command is stopped, the same command continues.
     """
-    return _train_hamiltonian(settings, as_json, quiet)
+    return _train("energy", settings, as_json, quiet)
 
 
 def labels(settings: TrainLabelsConfig, as_json: AsJson = False, quiet: Quiet = False) -> int:
@@ -52,25 +33,7 @@ def labels(settings: TrainLabelsConfig, as_json: AsJson = False, quiet: Quiet = 
 
     The Hamiltonians are computed first. If the command is stopped, the same command continues.
     """
-    return _train_hamiltonian(settings, as_json, quiet)
-
-
-def _train_hamiltonian(settings: TrainEnergyConfig | TrainLabelsConfig, as_json: bool, quiet: bool) -> int:
-    from qmgen.learning.energy.train import result_text, run
-
-    result = run(settings, quiet=quiet)
-
-    from qmgen.report.energy import draw_run
-
-    figure = draw_run(settings.out)
-    if as_json:
-        print_json(result)
-    elif not quiet:
-        say(result_text(result))
-        say(f"figure: {figure}")
-        place = shlex.quote(str(settings.out))
-        say(f"\ntry next\n  qmgen evaluate {place} --molecules FILE\n  qmgen generate --guess {place} --molecules FILE")
-    return 0
+    return _train("labels", settings, as_json, quiet)
 
 
 def lm(settings: TrainLmConfig, as_json: AsJson = False, quiet: Quiet = False) -> int:
@@ -81,23 +44,37 @@ def lm(settings: TrainLmConfig, as_json: AsJson = False, quiet: Quiet = False) -
     if settings.plan:
         return _plan(settings, as_json)
 
-    from qmgen.learning.lm.train import result_text, run
+    return _train("lm", settings, as_json, quiet)
 
-    result = run(settings, quiet=quiet)
 
-    from qmgen.report.scales import draw_run
+def _train(name: str, settings: Any, as_json: bool, quiet: bool) -> int:
+    from qmgen.learning.kinds import KINDS
 
-    assert settings.out is not None
-    figures = draw_run(settings.out)
+    kind = KINDS[name]
+    result = kind.train(settings, quiet)
+    figures = _figures(name, settings.out, result)
     if as_json:
         print_json(result)
     elif not quiet:
-        say(result_text(result))
+        say(kind.summary(result))
         for figure in figures:
             say(f"figure: {figure}")
-        place = shlex.quote(str(settings.out))
-        say(f"\ntry next\n  qmgen sample {place} -n 1000 --out new.smi\n  qmgen quantize {place}")
+        lines = kind.next_commands(settings).splitlines()
+        say("\n".join(["\ntry next", *(f"  {line}" for line in lines)]))
     return 0
+
+
+def _figures(name: str, out: Path, result: Any) -> list[Path]:
+    """The figures of a finished training; of SchNet where all trainings of the command are finished."""
+    from qmgen.report import energy, scales, scaling, transfer
+
+    if name == "lm":
+        return scales.draw_run(out)
+    if name != "schnet":
+        return [energy.draw_run(out)]
+    if result.report is None:
+        return []
+    return [scaling.draw_run(out), *([transfer.draw_run(out)] if result.report["transfer"] is not None else [])]
 
 
 def _plan(settings: TrainLmConfig, as_json: bool) -> int:

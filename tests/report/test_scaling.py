@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.fp8_comparison import result_of
+from benchmarks.label_free import curve_of
 from qmgen.errors import QmgenError, UsageError
-from qmgen.learning.energy.compare import curve_of
-from qmgen.learning.lm.comparison import result_of
 from qmgen.learning.scaling.law import fit, published_curve
 from qmgen.learning.scaling.report import points, read_cells
 from qmgen.learning.scaling.report import transfer as compared

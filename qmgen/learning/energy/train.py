@@ -15,14 +15,12 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from qmgen import machine, runtime
 from qmgen.constants import HARTREE_TO_EV
@@ -48,12 +46,11 @@ from qmgen.learning.energy.references import References, make_labels
 from qmgen.learning.energy.stored import KIND, StoredHamiltonian, load_model, save_model
 from qmgen.learning.fp8 import AMAX, NONE, NOTE, ScalingRecipe, by_recipe, emulated
 from qmgen.learning.hamiltonian.network import Network, network_of
-from qmgen.learning.training import checkpoint
 from qmgen.learning.training.checkpoint import MODEL
-from qmgen.learning.training.folder import RESULT, alone, claim, finished
+from qmgen.learning.training.folder import alone, claim, finished, store_result
 from qmgen.learning.training.loop import Score, TrainingPlan, train
 from qmgen.learning.training.progress import Progress, Quiet, default_progress
-from qmgen.learning.training.step import schedule_of
+from qmgen.learning.training.step import adamw, schedule_of
 from qmgen.signals import StopWatch
 
 if TYPE_CHECKING:
@@ -235,8 +232,7 @@ def run(
         sets.train.extend(range(len(read.geometries), len(every)))
         result = _train(settings, level, read, sets, store, network, init, identity, stop, progress, told)
         result |= {"augmented": len(moved.geometries), "augmented_dropped": dict(moved.dropped)}
-        checkpoint.write(settings.out / RESULT, (json.dumps(result, indent=2) + "\n").encode())
-        checkpoint.discard(settings.out)
+        result = store_result(settings.out, result, identity)
         (settings.out / KEPT).unlink(missing_ok=True)
     return result
 
@@ -309,9 +305,7 @@ def _train(
     peak = _peak(settings, network)
     warmup = min(100, settings.steps // 10) if settings.warmup is None else settings.warmup
     rate = schedule_of(settings.schedule, peak, warmup, settings.steps)
-    optimiser = optax.chain(
-        optax.clip_by_global_norm(settings.clip), optax.adamw(rate, weight_decay=settings.weight_decay)
-    )
+    optimiser = adamw(rate, settings.weight_decay, settings.clip)
     plan = TrainingPlan(
         settings.model,
         settings.steps,
@@ -361,10 +355,6 @@ def _train(
         "excess_meV_largest": _by_refine(excess.max(axis=0)),
         "excess_meV_without_correction": _by_refine(without),
         "times_lower": _by_refine(without / np.maximum(excess.mean(axis=0), 1e-9)),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {**machine.machine(), "device": jax.devices()[0].device_kind},
-        "versions": machine.versions(),
-        "identity": identity,
     }
 
 

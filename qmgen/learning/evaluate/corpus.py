@@ -119,6 +119,38 @@ class CorpusReport:
     notes: list[str]
     unseen_elements: int = 0
     pairs: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    targets: tuple[Target, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as plain values."""
+        return {
+            "split": self.split, "rows": self.rows, "targets": self.errors, "not_compared": self.not_compared,
+            "unseen_elements": self.unseen_elements, "notes": self.notes,
+        }  # fmt: skip
+
+    def text(self) -> str:
+        """Errors by target, then by heavy atoms."""
+        lines = [f"{self.rows:,} rows of {self.split}", f"{'target':8s} {'unit':>13s} {'MAE':>10s} {'trivial':>10s} "
+                 f"{'RMSE':>10s} {'largest':>10s} {'R2':>8s}"]  # fmt: skip
+        compared = {name: found for name, found in self.errors.items() if found["count"]}
+        for name, found in compared.items():
+            share = "-" if found["r2"] is None else f"{found['r2']:.4f}"
+            numbers = [found["mae"], found["trivial_mae"], found["rmse"], found["largest"]["error"]]
+            cells = " ".join(f"{number:10.4g}" for number in numbers)
+            lines.append(f"{name:8s} {found['unit']:>13s} {cells} {share:>8s}")
+        for name, found in compared.items():
+            worst = found["largest"]
+            lines.append(f"largest of {name}: molecule_id {worst['molecule_id']}, conformer_id {worst['conformer_id']} "
+                         f"{worst['smile']}")  # fmt: skip
+        sizes = sorted({size for found in compared.values() for size in found["by_heavy_atoms"]})
+        if sizes:
+            lines.append("MAE by heavy atoms: " + " ".join(f"{name:>10s}" for name in compared))
+            for size in sizes:
+                parts = [found["by_heavy_atoms"].get(size) for found in compared.values()]
+                lines.append(f"{size:19d} " + " ".join(f"{c['mae']:10.4g}" if c else f"{'-':>10s}" for c in parts))
+        if self.not_compared:
+            lines.append(f"predicted, and not in this corpus: {', '.join(self.not_compared)}")
+        return "\n".join(lines)
 
 
 def evaluate_corpus(
@@ -177,6 +209,7 @@ def evaluate_corpus(
         "+".join(splits), done - unseen, {n: t.to_dict() for n, t in tallies.items()},
         [t.name for t in predictor.targets if t not in compared], notes, unseen,
         {n: (np.concatenate([a for a, _ in p]), np.concatenate([b for _, b in p])) for n, p in kept.items() if p},
+        predictor.targets,
     )  # fmt: skip
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,9 +32,8 @@ from qmgen.learning.lm.stored import (
 )
 from qmgen.learning.lm.task import LmTask, adamw, in_use, lm_stepper, watched
 from qmgen.learning.lm.texts import Sequences, Texts, Vocabulary, read_texts
-from qmgen.learning.training import checkpoint
 from qmgen.learning.training.checkpoint import MODEL
-from qmgen.learning.training.folder import RESULT, alone, claim, finished
+from qmgen.learning.training.folder import alone, claim, finished, store_result
 from qmgen.learning.training.loop import TrainingPlan, train
 from qmgen.learning.training.progress import Progress, Quiet, default_progress
 from qmgen.learning.training.step import schedule_of
@@ -118,9 +115,7 @@ def run(settings: TrainLmConfig, quiet: bool = False) -> dict[str, Any]:
                 f"held out, {len(texts.vocabulary)} tokens, {settings.precision}{_note(settings)}"
             )
         result = _train(settings, preset, shape, texts, length, mesh, begin_with, identity, stop, progress)
-        checkpoint.write(settings.out / RESULT, (json.dumps(result, indent=2) + "\n").encode())
-        checkpoint.discard(settings.out)
-    return result
+        return store_result(settings.out, result, identity)
 
 
 def _train(
@@ -200,10 +195,6 @@ def _train(
         "validation_accuracy": outcome.errors["accuracy"],
         "scales_in_use": used,
         "devices": 1 if mesh is None else mesh.size,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {**machine.machine(), "device": jax.devices()[0].device_kind},
-        "versions": machine.versions(),
-        "identity": identity,
     }
 
 

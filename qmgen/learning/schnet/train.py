@@ -10,17 +10,14 @@ unless ``patience`` is given.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from qmgen import machine, runtime
 from qmgen.config.train import TrainSchnetConfig
@@ -36,12 +33,11 @@ from qmgen.learning.schnet.model import PRESETS, SchNetShape, outputs_of, predic
 from qmgen.learning.schnet.stored import KIND, StoredSchnet, init_summary, save_model
 from qmgen.learning.targets import Kind, Target, targets_of
 from qmgen.learning.targets.normalisation import Normalisation
-from qmgen.learning.training import checkpoint
 from qmgen.learning.training.checkpoint import MODEL
-from qmgen.learning.training.folder import RESULT, finished
+from qmgen.learning.training.folder import finished, store_result
 from qmgen.learning.training.loop import Score, TrainingPlan, train
 from qmgen.learning.training.progress import Progress
-from qmgen.learning.training.step import Schedule, schedule_of
+from qmgen.learning.training.step import Schedule, adamw, schedule_of
 from qmgen.signals import StopWatch
 
 EPOCHS: Final = 100
@@ -91,12 +87,6 @@ class TrainingRecipe:
     def rate(self) -> Schedule:
         """The learning rate by steps done."""
         return schedule_of(self.schedule, self.learning_rate, self.warmup, self.steps)
-
-    def optimiser(self) -> optax.GradientTransformation:
-        """AdamW behind a clip of the gradients' global norm."""
-        return optax.chain(
-            optax.clip_by_global_norm(self.clip), optax.adamw(self.rate(), weight_decay=self.weight_decay)
-        )
 
 
 def batch_size(settings: TrainSchnetConfig, preset: str, rows: int) -> int:
@@ -322,7 +312,18 @@ def train_cell(
     if fp8.emulated(products):
         progress.say(fp8.NOTE)
     begin = _first(shape, seed, init, dtype)
-    outcome = train(task, made.optimiser(), made.rate(), begin, batches, plan, folder, identity, stop, progress)
+    outcome = train(
+        task,
+        adamw(made.rate(), made.weight_decay, made.clip),
+        made.rate(),
+        begin,
+        batches,
+        plan,
+        folder,
+        identity,
+        stop,
+        progress,
+    )
     about = {
         "preset": preset,
         "rows": rows,
@@ -362,15 +363,9 @@ def train_cell(
         },
         "level_of_theory": source.level_of_theory,
         "init": init_summary(init) if init else None,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {**machine.machine(), "device": jax.devices()[0].device_kind},
         "matmul_precision": str(jax.config.jax_default_matmul_precision),  # type: ignore[attr-defined]
-        "versions": machine.versions(),
-        "identity": identity,
     }
-    checkpoint.write(folder / RESULT, (json.dumps(result, indent=2) + "\n").encode())
-    checkpoint.discard(folder)
-    return result
+    return store_result(folder, result, identity)
 
 
 def shape_of(

@@ -9,10 +9,13 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from qmgen import files
+import jax
+
+from qmgen import files, machine
 from qmgen.corpus.identity import difference
 from qmgen.corpus.locks import Held, Lock
 from qmgen.documents import json_of, table_of
@@ -142,10 +145,24 @@ def finished(folder: Path, identity: dict[str, Any], anew: str) -> dict[str, Any
     return result
 
 
+def store_result(folder: Path, result: dict[str, Any], identity: dict[str, Any]) -> dict[str, Any]:
+    """Write ``result.json`` of a finished training, with when, where and by which versions it was made, and remove the
+    checkpoints; what it holds. Raises ``QmgenError`` where that cannot be done."""
+    whole = {
+        **result,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {**machine.machine(), "device": jax.devices()[0].device_kind},
+        "versions": machine.versions(),
+        "identity": identity,
+    }
+    checkpoint.write(folder / RESULT, (json.dumps(whole, indent=2) + "\n").encode())
+    checkpoint.discard(folder)
+    return whole
+
+
 def _known(settings: Training, out: Path) -> dict[str, Any] | None:
     """The settings of the run that is in ``out``; None for an empty folder. Raises ``UsageError`` for anything else."""
     from qmgen.config.sources import read_file
-    from qmgen.config.train import TrainHamiltonianConfig
 
     found = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
     if not found:
@@ -160,7 +177,7 @@ def _known(settings: Training, out: Path) -> dict[str, Any] | None:
     except UsageError:
         raise other from None
     # the settings of `train energy` are all settings of `train labels` too
-    if isinstance(settings, TrainHamiltonianConfig) and not settings.of_command <= known.keys():
+    if not getattr(settings, "of_command", frozenset()) <= known.keys():
         raise other
     return known
 

@@ -163,3 +163,8 @@ def schedule_of(kind: str, peak: float, warmup: int, steps: int) -> Schedule:
         return (jnp.float32(peak) * jnp.where(t < warmup, begin, later)).astype(jnp.float32)
 
     return rate
+
+
+def adamw(rate: Schedule, weight_decay: float, clip: float) -> optax.GradientTransformation:
+    """AdamW behind a clip of the gradients' global norm."""
+    return optax.chain(optax.clip_by_global_norm(clip), optax.adamw(rate, weight_decay=weight_decay))

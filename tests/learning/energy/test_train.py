@@ -20,10 +20,10 @@ from qmgen.config.train import TrainEnergyConfig, TrainHamiltonianConfig, TrainL
 from qmgen.errors import Interrupted, UsageError
 from qmgen.learning.energy import train as module
 from qmgen.learning.energy.stored import load_model
-from qmgen.learning.energy.train import RESULT, run
+from qmgen.learning.energy.train import run
 from qmgen.learning.training import checkpoint
 from qmgen.learning.training.checkpoint import MODEL
-from qmgen.learning.training.folder import METRICS, read_journal, timeless
+from qmgen.learning.training.folder import METRICS, RESULT, read_journal, timeless
 
 #: 24 geometries, 6 of them held out, 4 of these watched
 SHORT: dict[str, Any] = {

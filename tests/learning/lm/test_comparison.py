@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks import fp8_comparison as comparison
 from qmgen.config import check
 from qmgen.config.train import TrainLmConfig
 from qmgen.errors import UsageError
 from qmgen.learning.fp8 import NOTE
-from qmgen.learning.lm import comparison
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "scripts" / "compare_fp8"

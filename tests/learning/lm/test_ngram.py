@@ -6,7 +6,7 @@ from math import log
 import numpy as np
 import pytest
 
-from qmgen.learning.lm.comparison import NGram
+from benchmarks.fp8_comparison import NGram
 
 
 def texts_of(*words: str) -> list[np.ndarray]:

@@ -27,11 +27,11 @@ from qmgen.learning.fp8 import NOTE
 from qmgen.learning.scaling.report import summary_text as table
 from qmgen.learning.schnet import train as recipe_module
 from qmgen.learning.schnet.stored import StoredSchnet, load_model
-from qmgen.learning.schnet.train import RESULT, train_cell
+from qmgen.learning.schnet.train import train_cell
 from qmgen.learning.targets import targets_of
 from qmgen.learning.training import checkpoint
 from qmgen.learning.training.checkpoint import MODEL
-from qmgen.learning.training.folder import METRICS, read_journal, timeless
+from qmgen.learning.training.folder import METRICS, RESULT, read_journal, timeless
 from qmgen.learning.training.progress import Quiet
 from qmgen.signals import StopWatch
 

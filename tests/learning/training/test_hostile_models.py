@@ -17,10 +17,10 @@ from line_task import run
 from qmgen.cli.main import main
 from qmgen.errors import QmgenError, UsageError
 from qmgen.learning.energy import stored as hamiltonian
-from qmgen.learning.evaluate.kind import kind_of
 from qmgen.learning.fp8 import AMAX
 from qmgen.learning.hamiltonian.network import Qpt
 from qmgen.learning.hamiltonian.qpt_description import QptShape
+from qmgen.learning.kinds import stated_kind
 from qmgen.learning.lm import stored as lm
 from qmgen.learning.lm.model import init, probes_of
 from qmgen.learning.lm.shape import LmShape
@@ -126,7 +126,7 @@ def test_metadata_that_are_no_table_are_refused_in_one_line(
 
     file = tmp_path / "model.safetensors"
     save_file({"w": np.zeros(2, np.float32)}, file, {checkpoint.KEY: text})
-    assert kind_of(file) == ""
+    assert stated_kind(file) == ""
     assert refused(lambda: KINDS[kind][1](file), text[:9]) and refused(lambda: about_guess(str(file)), text[:9])
     for words in (["evaluate", str(file), "--molecules", "x.smi"], ["sample", str(file)], ["quantize", str(file)]):
         assert main(words) == 2

@@ -15,8 +15,7 @@ import numpy as np
 from qmgen import files
 from qmgen.documents import LARGEST, table_of
 from qmgen.errors import UsageError
-from qmgen.learning.energy.train import RESULT
-from qmgen.learning.training.folder import METRICS
+from qmgen.learning.training.folder import METRICS, RESULT
 
 #: an error that is compared at is this multiple of the one before
 _STEP: Final = 10.0**0.5
