@@ -166,11 +166,11 @@ def _self_test() -> str:
     from qmgen.pipeline.stages import Stages
 
     stages = Stages()
-    stages.load("prepare")()
+    stages.prepare()
     positions = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, np.float64(np.float32(H2_BOHR))]])
     molecule = Conformer(0, 0, "hydrogen", "[H][H]", np.array([1, 1], dtype=np.uint8), positions)
     begin = perf_counter()
-    result = next(iter(stages.load("label")(iter([molecule]), Settings(xc="hf", basis="sto-3g", grid_level=0))))
+    result = next(iter(stages.label(iter([molecule]), Settings(xc="hf", basis="sto-3g", grid_level=0))))
     seconds = perf_counter() - begin
     if isinstance(result, Failure):
         raise _Broken(f"H2 got no label: {result.detail}")

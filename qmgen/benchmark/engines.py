@@ -54,8 +54,8 @@ class Qmgen:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(setup.cache)
         if jax := sys.modules.get("jax"):  # imported already: it has read the environment
             jax.config.update("jax_compilation_cache_dir", str(setup.cache))
-        setup.stages.load("prepare")()
-        self._label = setup.stages.load("label")
+        setup.stages.prepare()
+        self._label = setup.stages.label
         self._settings = setup.settings
 
     def __call__(self, conformers: list[Conformer]) -> Energies:
@@ -123,13 +123,13 @@ def subjects(files: Sequence[str], count: int, conformers: int, seed: int, stage
     """
     source = list(files) or [shipped()]
     with open_source(source, None, stages) as opened:
-        usable = [entry for entry in stages.load("merge")(iter(opened)) if isinstance(entry, Molecule)]
+        usable = [entry for entry in stages.merge(iter(opened)) if isinstance(entry, Molecule)]
     drawn = np.sort(np.random.default_rng(seed).permutation(len(usable))[:count])
     molecules = tuple(usable[place] for place in drawn)
-    made = list(stages.load("conformers")(iter(molecules), conformers, seed, EMBED_TIME_LIMIT))
-    geometries = [item for item in made if not isinstance(item, Failure)]
+    made = list(stages.conformers(iter(molecules), conformers, seed, EMBED_TIME_LIMIT))
+    geometries = [item for item in made if isinstance(item, Conformer)]
     if not geometries:
-        reason = f": {made[0].detail}" if made else ""
+        reason = f": {made[0].detail}" if made and isinstance(made[0], Failure) else ""
         raise UsageError(f"no molecule of {', '.join(source)} has a geometry to measure with{reason}")
     geometries.sort(key=lambda item: (item.molecule_id, item.conformer_id))
     return Subjects(source, molecules, tuple(geometries), len(made) - len(geometries))

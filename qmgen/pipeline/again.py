@@ -23,14 +23,13 @@ from qmgen.corpus.seal import sealed, sound_table
 from qmgen.corpus.splits import SPLITS
 from qmgen.corpus.store import Store, read_small
 from qmgen.molecules.types import Failure, Reason
-from qmgen.pipeline.checkpoint import UnitCheckpoint, rows_of
-from qmgen.pipeline.labelling import PASSING, Labelled
-from qmgen.pipeline.unit import Job
+from qmgen.pipeline.checkpoint import RETRIED_REASONS, UnitCheckpoint, UnitContents, rows_of
+from qmgen.pipeline.job import LabelJob
 
 _REASON: Final = str(Reason.MACHINE_TROUBLE)
 
 
-def take_back(store: Store, units: list[Unit], job: Job) -> list[Unit]:
+def take_back(store: Store, units: list[Unit], job: LabelJob) -> list[Unit]:
     """Those of the finished ``units`` that hold such a failure; they are finished no more.
 
     Raises ``OSError`` where the store refuses.
@@ -57,13 +56,13 @@ def take_back(store: Store, units: list[Unit], job: Job) -> list[Unit]:
     return found
 
 
-def _keep(store: Store, unit: Unit, job: Job) -> None:
+def _keep(store: Store, unit: Unit, job: LabelJob) -> None:
     """Keep the rows and the other failures of ``unit`` where its partial work is looked for."""
     folder = job.partials
     if folder is None or job.procedure.prunes:  # how many conformers of which molecule were pruned stands nowhere
         return
     files = unit.files()
-    found = Labelled()
+    found = UnitContents()
     for split in SPLITS:
         table = pq.ParquetFile(store.open(files[split])).read().combine_chunks()
         found.rows[split].extend(rows_of(table))
@@ -71,7 +70,7 @@ def _keep(store: Store, unit: Unit, job: Job) -> None:
     for f in failed:
         place = (f["molecule_id"], f["conformer_id"], f["name"], f["smile"])
         found.failures.append(Failure(*place, Reason(f["reason"]), f["detail"]))
-    passing = {one.molecule_id for one in found.failures if one.reason in PASSING}
+    passing = {one.molecule_id for one in found.failures if one.reason in RETRIED_REASONS}
     keys = found.keys()
     complete = {molecule for molecule, _ in keys} - passing
     UnitCheckpoint(Path(folder), unit, job.metadata).save(found, complete)

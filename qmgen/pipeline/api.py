@@ -28,15 +28,15 @@ from qmgen.molecules.embedding import Procedure
 from qmgen.molecules.readers.objects import ACCEPTED, entries_of, is_one
 from qmgen.molecules.readers.text import Kept
 from qmgen.molecules.types import Failure, Molecule
-from qmgen.pipeline.job import procedure_of, settings_of, with_guess
-from qmgen.pipeline.labelling import Listener
+from qmgen.pipeline.job import LabelJob, procedure_of, settings_of, with_guess
 from qmgen.pipeline.layout import layout
+from qmgen.pipeline.messages import UnitListener
 from qmgen.pipeline.pool import Pool
 from qmgen.pipeline.progress import Bar, Progress, Quiet
 from qmgen.pipeline.rows import CONSTANTS, failure_row
 from qmgen.pipeline.source import Entry, UnitInput, open_source, unique_keys
 from qmgen.pipeline.stages import Stages
-from qmgen.pipeline.unit import Job, UnitResult, label_entries
+from qmgen.pipeline.unit import UnitAttempt, UnitResult
 
 if TYPE_CHECKING:
     import pandas
@@ -208,12 +208,12 @@ def label(
             workers=workers,
         ),
     )
-    theory, learned = with_guess(config, stages)
+    theory, network = with_guess(config, stages)
     entries = unique_keys(_entries(molecules, smiles_column, config.keep, stages))
-    unique: list[Entry] = list(stages.load("merge")(iter(entries)))
-    job = Job(
+    unique: list[Entry] = list(stages.merge(iter(entries)))
+    job = LabelJob(
         place=Path(),
-        settings=settings_of(config, learned),
+        settings=settings_of(config, network),
         conformers=config.conformers,
         seed=config.seed,
         embed_time_limit=config.embed_time_limit,
@@ -225,7 +225,7 @@ def label(
         },
         stages=stages,
         procedure=procedure_of(config),
-        learned=learned,
+        network=network,
     )
     # failures of the input have their places already
     readable = [entry for entry in unique if isinstance(entry, Molecule)]
@@ -247,16 +247,18 @@ def label(
     )
 
 
-def _here(job: Job, molecules: Sequence[Molecule], workers: int, advance: Advance) -> tuple[list[Row], list[Row], int]:
+def _here(
+    job: LabelJob, molecules: Sequence[Molecule], workers: int, advance: Advance
+) -> tuple[list[Row], list[Row], int]:
     """Rows, failures and the number of pruned conformers of ``molecules``, labelled in this process."""
-    job.stages.load("prepare")()
-    found = label_entries(job, list(molecules), _Teller(advance))
+    job.stages.prepare()
+    found = UnitAttempt(job, _Teller(advance)).run(list(molecules))
     rows = [row for of_split in found.rows.values() for row in of_split]
     return list(rows), [failure_row(failure) for failure in found.failures], found.pruned
 
 
 def _by_workers(
-    job: Job, molecules: Sequence[Molecule], workers: int, advance: Advance
+    job: LabelJob, molecules: Sequence[Molecule], workers: int, advance: Advance
 ) -> tuple[list[Row], list[Row], int]:
     """As ``_here``, by ``workers`` processes, which leave their work units in a temporary directory."""
     results: list[UnitResult] = []
@@ -277,7 +279,7 @@ def _read(path: Path) -> list[Row]:
     return rows
 
 
-class _Teller(Listener):
+class _Teller(UnitListener):
     """Tells of each advance."""
 
     def __init__(self, advance: Advance) -> None:
@@ -302,7 +304,7 @@ def _entries(molecules: Any, smiles_column: str | None, keep: Sequence[str], sta
     table = isinstance(molecules, Mapping) or hasattr(molecules, "columns")
     if not is_one(molecules) and (table or not isinstance(molecules, Iterable)):
         raise UsageError(f"molecules are a {type(molecules).__name__}: give a list or column of {ACCEPTED}, or a path")
-    parse, kept = stages.load("parse"), Kept(keep)
+    parse, kept = stages.parse, Kept(keep)
     entries: list[Entry] = []
     for place, given in enumerate([molecules] if is_one(molecules) else molecules):
         found = entries_of(place, given.as_py() if isinstance(given, pa.Scalar) else given, parse, kept)

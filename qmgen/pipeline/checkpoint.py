@@ -1,9 +1,9 @@
-"""What a unit has so far, in one file, so that whoever takes the unit up again need not label it again.
+"""Rows and failures of a unit so far, and their checkpoint: a file with which a later attempt goes on.
 
-A Parquet file of the rows, with a column ``split``; in its metadata what else is known, and a checksum of both. It is
-an offer, not a part of the corpus: one that is damaged, or of another configuration, is removed with a word on standard
-error; one that cannot be written costs nothing but itself. Conformers that were condemned because they end their
-process are not in it: that is the parent's knowledge of this run, and the next run finds it out anew.
+A Parquet file of the rows, with a column ``split``; in its metadata all else, and a checksum of both. It is no part of
+the corpus: one that is damaged, or of another configuration, is removed with a line on standard error; one that cannot
+be written changes nothing else. Conformers that were excluded because they end their process are not in it: the parent
+decides that in each run anew.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -28,9 +29,11 @@ from qmgen.corpus.plan import FAILURES, Unit
 from qmgen.corpus.rows import row_table
 from qmgen.corpus.schema import row_schema
 from qmgen.corpus.shard import write_table
+from qmgen.corpus.splits import SPLITS
 from qmgen.documents import table_of
+from qmgen.labeling.types import Tally
 from qmgen.molecules.types import Failure, Reason
-from qmgen.pipeline.labelling import PASSING, Labelled
+from qmgen.pipeline.crash_policy import Key
 from qmgen.pipeline.rows import failure_row
 
 #: seconds between two savings while something new comes
@@ -40,6 +43,39 @@ _SPARING: Final = 50
 _KEY: Final = b"qmgen.partial"
 _SUM: Final = b"qmgen.partial_sha256"
 _SPLIT: Final = pa.field("split", pa.string(), nullable=False)
+
+
+#: failures that a checkpoint leaves out: the next attempt tries these conformers again
+RETRIED_REASONS: Final = (Reason.WORKER_CRASHED, Reason.MACHINE_TROUBLE)
+
+
+@dataclass
+class UnitContents:
+    """Rows by split, and failures, as they come; how many conformers were pruned, by molecule; the molecules that
+    need no embedding any more; the number of rows that an earlier attempt had made; and what a network that guesses
+    took in this one."""
+
+    rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {split: [] for split in SPLITS})
+    failures: list[Failure] = field(default_factory=list)
+    pruned_of: dict[int, int] = field(default_factory=dict)
+    complete: set[int] = field(default_factory=set)
+    resumed: int = 0
+    tally: Tally = field(default_factory=Tally)
+
+    @property
+    def pruned(self) -> int:
+        """Conformers that were pruned."""
+        return sum(self.pruned_of.values())
+
+    @property
+    def done(self) -> int:
+        """The number of rows."""
+        return sum(map(len, self.rows.values()))
+
+    def keys(self) -> set[Key]:
+        """The (molecule_id, conformer_id) of all rows and failures; -1 stands for a molecule as a whole."""
+        keys = {(r["molecule_id"], r["conformer_id"]) for rows in self.rows.values() for r in rows}
+        return keys | {(failure.molecule_id, failure.conformer_id) for failure in self.failures}
 
 
 class _OtherCheckpoint(ValueError):
@@ -79,7 +115,7 @@ class UnitCheckpoint:
         self._last = time.monotonic()
         self._complained = False
 
-    def load(self) -> Labelled | None:
+    def load(self) -> UnitContents | None:
         """What was saved, if it is whole and of this unit and configuration; else it is removed."""
         path = path_of(self._folder, self._unit)
         try:
@@ -99,7 +135,7 @@ class UnitCheckpoint:
         wait = _SPARING * self._took
         return time.monotonic() - self._last >= (wait if hurried else max(wait, CHECKPOINT_EVERY))
 
-    def save(self, found: Labelled, complete: set[int]) -> None:
+    def save(self, found: UnitContents, complete: set[int]) -> None:
         """Save ``found``, of which the molecules ``complete`` are through, unless nothing is new. Never raises."""
         begin = time.monotonic()
         amount = _amount(found, complete)
@@ -122,13 +158,13 @@ class UnitCheckpoint:
         """The unit is finished, or what was saved will not do."""
         remove_checkpoint(self._folder, self._unit)
 
-    def _content(self, found: Labelled, complete: set[int]) -> bytes:
+    def _content(self, found: UnitContents, complete: set[int]) -> bytes:
         parts = []
         for split, rows in found.rows.items():
             names = pa.array([split] * len(rows), pa.string())
             parts.append(row_table(rows, self._schema).append_column(_SPLIT, names))
         table = pa.concat_tables(parts).combine_chunks()
-        failures = [failure_row(one) for one in found.failures if one.reason not in PASSING]
+        failures = [failure_row(one) for one in found.failures if one.reason not in RETRIED_REASONS]
         known = {
             **self._belongs,
             "failures": failures,
@@ -141,7 +177,7 @@ class UnitCheckpoint:
         write_table(table.replace_schema_metadata(metadata), sink)
         return bytes(sink.getvalue().to_pybytes())
 
-    def _read(self, path: Path) -> Labelled:
+    def _read(self, path: Path) -> UnitContents:
         table = pq.read_table(pa.BufferReader(files.read(path))).combine_chunks()
         metadata = table.schema.metadata or {}
         text = metadata[_KEY]
@@ -152,7 +188,7 @@ class UnitCheckpoint:
             raise _OtherCheckpoint("it belongs to another configuration or range of molecules")
         if not table.schema.equals(self._schema.append(_SPLIT)):
             raise _OtherCheckpoint("it has other columns")
-        found = Labelled(complete=set(known["complete"]), pruned_of=dict(known["pruned"]))
+        found = UnitContents(complete=set(known["complete"]), pruned_of=dict(known["pruned"]))
         for split, row in zip(table["split"].to_pylist(), rows_of(table.drop_columns(["split"])), strict=True):
             found.rows[split].append(row)
         for f in known["failures"]:
@@ -164,7 +200,7 @@ class UnitCheckpoint:
         print(f"qmgen: work unit {self._unit.index}: {what}", file=sys.stderr, flush=True)
 
 
-def _amount(found: Labelled, complete: set[int]) -> tuple[int, int, int]:
+def _amount(found: UnitContents, complete: set[int]) -> tuple[int, int, int]:
     """What grows when there is something new."""
     return found.done, len(found.failures), len(complete)
 

@@ -1,10 +1,10 @@
 """What the death of a worker means for the molecules it was busy with. Plain logic: no process, no clock.
 
 A batch that died with its worker is labelled again one conformer at a time; the one that kills a second worker is
-condemned: it becomes a failure, and the run goes on without it. A death counts against a molecule only if its cause
+excluded: it becomes a failure, and the run goes on without it. A death counts against a molecule only if its cause
 lies inside the process. A bare SIGKILL is somebody else's doing: a scheduler, a person, a test. Where a death may have
 been the machine's doing (too little memory above all), so may the failure, and the same command tries it again; and
-where several molecules in a row are condemned, it is the machine that fails, and the run ends.
+where several molecules in a row are excluded, it is the machine that fails, and the run ends.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from qmgen.processes import OWN_FAULT, ending
 #: (molecule_id, conformer_id)
 Key = tuple[int, int]
 
-#: explained deaths that condemn a conformer, the last of them alone
+#: explained deaths that exclude a conformer, the last of them alone
 DEATHS_TO_EXCLUDE: Final = 2
 #: so many unexplained ones, each time alone and never survived, are no chance any more
 MAX_UNEXPLAINED_DEATHS: Final = 8
@@ -31,7 +31,7 @@ MAX_DEATHS_OUT_OF_MEMORY: Final = 3
 MAX_DEATHS_WITHOUT_NEW_BEST: Final = 100
 #: workers in a row that die before they are ready
 MAX_FAILED_STARTS: Final = 3
-#: different molecules in a row that are condemned, and nothing labelled between them: it is not they that fail
+#: different molecules in a row that are excluded, and nothing labelled between them: it is not they that fail
 MAX_EXCLUDED_IN_A_ROW: Final = 3
 
 
@@ -46,7 +46,7 @@ class WorkerDeath:
 
 
 class Exclusion(NamedTuple):
-    """What a condemned conformer becomes: the reason and the detail of its failure."""
+    """What an excluded conformer becomes: the reason and the detail of its failure."""
 
     reason: Reason
     detail: str
@@ -68,11 +68,11 @@ def death_of(code: int | None, memory_ran_out: bool, limited: bool = False) -> W
 
 @dataclass
 class UnitCrashes:
-    """What the deaths of its workers say about a unit: ``suspects`` are to be labelled alone, ``condemned`` not at all
+    """What the deaths of its workers say about a unit: ``suspected`` are to be labelled alone, ``excluded`` not at all
     (with the reason). Both are what the next worker is told."""
 
-    suspects: dict[Key, None] = field(default_factory=dict)
-    condemned: dict[Key, Exclusion] = field(default_factory=dict)
+    suspected: dict[Key, None] = field(default_factory=dict)
+    excluded: dict[Key, Exclusion] = field(default_factory=dict)
     _machines: set[Key] = field(default_factory=set)
     _in_company: dict[Key, str] = field(default_factory=dict)
     _alone: dict[Key, list[str]] = field(default_factory=dict)
@@ -82,30 +82,30 @@ class UnitCrashes:
     _starved: int = 0
     _aimless: int = 0
 
-    def died(self, death: WorkerDeath, held: Iterable[Key], begun: int, done: int) -> list[Key]:
-        """A worker died with the batch ``held`` on its device; the keys that this condemns.
+    def died(self, death: WorkerDeath, on_device: Iterable[Key], begun: int, done: int) -> list[Key]:
+        """A worker died with the batch ``on_device`` on its device; the keys that this excludes.
 
         ``begun`` and ``done`` count rows and failures, at the beginning of its attempt and at the end.
         """
-        keys = [key for key in held if key not in self.condemned]
-        fresh = [key for key in keys if key not in self.suspects]
-        self.suspects.update(dict.fromkeys(keys))
-        condemned = []
+        keys = [key for key in on_device if key not in self.excluded]
+        fresh = [key for key in keys if key not in self.suspected]
+        self.suspected.update(dict.fromkeys(keys))
+        excluded = []
         if len(keys) == 1:
-            condemned = self._blame(keys[0], death)
+            excluded = self._blame(keys[0], death)
         elif death.explained:
             self._in_company.update(dict.fromkeys(keys, death.how))
-        further = bool(fresh or condemned) or done > self._furthest
+        further = bool(fresh or excluded) or done > self._furthest
         self._aimless = 0 if further else self._aimless + 1
         # another's doing may strike at any time: an attempt that labelled anything is not held against the unit
         self._fruitless = 0 if further or (done > begun and not death.explained) else self._fruitless + 1
         self._starved = 0 if not self._fruitless or not (death.explained and death.machine) else self._starved + 1
         self._furthest = max(self._furthest, done)
-        return condemned
+        return excluded
 
-    def survived(self, held: Iterable[Key]) -> None:
-        """The batch ``held`` is through. One that was alone has shown that the deaths in company were not its own."""
-        keys = list(held)
+    def survived(self, on_device: Iterable[Key]) -> None:
+        """The batch ``on_device`` is labelled. A conformer that was alone in it did not cause the deaths in company."""
+        keys = list(on_device)
         if len(keys) == 1:
             self._in_company.pop(keys[0], None)
             self._unlucky.pop(keys[0], None)
@@ -133,8 +133,8 @@ class UnitCrashes:
                 return []
             how = f"{death.how} {MAX_UNEXPLAINED_DEATHS} times"
         reason = Reason.MACHINE_TROUBLE if key in self._machines else Reason.WORKER_CRASHED
-        self.condemned[key] = Exclusion(reason, f"{how} while it was being labelled")
-        self.suspects.pop(key, None)
+        self.excluded[key] = Exclusion(reason, f"{how} while it was being labelled")
+        self.suspected.pop(key, None)
         return [key]
 
 
@@ -142,7 +142,7 @@ class UnitCrashes:
 class MachineHealth:
     """Whether the machine is sound, as far as the fates of molecules show: ``proven`` once something was labelled.
 
-    ``before`` are conformers that an earlier run condemned too: they are the ones that fail.
+    ``before`` are conformers that an earlier run excluded too: they are the ones that fail.
     """
 
     proven: bool = False
@@ -152,7 +152,7 @@ class MachineHealth:
 
     @property
     def in_doubt(self) -> bool:
-        """Whether a molecule was condemned since the last one was labelled."""
+        """Whether a molecule was excluded since the last one was labelled."""
         return bool(self._in_a_row)
 
     def labelled(self) -> None:
@@ -160,11 +160,11 @@ class MachineHealth:
         self.proven = True
         self._in_a_row.clear()
 
-    def condemned(self, key: Key, verdict: Exclusion) -> None:
+    def exclude(self, key: Key, exclusion: Exclusion) -> None:
         """A conformer is to become a failure."""
-        machine = verdict.reason is Reason.MACHINE_TROUBLE
+        machine = exclusion.reason is Reason.MACHINE_TROUBLE
         if machine or key not in self.before:
-            self._in_a_row[key[0]] = verdict.detail
+            self._in_a_row[key[0]] = exclusion.detail
             self._doubtful |= machine
 
     @property

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+import pyarrow as pa
+
 from qmgen.corpus.listing import Listing
+from qmgen.corpus.rows import Row, row_table
+from qmgen.corpus.schema import row_schema
+from qmgen.corpus.shard import write_table
 from qmgen.corpus.splits import SPLITS
 from qmgen.corpus.store import store_of
+from qmgen.machine import peak_memory
 from qmgen.pipeline.enumeration.as_source import source_of
-from qmgen.pipeline.job import canonical, job_of, settings_of
+from qmgen.pipeline.job import LabelJob, canonical, job_of, refuse_elements, refuse_molecules, settings_of
 from qmgen.pipeline.layout import layout
-from qmgen.pipeline.level import refuse_elements, refuse_molecules
-from qmgen.pipeline.messages import Measure, Measured
+from qmgen.pipeline.messages import Measurement, MeasureOrder
 from qmgen.pipeline.pool import Pool
 from qmgen.pipeline.ranks import rank_of
 from qmgen.pipeline.resume import mine
 from qmgen.pipeline.revise import refuse_other_enumeration, run_spec
-from qmgen.pipeline.source import FileSource
+from qmgen.pipeline.source import Entry, FileSource
 from qmgen.pipeline.stages import Stages
+from qmgen.pipeline.unit import UnitAttempt
 from qmgen.quantities import duration, size
 
 if TYPE_CHECKING:
@@ -119,10 +126,10 @@ def estimate(config: GenerateConfig, stages: Stages | None = None) -> Estimate:
     count = len(places.places)
     few = min(aim.job.conformers, CONFORMERS)
     started = time.monotonic()
-    found: list[Measured] = []
+    found: list[Measurement] = []
     if sample:
         with Pool(replace(aim.job, conformers=few), replace(places, places=places.places[:1])) as pool:
-            found += pool.measure(Measure(sample), max(until, started + _LEAST_MEASURED))
+            found += pool.measure(MeasureOrder(sample), max(until, started + _LEAST_MEASURED))
     took = time.monotonic() - started
     attempts, made = sum(one.attempts for one in found), sum(one.rows for one in found)
     warm = sum(one.warm_seconds for one in found)
@@ -151,8 +158,31 @@ def estimate(config: GenerateConfig, stages: Stages | None = None) -> Estimate:
     )
 
 
-def _bytes(last: Measured, rows: int, made: int, units: int) -> float:
+def _bytes(last: Measurement, rows: int, made: int, units: int) -> float:
     """What ``rows`` in ``units`` take on disk, from the ``made`` ones that were measured: rows, and of each unit a file
     for every split and its failures."""
     each = max(last.file_bytes - last.empty_file_bytes, 0) / made
     return rows * each + units * (len(SPLITS) + 1) * last.empty_file_bytes
+
+
+def measure(job: LabelJob, entries: list[Entry]) -> Iterator[Measurement]:
+    """Label each of ``entries`` twice, in a worker, and write nothing."""
+    schema = row_schema(job.metadata)
+
+    def file_bytes(rows: list[Row]) -> int:
+        sink = pa.BufferOutputStream()
+        write_table(row_table(rows, schema), sink)
+        return int(sink.getvalue().size)
+
+    made: list[Row] = []
+    empty = file_bytes(made)
+    for entry in entries:
+        seconds = []
+        for _ in range(2):
+            begin = time.monotonic()
+            labelled = UnitAttempt(job).run([entry])
+            seconds.append(time.monotonic() - begin)
+        rows = [row for of_split in labelled.rows.values() for row in of_split]
+        made += rows
+        attempts = len(rows) + len(labelled.failures)
+        yield Measurement(attempts, len(rows), seconds[0], seconds[1], file_bytes(made), empty, peak_memory())

@@ -2,36 +2,63 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from qmgen.corpus.identity import config_hash
 from qmgen.corpus.splits import Splitter
-from qmgen.corpus.store import store_of
+from qmgen.corpus.store import Place, store_of
 from qmgen.corpus.store.local import TEMPORARY
+from qmgen.errors import UsageError
 from qmgen.labeling.types import PLAIN_GUESSES, Settings
-from qmgen.molecules.embedding import Procedure
-from qmgen.pipeline.learned import Learned, learned_of
+from qmgen.molecules.embedding import PLAIN, Procedure
+from qmgen.molecules.geometry import number_of
+from qmgen.molecules.types import Failure, Molecule, Reason
+from qmgen.pipeline.level import NetworkGuess, network_guess_of
 from qmgen.pipeline.rows import CONSTANTS
-from qmgen.pipeline.source import MoleculeSource
+from qmgen.pipeline.source import FileSource, MoleculeSource
 from qmgen.pipeline.stages import Stages
-from qmgen.pipeline.unit import Job
 
 if TYPE_CHECKING:
     from qmgen.config.generate import GenerateConfig, LabelConfig
 
-#: where units in hand are kept in part, below the directory of the corpus
+#: the folder of checkpoints below the directory of the corpus
 PARTIALS = f"{TEMPORARY}/partial"
+#: failures of ``check`` that lie in the level of theory, not in the molecule
+_OF_LEVEL: Final = (Reason.UNSUPPORTED_ELEMENT, Reason.NO_VIRTUAL_ORBITAL)
 
 
-def settings_of(config: LabelConfig, learned: Learned | None = None) -> Settings:
-    """The part of the configuration that labelling sees; ``learned`` is what its ``guess`` names, if no plain one."""
+@dataclass(frozen=True)
+class LabelJob:
+    """What every unit of a run shares. ``metadata`` goes into every file; times in seconds; ``partials`` is the folder
+    of the checkpoints of unfinished units (None: there are none); ``network`` gives the first guess, if one does."""
+
+    place: Place
+    settings: Settings
+    conformers: int
+    seed: int
+    embed_time_limit: float
+    splitter: Splitter
+    metadata: dict[str, Any]
+    stages: Stages = field(default_factory=Stages)
+    procedure: Procedure = PLAIN
+    partials: Path | None = None
+    network: NetworkGuess | None = None
+
+
+def settings_of(config: LabelConfig, network: NetworkGuess | None = None) -> Settings:
+    """The part of the configuration that labelling sees; ``network`` is what its ``guess`` names, if no plain one."""
     return Settings(
         xc=config.xc,
         basis=config.basis,
         grid_level=config.grid_level,
         precision=config.precision,
-        guess=config.guess if learned is None else learned.guess,
+        guess=config.guess if network is None else network.guess,
         conv_energy=config.conv_energy,
         conv_gradient=config.conv_gradient,
         max_cycles=config.max_cycles,
@@ -53,32 +80,31 @@ def procedure_of(config: LabelConfig) -> Procedure:
 
 
 def canonical(
-    config: GenerateConfig, stages: Stages, learned: Learned | None = None
-) -> tuple[GenerateConfig, dict[str, Any], Learned | None]:
+    config: GenerateConfig, stages: Stages, network: NetworkGuess | None = None
+) -> tuple[GenerateConfig, dict[str, Any], NetworkGuess | None]:
     """The configuration with functional and basis under their own names, the level of theory, and the network that
-    guesses, if one does (``learned``, where that is known).
+    guesses, if one does (``network``, where that is known).
 
     An alias is the same level, and must not look like another corpus. Raises ``UsageError`` on an unknown name.
     """
-    theory, learned = with_guess(config, stages, learned)
-    return config.model_copy(update={name: theory[name] for name in ("xc", "basis")}), theory, learned
+    theory, network = with_guess(config, stages, network)
+    return config.model_copy(update={name: theory[name] for name in ("xc", "basis")}), theory, network
 
 
 def with_guess(
-    config: LabelConfig, stages: Stages, learned: Learned | None = None
-) -> tuple[dict[str, Any], Learned | None]:
+    config: LabelConfig, stages: Stages, network: NetworkGuess | None = None
+) -> tuple[dict[str, Any], NetworkGuess | None]:
     """The level of theory, and what ``config.guess`` names. Raises ``UsageError`` on an unknown name."""
-    theory_of = stages.load("theory")
-    if learned is None and config.guess not in PLAIN_GUESSES:
-        plain = theory_of(replace(settings_of(config), guess=PLAIN_GUESSES[0]))
+    if network is None and config.guess not in PLAIN_GUESSES:
+        plain = stages.theory(replace(settings_of(config), guess=PLAIN_GUESSES[0]))
         names = {name: plain[name] for name in ("xc", "basis")}
-        learned = learned_of(config.guess, replace(settings_of(config), **names), stages)
-    return theory_of(settings_of(config, learned)), learned
+        network = network_guess_of(config.guess, replace(settings_of(config), **names), stages)
+    return stages.theory(settings_of(config, network)), network
 
 
-def recipe_of(config: GenerateConfig, source: MoleculeSource, learned: Learned | None = None) -> dict[str, Any]:
+def recipe_of(config: GenerateConfig, source: MoleculeSource, network: NetworkGuess | None = None) -> dict[str, Any]:
     """All that the configuration hash covers: the settings that change rows, and what source and network are."""
-    return {**config.row_fields(), "guess": settings_of(config, learned).guess, "source": source.identity}
+    return {**config.row_fields(), "guess": settings_of(config, network).guess, "source": source.identity}
 
 
 def job_of(
@@ -86,14 +112,14 @@ def job_of(
     theory: dict[str, Any],
     source: MoleculeSource,
     stages: Stages,
-    learned: Learned | None = None,
-) -> Job:
-    """What every unit shares; ``config``, ``theory`` and ``learned`` from ``canonical``."""
-    recipe = recipe_of(config, source, learned)
+    network: NetworkGuess | None = None,
+) -> LabelJob:
+    """What every unit shares; ``config``, ``theory`` and ``network`` from ``canonical``."""
+    recipe = recipe_of(config, source, network)
     local = store_of(config.out).local
-    return Job(
+    return LabelJob(
         place=config.out,
-        settings=settings_of(config, learned),
+        settings=settings_of(config, network),
         conformers=config.conformers,
         seed=config.seed,
         embed_time_limit=config.embed_time_limit,
@@ -107,5 +133,41 @@ def job_of(
         stages=stages,
         procedure=procedure_of(config),
         partials=None if local is None else local / PARTIALS,
-        learned=learned,
+        network=network,
     )
+
+
+def refuse_elements(config: GenerateConfig, settings: Settings, stages: Stages) -> None:
+    """Raise ``UsageError`` where the basis set has none of the elements that ``config`` enumerates: before anything is
+    enumerated."""
+    if config.enumerate is None:
+        return
+    numbers = [number for symbol in config.elements if (number := number_of(symbol)) is not None]
+    atoms = (Molecule(0, "", "", np.array([number], np.uint8), np.zeros((1, 3))) for number in numbers)
+    _refuse(atoms, settings, stages, (Reason.UNSUPPORTED_ELEMENT,), "elements that are enumerated")
+
+
+def refuse_molecules(source: FileSource, limit: int | None, job: LabelJob) -> None:
+    """Raise ``UsageError`` where the level of theory can label none of the molecules of ``source`` (of the first
+    ``limit``). Reads it as far as the first molecule that can be labelled."""
+    _refuse(islice(iter(source), limit), job.settings, job.stages, _OF_LEVEL, "molecules")
+
+
+def _refuse(
+    entries: Iterable[Molecule | Failure], settings: Settings, stages: Stages, reasons: tuple[Reason, ...], what: str
+) -> None:
+    count, first, others = 0, "", False
+    for entry in entries:
+        if isinstance(entry, Failure):
+            continue
+        checked = stages.check(entry, settings)
+        if not isinstance(checked, Failure):
+            return
+        if checked.reason in reasons:
+            count, first = count + 1, first or checked.detail
+            others |= checked.detail != first
+    if count:
+        raise UsageError(
+            f"{settings.xc}/{settings.basis} can label none of the {count} {what} ({first}"
+            f"{', and the like' if others else ''}): choose another --basis, or other molecules"
+        )

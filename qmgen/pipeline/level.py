@@ -1,30 +1,38 @@
-"""The level of theory: as it stands in the files, and what it can label."""
+"""The level of theory: as it stands in the files, what it can label, and the network whose densities begin the SCF.
+
+What counts of a network (``--guess RUN``) is the SHA-256 of its file. It stands in the rows' recipe and metadata; where
+the run lies and what it is called stands in config.toml, in the manifest and in ``runs/``, and may change.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, replace
-from itertools import islice
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from qmgen.errors import UsageError
+from qmgen.corpus.shard import digest
+from qmgen.documents import table_of
+from qmgen.errors import QmgenError, UsageError, first_line
 from qmgen.labeling.level import level_of
-from qmgen.labeling.types import Settings
+from qmgen.labeling.types import PLAIN_GUESSES, Settings, is_network, network_guess
 from qmgen.molecules.entries import atomic_numbers, check_supported, failure
-from qmgen.molecules.geometry import number_of, symbol_of
+from qmgen.molecules.geometry import symbol_of
 from qmgen.molecules.types import Failure, Molecule, Reason
-from qmgen.pipeline.source import FileSource
 
 if TYPE_CHECKING:
-    from qmgen.config.generate import GenerateConfig
+    from qmgen.labeling.types import Guess
     from qmgen.pipeline.stages import Stages
-    from qmgen.pipeline.unit import Job
 
-#: what ``check`` holds against the level of theory, not against the molecule
-_OF_LEVEL: Final = (Reason.UNSUPPORTED_ELEMENT, Reason.NO_VIRTUAL_ORBITAL)
-
+#: the file of a run, and the key of our metadata in it
+_MODEL: Final = "model.safetensors"
+_KEY: Final = "qmgen"
+#: trained networks that predict labels and no density
+_NO_DENSITY: Final = ("schnet",)
+_HOW: Final = "give what `qmgen train energy --out` was given"
 GRID = "Becke partition, Treutler-Ahlrichs radii, Lebedev angles, NWChem pruning: PySCF's points of this level"
 
 
@@ -48,7 +56,7 @@ def level_of_theory(settings: Settings) -> dict[str, Any]:
     }
 
 
-def check(entry: Molecule | Failure, settings: Settings) -> Molecule | Failure:
+def check_level(entry: Molecule | Failure, settings: Settings) -> Molecule | Failure:
     """The entry, or one failure for all its conformers, before any of them is made, if the basis set will not do."""
     basis = level_of(settings).basis
     checked = check_supported(entry, basis.elements)
@@ -67,38 +75,105 @@ def check(entry: Molecule | Failure, settings: Settings) -> Molecule | Failure:
     return failure(entry.molecule_id, entry.name, entry.smiles, Reason.NO_VIRTUAL_ORBITAL, detail, place)
 
 
-def refuse_elements(config: GenerateConfig, settings: Settings, stages: Stages) -> None:
-    """Raise ``UsageError`` where the basis set has none of the elements that ``config`` enumerates: before anything is
-    enumerated."""
-    if config.enumerate is None:
-        return
-    numbers = [number for symbol in config.elements if (number := number_of(symbol)) is not None]
-    atoms = (Molecule(0, "", "", np.array([number], np.uint8), np.zeros((1, 3))) for number in numbers)
-    _refuse(atoms, settings, stages, (Reason.UNSUPPORTED_ELEMENT,), "elements that are enumerated")
+@dataclass(frozen=True)
+class NetworkGuess:
+    """A trained network: the ``path`` of its run, what that is called (``run``), and the SHA-256 of its file."""
+
+    path: str
+    run: str
+    checksum: str
+
+    @property
+    def guess(self) -> str:
+        """What ``Settings.guess`` says of it."""
+        return network_guess(self.checksum)
+
+    def about(self) -> dict[str, str]:
+        """Plain values for manifest and run records."""
+        return {"run": self.run, "sha256": self.checksum}
 
 
-def refuse_molecules(source: FileSource, limit: int | None, job: Job) -> None:
-    """Raise ``UsageError`` where the level of theory can label none of the molecules of ``source`` (of the first
-    ``limit``). Reads it as far as the first molecule that can be labelled."""
-    _refuse(islice(iter(source), limit), job.settings, job.stages, _OF_LEVEL, "molecules")
+def describe_network(path: str) -> dict[str, Any]:
+    """``checksum``, ``xc`` and ``basis`` of the network at ``path``: a run, or its file; no array is read.
+
+    Raises ``UsageError`` with one line where there is none, or it says nothing of its level.
+    """
+    file = Path(path) / _MODEL if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise UsageError(f"guess = {path!r}: no training in it is finished yet, or it is none; {_HOW}")
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="numpy") as stream:
+            found = table_of((stream.metadata() or {}).get(_KEY, "{}"))
+        level = found.get("level_of_theory") or {}
+        if not all(isinstance(level[name], str) for name in ("xc", "basis")):
+            raise TypeError("its level of theory is no text")
+        known = {"checksum": digest(file), "xc": level["xc"], "basis": level["basis"]}
+    except OSError as error:
+        raise UsageError(f"guess = {path!r}: {error.strerror or error}") from error
+    except (SafetensorError, ValueError, AttributeError, KeyError, TypeError) as error:
+        what = "damaged" if isinstance(error, SafetensorError) else "no network of qmgen's"
+        raise UsageError(f"guess = {path!r}: {file.name} is {what} ({first_line(error)}); {_HOW}") from error
+    if found.get("kind") in _NO_DENSITY:
+        raise UsageError(f"guess = {path!r}: a {found['kind']} predicts labels, and no density; {_HOW}")
+    return known
 
 
-def _refuse(
-    entries: Iterable[Molecule | Failure], settings: Settings, stages: Stages, reasons: tuple[Reason, ...], what: str
-) -> None:
-    check_one = stages.load("check")
-    count, first, others = 0, "", False
-    for entry in entries:
-        if isinstance(entry, Failure):
-            continue
-        checked = check_one(entry, settings)
-        if not isinstance(checked, Failure):
-            return
-        if checked.reason in reasons:
-            count, first = count + 1, first or checked.detail
-            others |= checked.detail != first
-    if count:
+def network_guess_of(guess: str, settings: Settings, stages: Stages) -> NetworkGuess | None:
+    """What the setting ``guess`` names, where it is no plain word; ``settings`` say at which level it is to serve.
+
+    Raises ``UsageError`` with one line where it is no such network, or was trained at another level.
+    """
+    if guess in PLAIN_GUESSES:
+        return None
+    path = os.path.abspath(Path(guess).expanduser())
+    found = stages.about_guess(path)
+    _refuse_other_level(guess, (found["xc"], found["basis"]), settings)
+    return NetworkGuess(path, _run(path), found["checksum"])
+
+
+def recorded_guess(recipe: Mapping[str, Any], path: str) -> NetworkGuess | None:
+    """What a corpus of this ``recipe`` was begun from, whether or not it is still at ``path``."""
+    guess = str(recipe.get("guess", ""))
+    if not is_network(guess):
+        return None
+    path = os.path.abspath(path)
+    return NetworkGuess(path, _run(path), guess.partition(":")[2])
+
+
+def _run(path: str) -> str:
+    """What the run at ``path``, its folder or its file, is called."""
+    folder, name = os.path.split(path)
+    return os.path.basename(folder) if name == _MODEL else name
+
+
+#: what this process has opened, by path and checksum
+_OPEN: dict[tuple[str, str], Guess] = {}
+
+
+def opened_guess(network: NetworkGuess, settings: Settings, stages: Stages) -> Guess:
+    """The network itself, opened once in a process.
+
+    Raises ``QmgenError`` where its file is not what it was when the run began; else as the station ``guess`` does.
+    """
+    key = network.path, network.checksum
+    if key not in _OPEN:
+        found = stages.guess(network.path)
+        if found.checksum != network.checksum:
+            raise QmgenError(
+                f"the network in {network.path} was changed since this run began: run the same command again"
+            )
+        _refuse_other_level(network.path, tuple(found.level), settings)
+        _OPEN[key] = found
+    return _OPEN[key]
+
+
+def _refuse_other_level(name: str, level: tuple[str, ...], settings: Settings) -> None:
+    """By the names that ``settings``, from a configuration whose aliases are resolved, have."""
+    wanted = settings.xc, settings.basis
+    if tuple(level[:2]) != wanted:
         raise UsageError(
-            f"{settings.xc}/{settings.basis} can label none of the {count} {what} ({first}"
-            f"{', and the like' if others else ''}): choose another --basis, or other molecules"
+            f"guess = {name!r} was trained at {'/'.join(level[:2])}, and this is {'/'.join(wanted)}: "
+            f"set --xc {level[0]} --basis {level[1]}, or train one at this level"
         )

@@ -1,85 +1,74 @@
-"""What the parent and its workers say to one another over a pipe. Plain dataclasses, one per sentence."""
+"""What the parent and its workers tell one another: over a pipe, and by the name of the process.
+
+The parent sends the ``LabelJob`` first, then a ``UnitAssignment`` or a ``MeasureOrder`` at a time, and at the end
+``STOP``. A worker sends its ``WorkerState`` when it is ready and when it leaves, every few seconds the stage of its
+main thread (a string: the process runs), ``UnitProgress`` any number of times, a ``UnitResult`` for each unit whose
+files are written, a ``Measurement`` for each entry measured, or a ``WorkerFailure``.
+
+The stage is the name of the process too: ``top`` and ``ps`` show it, and the crash test aims by it. Workers: ``start``,
+``idle``, ``embed`` (labelling waits for geometries), ``label``, ``write``, ``commit``. The parent: ``read`` (the
+source), ``check`` (what is done), ``run``, ``merge`` (the manifest).
+
+Only the standard library is imported here: a worker needs this before it pins itself to a core.
+"""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-from qmgen.pipeline.crash_policy import Exclusion, Key
-from qmgen.pipeline.source import Entry, UnitInput
-from qmgen.pipeline.unit import Job, UnitResult
+if TYPE_CHECKING:
+    from qmgen.pipeline.crash_policy import Exclusion, Key
+    from qmgen.pipeline.source import Entry, UnitInput
+
+#: finish the batch on the device and leave; without it, where it takes long
+STOP: Final = "stop"
+STAGE_PREFIX: Final = "qmgen:"
+#: the kernel keeps no more of a name
+_LONGEST_NAME: Final = 15
 
 
 @dataclass(frozen=True)
-class Start:
-    """Parent: here is the job. The worker answers ``Ready``."""
-
-    job: Job
-
-
-@dataclass(frozen=True)
-class Do:
-    """Parent: do this unit. The worker answers ``Progress`` and ``Holding`` any number of times, then ``Done``, or
-    ``Stopped``. ``suspects`` are to be labelled first, each alone; ``condemned`` become failures by their verdicts."""
+class UnitAssignment:
+    """Parent: label this unit. ``suspected`` conformers are labelled first, each alone; ``excluded`` ones become
+    failures."""
 
     work: UnitInput
-    suspects: tuple[Key, ...] = ()
-    condemned: dict[Key, Exclusion] = field(default_factory=dict)
+    suspected: tuple[Key, ...] = ()
+    excluded: dict[Key, Exclusion] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Measure:
-    """Parent: label these, each twice, and write nothing. The worker answers ``Measured`` for each."""
+class MeasureOrder:
+    """Parent: label each of these twice, and write nothing."""
 
     entries: list[Entry]
 
 
 @dataclass(frozen=True)
-class Stop:
-    """Parent: finish the batch in hand and leave; without it, where it takes long. The worker answers ``Stopped``."""
-
-
-@dataclass(frozen=True)
-class Ready:
-    """Worker: waiting for work. ``about`` says who it is: pid, core, devices, versions."""
+class WorkerState:
+    """Worker: ready for work or, if ``leaving``, at its end. ``about`` says what it knows of itself: pid, core and
+    devices; at the end seconds of compilation and peak memory."""
 
     about: dict[str, Any]
+    leaving: bool = False
 
 
 @dataclass(frozen=True)
-class Beat:
-    """Worker, every few seconds, from a thread of its own: the process runs. ``stage`` is what its main thread does."""
-
-    stage: str
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Worker: rows and failures of the unit in hand so far."""
+class UnitProgress:
+    """Worker: rows and failures of its unit so far. ``on_device`` is the batch that now goes to the device; empty: the
+    last one has come back; None: nothing has changed there."""
 
     rows: int
     failures: int
+    on_device: tuple[Key, ...] | None = None
 
 
 @dataclass(frozen=True)
-class Holding:
-    """Worker: the batch of these conformers goes to the device; if empty, the last one has come back from it. With the
-    numbers of rows and failures so far."""
-
-    keys: tuple[Key, ...]
-    rows: int
-    failures: int
-
-
-@dataclass(frozen=True)
-class Done:
-    """Worker: the unit's files are written."""
-
-    result: UnitResult
-
-
-@dataclass(frozen=True)
-class Measured:
+class Measurement:
     """Worker, of one entry: ``rows`` out of ``attempts``; seconds of the first pass (with compilation) and of the
     second; bytes of a file of all rows so far, and of one without rows; the largest resident memory so far in bytes."""
 
@@ -93,18 +82,49 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Stopped:
-    """Worker: leaving. ``about`` holds what it knows at its end (seconds of compilation)."""
-
-    about: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Failed:
-    """Worker: an exception, and with it the end. ``message`` of an error meant for the user, else ``traceback``;
-    ``memory``: there was too little of it."""
+class WorkerFailure:
+    """A process: an exception, and with it the end. ``message`` of an error meant for the user (with ``exit_code``),
+    else ``traceback``; ``memory``: there was too little of it."""
 
     exit_code: int | None
     message: str
     traceback: str
     memory: bool = False
+
+
+class StopUnit(BaseException):
+    """The parent said stop. Not an ``Exception``: no station of the pipeline may take it for a failure."""
+
+
+class UnitListener:
+    """What is called while a unit is labelled. These methods do nothing."""
+
+    def progress(self, rows: int, failures: int) -> None:
+        """So many rows and failures so far."""
+
+    def on_device(self, keys: tuple[Key, ...], rows: int, failures: int) -> None:
+        """The batch ``keys`` goes to the device, or, if empty, has come back from it; with the numbers so far."""
+
+    def stage(self, name: str) -> None:
+        """The stage that begins now."""
+
+    def between_batches(self) -> None:
+        """Nothing is on the device. What this raises ends the unit; a checkpoint is saved if that is ``StopUnit``."""
+
+    def checkpoint(self, save: Callable[[], None] | None) -> None:
+        """From now on ``save`` saves a checkpoint of the unit, also from another thread; None: no more."""
+
+
+def show_stage(stage: str) -> None:
+    """Give this process the name ``qmgen:<stage>``; nothing happens on systems that have no such names."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text((STAGE_PREFIX + stage)[:_LONGEST_NAME], encoding="ascii")
+
+
+def shown_stage(pid: int) -> str | None:
+    """The stage that process ``pid`` shows, or showed before it died; None if it shows none, or is gone for good."""
+    try:
+        name = Path("/proc", str(pid), "comm").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None
+    return name.removeprefix(STAGE_PREFIX) if name.startswith(STAGE_PREFIX) else None

@@ -1,4 +1,9 @@
-"""One worker of a run as its parent sees it: process, pipe, what it does, and whether it gives signs of life."""
+"""The workers of a run, seen from the parent: started, given one unit at a time, watched, replaced, stopped.
+
+Each worker has its own pipe, so that one that dies can block no other. A free worker gets the next unit; the unit of
+one that died comes before all others. No wait is without a bound: a worker that stops answering is ended and replaced,
+and one that does not stop when it is told to is ended too.
+"""
 
 from __future__ import annotations
 
@@ -18,25 +23,21 @@ from typing import Any, Final
 from qmgen.errors import Interrupted, QmgenError, from_process
 from qmgen.machine import address_space_limit, oom_kills
 from qmgen.molecules.types import Reason
-from qmgen.pipeline import stage_name
 from qmgen.pipeline.crash_policy import MAX_FAILED_STARTS, Key, MachineHealth, UnitCrashes, WorkerDeath, death_of
+from qmgen.pipeline.job import LabelJob
 from qmgen.pipeline.layout import CoreLocks, WorkerLayout, WorkerPlace
 from qmgen.pipeline.messages import (
-    Beat,
-    Do,
-    Done,
-    Failed,
-    Holding,
-    Measure,
-    Measured,
-    Progress,
-    Ready,
-    Start,
-    Stop,
-    Stopped,
+    STOP,
+    Measurement,
+    MeasureOrder,
+    UnitAssignment,
+    UnitProgress,
+    WorkerFailure,
+    WorkerState,
+    shown_stage,
 )
 from qmgen.pipeline.source import UnitInput
-from qmgen.pipeline.unit import Job, UnitResult
+from qmgen.pipeline.unit import UnitResult
 from qmgen.processes import Channel, Gone, StallClock, end
 from qmgen.runtime import labelling_environment
 
@@ -61,7 +62,7 @@ class WorkerProcess:
     ready: bool = False
     told: bool = False
     work: UnitInput | None = None
-    held: tuple[Key, ...] = ()
+    on_device: tuple[Key, ...] = ()
     rows: int = 0
     failures: int = 0
     begun: int | None = None
@@ -88,7 +89,7 @@ class WorkerProcess:
         return None
 
 
-def start_worker(job: Job, place: WorkerPlace, one_thread: bool, inbox: queue.SimpleQueue[Any]) -> WorkerProcess:
+def start_worker(job: LabelJob, place: WorkerPlace, one_thread: bool, inbox: queue.SimpleQueue[Any]) -> WorkerProcess:
     """A new worker for ``job`` at ``place``, whose messages arrive in ``inbox``. ``OSError``: there is no room."""
     ours, theirs = Pipe()
     environment = os.environ | labelling_environment(one_thread=one_thread) | dict(place.environment)
@@ -108,38 +109,8 @@ def start_worker(job: Job, place: WorkerPlace, one_thread: bool, inbox: queue.Si
     finally:
         theirs.close()
     channel = Channel(ours, inbox)
-    channel.send(Start(job))
+    channel.send(job)
     return WorkerProcess(process, channel, place, StallClock(process.pid), StallClock(process.pid), oom_kills())
-
-
-class Ahead:
-    """``works`` yields None where the next one is not there yet, and ends when there are no more.
-
-    ``over`` is True when all were taken. Nothing here blocks for longer than ``works`` does.
-    """
-
-    def __init__(self, works: Iterator[UnitInput | None]) -> None:
-        self._works = works
-        self._held: UnitInput | None = None
-        self._ended = False
-
-    @property
-    def over(self) -> bool:
-        return self._ended and self._held is None
-
-    def look(self) -> None:
-        """Have one ready if there is one."""
-        if self._held is None and not self._ended:
-            try:
-                self._held = next(self._works)
-            except StopIteration:
-                self._ended = True
-
-    def take(self) -> UnitInput | None:
-        """The next one, or None where it is not there yet, or all are taken."""
-        self.look()
-        work, self._held = self._held, None
-        return work
 
 
 #: seconds that workers have to stop when they are told to
@@ -164,11 +135,11 @@ class Pool:
 
     ``on_progress(rows, failures)`` hears of each advance (a negative one when a worker died with what it had),
     ``on_done(result)`` of each finished unit. ``deaths`` lists the workers that died: unit (None for none), how, and in
-    which stage; ``condemned`` the conformers that become failures because their workers died of them. ``soundness``
+    which stage; ``excluded`` the conformers that become failures because their workers died of them. ``health``
     knows what earlier runs have shown of the machine. Use it as a context: leaving it ends every process.
     """
 
-    job: Job
+    job: LabelJob
     layout: WorkerLayout
     on_progress: Callable[[int, int], None] = lambda rows, failures: None
     on_done: Callable[[UnitResult], None] = lambda result: None
@@ -176,14 +147,16 @@ class Pool:
     gone: list[WorkerProcess] = field(default_factory=list)
     claims: CoreLocks = field(default_factory=CoreLocks)
     deaths: list[dict[str, Any]] = field(default_factory=list)
-    condemned: list[Key] = field(default_factory=list)
-    soundness: MachineHealth = field(default_factory=MachineHealth)
+    excluded: list[Key] = field(default_factory=list)
+    health: MachineHealth = field(default_factory=MachineHealth)
     _inbox: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
-    _ahead: Ahead = field(default_factory=lambda: Ahead(iter(())))
+    _inputs: Iterator[UnitInput | None] = field(default_factory=lambda: iter(()))
+    _prefetched: UnitInput | None = None
+    _inputs_ended: bool = False
     _again: deque[UnitInput] = field(default_factory=deque)
     _later: deque[UnitInput] = field(default_factory=deque)
-    _trials: dict[int, UnitCrashes] = field(default_factory=dict)
-    _stillborn: int = 0
+    _crashes: dict[int, UnitCrashes] = field(default_factory=dict)
+    _failed_starts: int = 0
     _trouble: Interrupted | None = None
 
     def __enter__(self) -> Pool:
@@ -203,8 +176,8 @@ class Pool:
         user, ``Interrupted`` when the machine fails rather than a molecule, ``RuntimeError`` with the worker's
         traceback when it met a bug.
         """
-        self._ahead = Ahead(works)
-        self._ahead.look()
+        self._inputs = works
+        self._prefetch()
         deadline: float | None = None
         while self.workers:
             asked = stopping()
@@ -222,39 +195,38 @@ class Pool:
             if deadline is None:
                 for worker in [w for w in self.workers if w.ready and w.work is None and not w.told]:
                     self._give(worker)
-                self._ahead.look()
-        if self._trouble is None and (never := self.soundness.never) is not None and deadline is None:
+                self._prefetch()
+        if self._trouble is None and (never := self.health.never) is not None and deadline is None:
             self._trouble = _machine_trouble(never)
         if self._trouble is not None:
             raise self._trouble
 
     def _handle(self, worker: WorkerProcess, message: Any, stopping: bool) -> None:
         """Act on a message of ``worker``."""
-        if isinstance(message, Ready):
+        if isinstance(message, WorkerState) and not message.leaving:
             worker.about.update(message.about)
-            worker.ready, self._stillborn = True, 0
-        elif isinstance(message, Progress):
+            worker.ready, self._failed_starts = True, 0
+        elif isinstance(message, UnitProgress):
             self._advance(worker, message.rows, message.failures)
-        elif isinstance(message, Holding):
-            self._advance(worker, message.rows, message.failures)
-            self._hold(worker, message.keys)
-        elif isinstance(message, Done):
-            self._advance(worker, message.result.rows, sum(message.result.failures.values()))
-            self._trials.pop(message.result.index, None)
-            worker.work, worker.held, worker.rows, worker.failures = None, (), 0, 0
-            self.on_done(message.result)
+            if message.on_device is not None:
+                self._hold(worker, message.on_device)
+        elif isinstance(message, UnitResult):
+            self._advance(worker, message.rows, sum(message.failures.values()))
+            self._crashes.pop(message.index, None)
+            worker.work, worker.on_device, worker.rows, worker.failures = None, (), 0, 0
+            self.on_done(message)
         elif isinstance(message, _Died):
             self._replace(worker, message, stopping)
 
-    def measure(self, request: Measure, until: float) -> Iterator[Measured]:
+    def measure(self, request: MeasureOrder, until: float) -> Iterator[Measurement]:
         """Measurements by the first worker, one for each entry of ``request`` that it comes to until the clock
         (``time.monotonic``) shows ``until``. Raises as ``run`` does."""
         left = len(request.entries)
         while self.workers and left and time.monotonic() < until:
             for worker, message in self._heard():
-                if isinstance(message, Ready):
+                if isinstance(message, WorkerState) and not message.leaving:
                     worker.channel.send(request)
-                elif isinstance(message, Measured):
+                elif isinstance(message, Measurement):
                     left -= 1
                     yield message
                 elif isinstance(message, _Died):
@@ -303,23 +275,23 @@ class Pool:
             if worker is None or worker not in self.workers:
                 continue  # its last words, after it was taken off
             worker.silence.moved()
-            if isinstance(message, Beat):
-                worker.stage = message.stage
+            if isinstance(message, str):
+                worker.stage = message
                 continue
             worker.stillness.moved()
             if isinstance(message, Gone):
                 yield worker, self._bury(worker)
-            elif isinstance(message, Failed) and message.memory:
+            elif isinstance(message, WorkerFailure) and message.memory:
                 yield (
                     worker,
                     self._bury(worker, WorkerDeath(f"too little memory ({_short(message.message)})", True, True)),
                 )
-            elif isinstance(message, Failed):
+            elif isinstance(message, WorkerFailure):
                 self._fail(worker, message)
             elif isinstance(message, Exception):
                 raise message
             else:
-                if isinstance(message, Stopped):
+                if isinstance(message, WorkerState) and message.leaving:
                     worker.about.update(message.about)
                     self._leave(worker)
                 yield worker, message
@@ -327,7 +299,7 @@ class Pool:
             if (silence := worker.silent_for()) is not None:
                 yield worker, self._bury(worker, WorkerDeath(silence, False, True))
 
-    def _fail(self, worker: WorkerProcess, failed: Failed) -> None:
+    def _fail(self, worker: WorkerProcess, failed: WorkerFailure) -> None:
         """Raise what a worker raised; where it met the machine's trouble, let the others stop in good order first."""
         error = from_process("a worker", failed.exit_code, failed.message, failed.traceback)
         if not isinstance(error, Interrupted):
@@ -352,72 +324,86 @@ class Pool:
     def _advance(self, worker: WorkerProcess, rows: int, failures: int) -> None:
         if worker.begun is None:
             worker.begun, worker.begun_rows = rows + failures, rows
-            self.soundness.proven |= rows > 0  # an earlier attempt has made them
+            self.health.proven |= rows > 0  # an earlier attempt has made them
         elif rows > max(worker.rows, worker.begun_rows):
-            self.soundness.labelled()
+            self.health.labelled()
         self.on_progress(rows - worker.rows, failures - worker.failures)
         worker.rows, worker.failures = rows, failures
 
     def _hold(self, worker: WorkerProcess, keys: tuple[Key, ...]) -> None:
-        if worker.work and (trial := self._trials.get(worker.work.unit.index)):
-            trial.survived(worker.held)
-        worker.held = keys
+        if worker.work and (crashes := self._crashes.get(worker.work.unit.index)):
+            crashes.survived(worker.on_device)
+        worker.on_device = keys
+
+    def _prefetch(self) -> None:
+        """Have the next unit ready, if it is there; this blocks no longer than the iterator does."""
+        if self._prefetched is None and not self._inputs_ended:
+            try:
+                self._prefetched = next(self._inputs)
+            except StopIteration:
+                self._inputs_ended = True
+
+    @property
+    def _no_more(self) -> bool:
+        """Whether all units were taken."""
+        return self._inputs_ended and self._prefetched is None
 
     def _give(self, worker: WorkerProcess) -> None:
         """The next unit if it is there; leave, where there are no more."""
         if self._again:
             work: UnitInput | None = self._again.popleft()
-        elif self._later and not self.soundness.in_doubt:
+        elif self._later and not self.health.in_doubt:
             work = self._later.popleft()
         else:
-            work = self._ahead.take()
-        if work is None and self._ahead.over and self._later:
+            self._prefetch()
+            work, self._prefetched = self._prefetched, None
+        if work is None and self._no_more and self._later:
             if any(other.work is not None for other in self.workers):
                 return  # what they label may show that the machine is sound
-            if (never := self.soundness.never) is not None:
+            if (never := self.health.never) is not None:
                 self._trouble = _machine_trouble(never)
                 return
             work = self._later.popleft()
         if work is not None:
-            trial = self._trials.get(work.unit.index) or UnitCrashes()
+            crashes = self._crashes.get(work.unit.index) or UnitCrashes()
             worker.work, worker.begun, worker.oom_kills = work, None, oom_kills()
-            worker.channel.send(Do(work, tuple(trial.suspects), dict(trial.condemned)))
-        elif self._ahead.over:
+            worker.channel.send(UnitAssignment(work, tuple(crashes.suspected), dict(crashes.excluded)))
+        elif self._no_more:
             self._stop(worker)
 
     def _stop(self, worker: WorkerProcess) -> None:
         worker.told = True
-        worker.channel.send(Stop())
+        worker.channel.send(STOP)
 
     def _replace(self, worker: WorkerProcess, died: _Died, stopping: bool) -> None:
         """Take back what a dead worker had, judge, and start another in its place if there is work for it."""
         how, work = died.death.how, worker.work
         self.deaths.append({"unit": work.unit.index if work else None, "how": how, "stage": died.stage})
         self.on_progress(-worker.rows, -worker.failures)
-        condemned: list[Key] = []
-        trial: UnitCrashes | None = None
+        excluded: list[Key] = []
+        crashes: UnitCrashes | None = None
         if not worker.ready:
-            self._stillborn += 1
+            self._failed_starts += 1
         if work and not stopping:
-            trial = self._trials.setdefault(work.unit.index, UnitCrashes())
+            crashes = self._crashes.setdefault(work.unit.index, UnitCrashes())
             done = worker.rows + worker.failures
-            condemned = trial.died(died.death, worker.held, done if worker.begun is None else worker.begun, done)
-            for key in condemned:
-                self.soundness.condemned(key, trial.condemned[key])
-            self.condemned += condemned
-            # a unit that ends with a condemned conformer waits until something else shows that the machine is sound
-            (self._later if condemned else self._again).append(work)
-            if trial.hopeless:
-                self._trouble = _giving_up(worker.where, trial.hopeless, how)
-            elif (lost := self.soundness.lost) is not None:
+            excluded = crashes.died(died.death, worker.on_device, done if worker.begun is None else worker.begun, done)
+            for key in excluded:
+                self.health.exclude(key, crashes.excluded[key])
+            self.excluded += excluded
+            # a unit that ends with an excluded conformer waits until something else shows that the machine is sound
+            (self._later if excluded else self._again).append(work)
+            if crashes.hopeless:
+                self._trouble = _giving_up(worker.where, crashes.hopeless, how)
+            elif (lost := self.health.lost) is not None:
                 self._trouble = _machine_trouble(lost)
-        if self._stillborn >= MAX_FAILED_STARTS and not stopping:
-            self._trouble = _giving_up(worker.where, self._stillborn, how)
+        if self._failed_starts >= MAX_FAILED_STARTS and not stopping:
+            self._trouble = _giving_up(worker.where, self._failed_starts, how)
         stopping = stopping or self._trouble is not None
-        wanted = bool(self._again or self._later or not self._ahead.over) and not stopping
+        wanted = bool(self._again or self._later or not self._no_more) and not stopping
         fate = "it is replaced" if wanted else "the run is stopping" if stopping else "nothing is left for it to do"
-        for key in condemned:
-            crashed = trial is not None and trial.condemned[key].reason is Reason.WORKER_CRASHED
+        for key in excluded:
+            crashed = crashes is not None and crashes.excluded[key].reason is Reason.WORKER_CRASHED
             fate += f", molecule {key[0]} (conformer {key[1]}) {'becomes a failure' if crashed else 'is left out'}"
         print(f"qmgen: a worker died {worker.where}: {how}; {fate}", file=sys.stderr, flush=True)
         if wanted:
@@ -430,8 +416,8 @@ class Pool:
 
     def _bury(self, worker: WorkerProcess, death: WorkerDeath | None = None) -> _Died:
         """Take a worker off the list that says no more; how it died, where that is not known."""
-        guess = "label" if worker.held else "idle" if worker.ready else "start"
-        stage = stage_name.shown(worker.process.pid) or guess  # before its process is waited for, and gone for good
+        guess = "label" if worker.on_device else "idle" if worker.ready else "start"
+        stage = shown_stage(worker.process.pid) or guess  # before its process is waited for, and gone for good
         code = end(worker.process, 2.0 if death is None else 0.0, group=True)
         before, now = worker.oom_kills, oom_kills()
         worker.channel.close()

@@ -35,7 +35,7 @@ from qmgen.molecules.types import Failure, Molecule, Reason
 from qmgen.pipeline.enumeration.as_source import source_of
 from qmgen.pipeline.enumeration.parts import unit_of
 from qmgen.pipeline.job import canonical, job_of
-from qmgen.pipeline.learned import recorded
+from qmgen.pipeline.level import recorded_guess
 from qmgen.pipeline.progress import Progress, Quiet, default_progress
 from qmgen.pipeline.ranks import Rank, refuse_if_busy, retry_command
 from qmgen.pipeline.resume import as_rank, refuse_links
@@ -134,7 +134,7 @@ def retry(
         found = stored_config(store)
         update = {"workers": config.workers, "time_limit": config.time_limit, "max_failures": config.max_failures}
         # what the corpus was begun from, wherever that is now: a retry needs it no more
-        learned = recorded(history.current, found.guess)
+        learned = recorded_guess(history.current, found.guess)
         found, theory, learned = canonical(found.model_copy(update=update), stages, learned)
         source = _source(found, store, stages, watch, stack)
         recipe = job_of(found, theory, source, stages, learned).metadata["recipe"]
@@ -207,13 +207,13 @@ class _Task:
             for entry in mine:
                 if (asked := self._wanted(entry)) is not None:
                     only[entry.molecule_id] = tuple(sorted({*only.get(entry.molecule_id, ()), *asked}))
-            already = UnitRevision(
+            revision = UnitRevision(
                 known=len(mine),
                 only=only,
                 labelled=frozenset(entry.molecule_id for entry in mine if entry.molecule_id in self.there),
                 decided=tuple(sorted({key for entry in mine for key in self._of(entry)})),
             )
-            yield UnitInput(unit, list(mine), 0, already)
+            yield UnitInput(unit, list(mine), 0, revision)
 
     def _of(self, entry: Molecule) -> list[FailureKey]:
         """The failures that trying ``entry`` again decides: of one that came with its geometry, those of that one."""

@@ -27,9 +27,9 @@ from qmgen.machine import versions
 from qmgen.molecules.entries import unlabelled
 from qmgen.molecules.types import Failure, Molecule, Reason
 from qmgen.pipeline.enumeration.as_source import NAME
-from qmgen.pipeline.learned import recorded
+from qmgen.pipeline.job import LabelJob
+from qmgen.pipeline.level import recorded_guess
 from qmgen.pipeline.source import Entry, FileSource, MoleculeSource, UnitInput, UnitRevision, open_source
-from qmgen.pipeline.unit import Job
 
 if TYPE_CHECKING:
     from qmgen.config.generate import GenerateConfig
@@ -41,7 +41,7 @@ class RunSpec:
     geometries or about so; ``config`` describes the corpus as it will be. Generation 0 where ``generation`` is None."""
 
     config: GenerateConfig
-    job: Job
+    job: LabelJob
     plan: Plan
     works: Callable[[Container[int]], Generator[UnitInput | None, None, None]]
     expected: Callable[[Unit], int]
@@ -51,7 +51,7 @@ class RunSpec:
     def manifest(self, store: Store) -> dict[str, Any]:
         """Write what describes the corpus as a whole; ``history`` says of generation 0 what this run may not know."""
         metadata = {**self.job.metadata, "recipe": dict(self.history.recipe)}
-        if (learned := recorded(self.history.recipe, self.config.guess)) is not None:
+        if (learned := recorded_guess(self.history.recipe, self.config.guess)) is not None:
             metadata["guess"] = learned.about()
         return write_manifest(store, self.history.plan, metadata, licence=self.config.licence, versions=versions())
 
@@ -64,7 +64,7 @@ class RunSpec:
 
 
 def first_run(
-    config: GenerateConfig, job: Job, plan: Plan, source: MoleculeSource, history: CorpusHistory | None
+    config: GenerateConfig, job: LabelJob, plan: Plan, source: MoleculeSource, history: CorpusHistory | None
 ) -> RunSpec:
     """Generation 0: a new corpus, or one that is there."""
     known = history.revisions if history is not None else ()
@@ -82,7 +82,7 @@ def first_run(
     )
 
 
-def as_revision(job: Job, generation: Revision, theory: Mapping[str, Any]) -> Job:
+def as_revision(job: LabelJob, generation: Revision, theory: Mapping[str, Any]) -> LabelJob:
     """``job`` with the metadata of ``generation``; the level of theory is that of the corpus."""
     recipe = dict(generation.recipe)
     metadata = {
@@ -147,7 +147,7 @@ def _beside(directory: Path | None, path: str) -> str:
     return os.path.normpath(directory / path)
 
 
-def run_spec(config: GenerateConfig, job: Job, source: MoleculeSource, store: Store, stack: ExitStack) -> RunSpec:
+def run_spec(config: GenerateConfig, job: LabelJob, source: MoleculeSource, store: Store, stack: ExitStack) -> RunSpec:
     """What a run of ``config`` is to do in ``store``; ``stack`` closes what it opens for that. Writes nothing.
 
     ``job`` and ``source`` are those that ``config`` alone makes. Raises ``UsageError`` where another corpus is there,
@@ -264,7 +264,7 @@ def _why_not(recipe: Mapping[str, Any]) -> str | None:
 
 def _add(
     config: GenerateConfig,
-    job: Job,
+    job: LabelJob,
     source: FileSource,
     store: Store,
     listing: Listing,

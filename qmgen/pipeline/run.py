@@ -22,9 +22,9 @@ from qmgen.errors import Interrupted, QmgenError
 from qmgen.pipeline.again import take_back
 from qmgen.pipeline.crash_policy import Key, MachineHealth
 from qmgen.pipeline.enumeration.as_source import is_listed, source_of
-from qmgen.pipeline.job import canonical, job_of, settings_of
+from qmgen.pipeline.job import canonical, job_of, refuse_elements, refuse_molecules, settings_of
 from qmgen.pipeline.layout import layout
-from qmgen.pipeline.level import refuse_elements, refuse_molecules
+from qmgen.pipeline.messages import show_stage
 from qmgen.pipeline.pool import Pool
 from qmgen.pipeline.progress import Progress, Quiet, default_progress
 from qmgen.pipeline.ranks import Rank, generate_command, rank_of, refuse_if_busy
@@ -32,7 +32,6 @@ from qmgen.pipeline.resume import as_rank, forget_partials, mine, missing, start
 from qmgen.pipeline.revise import RunSpec, refuse_other_enumeration, run_spec
 from qmgen.pipeline.run_record import RunClock, RunRecord, RunSummary
 from qmgen.pipeline.source import FileSource
-from qmgen.pipeline.stage_name import show
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.unit import UnitResult
 from qmgen.runtime import chosen_cache
@@ -69,7 +68,7 @@ def generate(
             refuse_other_enumeration(config, store)
         refuse_elements(config, settings_of(config, learned), stages)
         shown = progress or (Quiet() if quiet else default_progress())
-        show("read")
+        show_stage("read")
 
         def aim() -> RunSpec:
             nonlocal command
@@ -122,7 +121,7 @@ class _Run:
     def do(self, watch: StopWatch) -> RunSummary:
         """Do the units that are not done; write the run's record whatever happens."""
         mine_ = mine(self.aim.plan, self.rank)
-        show("check")
+        show_stage("check")
         units, repaired = missing(self.store, mine_, watch.stopping)
         self._check_others(watch)
         if all(one.number <= self.aim.plan.revision for one in self.aim.history.revisions):
@@ -131,7 +130,7 @@ class _Run:
             again = take_back(self.store, [unit for unit in mine_ if unit.index not in known], self.aim.job)
             units = sorted([*units, *again], key=lambda unit: unit.index)
         record = self._record(len(units), repaired)
-        show("run")
+        show_stage("run")
         if units:
             self._label(units, record, watch)
         return self._finish(mine_, len(units), record, watch)
@@ -169,9 +168,9 @@ class _Run:
             return watch.stopping()
 
         state = FAILED
-        pool = Pool(self.aim.job, places, advance, self._done, soundness=self._soundness())
+        pool = Pool(self.aim.job, places, advance, self._done, health=self._machine_health())
         # the very lists: they grow as the run goes on
-        record.results, record.deaths, record.condemned = self.results, pool.deaths, pool.condemned
+        record.results, record.deaths, record.excluded = self.results, pool.deaths, pool.excluded
         record.workers_in_hand = pool.in_hand
         try:
             with pool, closing(self.aim.works(in_hand)) as works:
@@ -253,7 +252,7 @@ class _Run:
         counts = counts_of([book_of(self.store, name) for name in names])
         return {"added_rows": counts["rows"], "added_failures": counts["failures_by_reason"]}
 
-    def _soundness(self) -> MachineHealth:
+    def _machine_health(self) -> MachineHealth:
         """What earlier runs have shown of the machine: rows that they made, conformers that ended their workers."""
         more, mark = self.aim.plan.revision, self.aim.job.metadata["config_hash"]
         before: set[Key] = set()
@@ -266,7 +265,7 @@ class _Run:
         return MachineHealth(rows > 0, before)
 
     def _manifest(self) -> dict[str, Any]:
-        show("merge")
+        show_stage("merge")
         try:
             return self.aim.manifest(self.store)
         except OSError as error:
@@ -295,7 +294,7 @@ class _Run:
             licence=self.aim.config.licence,
             to_do=to_do,
             repaired=repaired,
-            learned=self.aim.job.learned,
+            network=self.aim.job.network,
         )
 
 

@@ -17,7 +17,7 @@ from qmgen.corpus.runs import RUNNING, RunFile
 from qmgen.errors import Interrupted, QmgenError
 from qmgen.machine import versions
 from qmgen.molecules.types import Reason
-from qmgen.pipeline.learned import Learned
+from qmgen.pipeline.level import NetworkGuess
 from qmgen.pipeline.unit import UnitResult
 from qmgen.quantities import duration, size
 
@@ -40,7 +40,7 @@ class RunClock:
 @dataclass
 class RunRecord:
     """The record of this run. ``units`` are the finished ones; ``rows`` and ``failures`` count those in hand too, which
-    ``in_hand`` lists by unit. ``condemned``: conformers (molecule, conformer) that ended their workers."""
+    ``in_hand`` lists by unit. ``excluded``: conformers (molecule, conformer) that ended their workers."""
 
     file: RunFile
     clock: RunClock
@@ -54,9 +54,9 @@ class RunRecord:
     workers: list[dict[str, Any]] = field(default_factory=list)
     deaths: list[dict[str, Any]] = field(default_factory=list)
     repaired: list[str] = field(default_factory=list)
-    condemned: list[tuple[int, int]] = field(default_factory=list)
+    excluded: list[tuple[int, int]] = field(default_factory=list)
     workers_in_hand: Callable[[], list[dict[str, int]]] = list
-    learned: Learned | None = None
+    network: NetworkGuess | None = None
     first_row: float | None = None
     rows: int = 0
     failures: int = 0
@@ -92,7 +92,7 @@ class RunRecord:
         ``guess_seconds`` that it took of the workers, and ``guess_fallbacks``: molecules that began without it."""
         rows = sum(result.rows for result in self.results)
         found: dict[str, Any] = {"mean_cycles": sum(r.cycles for r in self.results) / rows if rows else None}
-        if self.learned is not None:
+        if self.network is not None:
             found["guess_seconds"] = round(sum(result.guess_seconds for result in self.results), 3)
             found["guess_fallbacks"] = sum(result.fallbacks for result in self.results)
         return found
@@ -122,11 +122,11 @@ class RunRecord:
             "units_to_do": self.to_do,
             "rows": self.rows,
             "failures": self.failures,
-            **({"guess": self.learned.about()} if self.learned is not None else {}),
+            **({"guess": self.network.about()} if self.network is not None else {}),
             **self.saved(),
             "workers": self.workers,
             "deaths": self.deaths,
-            "condemned": [list(key) for key in self.condemned],
+            "condemned": [list(key) for key in self.excluded],
             "in_hand": self.workers_in_hand(),
             "repaired": self.repaired,
             "units": [

@@ -81,12 +81,12 @@ HELD: Final = 20000  # entries kept in memory instead of being read a second tim
 @dataclass(frozen=True)
 class UnitInput:
     """A unit and what is to be done in it: its entries, less ``merged`` duplicates of earlier ones, of which
-    ``duplicates`` are those with a name; and, where it adds to a finished corpus, what is there ``already``."""
+    ``duplicates`` are those with a name; where it adds to a finished corpus, ``revision`` says how."""
 
     unit: Unit
     entries: list[Entry]
     merged: int
-    already: UnitRevision | None = None
+    revision: UnitRevision | None = None
     duplicates: tuple[Duplicate, ...] = ()
 
 
@@ -180,7 +180,7 @@ class FileSource:
         """The units of ``plan`` with their entries as in ``works``, each with its place in the source, and their
         duplicates with names."""
         placed = _Placed(islice(iter(self), plan.begin + plan.wanted), self.named)
-        unique: Iterator[Entry] = iter(self.stages.load("merge")(placed))
+        unique: Iterator[Entry] = iter(self.stages.merge(placed))
         keys = _Keys()
         entry = next(unique, None)
         for unit in plan:
@@ -293,11 +293,10 @@ def open_source(
 def _read(
     paths: Sequence[Path], smiles_column: str | None, stages: Stages, keep: Sequence[str] = ()
 ) -> Iterator[Entry]:
-    read = stages.load("read")
     offset = 0
     for path in paths:
         last = -1
-        for entry in read(path, smiles_column, *([keep] if keep else [])):
+        for entry in stages.read(path, smiles_column, keep):
             last = max(last, entry.molecule_id)
             if offset + last > _LARGEST_ID:
                 raise UsageError(

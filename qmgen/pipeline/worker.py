@@ -1,101 +1,209 @@
-"""A worker process: pins itself, imports what it needs, does the units that it is given.
+"""A worker process: pins itself, imports what it needs, labels the units that it is given.
 
 Started by ``pool`` as ``python -c "from qmgen.pipeline.worker import main; main(...)"``, and not by
 ``multiprocessing``: nothing of the parent's ``__main__`` is imported, and the environment is exactly what it is given.
-At its top stand only the standard library and what imports no more: numpy and jax come after the pinning.
+At the top of this file only the standard library is imported, and what imports no more: numpy and jax come after the
+pinning. What happens to a unit stands in ``unit``.
 """
 
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from qmgen.machine import lacks_memory, peak_memory
-from qmgen.pipeline.stage_name import show
+from qmgen.pipeline.messages import (
+    STOP,
+    MeasureOrder,
+    StopUnit,
+    UnitAssignment,
+    UnitListener,
+    UnitProgress,
+    WorkerFailure,
+    WorkerState,
+    show_stage,
+)
 from qmgen.processes import die_with_parent, offer_to_oom_killer
 
 if TYPE_CHECKING:
-    from qmgen.pipeline.messages import Measure, Measured
-    from qmgen.pipeline.unit import Job
+    from qmgen.pipeline.crash_policy import Key
+
+#: seconds between two signs of life, and between two reports of progress
+BEAT_EVERY: Final = 2.0
+REPORT_EVERY: Final = 0.5
+#: seconds that the main thread has to come to an end by itself; while it waits for geometries; and more while it writes
+LEAVE_WITHIN: Final = 7.0
+_EMBED_WITHIN: Final = 1.0
+_WRITE_WITHIN: Final = 2.0
+_WRITING: Final = ("write", "commit")
+_NO_PARENT: Final = (BrokenPipeError, EOFError, ConnectionResetError)
 
 
 def main(handle: int, core: int) -> None:
     """Serve the parent at the other end of the socket ``handle``; ``core`` is the only one to run on (-1: any)."""
     os.set_inheritable(handle, False)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears them and tells us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent receives them and sends STOP
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     parent = os.getppid()
     die_with_parent(parent)
     offer_to_oom_killer()
-    show("start")
+    show_stage("start")
     if core >= 0 and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
     threading.Thread(target=_leave_with_parent, args=(parent,), daemon=True).start()
     connection = Connection(handle)
     try:
-        _serve(connection, core)
-    except (BrokenPipeError, EOFError, ConnectionResetError):
+        try:
+            _work(connection, core)
+        except _NO_PARENT:
+            raise
+        except Exception as error:
+            connection.send(_failure(error))
+    except _NO_PARENT:
         os._exit(1)  # no parent, no work
 
 
-def _serve(connection: Connection, core: int) -> None:
-    try:
-        _work(connection, core)
-    except (BrokenPipeError, EOFError, ConnectionResetError):
-        raise
-    except Exception as error:
-        from qmgen.errors import QmgenError
-        from qmgen.pipeline.messages import Failed
-
-        if isinstance(error, QmgenError):
-            connection.send(Failed(error.exit_code, "\n".join(error.lines), ""))
-        else:
-            message = f"{type(error).__name__}: {error}"
-            connection.send(Failed(None, message, traceback.format_exc(), lacks_memory(error)))
-
-
 def _work(connection: Connection, core: int) -> None:
-    start = connection.recv()
-    from qmgen.pipeline.labelling import Leave
-    from qmgen.pipeline.link import Link
-    from qmgen.pipeline.messages import Do, Done, Measure, Ready, Start
-    from qmgen.pipeline.reporter import Reporter
+    job = connection.recv()
     from qmgen.pipeline.unit import do_unit
 
-    assert isinstance(start, Start)
-    compiling = _Compiling()
-    start.job.stages.load("prepare")()
+    compiling = _CompileClock()
+    job.stages.prepare()
     compiling.listen()
-    link = Link(connection, compiling.about)
+    link = ParentLink(connection, compiling.about)
     link.start()
-    link.send(Ready(_about(core)))
+    link.send(WorkerState(_about(core)))
     try:
-        while True:
-            link.show("idle")
-            message = link.order()
-            if isinstance(message, Do):
-                reporter = Reporter(link)
-                result = do_unit(start.job, message.work, reporter, message.suspects, message.condemned)
-                link.send(Done(result))
-            elif isinstance(message, Measure):
-                for measured in _measure(start.job, message):
-                    link.send(measured)
+        while (order := link.order()) != STOP:
+            if isinstance(order, MeasureOrder):
+                from qmgen.pipeline.estimate import measure
+
+                for measurement in measure(job, order.entries):
+                    link.send(measurement)
             else:
-                break
-    except Leave:
+                assert isinstance(order, UnitAssignment)
+                link.send(do_unit(job, order.work, link, order.suspected, order.excluded))
+    except StopUnit:
         pass
     link.leave()
 
 
-class _Compiling:
-    """Adds up the seconds that XLA compiles, once jax is there."""
+class ParentLink(UnitListener):
+    """The pipe ``connection``: threads receive orders and send signs of life while the main thread works.
+
+    A worker that compiles, embeds or waits for a disk can thus still be stopped: where its main thread does not come to
+    an end in time, the thread that received STOP saves a checkpoint, and ends the process. ``about`` says what the
+    process knows at its end. As the listener of a unit it reports progress now and then, and what is on the device at
+    once.
+
+    The threads begin with ``start``: before that the main thread imports what orders are made of, and modules that two
+    threads import at once may be seen half made.
+    """
+
+    def __init__(self, connection: Connection, about: Callable[[], dict[str, Any]]) -> None:
+        self._connection, self._about = connection, about
+        self._sending = threading.Lock()
+        self._orders: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._save: Callable[[], None] | None = None
+        self._stage = "start"
+        self._next_report = 0.0
+        self._any_rows = False
+
+    def start(self) -> None:
+        """Receive orders, and give signs of life, from now on."""
+        for run in (self._receive, self._beat):
+            threading.Thread(target=run, daemon=True).start()
+
+    def send(self, message: object) -> None:
+        """Send ``message``. Raises ``OSError`` when the parent is gone."""
+        with self._sending:
+            self._connection.send(message)
+
+    def order(self) -> Any:
+        """The next order, waiting for it. Raises what kept it from being read."""
+        self.stage("idle")
+        order = self._orders.get()
+        if isinstance(order, Exception):
+            raise order
+        self._next_report, self._any_rows = 0.0, False
+        return order
+
+    def leave(self) -> None:
+        """Tell the parent, and end the process: nothing of it is worth the time that an orderly end takes."""
+        try:
+            self.send(WorkerState(self._about(), leaving=True))
+        finally:
+            os._exit(0)
+
+    def progress(self, rows: int, failures: int) -> None:
+        now = time.monotonic()
+        if now >= self._next_report or (rows and not self._any_rows):
+            self.send(UnitProgress(rows, failures))
+            self._next_report, self._any_rows = now + REPORT_EVERY, rows > 0
+
+    def on_device(self, keys: tuple[Key, ...], rows: int, failures: int) -> None:
+        self.send(UnitProgress(rows, failures, keys))
+
+    def stage(self, name: str) -> None:
+        if name != self._stage:
+            self._stage = name
+            show_stage(name)
+
+    def between_batches(self) -> None:
+        """Raises ``StopUnit`` when the parent has said stop."""
+        if self._stopping.is_set():
+            raise StopUnit
+
+    def checkpoint(self, save: Callable[[], None] | None) -> None:
+        self._save = save
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                order = self._connection.recv()
+            except (EOFError, OSError):
+                os._exit(1)  # no parent, no work
+            except Exception as error:
+                order = error
+            stop = isinstance(order, str) and order == STOP
+            if stop:
+                self._stopping.set()
+            self._orders.put(order)
+            if stop:
+                self._end_in_time()
+
+    def _end_in_time(self) -> None:
+        """After STOP: end without the main thread, where it does not come to an end itself."""
+        time.sleep(min(_EMBED_WITHIN, LEAVE_WITHIN))
+        if self._stage != "embed":  # where geometries are awaited, there is nothing to finish
+            time.sleep(LEAVE_WITHIN - min(_EMBED_WITHIN, LEAVE_WITHIN))
+        if self._stage in _WRITING:
+            time.sleep(_WRITE_WITHIN)
+        save = self._save
+        if save is not None:
+            save()
+        self.leave()
+
+    def _beat(self) -> None:
+        while True:
+            time.sleep(BEAT_EVERY)
+            try:
+                self.send(self._stage)
+            except OSError:
+                os._exit(1)
+
+
+class _CompileClock:
+    """Adds up the seconds that XLA compiles, once jax is imported."""
 
     seconds = 0.0
 
@@ -105,41 +213,11 @@ class _Compiling:
 
     def listen(self) -> None:
         if "jax" in sys.modules:
-            sys.modules["jax"].monitoring.register_event_duration_secs_listener(self._hear)
+            sys.modules["jax"].monitoring.register_event_duration_secs_listener(self._add)
 
-    def _hear(self, event: str, duration: float, **_: Any) -> None:
+    def _add(self, event: str, duration: float, **_: Any) -> None:
         if "backend_compile" in event:
             self.seconds += duration
-
-
-def _measure(job: Job, message: Measure) -> Iterator[Measured]:
-    import pyarrow as pa
-
-    from qmgen.corpus.rows import Row, row_table
-    from qmgen.corpus.schema import row_schema
-    from qmgen.corpus.shard import write_table
-    from qmgen.pipeline.labelling import label_entries
-    from qmgen.pipeline.messages import Measured
-
-    schema = row_schema(job.metadata)
-
-    def file_bytes(rows: list[Row]) -> int:
-        sink = pa.BufferOutputStream()
-        write_table(row_table(rows, schema), sink)
-        return int(sink.getvalue().size)
-
-    made: list[Row] = []
-    empty = file_bytes(made)
-    for entry in message.entries:
-        seconds = []
-        for _ in range(2):
-            begin = time.monotonic()
-            labelled = label_entries(job, [entry])
-            seconds.append(time.monotonic() - begin)
-        rows = [row for of_split in labelled.rows.values() for row in of_split]
-        made += rows
-        attempts = len(rows) + len(labelled.failures)
-        yield Measured(attempts, len(rows), seconds[0], seconds[1], file_bytes(made), empty, peak_memory())
 
 
 def _about(core: int) -> dict[str, Any]:
@@ -147,6 +225,14 @@ def _about(core: int) -> dict[str, Any]:
     if "jax" in sys.modules:
         about["devices"] = [str(device.device_kind) for device in sys.modules["jax"].local_devices()]
     return about
+
+
+def _failure(error: Exception) -> WorkerFailure:
+    from qmgen.errors import QmgenError
+
+    if isinstance(error, QmgenError):
+        return WorkerFailure(error.exit_code, "\n".join(error.lines), "")
+    return WorkerFailure(None, f"{type(error).__name__}: {error}", traceback.format_exc(), lacks_memory(error))
 
 
 def _leave_with_parent(parent: int) -> None:

@@ -26,12 +26,12 @@ from qmgen.errors import QmgenError
 from qmgen.labeling.types import Settings
 from qmgen.machine import provenance, usable_cores
 from qmgen.molecules.types import Conformer
-from qmgen.pipeline.job import canonical, job_of
+from qmgen.pipeline.job import LabelJob, canonical, job_of
 from qmgen.pipeline.layout import WorkerLayout, WorkerPlace
 from qmgen.pipeline.pool import Pool
 from qmgen.pipeline.source import UnitInput, open_source
 from qmgen.pipeline.stages import Stages
-from qmgen.pipeline.unit import Job, UnitResult
+from qmgen.pipeline.unit import UnitResult
 from qmgen.validation.compare import align
 
 #: what must hold: this much of ``workers``, or of PySCF's scaling in the same run; and the parent, in cores
@@ -158,7 +158,7 @@ def _works(chosen: Subjects) -> Iterator[UnitInput]:
         yield UnitInput(Unit(index, _UNITS, index * size, (index + 1) * size), list(chosen.molecules), 0)
 
 
-def _job(scale: Scale, chosen: Subjects, folder: Path, stages: Stages) -> Job:
+def _job(scale: Scale, chosen: Subjects, folder: Path, stages: Stages) -> LabelJob:
     from qmgen.config import GenerateConfig
 
     config = GenerateConfig(

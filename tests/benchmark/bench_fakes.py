@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ WATER = np.array([[0.0, 0.0, 0.22], [0.0, 1.43, -0.89], [0.0, -1.43, -0.89]])
 _compiled = False
 
 
-def read(path: Path, smiles_column: str | None = None) -> Iterator[Molecule]:
+def read(path: Path, smiles_column: str | None = None, keep: Sequence[str] = ()) -> Iterator[Molecule]:
     for index, line in enumerate(Path(path).read_text().splitlines()):
         yield Molecule(index, line, line)
 
@@ -54,7 +54,7 @@ def conformers(
 
 
 def label(
-    items: Iterable[Conformer], settings: Settings, starting: Any = None
+    items: Iterable[Conformer], settings: Settings, starting: Any = None, **_: Any
 ) -> Iterator[tuple[Conformer, Label] | Failure]:
     global _compiled
     for conformer in items:

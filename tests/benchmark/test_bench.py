@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import bench_fakes
 import pytest
 
 from qmgen.benchmark.crew import Crew
@@ -23,7 +24,7 @@ from qmgen.pipeline.stages import Stages
 def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     names = ("read", "merge", "check", "conformers", "label", "prepare", "theory")
-    return Stages(**{name: f"bench_fakes:{name}" for name in names})
+    return Stages(**{name: getattr(bench_fakes, name) for name in names})
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import bench_fakes
 import pytest
 
 from benchmarks import scaling
@@ -24,7 +25,7 @@ def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stages:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     monkeypatch.setattr("qmgen.pipeline.layout.directory", lambda: tmp_path / "cores")
     names = ("read", "merge", "check", "conformers", "label", "prepare", "theory")
-    return Stages(**{name: f"bench_fakes:{name}" for name in names})
+    return Stages(**{name: getattr(bench_fakes, name) for name in names})
 
 
 def test_the_whole_of_it_on_stand_ins(stages: Stages, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from typing import Any, Final
 
 from qmgen.errors import QmgenError
 from qmgen.machine import versions
-from qmgen.pipeline.stage_name import shown
+from qmgen.pipeline.messages import shown_stage
 
 WORKER: Final = "worker"
 PARENT: Final = "parent"
@@ -59,8 +59,8 @@ def workers_of(parent: int) -> list[int]:
 def stage_of(role: str, pid: int) -> str | None:
     """The stage in which ``pid`` is now; None for one that is gone or has not said yet."""
     if role == WORKER or not Path("/proc", str(pid)).exists():
-        return shown(pid)
-    return shown(pid) or "load"
+        return shown_stage(pid)
+    return shown_stage(pid) or "load"
 
 
 def shoot(role: str, pid: int, stage: str | None, corpus: Path, aimed: bool = True) -> Kill | None:

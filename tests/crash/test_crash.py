@@ -25,7 +25,7 @@ from qmgen.pipeline.run import generate
 from qmgen.pipeline.stages import Stages
 source, out, rank, world_size = sys.argv[1:]
 names = ("read", "parse", "merge", "check", "conformers", "prepare", "theory")
-stages = Stages(label="pipeline_fakes:label_slowly", **{n: f"pipeline_fakes:{n}" for n in names})
+stages = Stages(label=pipeline_fakes.label_slowly, **{n: getattr(pipeline_fakes, n) for n in names})
 which = {"rank": int(rank), "world_size": int(world_size)}
 generate(GenerateConfig(molecules=[source], out=Path(out), units=20, workers=2, **which), stages=stages, quiet=True)
 """

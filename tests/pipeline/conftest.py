@@ -7,16 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pipeline_fakes
 import pytest
 
 from qmgen.config import GenerateConfig
 from qmgen.corpus import FAILURES, Plan, Splitter
 from qmgen.labeling.types import Settings
 from qmgen.molecules.embedding import PLAIN
+from qmgen.pipeline.job import LabelJob
 from qmgen.pipeline.progress import Lines
 from qmgen.pipeline.source import UnitInput
 from qmgen.pipeline.stages import Stages
-from qmgen.pipeline.unit import Job
 
 MOLECULES = [f"C{'C' * (i % 7)}_{i} mol{i}" for i in range(40)]
 
@@ -28,7 +29,7 @@ def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stages:
     # other runs on this machine, the tests' own among them, claim cores too
     monkeypatch.setattr("qmgen.pipeline.layout.directory", lambda: tmp_path / "cores")
     names = ("read", "parse", "merge", "check", "conformers", "label", "prepare", "theory")
-    return Stages(**{name: f"pipeline_fakes:{name}" for name in names})
+    return Stages(**{name: getattr(pipeline_fakes, name) for name in names})
 
 
 @pytest.fixture
@@ -50,10 +51,10 @@ def lines() -> Lines:
 
 
 @pytest.fixture
-def job(stages: Stages, tmp_path: Path) -> Callable[..., Job]:
+def job(stages: Stages, tmp_path: Path) -> Callable[..., LabelJob]:
     """``job(name, **changes)``: what units of a corpus ``name`` share, with partial work kept beside it."""
 
-    def make(name: str = "corpus", **changes: Any) -> Job:
+    def make(name: str = "corpus", **changes: Any) -> LabelJob:
         values: dict[str, Any] = {
             "place": tmp_path / name,
             "settings": Settings(),
@@ -66,7 +67,7 @@ def job(stages: Stages, tmp_path: Path) -> Callable[..., Job]:
             "procedure": PLAIN,
             "partials": tmp_path / f"{name}-partials",
         }
-        return Job(**values | changes)
+        return LabelJob(**values | changes)
 
     return make
 
@@ -76,7 +77,7 @@ def works(stages: Stages) -> Callable[..., list[UnitInput]]:
     """``works(lines, units)``: the work units of a source of ``lines``."""
 
     def make(lines: list[str] | None = None, units: int = 1) -> list[UnitInput]:
-        parse = stages.load("parse")
+        parse = stages.parse
         split = [line.partition(" ") for line in lines or MOLECULES]
         entries = [parse(place, smiles, name) for place, (smiles, _, name) in enumerate(split)]
         return [UnitInput(unit, entries[unit.start : unit.end], 0) for unit in Plan(len(entries), units)]
@@ -85,10 +86,10 @@ def works(stages: Stages) -> Callable[..., list[UnitInput]]:
 
 
 @pytest.fixture
-def files() -> Callable[[Job], dict[str, bytes]]:
+def files() -> Callable[[LabelJob], dict[str, bytes]]:
     """``files(job)``: the bytes of what the units of a job have become."""
 
-    def read(job: Job) -> dict[str, bytes]:
+    def read(job: LabelJob) -> dict[str, bytes]:
         paths = [path for folder in ("data", FAILURES) for path in (Path(job.place) / folder).glob("*")]
         return {path.name: path.read_bytes() for path in paths}
 

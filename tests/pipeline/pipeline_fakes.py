@@ -17,7 +17,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from qmgen.molecules.embedding import PLAIN, Procedure
 from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned, Reason
 
 
-def read(path: Path, smiles_column: str | None) -> Iterator[Molecule | Failure]:
+def read(path: Path, smiles_column: str | None, keep: Sequence[str] = ()) -> Iterator[Molecule | Failure]:
     for number, line in enumerate(Path(path).read_text().splitlines()):
         smiles, _, name = line.partition(" ")
         yield parse(number, smiles, name)
@@ -99,7 +99,9 @@ Starting = Callable[[list[Conformer]], None]
 Results = Iterator[tuple[Conformer, Label] | Failure]
 
 
-def label(geometries: Iterable[Conformer], settings: Settings, starting: Starting = lambda batch: None) -> Results:
+def label(
+    geometries: Iterable[Conformer], settings: Settings, starting: Starting = lambda batch: None, **_: Any
+) -> Results:
     waiting: list[Conformer] = []
     for conformer in geometries:
         waiting.append(conformer)
@@ -110,13 +112,17 @@ def label(geometries: Iterable[Conformer], settings: Settings, starting: Startin
         yield from _batch(waiting, settings, starting)
 
 
-def label_slowly(geometries: Iterable[Conformer], settings: Settings, starting: Starting) -> Results:
+def label_slowly(geometries: Iterable[Conformer], settings: Settings, starting: Starting, **_: Any) -> Results:
     for result in label(geometries, settings, starting):
         time.sleep(0.1)
         yield result
 
 
-def label_and_count(geometries: Iterable[Conformer], settings: Settings, starting: Starting) -> Results:
+def label_that_fails(*_: Any, **more: Any) -> Results:
+    raise AttributeError("a bug")
+
+
+def label_and_count(geometries: Iterable[Conformer], settings: Settings, starting: Starting, **_: Any) -> Results:
     """Slow, and with a line in the file QMGEN_TEST_COUNT for each conformer that goes to the device."""
 
     def counted(batch: list[Conformer]) -> None:
@@ -129,9 +135,9 @@ def label_and_count(geometries: Iterable[Conformer], settings: Settings, startin
 
 def open_guess(path: str) -> Any:
     """A network that guesses ``path/model.safetensors``; says in the file QMGEN_TEST_OPENED that it was opened."""
-    from qmgen.pipeline.learned import about
+    from qmgen.pipeline.level import describe_network
 
-    known = about(path)
+    known = describe_network(path)
     if told := os.environ.get("QMGEN_TEST_OPENED"):
         with open(told, "a") as stream:
             stream.write(f"{os.getpid()}\n")
@@ -163,7 +169,7 @@ def label_guessed(
         yield result
 
 
-def label_but_one(geometries: Iterable[Conformer], settings: Settings, starting: Starting) -> Results:
+def label_but_one(geometries: Iterable[Conformer], settings: Settings, starting: Starting, **_: Any) -> Results:
     """Conformer 1 does not converge within 50 cycles."""
     for c in geometries:
         starting([c])
@@ -232,9 +238,9 @@ def prepare() -> None:
 
 def prepare_to_leave_at_once() -> None:
     """The main thread gets half a second to come to an end itself."""
-    from qmgen.pipeline import link
+    from qmgen.pipeline import worker
 
-    link.LEAVE_WITHIN = 0.5  # type: ignore[misc]
+    worker.LEAVE_WITHIN = 0.5  # type: ignore[misc]
 
 
 def prepare_and_die() -> None:

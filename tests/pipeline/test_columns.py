@@ -6,7 +6,6 @@ import csv
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,7 @@ def listed(place: Path | str) -> list[dict[str, str]]:
 @pytest.fixture
 def real(stages: Stages) -> Stages:
     """Real molecules, labels that are made up."""
-    return replace(Stages(), label=stages.label)
+    return Stages().replace(label=stages.label)
 
 
 @pytest.fixture

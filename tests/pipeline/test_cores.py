@@ -7,9 +7,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
+import pipeline_fakes
 import pytest
 
 from qmgen.config import GenerateConfig
@@ -83,7 +83,7 @@ def test_a_worker_without_a_core_has_one_thread_all_the_same(
     mine = layout.usable_cores()
     with CoreLocks() as other_run:
         assert other_run.take(mine, len(mine)) == mine
-        generate(config(), lines, replace(stages, prepare="pipeline_fakes:prepare_and_tell"))
+        generate(config(), lines, stages.replace(prepare=pipeline_fakes.prepare_and_tell))
     (told,) = [path.read_text() for path in tmp_path.glob("*.json")]
     assert f'"cores": {list(mine)}' in told and '"OMP_NUM_THREADS": "1"' in told
     with CoreLocks() as after:

@@ -8,10 +8,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pipeline_fakes
 import pyarrow.parquet as pq
 import pytest
 
@@ -32,16 +32,17 @@ from qmgen.pipeline.crash_policy import (
     WorkerDeath,
     death_of,
 )
+from qmgen.pipeline.job import LabelJob
 from qmgen.pipeline.layout import WorkerLayout, WorkerPlace
+from qmgen.pipeline.messages import show_stage, shown_stage
 from qmgen.pipeline.pool import Pool
 from qmgen.pipeline.source import UnitInput
-from qmgen.pipeline.stage_name import show, shown
 from qmgen.pipeline.stages import Stages
-from qmgen.pipeline.unit import Job, UnitResult
+from qmgen.pipeline.unit import UnitResult
 
-Jobs = Callable[..., Job]
+Jobs = Callable[..., LabelJob]
 Works = Callable[..., list[UnitInput]]
-Files = Callable[[Job], dict[str, bytes]]
+Files = Callable[[LabelJob], dict[str, bytes]]
 
 SEGFAULT, KILL = WorkerDeath("SIGSEGV", True), WorkerDeath("SIGKILL", False, True)
 A, B, C = (1, 0), (2, 0), (2, 1)
@@ -79,13 +80,13 @@ def test_how_a_worker_died(
 
 def test_the_second_explained_death_condemns_and_company_counts_once() -> None:
     trial = UnitCrashes()
-    assert trial.died(SEGFAULT, (A, B, C), 0, 0) == [] and set(trial.suspects) == {A, B, C}
+    assert trial.died(SEGFAULT, (A, B, C), 0, 0) == [] and set(trial.suspected) == {A, B, C}
     trial.survived((A,))
     assert trial.died(SEGFAULT, (B,), 0, 1) == [B]
-    assert trial.condemned == {B: crashed("SIGSEGV twice")} and set(trial.suspects) == {A, C}
+    assert trial.excluded == {B: crashed("SIGSEGV twice")} and set(trial.suspected) == {A, C}
     # the one that was through alone has a clean record again; the other has not
     assert trial.died(SEGFAULT, (A,), 0, 0) == [] and trial.died(WorkerDeath("exit code 3", True), (C,), 0, 0) == [C]
-    assert trial.condemned[C] == crashed("SIGSEGV and exit code 3")
+    assert trial.excluded[C] == crashed("SIGSEGV and exit code 3")
     assert trial.died(SEGFAULT, (A,), 0, 0) == [A]
 
 
@@ -93,7 +94,7 @@ def test_company_alone_never_condemns() -> None:
     trial = UnitCrashes()
     for _ in range(3):
         assert trial.died(SEGFAULT, (A, B), 0, 0) == []
-    assert not trial.condemned
+    assert not trial.excluded
 
 
 def test_a_batch_of_one_counts_as_alone() -> None:
@@ -112,7 +113,7 @@ def test_unexplained_deaths_condemn_only_the_very_unlucky() -> None:
     assert trial.died(SEGFAULT, (A,), 0, 0) == []  # the first that counts
     assert trial.died(KILL, (A,), 0, 0) == [A]
     how = "SIGKILL 8 times while it was being labelled"
-    assert trial.condemned == {A: Exclusion(Reason.MACHINE_TROUBLE, how)}
+    assert trial.excluded == {A: Exclusion(Reason.MACHINE_TROUBLE, how)}
 
 
 def test_a_unit_that_gets_no_further_is_hopeless() -> None:
@@ -141,13 +142,13 @@ def test_a_unit_that_others_kill_while_it_works_has_more_patience() -> None:
 def test_a_process_shows_its_stage() -> None:
     before = Path("/proc/self/comm").read_text()
     try:
-        show("label")
-        assert Path("/proc/self/comm").read_text() == "qmgen:label\n" and shown(os.getpid()) == "label"
-        show("a stage with a long name")
-        assert shown(os.getpid()) == "a stage w"
+        show_stage("label")
+        assert Path("/proc/self/comm").read_text() == "qmgen:label\n" and shown_stage(os.getpid()) == "label"
+        show_stage("a stage with a long name")
+        assert shown_stage(os.getpid()) == "a stage w"
     finally:
         Path("/proc/self/comm").write_text(before)
-    assert shown(os.getpid()) is None and shown(2**22 + 1) is None
+    assert shown_stage(os.getpid()) is None and shown_stage(2**22 + 1) is None
 
 
 # ---- the machine's trouble
@@ -159,14 +160,14 @@ DOUBT, CRASH = Exclusion(Reason.MACHINE_TROUBLE, "SIGKILL for want of memory twi
 def test_several_molecules_in_a_row_are_the_machines_trouble() -> None:
     found = MachineHealth()
     for number in range(MAX_EXCLUDED_IN_A_ROW - 1):
-        found.condemned((number, 0), CRASH)
-        found.condemned((number, 1), CRASH)  # another conformer is the same molecule
+        found.exclude((number, 0), CRASH)
+        found.exclude((number, 1), CRASH)  # another conformer is the same molecule
         assert found.in_doubt and found.lost is None
     found.labelled()
     assert not found.in_doubt
     for number in range(MAX_EXCLUDED_IN_A_ROW):
         assert found.lost is None
-        found.condemned((10 + number, 0), CRASH)
+        found.exclude((10 + number, 0), CRASH)
     assert found.lost == (
         "3 molecules in a row (10, 11, 12) ended their workers, the last one: SIGSEGV twice while it was being labelled"
     )
@@ -175,10 +176,10 @@ def test_several_molecules_in_a_row_are_the_machines_trouble() -> None:
 def test_molecules_that_ended_an_earlier_run_too_are_what_fails() -> None:
     found = MachineHealth(before={(number, 0) for number in range(9)})
     for number in range(9):
-        found.condemned((number, 0), CRASH)
+        found.exclude((number, 0), CRASH)
     assert found.lost is None and not found.in_doubt
     for number in range(MAX_EXCLUDED_IN_A_ROW):  # too little memory is the machine's, however often
-        found.condemned((number, 0), DOUBT)
+        found.exclude((number, 0), DOUBT)
     assert found.lost is not None
 
 
@@ -188,7 +189,7 @@ def test_molecules_that_ended_an_earlier_run_too_are_what_fails() -> None:
 def test_where_nothing_was_ever_labelled(verdict: Exclusion, proven: bool, never: bool) -> None:
     found = MachineHealth(proven)
     assert found.never is None
-    found.condemned((0, 0), verdict)
+    found.exclude((0, 0), verdict)
     assert (found.never is not None) is never
     found.labelled()
     assert found.never is None
@@ -207,7 +208,7 @@ def test_a_unit_that_has_no_memory_is_given_up_soon() -> None:
 class Crew:
     """A pool at work in this process, and what it told."""
 
-    def __init__(self, job: Job, count: int) -> None:
+    def __init__(self, job: LabelJob, count: int) -> None:
         self.results: list[UnitResult] = []
         self.rows = self.failures = 0
         self.pool = Pool(job, WorkerLayout((WorkerPlace(),) * count), self.advance, self.results.append)
@@ -231,7 +232,7 @@ def undisturbed(job: Jobs, works: Works, files: Files, stages: Stages) -> Callab
     def make(lines: list[str] | None, units: int) -> dict[str, bytes]:
         from qmgen.pipeline.unit import do_unit
 
-        plain = job("undisturbed", stages=replace(stages, label="pipeline_fakes:label"))
+        plain = job("undisturbed", stages=stages.replace(label=pipeline_fakes.label))
         for work in works(lines, units):
             do_unit(plain, work)
         return files(plain)
@@ -277,11 +278,10 @@ def test_a_molecule_that_ends_its_process_is_a_failure_and_the_rest_is_labelled(
 def test_kills_from_outside_change_nothing(
     job: Jobs, works: Works, files: Files, stages: Stages, undisturbed: Callable[..., dict[str, bytes]]
 ) -> None:
-    slow = replace(
-        stages,
-        prepare="pipeline_fakes:prepare_an_eager_keeper",
-        conformers="pipeline_fakes:conformers_slowly",
-        label="pipeline_fakes:label_slowly",
+    slow = stages.replace(
+        prepare=pipeline_fakes.prepare_an_eager_keeper,
+        conformers=pipeline_fakes.conformers_slowly,
+        label=pipeline_fakes.label_slowly,
     )
     mine = job(stages=slow)
     crew = Crew(mine, 2)
@@ -292,7 +292,7 @@ def test_kills_from_outside_change_nothing(
     def kill() -> None:
         while wanted and not over.is_set():
             for worker in list(crew.pool.workers):
-                stage = shown(worker.process.pid)
+                stage = shown_stage(worker.process.pid)
                 if stage in wanted and worker.process.returncode is None:
                     os.kill(worker.process.pid, signal.SIGKILL)
                     wanted.remove(stage)
@@ -331,7 +331,7 @@ def test_a_unit_that_kills_before_anything_is_labelled_ends_the_run(
 
 
 def test_workers_that_do_not_start_end_the_run(job: Jobs, works: Works, stages: Stages) -> None:
-    crew = Crew(job(stages=replace(stages, prepare="pipeline_fakes:prepare_and_die")), 2)
+    crew = Crew(job(stages=stages.replace(prepare=pipeline_fakes.prepare_and_die)), 2)
     with pytest.raises(Interrupted, match=r"^3 workers in a row died while starting.*: exit code 5; .* same command"):
         crew.run(works())
     assert [(d["unit"], d["stage"]) for d in crew.pool.deaths] == [(None, "start")] * 3
@@ -347,7 +347,7 @@ def test_a_stopped_run_keeps_what_it_has_and_goes_on_with_it(
     undisturbed: Callable[..., dict[str, bytes]],
 ) -> None:
     monkeypatch.setenv("QMGEN_TEST_COUNT", str(tmp_path / "count"))
-    mine = job(stages=replace(stages, label="pipeline_fakes:label_and_count"))
+    mine = job(stages=stages.replace(label=pipeline_fakes.label_and_count))
     first = Crew(mine, 2)
     first.run(works(units=2), lambda: first.rows > 5)
     assert not first.results and not files(mine)
@@ -364,13 +364,13 @@ def test_a_stopped_run_keeps_what_it_has_and_goes_on_with_it(
 def test_a_worker_that_dies_while_the_run_stops_is_not_replaced(
     job: Jobs, works: Works, stages: Stages, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    crew = Crew(job(stages=replace(stages, label="pipeline_fakes:label_slowly")), 1)
+    crew = Crew(job(stages=stages.replace(label=pipeline_fakes.label_slowly)), 1)
     asked: list[Any] = []
 
     def stopping() -> bool:
         """Freezes the worker in the middle of a batch, says stop, and kills it the next time."""
         (worker,) = crew.pool.workers
-        if not worker.held:
+        if not worker.on_device:
             return False
         asked.append(worker)
         os.kill(worker.process.pid, signal.SIGSTOP if len(asked) == 1 else signal.SIGKILL)
@@ -383,7 +383,7 @@ def test_a_worker_that_dies_while_the_run_stops_is_not_replaced(
     assert said == "qmgen: a worker died in work unit 0 (molecules 0 to 19): SIGKILL; the run is stopping"
 
 
-def done(job: Job) -> set[str]:
+def done(job: LabelJob) -> set[str]:
     return {path.name[5:10] for path in (Path(job.place) / "failures").glob("part-*.parquet")}
 
 
@@ -398,7 +398,7 @@ def test_a_machine_that_fails_molecule_after_molecule_ends_the_run_and_costs_non
     assert "same command continues" in str(caught.value) and "\n" not in str(caught.value)
     assert done(mine) == {"00000"}  # none of those that failed has become a failure
     again = Crew(mine, 1)
-    again.pool.soundness = MachineHealth(True, set(crew.pool.condemned))
+    again.pool.health = MachineHealth(True, set(crew.pool.excluded))
     works_left = [work for work in works(["C_0", *[f"{kind}_{i}" for i in range(1, 4)], "C_6"], 5) if work.unit.index]
     if kind == "segfault":  # the same three in two runs: they are what fails
         again.run(works_left)
@@ -448,13 +448,13 @@ def test_a_run_ends_in_time_whatever_its_workers_do(
     """One thread sleeps in a batch, or the whole process is stopped; what was labelled before is kept or made again."""
     monkeypatch.setattr(pool_module, "STOP_WITHIN", 20.0 if line == "stuck_2" else 2.0)
     monkeypatch.setenv("QMGEN_TEST_FROZEN", str(tmp_path / "frozen"))
-    mine = job(stages=replace(stages, prepare="pipeline_fakes:prepare_to_leave_at_once"))
+    mine = job(stages=stages.replace(prepare=pipeline_fakes.prepare_to_leave_at_once))
     crew = Crew(mine, 1)
     begin: list[float] = []
 
     def stopping() -> bool:
         """As soon as the batch with that molecule has been begun."""
-        if any((5, 0) in worker.held for worker in crew.pool.workers):
+        if any((5, 0) in worker.on_device for worker in crew.pool.workers):
             begin.append(time.monotonic())
         return bool(begin)
 

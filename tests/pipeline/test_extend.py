@@ -6,10 +6,10 @@ import json
 import os
 import tomllib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pipeline_fakes
 import pytest
 
 from qmgen.config import GenerateConfig
@@ -173,7 +173,7 @@ def test_stopped_and_continued_is_the_same_bytes(make: Make, stages: Stages, lin
     generate(make("a", out="straight"), lines, stages)
     generate(straight, lines, stages)
     generate(make("a"), lines, stages)
-    slow = replace(stages, label="pipeline_fakes:label_slowly")
+    slow = stages.replace(label=pipeline_fakes.label_slowly)
     stopped = make("ab", extend=True, conformers=3)
     with pytest.raises(Interrupted):
         generate(stopped.model_copy(update={"time_limit": 2.5}), lines, slow)
@@ -295,7 +295,7 @@ def test_a_failing_worker_leaves_the_addition_to_be_continued(
     make: Make, stages: Stages, lines: Lines, sources: dict[str, str]
 ) -> None:
     generate(make("a"), lines, stages)
-    broken = replace(stages, label="pipeline_fakes:no_such_function")
+    broken = stages.replace(label=pipeline_fakes.label_that_fails)
     with pytest.raises((QmgenError, RuntimeError)):
         generate(make("ab", extend=True), lines, broken)
     assert generate(make("ab", extend=True), lines, stages).complete

@@ -46,12 +46,13 @@ UNITS = 8
 RANK = """
 import sys
 from pathlib import Path
+import pipeline_fakes
 from qmgen.config import GenerateConfig
 from qmgen.errors import QmgenError
 from qmgen.pipeline.run import generate
 from qmgen.pipeline.stages import Stages
 names = ("read", "parse", "merge", "check", "conformers", "label", "prepare", "theory")
-stages = Stages(**{n: f"pipeline_fakes:{n}" for n in names})
+stages = Stages(**{n: getattr(pipeline_fakes, n) for n in names})
 source, out, rank, world_size = sys.argv[1:]
 try:
     generate(GenerateConfig(molecules=[source], out=Path(out), units=8, workers=1, rank=int(rank),

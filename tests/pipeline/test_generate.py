@@ -8,10 +8,10 @@ import re
 import time
 import tomllib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pipeline_fakes
 import pyarrow.parquet as pq
 import pytest
 
@@ -121,7 +121,7 @@ def test_a_level_that_can_label_nothing_is_refused_before_any_work(
     config: Config, stages: Stages, lines: Lines, settings: list[str] | dict[str, Any], basis: str, said: str
 ) -> None:
     names = ("read", "parse", "check", "theory")
-    real = replace(stages, **{name: getattr(Stages(), name) for name in names})
+    real = stages.replace(**{name: getattr(Stages(), name) for name in names})
     if isinstance(settings, list):
         asked = config(settings, basis=basis)
     else:
@@ -136,7 +136,7 @@ def test_a_level_that_can_label_nothing_is_refused_before_any_work(
 def test_a_level_that_can_label_one_of_them_is_not(
     config: Config, stages: Stages, lines: Lines, lines_: list[str]
 ) -> None:
-    real = replace(stages, check=Stages().check, theory=Stages().theory)
+    real = stages.replace(check=Stages().check, theory=Stages().theory)
     summary = generate(config(lines_, basis="6-31g"), lines, real)
     assert summary.rows == 1 and summary.nothing_made is None
 
@@ -180,7 +180,7 @@ def test_what_may_be_the_machines_doing_is_tried_again_by_the_same_command(
     assert (again.run_units, again.failures, again.rows) == (1, first.failures, 5) and again.complete
     monkeypatch.setenv("QMGEN_TEST_MEMORY", "enough")
     monkeypatch.setenv("QMGEN_TEST_COUNT", str(tmp_path / "count"))
-    last = generate(settings, lines, replace(stages, label="pipeline_fakes:label_and_count"))
+    last = generate(settings, lines, stages.replace(label=pipeline_fakes.label_and_count))
     assert (last.run_units, last.failures, last.rows) == (1, {"not_converged": 1, "unreadable": 1}, 6)
     assert (tmp_path / "count").read_text() == "1 0\n"  # the others of the unit are as they were
     assert contents(last.directory) == contents(whole.directory)
@@ -252,7 +252,7 @@ def test_another_corpus_in_the_directory_is_refused(
 
 @pytest.mark.parametrize(("xc", "basis"), [("lda,vwn", "STO3G"), ("LDA", "sto3g"), (" svwn ", "Sto-3g")])
 def test_an_alias_is_the_same_corpus(config: Config, stages: Stages, lines: Lines, xc: str, basis: str) -> None:
-    real = replace(stages, theory="qmgen.pipeline.level:level_of_theory")
+    real = stages.replace(theory=Stages().theory)
     first = config(["C_0"], xc="lda", basis="sto-3g")
     assert generate(first, lines, real).run_rows == 1
     written = (first.out / "config.toml").read_text()

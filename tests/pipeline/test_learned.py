@@ -6,12 +6,12 @@ import json
 import shutil
 import tomllib
 from collections.abc import Callable
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pipeline_fakes
 import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
@@ -25,7 +25,7 @@ from qmgen.corpus.schema import decode
 from qmgen.errors import QmgenError, UsageError
 from qmgen.labeling import types
 from qmgen.molecules.types import Molecule
-from qmgen.pipeline import learned as learned_module
+from qmgen.pipeline import level as learned_module
 from qmgen.pipeline.estimate import estimate
 from qmgen.pipeline.progress import Lines
 from qmgen.pipeline.retry import retry
@@ -50,7 +50,7 @@ def run(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def guessing(stages: Stages) -> Stages:
-    return replace(stages, guess="pipeline_fakes:open_guess", label="pipeline_fakes:label_guessed")
+    return stages.replace(guess=pipeline_fakes.open_guess, label=pipeline_fakes.label_guessed)
 
 
 def checksum(folder: Path) -> str:
@@ -185,11 +185,11 @@ def test_a_network_that_changes_while_workers_start_is_refused(
 ) -> None:
     monkeypatch.setattr(learned_module, "_OPEN", {})
     settings = job().settings
-    known = learned_module.learned_of(str(run), settings, guessing)
+    known = learned_module.network_guess_of(str(run), settings, guessing)
     assert known is not None and known.guess == f"network:{checksum(run)}"
     write_run(run, weight=2.0)
     with pytest.raises(QmgenError, match="was changed since this run began"):
-        learned_module.opened(known, settings, guessing)
+        learned_module.opened_guess(known, settings, guessing)
 
 
 def test_a_dry_run_opens_it(config: Config, guessing: Stages, run: Path) -> None:

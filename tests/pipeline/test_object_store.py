@@ -31,11 +31,12 @@ pytestmark = pytest.mark.usefixtures("credentials")
 
 PROGRAM = """
 import sys
+import pipeline_fakes
 from qmgen.config import GenerateConfig
 from qmgen.pipeline.run import generate
 from qmgen.pipeline.stages import Stages
 names = ("read", "parse", "merge", "check", "conformers", "label", "prepare", "theory")
-stages = Stages(**{n: f"pipeline_fakes:{n}" for n in names})
+stages = Stages(**{n: getattr(pipeline_fakes, n) for n in names})
 generate(GenerateConfig(molecules=[sys.argv[1]], out=sys.argv[2], units=6, workers=2), stages=stages, quiet=True)
 """
 

@@ -17,15 +17,17 @@ from qmgen.corpus import Unit
 from qmgen.molecules.embedding import Procedure
 from qmgen.molecules.types import Reason
 from qmgen.pipeline import checkpoint
-from qmgen.pipeline.checkpoint import UnitCheckpoint, path_of, remove_checkpoint
+from qmgen.pipeline.checkpoint import UnitCheckpoint, UnitContents, path_of, remove_checkpoint
 from qmgen.pipeline.crash_policy import Exclusion, Key
-from qmgen.pipeline.labelling import Labelled, Leave, Listener
+from qmgen.pipeline.job import LabelJob
+from qmgen.pipeline.messages import StopUnit, UnitListener
 from qmgen.pipeline.source import UnitInput
-from qmgen.pipeline.unit import Job, do_unit
+from qmgen.pipeline.stages import Stages
+from qmgen.pipeline.unit import do_unit
 
-Jobs = Callable[..., Job]
+Jobs = Callable[..., LabelJob]
 Works = Callable[..., list[UnitInput]]
-Files = Callable[[Job], dict[str, bytes]]
+Files = Callable[[LabelJob], dict[str, bytes]]
 
 LINES = [
     "C_0",
@@ -42,7 +44,7 @@ LINES = [
 ]
 
 
-class Ear(Listener):
+class Ear(UnitListener):
     """Says stop after ``patience`` pauses, and remembers what went to the device."""
 
     def __init__(self, patience: float = float("inf")) -> None:
@@ -58,22 +60,22 @@ class Ear(Listener):
     def progress(self, rows: int, failures: int) -> None:
         self.told.append((rows, failures))
 
-    def holding(self, keys: tuple[Key, ...], rows: int, failures: int) -> None:
+    def on_device(self, keys: tuple[Key, ...], rows: int, failures: int) -> None:
         self.batches += [keys] if keys else []
 
     def stage(self, name: str) -> None:
         self.stages += [name] if self.stages[-1:] != [name] else []
 
-    def between(self) -> None:
+    def between_batches(self) -> None:
         self.patience -= 1
         if self.patience < 0:
-            raise Leave
+            raise StopUnit
 
 
-def stopped(job: Job, work: UnitInput, patience: int) -> Ear:
+def stopped(job: LabelJob, work: UnitInput, patience: int) -> Ear:
     """An attempt that is told to stop after ``patience`` pauses."""
     ear = Ear(patience)
-    with pytest.raises(Leave):
+    with pytest.raises(StopUnit):
         do_unit(job, work, ear)
     return ear
 
@@ -92,7 +94,7 @@ def test_stopped_anywhere_it_goes_on_to_the_same_bytes(
         try:
             do_unit(mine, work, first)
             break
-        except Leave:
+        except StopUnit:
             assert not files(mine)
         result = do_unit(mine, work, second)
         assert files(mine) == files(plain) and not list(mine.partials.glob("*"))  # type: ignore[union-attr]
@@ -103,17 +105,14 @@ def test_stopped_anywhere_it_goes_on_to_the_same_bytes(
     assert patience > 10  # there was something to be stopped
 
 
-def test_complete_molecules_are_not_embedded_again(job: Jobs, works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
-    import pipeline_fakes
-
+def test_complete_molecules_are_not_embedded_again(job: Jobs, works: Works, stages: Stages) -> None:
     asked: list[int] = []
-    embed = pipeline_fakes.conformers
+    embed = stages.conformers
 
     def noted(molecules: Any, *rest: Any, **more: Any) -> Any:
         return embed((asked.append(m.molecule_id) or m for m in molecules), *rest, **more)
 
-    monkeypatch.setattr(pipeline_fakes, "conformers", noted)
-    mine = job(conformers=3)
+    mine = job(conformers=3, stages=stages.replace(conformers=noted))
     (work,) = works([f"C_{i}" for i in range(8)])  # batches of 4: the fourth is of molecules 4 and 5
     stopped(mine, work, patience=20)
     assert asked == [0, 1, 2, 3, 4, 5]
@@ -129,39 +128,39 @@ def test_stages_are_told(job: Jobs, works: Works) -> None:
 
 
 @pytest.mark.parametrize("conformers", [1, 3])
-def test_suspects_come_first_and_alone(job: Jobs, works: Works, files: Files, conformers: int) -> None:
+def test_suspected_come_first_and_alone(job: Jobs, works: Works, files: Files, conformers: int) -> None:
     (work,) = works(LINES)
     plain, mine, ear = job("plain", conformers=conformers), job(conformers=conformers), Ear()
     do_unit(plain, work)
-    suspects = [(6, 0), (2, conformers - 1), (9, 1)]
-    do_unit(mine, work, ear, suspects)
-    assert {batch[0] for batch in ear.batches[:3]} == set(suspects) and all(len(b) == 1 for b in ear.batches[:3])
+    suspected = [(6, 0), (2, conformers - 1), (9, 1)]
+    do_unit(mine, work, ear, suspected)
+    assert {batch[0] for batch in ear.batches[:3]} == set(suspected) and all(len(b) == 1 for b in ear.batches[:3])
     assert len(ear.keys) == len(set(ear.keys)) and files(mine) == files(plain)
 
 
-def test_the_condemned_become_failures_and_are_not_kept(job: Jobs, works: Works) -> None:
+def test_excluded_conformers_become_failures_and_are_not_kept(job: Jobs, works: Works) -> None:
     (work,) = works(LINES)
     mine, ear = job(conformers=2), Ear()
-    condemned = {
+    excluded = {
         (2, 1): Exclusion(Reason.WORKER_CRASHED, "SIGSEGV twice while it was being labelled"),
         (9, 0): Exclusion(Reason.MACHINE_TROUBLE, "SIGKILL for want of memory twice"),
     }
-    with pytest.raises(Leave):
-        do_unit(mine, work, Ear(11), condemned=condemned)
+    with pytest.raises(StopUnit):
+        do_unit(mine, work, Ear(11), excluded=excluded)
     saved = UnitCheckpoint(mine.partials, work.unit, mine.metadata).load()  # type: ignore[arg-type]
     assert saved is not None
     keys = saved.keys()
-    assert (2, 0) in keys and not keys & condemned.keys()
+    assert (2, 0) in keys and not keys & excluded.keys()
     assert 2 not in saved.complete and 0 in saved.complete
-    result = do_unit(mine, work, ear, [(2, 0)], condemned)
+    result = do_unit(mine, work, ear, [(2, 0)], excluded)
     assert result.failures["worker_crashed"] == result.failures["machine_trouble"] == 1
-    assert not set(ear.keys) & condemned.keys()
+    assert not set(ear.keys) & excluded.keys()
     table = pq.read_table(Path(mine.place) / work.unit.files()["failures"]).to_pylist()
     found = {(f["molecule_id"], f["conformer_id"]): (f["reason"], f["detail"]) for f in table}
-    assert {key: found[key] for key in condemned} == condemned
+    assert {key: found[key] for key in excluded} == excluded
 
 
-def kept(job: Job, work: UnitInput) -> Path:
+def kept(job: LabelJob, work: UnitInput) -> Path:
     """The file of an attempt that was stopped after 8 pauses."""
     stopped(job, work, patience=8)
     assert job.partials is not None
@@ -170,8 +169,8 @@ def kept(job: Job, work: UnitInput) -> Path:
     return path
 
 
-def same(one: Labelled, other: Labelled) -> bool:
-    def plain(found: Labelled) -> Any:
+def same(one: UnitContents, other: UnitContents) -> bool:
+    def plain(found: UnitContents) -> Any:
         rows = {
             split: [{k: np.asarray(v).tolist() for k, v in row.items()} for row in rows]
             for split, rows in found.rows.items()
@@ -277,7 +276,7 @@ def test_saving_is_rare_and_cheap(job: Jobs, works: Works, monkeypatch: pytest.M
     assert not keeper.due() and keeper.due(hurried=True)
     now[0] = checkpoint.CHECKPOINT_EVERY
     assert keeper.due()
-    keeper.save(Labelled(), set())  # nothing is new
+    keeper.save(UnitContents(), set())  # nothing is new
     assert not keeper.due() and not mine.partials.exists()  # type: ignore[union-attr]
 
     def slowly(*_: Any) -> memoryview:
@@ -285,7 +284,7 @@ def test_saving_is_rare_and_cheap(job: Jobs, works: Works, monkeypatch: pytest.M
         return memoryview(b"")
 
     monkeypatch.setattr(keeper, "_content", slowly)
-    keeper.save(Labelled(complete={1}), {1})
+    keeper.save(UnitContents(complete={1}), {1})
     now[0] += 149.0  # 2 % of the time: not before 150 s have gone by
     assert not keeper.due() and not keeper.due(hurried=True)
     now[0] += 1.0

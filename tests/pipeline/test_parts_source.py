@@ -169,7 +169,7 @@ def parse_some(place: int, smiles: str, name: str) -> Molecule | Failure:
 
 
 def test_refused_and_doubled_entries_are_kept_in_the_books(tmp_path: Path, stages: Stages) -> None:
-    source = parts_of(replace(stages, parse="test_parts_source:parse_some"), "2", 1)
+    source = parts_of(stages.replace(parse="test_parts_source:parse_some"), "2", 1)
     order = EnumerationOrder(source.config.model_dump(), 1, str(tmp_path), source.stages)
     (block,) = blocks(order, iter([Next((0,)), Next(())]).__next__)
     assert block.merged == {0: 1}
@@ -208,12 +208,13 @@ def test_the_time_limit_ends_the_waiting(tmp_path: Path, stages: Stages, lines: 
 PROGRAM = """
 import sys
 from pathlib import Path
+import pipeline_fakes
 from qmgen.config import GenerateConfig
 from qmgen.errors import QmgenError
 from qmgen.pipeline.run import generate
 from qmgen.pipeline.stages import Stages
 names = ("parse", "merge", "check", "conformers", "label", "prepare", "theory")
-stages = Stages(**{n: f"pipeline_fakes:{n}" for n in names})
+stages = Stages(**{n: getattr(pipeline_fakes, n) for n in names})
 try:
     generate(GenerateConfig(enumerate="12", units=1000, out=Path(sys.argv[1]), workers=1), stages=stages)
 except QmgenError as error:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
-
-import pytest
 
 from qmgen.config import GenerateConfig
 from qmgen.corpus import open_corpus
@@ -28,7 +24,7 @@ WRITTEN = [
 
 
 def test_smiles_to_rows(config: Callable[..., GenerateConfig], stages: Stages, lines: Lines) -> None:
-    real = replace(Stages(), label=stages.label)
+    real = Stages().replace(label=stages.label)
     settings = config(WRITTEN, conformers=2, validation_fraction=0.0, test_fraction=0.0)
     summary = generate(settings, lines, real)
     rows = open_corpus(settings.out).table().to_pylist()
@@ -46,7 +42,7 @@ OPEN = ["CC(O)F", "CC(O)F again", "CC=CC(O)F", "C[C@H](O)F", "C[C@@H](O)F", "CCO
 def test_isomers_have_rows_of_their_own_and_never_part(
     config: Callable[..., GenerateConfig], stages: Stages, lines: Lines, tmp_path: Path
 ) -> None:
-    real = replace(Stages(), label=stages.label)
+    real = Stages().replace(label=stages.label)
     thirds = {"validation_fraction": 0.3, "test_fraction": 0.4, "units": 1}
     settings = config(OPEN, conformers=2, stereo="enumerate", **thirds)
     summary = generate(settings, lines, real)
@@ -68,9 +64,3 @@ def test_isomers_have_rows_of_their_own_and_never_part(
         table = open_corpus(plain.out).table(split, columns=["smile"])
         unmarked = {s for s in table["smile"].to_pylist() if s == without_stereo(s)}
         assert all(splits[smiles] == {split} for smiles in unmarked)
-
-
-@pytest.mark.parametrize("stage", ["read", "parse", "merge", "check", "conformers", "prepare", "theory"])
-def test_stations_exist(stage: str) -> None:
-    module = getattr(Stages(), stage).partition(":")[0]
-    assert import_module(module) and callable(Stages().load(stage))

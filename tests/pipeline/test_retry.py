@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pipeline_fakes
 import pytest
 
 from qmgen.config import GenerateConfig
@@ -117,7 +117,7 @@ def test_stopped_and_continued_is_the_same_bytes(config: Config, stages: Stages,
     generate(straight, lines, stages)
     generate(stopped, lines, stages)
     retry(RetryConfig(directory=straight.out, workers=1, max_cycles=300), lines, stages)
-    slow = replace(stages, label="pipeline_fakes:label_slowly")
+    slow = stages.replace(label=pipeline_fakes.label_slowly)
     with pytest.raises(Interrupted):
         retry(RetryConfig(directory=stopped.out, workers=1, max_cycles=300, time_limit=2.5), lines, slow)
     assert not json.loads((stopped.out / "manifest.json").read_text())["complete"]
@@ -132,7 +132,7 @@ def test_stopped_and_continued_is_the_same_bytes(config: Config, stages: Stages,
 
 def test_given_geometries_are_tried_one_by_one(config: Config, stages: Stages, lines: Lines, tmp_path: Path) -> None:
     """Two geometries of one molecule: the one that failed is tried again, and the other is left alone."""
-    stubborn = replace(stages, label="pipeline_fakes:label_but_one")
+    stubborn = stages.replace(label=pipeline_fakes.label_but_one)
     settings = config(["given_9_1", "given_9_0", "given_2_0", "given_9_1"], units=2)
     first = generate(settings, lines, stubborn)
     assert first.failures == {"not_converged": 1, "unreadable": 1}

@@ -11,9 +11,9 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
+import pipeline_fakes
 import pytest
 
 from qmgen.config import GenerateConfig
@@ -29,12 +29,13 @@ Config = Callable[..., GenerateConfig]
 PROGRAM = """
 import sys
 from pathlib import Path
+import pipeline_fakes
 from qmgen.config import GenerateConfig
 from qmgen.errors import QmgenError
 from qmgen.pipeline.run import generate
 from qmgen.pipeline.stages import Stages
 names = ("read", "merge", "check", "conformers", "prepare", "theory")
-stages = Stages(label="pipeline_fakes:label_slowly", **{n: f"pipeline_fakes:{n}" for n in names})
+stages = Stages(label=pipeline_fakes.label_slowly, **{n: getattr(pipeline_fakes, n) for n in names})
 try:
     generate(GenerateConfig(molecules=[sys.argv[1]], out=Path(sys.argv[2]), units=8, workers=2), stages=stages)
 except QmgenError as error:
@@ -188,7 +189,7 @@ def test_workers_do_not_outlive_a_killed_parent(config: Config, stages: Stages, 
 
 
 def test_time_limit_stops_like_a_signal(config: Config, stages: Stages, lines: Lines) -> None:
-    slow = replace(stages, label="pipeline_fakes:label_slowly")
+    slow = stages.replace(label=pipeline_fakes.label_slowly)
     with pytest.raises(Interrupted, match=r"stopped by the time limit with .* work units left") as caught:
         generate(config([f"C_{i}" for i in range(200)], time_limit=2.0), lines, slow)
     assert caught.value.exit_code == 75

@@ -7,9 +7,9 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
+import pipeline_fakes
 import pytest
 
 from qmgen.config import GenerateConfig
@@ -31,7 +31,7 @@ def test_a_worker_has_one_core_and_one_thread(
 ) -> None:
     monkeypatch.setenv("QMGEN_TEST_TOLD", str(tmp_path))
     monkeypatch.setattr(layout, "on_accelerator", lambda: False)
-    generate(config(workers=workers), lines, replace(stages, prepare="pipeline_fakes:prepare_and_tell"))
+    generate(config(workers=workers), lines, stages.replace(prepare=pipeline_fakes.prepare_and_tell))
     told = [json.loads(path.read_text()) for path in tmp_path.glob("*.json")]
     assert len(told) == workers
     assert all(len(one["cores"]) == 1 and one["NPROC"] == one["OMP_NUM_THREADS"] == "1" for one in told)

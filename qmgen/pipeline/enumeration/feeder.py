@@ -264,11 +264,11 @@ def _write(order: EnumerationOrder, unit: int, smiles: list[str]) -> int:
     from qmgen.molecules.types import Failure
     from qmgen.pipeline.enumeration.parts import identifier
 
-    parse = order.stages.load("parse")
+    parse = order.stages.parse
     entries = (parse(identifier(unit, place), text, "") for place, text in enumerate(smiles))
     written = 0
     with file_of(Path(order.folder), unit).open("w", encoding="ascii") as stream:
-        for entry in order.stages.load("merge")(entries):
+        for entry in order.stages.merge(entries):
             place = entry.molecule_id - identifier(unit, 0)
             problem = [str(entry.reason), entry.detail] if isinstance(entry, Failure) else []
             stream.write(json.dumps([place, entry.smiles, *problem]) + "\n")

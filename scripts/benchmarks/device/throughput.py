@@ -28,12 +28,10 @@ from qmgen.labeling.stream import batch_size_of
 from qmgen.labeling.types import Settings
 from qmgen.machine import peak_memory
 from qmgen.molecules.types import Conformer, Failure, Molecule
+from qmgen.pipeline.job import LabelJob
 from qmgen.pipeline.source import UnitInput
 from qmgen.pipeline.stages import Stages
-from qmgen.pipeline.unit import Job, do_unit
-
-#: the stations of the pipeline, with one in place of the embedding that starts no process with RDKit
-STAGES = Stages(conformers=f"{__name__}:given")
+from qmgen.pipeline.unit import do_unit
 
 
 @dataclass(frozen=True)
@@ -56,12 +54,16 @@ def given(molecules: Iterable[Molecule | Failure], *_: Any, **__: Any) -> Iterat
             yield Conformer(*place, entry.name, entry.smiles, entry.numbers, entry.positions)
 
 
+#: the stations of the pipeline, with one in place of the embedding that starts no process with RDKit
+STAGES = Stages(conformers=given)
+
+
 def to_parquet(conformers: list[Conformer], settings: Settings, scratch: Path) -> Pass:
     """One unit, written below ``scratch``, which is emptied; its energies are read back from the file, untimed."""
     folder = scratch / "corpus"
     shutil.rmtree(folder, ignore_errors=True)
     unit = Unit(0, 1, 0, len(conformers))
-    job = Job(folder, settings, 1, 0, 60.0, Splitter(0, 0.0, 0.0), {}, STAGES)
+    job = LabelJob(folder, settings, 1, 0, 60.0, Splitter(0, 0.0, 0.0), {}, STAGES)
     entries: list[Molecule | Failure] = [
         Molecule(c.molecule_id, c.name, c.smiles, c.numbers, c.positions, 0, c.conformer_id) for c in conformers
     ]

@@ -31,7 +31,7 @@ from qmgen.learning.schnet.model import SchNetShape
 from qmgen.learning.targets import targets_of
 from qmgen.learning.targets.normalisation import Normalisation
 from qmgen.learning.training import checkpoint
-from qmgen.pipeline.learned import about as about_guess
+from qmgen.pipeline.level import describe_network as about_guess
 
 #: instead of what belongs there; sizes of which anything would take all memory, or all time
 ODD: Final = (..., None, 0, -1, 10**9, 10**30, 0.5, "x", [], {"a": [None]})
