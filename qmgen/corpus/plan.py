@@ -26,6 +26,8 @@ MOST_UNITS: Final = 2**20
 #: nor was it added to more often
 MOST_ADDITIONS: Final = 10**6
 FAILURES: Final = "failures"
+#: bits of the ``molecule_id`` of an enumerated molecule that say its place in the unit
+PLACE_BITS: Final = 32
 #: the folder of what states the revisions of a corpus
 REVISIONS_FOLDER: Final = "generations"
 
@@ -128,3 +130,13 @@ def plan(entries: int, conformers: int = 1, units: int | None = None, limit: int
 def plan_of_parts(count: int) -> Plan:
     """The plan for a whole enumeration, dealt to ``count`` parts."""
     return Plan(count, count, parts=True)
+
+
+def part_molecule_id(unit: int, place: int) -> int:
+    """The ``molecule_id`` of the molecule at ``place`` (from 0) of part ``unit``: it depends on the unit alone."""
+    return (unit << PLACE_BITS) | place
+
+
+def part_of_molecule(molecule_id: int) -> int:
+    """The unit of the molecule with this identifier, inverse to ``part_molecule_id``."""
+    return molecule_id >> PLACE_BITS

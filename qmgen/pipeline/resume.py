@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow.parquet as pq
 
 from qmgen import files
-from qmgen.corpus.books import damage_of, sums_of
-from qmgen.corpus.identity import stored_recipe
+from qmgen.corpus.books import SUMS, Damaged, book_of, damage_of, sums_of
+from qmgen.corpus.identity import MANIFEST, stored_recipe
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.locks import Held
-from qmgen.corpus.plan import Plan, Unit
-from qmgen.corpus.plan_recovery import recorded_sums
+from qmgen.corpus.plan import FAILURES, Plan, Unit
+from qmgen.corpus.plan_recovery import recorded_sums, recorded_units
 from qmgen.corpus.runs import FOLDER as RUNS
 from qmgen.corpus.runs import rank_lock, rank_of_lock, records, running
-from qmgen.corpus.store import Store
+from qmgen.corpus.seal import sealed, sound_table
+from qmgen.corpus.splits import SPLITS
+from qmgen.corpus.store import Store, read_small
 from qmgen.corpus.store.local import FOLDERS, TEMPORARY
 from qmgen.errors import Interrupted, QmgenError, UsageError
-from qmgen.pipeline.checkpoint import remove_checkpoint
+from qmgen.molecules.types import Failure, Reason
+from qmgen.pipeline.checkpoint import RETRIED_REASONS, UnitCheckpoint, UnitContents, remove_checkpoint, rows_of
+from qmgen.pipeline.job import LabelJob
 from qmgen.pipeline.ranks import Rank, RunningCommand, refuse_if_busy
 
 if TYPE_CHECKING:
     from qmgen.config.generate import GenerateConfig
+
 
 #: files are checked by so many threads: hashing leaves Python alone
 _THREADS: Final = 8
@@ -177,3 +185,62 @@ def _other_ranks(store: Store, rank: int) -> list[int]:
     """The ranks above ``rank`` that have left a lock here."""
     seen = (rank_of_lock(name) for name in store.names(RUNS))
     return sorted(other for other in seen if other is not None and other > rank)
+
+
+_REASON: Final = str(Reason.MACHINE_TROUBLE)
+
+
+def take_back(store: Store, units: list[Unit], job: LabelJob) -> list[Unit]:
+    """Those of the finished ``units`` that hold such a failure; they are finished no more.
+
+    Raises ``OSError`` where the store refuses.
+    """
+    listing = Listing.of(store)
+    told: dict[str, bool] = {}
+    for name, unit_record in recorded_units(records(store)):
+        failures = unit_record.get("failures")
+        told[name] = told.get(name, False) or not isinstance(failures, dict) or _REASON in failures
+    found = []
+    for unit in units:
+        name = unit.files()[FAILURES]
+        if name not in listing.sizes or not listing.done(unit) or not told.get(name, True):
+            continue
+        with contextlib.suppress(Damaged):
+            count = book_of(store, name).reasons.get(_REASON, 0)
+            if count:
+                _keep(store, unit, job)
+                _unfinished(store)
+                store.remove(name)
+                found.append(unit)
+                what = f"{count} failure(s) of work unit {unit.index} may be the machine's: tried again"
+                print(f"qmgen: {store.place}: {what}", file=sys.stderr, flush=True)
+    return found
+
+
+def _keep(store: Store, unit: Unit, job: LabelJob) -> None:
+    """Keep the rows and the other failures of ``unit`` where its partial work is looked for."""
+    folder = job.partials
+    if folder is None or job.procedure.prunes:  # how many conformers of which molecule were pruned stands nowhere
+        return
+    files = unit.files()
+    found = UnitContents()
+    for split in SPLITS:
+        table = pq.ParquetFile(store.open(files[split])).read().combine_chunks()
+        found.rows[split].extend(rows_of(table))
+    failed: list[Mapping[str, Any]] = pq.ParquetFile(store.open(files[FAILURES])).read().to_pylist()
+    for f in failed:
+        place = (f["molecule_id"], f["conformer_id"], f["name"], f["smile"])
+        found.failures.append(Failure(*place, Reason(f["reason"]), f["detail"]))
+    passing = {one.molecule_id for one in found.failures if one.reason in RETRIED_REASONS}
+    keys = found.keys()
+    complete = {molecule for molecule, _ in keys} - passing
+    UnitCheckpoint(Path(folder), unit, job.metadata).save(found, complete)
+
+
+def _unfinished(store: Store) -> None:
+    """The manifest is not to call complete what no longer is, nor SHA256SUMS to know a file that is written anew."""
+    with contextlib.suppress(FileNotFoundError, ValueError, AttributeError):
+        manifest = sound_table(read_small(store, MANIFEST))
+        if manifest.get("complete"):
+            store.write(MANIFEST, sealed({**manifest, "complete": False}))
+    store.remove(SUMS)

@@ -19,7 +19,7 @@ from qmgen.config.generate import MOST_CYCLES
 from qmgen.corpus.books import book_of
 from qmgen.corpus.identity import config_hash, difference
 from qmgen.corpus.listing import Listing
-from qmgen.corpus.plan import Plan, plan
+from qmgen.corpus.plan import Plan, part_of_molecule, plan
 from qmgen.corpus.revisions import (
     RETRY,
     CorpusHistory,
@@ -33,7 +33,6 @@ from qmgen.errors import Interrupted, UsageError
 from qmgen.labeling.types import PLAIN_GUESSES
 from qmgen.molecules.types import Failure, Molecule, Reason
 from qmgen.pipeline.enumeration.as_source import source_of
-from qmgen.pipeline.enumeration.parts import unit_of
 from qmgen.pipeline.job import canonical, job_of
 from qmgen.pipeline.level import recorded_guess
 from qmgen.pipeline.progress import Progress, Quiet, default_progress
@@ -189,7 +188,7 @@ class _Task:
             for _, placed, _ in source.places(Plan(source.entries, -(-source.entries // _AT_A_TIME))):
                 yield [entry for _, entry in placed]
             return
-        with closing(source.works(planned, {unit_of(molecule) for molecule in self.failed})) as works:
+        with closing(source.works(planned, {part_of_molecule(molecule) for molecule in self.failed})) as works:
             for work in works:
                 if work is None:
                     time.sleep(_PATIENCE)

@@ -19,7 +19,6 @@ from qmgen.corpus.revisions import EXTEND, begin_revision
 from qmgen.corpus.runs import FAILED, FINISHED, STOPPED, RunFile, records
 from qmgen.corpus.store import Store, store_of
 from qmgen.errors import Interrupted, QmgenError
-from qmgen.pipeline.again import take_back
 from qmgen.pipeline.crash_policy import Key, MachineHealth
 from qmgen.pipeline.enumeration.as_source import is_listed, source_of
 from qmgen.pipeline.job import canonical, job_of, refuse_elements, refuse_molecules, settings_of
@@ -28,7 +27,7 @@ from qmgen.pipeline.messages import show_stage
 from qmgen.pipeline.pool import Pool
 from qmgen.pipeline.progress import Progress, Quiet, default_progress
 from qmgen.pipeline.ranks import Rank, generate_command, rank_of, refuse_if_busy
-from qmgen.pipeline.resume import as_rank, forget_partials, mine, missing, start_anew, write_config
+from qmgen.pipeline.resume import as_rank, forget_partials, mine, missing, start_anew, take_back, write_config
 from qmgen.pipeline.revise import RunSpec, refuse_other_enumeration, run_spec
 from qmgen.pipeline.run_record import RunClock, RunRecord, RunSummary
 from qmgen.pipeline.source import FileSource

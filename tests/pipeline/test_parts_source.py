@@ -20,7 +20,7 @@ import pytest
 from qmgen.config import GenerateConfig
 from qmgen.config.generate import EnumerateConfig
 from qmgen.corpus import open_corpus
-from qmgen.corpus.plan import plan, plan_of_parts
+from qmgen.corpus.plan import part_molecule_id, plan, plan_of_parts
 from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.molecules.enumeration.items import Part
 from qmgen.molecules.types import Failure, Molecule, Reason
@@ -29,12 +29,11 @@ from qmgen.pipeline.enumeration.feeder import (
     MOST_UNITS,
     EnumerationFeed,
     EnumerationOrder,
-    Next,
     blocks,
     next_size,
     one_pass,
 )
-from qmgen.pipeline.enumeration.parts import EnumerationParts, expected_molecules, fingerprint, identifier
+from qmgen.pipeline.enumeration.parts import EnumerationParts, expected_molecules, fingerprint
 from qmgen.pipeline.enumeration.run import selection
 from qmgen.pipeline.estimate import estimate
 from qmgen.pipeline.progress import Lines
@@ -147,7 +146,7 @@ def test_another_enumeration_is_another_corpus(
         generate(settings.model_copy(update={"enumerate": "3"}), lines, stages)
     with pytest.raises(UsageError, match=r"source\.units: 8 -> 4"):
         generate(settings.model_copy(update={"units": 4}), lines, stages)
-    monkeypatch.setitem(parts_module.expected.__globals__["KNOWN"], "gdb11", (4, 10, 20))
+    monkeypatch.setitem(parts_module.expected_molecules.__globals__["KNOWN"], "gdb11", (4, 10, 20))
     with pytest.raises(UsageError, match=r"source\.molecules_expected: 9 -> 10"):  # silently it would be other units
         generate(settings, lines, stages)
 
@@ -169,15 +168,15 @@ def parse_some(place: int, smiles: str, name: str) -> Molecule | Failure:
 
 
 def test_refused_and_doubled_entries_are_kept_in_the_books(tmp_path: Path, stages: Stages) -> None:
-    source = parts_of(stages.replace(parse="test_parts_source:parse_some"), "2", 1)
+    source = parts_of(stages.replace(parse=parse_some), "2", 1)
     order = EnumerationOrder(source.config.model_dump(), 1, str(tmp_path), source.stages)
-    (block,) = blocks(order, iter([Next((0,)), Next(())]).__next__)
-    assert block.merged == {0: 1}
+    (block,) = blocks(order, iter([(0,), ()]).__next__)
+    assert block == {0: 1}
     entries = list(parts_module._read(tmp_path / "0.jsonl", 0))
     listed = whole("2", "none")
     assert len(entries) == len(listed) - 1
     (failure,) = (entry for entry in entries if isinstance(entry, Failure))
-    assert failure == parse_some(identifier(0, listed.index("CO")), "CO", "")
+    assert failure == parse_some(part_molecule_id(0, listed.index("CO")), "CO", "")
     (carbon,) = (entry for entry in entries if entry.smiles == "C")
     assert carbon.molecule_id == min(listed.index("CC"), listed.index("CN"))
 

@@ -1,4 +1,14 @@
-"""The parent's side of the process that enumerates: started, asked one block ahead, heard without waiting, ended."""
+"""The process that enumerates for a run, and its parent's side: blocks of work units, one ahead of what is labelled.
+
+Started by ``EnumerationFeed`` as ``python -c "from qmgen.pipeline.enumeration.feeder import main; main(...)"``. One
+pass over all graphs costs the same however few of its parts are wanted, so a block takes several units; but the first
+label should not wait for many, so the first block is one unit, and each is at most twice the one before.
+
+The parent sends an ``EnumerationOrder``, then the units that are next, as a tuple, for each block. The answer is how
+many duplicates were merged in each unit of the block, or a ``WorkerFailure``. A unit's entries go into a file of the
+folder of the run, a line of JSON each: place in the part and SMILES, then reason and detail of what cannot be labelled.
+That file is whole when the answer comes.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +31,12 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 from qmgen.errors import Interrupted, from_process
+from qmgen.pipeline.messages import WorkerFailure
 from qmgen.pipeline.stages import Stages
 from qmgen.processes import Channel, Gone, StallClock, end, ending
 
 if TYPE_CHECKING:
     from qmgen.molecules.selection import Selection
-    from qmgen.pipeline.stages import Stages
 
 
 _MAIN = (
@@ -37,6 +47,24 @@ _MAIN = (
 STALL_LIMIT: Final = 120.0
 #: it computes in one thread: the cores belong to those that label
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+#: units in a block, and molecules in one, at most: they are held in memory
+MOST_UNITS: Final = 64
+MOST_MOLECULES: Final = 500_000
+#: what the pass over all graphs may cost, beside what the molecules of the block cost
+SHARE: Final = 0.1
+#: it gives way to the processes that label, which are the reason for its work
+NICENESS: Final = 5
+
+
+@dataclass(frozen=True)
+class EnumerationOrder:
+    """Parent, once: enumerate the set with these ``settings`` (of an ``EnumerateConfig``), dealt to ``of`` parts, into
+    ``folder``; unit i is part i + 1."""
+
+    settings: dict[str, Any]
+    of: int
+    folder: str
+    stages: Stages
 
 
 @dataclass
@@ -68,22 +96,23 @@ class EnumerationFeed:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def blocks(self) -> Iterator[Block | None]:
-        """Each block as soon as it is there, None while it is not; the one after it is then begun at once.
+    def blocks(self) -> Iterator[dict[int, int] | None]:
+        """The duplicates merged in each unit of a block, as soon as it is there, None while it is not; the next block is
+        then begun at once.
 
         Raises what the process refused, and ``Interrupted`` when it died or stands still.
         """
         done = 0
-        self._channel.send(Next(tuple(self.units[:MOST_UNITS])))
+        self._channel.send(tuple(self.units[:MOST_UNITS]))
         while done < len(self.units):
-            block = self._heard()
+            block = self._next_block()
             if block is not None:
-                done += len(block.merged)
+                done += len(block)
                 if done < len(self.units):
-                    self._channel.send(Next(tuple(self.units[done : done + MOST_UNITS])))
+                    self._channel.send(tuple(self.units[done : done + MOST_UNITS]))
             yield block
 
-    def _heard(self) -> Block | None:
+    def _next_block(self) -> dict[int, int] | None:
         try:
             _, message = self._channel.inbox.get(self.patience > 0, self.patience or None)
         except queue.Empty:
@@ -96,9 +125,9 @@ class EnumerationFeed:
             raise self._death()
         if isinstance(message, Exception):
             raise message
-        if isinstance(message, Refused):
+        if isinstance(message, WorkerFailure):
             raise from_process("the process that enumerates", message.exit_code, message.message, message.traceback)
-        assert isinstance(message, Block)
+        assert isinstance(message, dict)
         return message
 
     def _start(self) -> tuple[Channel, subprocess.Popen[bytes]]:
@@ -127,49 +156,6 @@ class EnumerationFeed:
 def _ended(how: str) -> Interrupted:
     """So that a scheduler starts the rank again."""
     return Interrupted(f"the process that enumerates {how}; finished units are kept, the same command continues")
-
-
-#: units in a block, and molecules in one, at most: they are held in memory
-MOST_UNITS: Final = 64
-MOST_MOLECULES: Final = 500_000
-#: what the pass over all graphs may cost, beside what the molecules of the block cost
-SHARE: Final = 0.1
-#: it gives way to the processes that label, which are the reason for its work
-NICENESS: Final = 5
-
-
-@dataclass(frozen=True)
-class EnumerationOrder:
-    """Parent, once: enumerate the set with these ``settings`` (of an ``EnumerateConfig``), dealt to ``of`` parts, into
-    ``folder``; unit i is part i + 1. Each ``Next`` is answered with a ``Block`` or ``Refused``."""
-
-    settings: dict[str, Any]
-    of: int
-    folder: str
-    stages: Stages
-
-
-@dataclass(frozen=True)
-class Next:
-    """Parent: make the next block, as many of the first of ``units`` as are worth it."""
-
-    units: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Block:
-    """Feeder: these units are there, with so many duplicates merged in each."""
-
-    merged: dict[int, int]
-
-
-@dataclass(frozen=True)
-class Refused:
-    """Feeder: an exception, and with it the end. ``message`` of an error meant for the user, else ``traceback``."""
-
-    exit_code: int | None
-    message: str
-    traceback: str
 
 
 def file_of(folder: Path, unit: int) -> Path:
@@ -202,26 +188,26 @@ def _serve(connection: Connection, order: EnumerationOrder) -> None:
         for block in blocks(order, connection.recv):
             connection.send(block)
     except QmgenError as error:
-        connection.send(Refused(error.exit_code, "\n".join(error.lines), ""))
+        connection.send(WorkerFailure(error.exit_code, "\n".join(error.lines), ""))
     except (BrokenPipeError, EOFError, ConnectionResetError):
         raise
     except OSError as error:
         room = f"cannot write to {order.folder}: {error.strerror or error}; make room, or set TMPDIR to another place"
-        connection.send(Refused(1, one_line(room), ""))
+        connection.send(WorkerFailure(1, one_line(room), ""))
     except Exception as error:
-        connection.send(Refused(None, f"{type(error).__name__}: {error}", traceback.format_exc()))
+        connection.send(WorkerFailure(None, f"{type(error).__name__}: {error}", traceback.format_exc()))
 
 
-def blocks(order: EnumerationOrder, asked: Callable[[], Next]) -> Iterator[Block]:
+def blocks(order: EnumerationOrder, asked: Callable[[], Sequence[int]]) -> Iterator[dict[int, int]]:
     """The blocks of an order, one after another, out of what is ``asked`` for before each; none after no units."""
     size, whole = 1, _whole(order)
-    while now := list(asked().units[:size]):
+    while now := list(asked()[:size]):
         begin = time.perf_counter()
         found, judging = one_pass(whole, order.of, now)
         written = time.perf_counter()
         merged = {unit: _write(order, unit, smiles) for unit, smiles in found.items()}
         end = time.perf_counter()
-        yield Block(merged)
+        yield merged
         molecules = sum(map(len, found.values()))
         each = (judging + end - written) / len(now)
         size = next_size(len(now), molecules, written - begin - judging, each)
@@ -261,15 +247,15 @@ def _whole(order: EnumerationOrder) -> Selection:
 def _write(order: EnumerationOrder, unit: int, smiles: list[str]) -> int:
     """The entries of a unit to its file; how many duplicates were merged. (There are none, unless two SMILES become
     the same when RDKit reads them.)"""
+    from qmgen.corpus.plan import part_molecule_id
     from qmgen.molecules.types import Failure
-    from qmgen.pipeline.enumeration.parts import identifier
 
     parse = order.stages.parse
-    entries = (parse(identifier(unit, place), text, "") for place, text in enumerate(smiles))
+    entries = (parse(part_molecule_id(unit, place), text, "") for place, text in enumerate(smiles))
     written = 0
     with file_of(Path(order.folder), unit).open("w", encoding="ascii") as stream:
         for entry in order.stages.merge(entries):
-            place = entry.molecule_id - identifier(unit, 0)
+            place = entry.molecule_id - part_molecule_id(unit, 0)
             problem = [str(entry.reason), entry.detail] if isinstance(entry, Failure) else []
             stream.write(json.dumps([place, entry.smiles, *problem]) + "\n")
             written += 1

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from qmgen import __version__
 from qmgen.config.generate import DEFAULT_ELEMENTS, EnumerateConfig
-from qmgen.corpus.plan import Plan, Unit, plan, plan_of_parts
+from qmgen.corpus.plan import Plan, Unit, part_molecule_id, plan, plan_of_parts
 from qmgen.errors import Interrupted
 from qmgen.molecules.rules.ruleset import load_rules
 from qmgen.molecules.types import Failure, Molecule, Reason
@@ -27,20 +27,8 @@ from qmgen.pipeline.enumeration.run import selection
 from qmgen.pipeline.source import Entry, UnitInput
 from qmgen.pipeline.stages import Stages
 
-#: bits of a ``molecule_id`` that say the place in the unit
-PLACE_BITS: Final = 32
 #: a sample is drawn from a part of about so many molecules
 DRAWN_FROM: Final = 100
-
-
-def identifier(unit: int, place: int) -> int:
-    """The ``molecule_id`` of the molecule at ``place`` (from 0) of ``unit``: it depends on the unit alone."""
-    return (unit << PLACE_BITS) | place
-
-
-def unit_of(molecule: int) -> int:
-    """The unit of the molecule with this identifier."""
-    return molecule >> PLACE_BITS
 
 
 @dataclass(frozen=True)
@@ -100,7 +88,7 @@ class EnumerationParts:
                 if block is None:
                     yield None
                     continue
-                for index, merged in block.merged.items():
+                for index, merged in block.items():
                     path = file_of(feed.folder, index)
                     entries = list(_read(path, index))
                     path.unlink()
@@ -129,9 +117,9 @@ def _read(path: Path, unit: int) -> Iterator[Entry]:
         for line in stream:
             place, smiles, *problem = json.loads(line)
             if problem:
-                yield Failure(identifier(unit, place), -1, "", smiles, Reason(problem[0]), problem[1])
+                yield Failure(part_molecule_id(unit, place), -1, "", smiles, Reason(problem[0]), problem[1])
             else:
-                yield Molecule(identifier(unit, place), "", smiles)
+                yield Molecule(part_molecule_id(unit, place), "", smiles)
 
 
 def fingerprint(config: EnumerateConfig) -> str:
