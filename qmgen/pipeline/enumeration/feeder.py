@@ -97,8 +97,8 @@ class EnumerationFeed:
         self._stack.close()
 
     def blocks(self) -> Iterator[dict[int, int] | None]:
-        """The duplicates merged in each unit of a block, as soon as it is there, None while it is not; the next block is
-        then begun at once.
+        """The duplicates merged in each unit of a block, as soon as it is there, None before; the next block is then
+        begun at once.
 
         Raises what the process refused, and ``Interrupted`` when it died or stands still.
         """
