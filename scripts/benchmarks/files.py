@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from qmgen.corpus.books import damage_of, sums_of
+from qmgen.corpus.columns import COLUMNS
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.manifest import write_manifest
 from qmgen.corpus.plan import FAILURES, Plan, Unit
@@ -117,6 +118,10 @@ def _tables(rows: dict[str, list[dict[str, Any]]], metadata: dict[str, Any]) -> 
     return {split: row_table(rows[split], schema) for split in SPLITS} | {FAILURES: failures}
 
 
+#: columns of lists that follow from a label
+PROPERTIES: Final = tuple(column for column in COLUMNS if column.length and column.from_label)
+
+
 def _row(molecule: int, random: np.random.Generator) -> dict[str, Any]:
     atoms = int(random.integers(*_ATOMS))
     heavy = random.choice(np.array([6, 7, 8, 9], np.uint8), size=10, p=(0.7, 0.13, 0.16, 0.01))
@@ -130,8 +135,8 @@ def _row(molecule: int, random: np.random.Generator) -> dict[str, Any]:
         "std": abs(random.normal(0, 1e-9)), "pos": random.normal(0, 4, 3 * atoms).astype(np.float32),
         "molecule_id": molecule, "conformer_id": 0, "name": "", "converged": True,
         "cycles": int(random.integers(8, 15)),
-        "orbital_gradient": abs(random.normal(0, 1e-7)), "dipole": random.normal(size=3),
-        "charges": random.normal(0, 0.2, atoms), "precision": "float64",
+        "orbital_gradient": abs(random.normal(0, 1e-7)), "precision": "float64",
+        **{c.name: random.normal(0, 0.2, c.length * (atoms if c.per_atom else 1)) for c in PROPERTIES},
         "mapped_smiles": "".join(f"[{names[int(numbers[k])]}:{k + 1}]" for k in random.permutation(atoms)),
         "spin_hint": "",
     }  # fmt: skip

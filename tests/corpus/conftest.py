@@ -23,6 +23,7 @@ from qmgen.corpus import (
     write_manifest,
     write_unit,
 )  # fmt: skip
+from tests.made_up import properties
 
 
 def make_row(molecule: int, conformer: int = 0, **changes: Any) -> dict[str, Any]:
@@ -32,7 +33,8 @@ def make_row(molecule: int, conformer: int = 0, **changes: Any) -> dict[str, Any
         "energy": -2000.0 + random.normal(), "homo": -7.0, "lumo": 3.5, "N": 7, "std": 1e-9, "y": 10.5,
         "pos": random.normal(size=9).astype(np.float32),
         "molecule_id": molecule, "conformer_id": conformer, "name": f"mol{molecule}", "converged": True, "cycles": 9,
-        "orbital_gradient": 1e-7, "dipole": random.normal(size=3), "charges": random.normal(size=3),
+        "orbital_gradient": 1e-7,
+        **properties(3, random),
         "precision": "float64", "mapped_smiles": "[O:1]([H:2])[H:3]", "spin_hint": "",
     }  # fmt: skip
     return {**row, **changes}

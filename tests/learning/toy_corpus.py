@@ -25,6 +25,7 @@ from qmgen.corpus import (
     write_manifest,
     write_unit,
 )  # fmt: skip
+from tests.made_up import properties
 
 CHARGES = {1: 0.3, 6: -0.1, 8: -0.5}
 ENERGIES = {1: -13.0, 6: -1030.0, 8: -2040.0}
@@ -83,7 +84,8 @@ def make_row(molecule: int, forces: bool, strength: float) -> dict[str, Any]:
         "energy": sum(ENERGIES[int(n)] for n in z) + 0.5 * decay.sum(), "homo": -7.0, "lumo": gap - 7.0,
         "N": 7, "std": 1e-9, "y": gap, "pos": positions.ravel(),
         "molecule_id": molecule, "conformer_id": 0, "name": f"mol{molecule}", "converged": True, "cycles": 9,
-        "orbital_gradient": 1e-7, "dipole": charges @ positions * DEBYE, "charges": charges, "precision": "float64",
+        "orbital_gradient": 1e-7, **properties(len(z), random),
+        "dipole": charges @ positions * DEBYE, "charges": charges, "precision": "float64",
         "mapped_smiles": "",
         "spin_hint": "",
     }  # fmt: skip

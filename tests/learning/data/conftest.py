@@ -12,6 +12,7 @@ import pytest
 
 from qmgen.corpus import FAILURES, SPLITS, Splitter, failure_schema, failure_table, plan, row_schema, row_table
 from qmgen.corpus.shard import write_table, write_unit
+from tests.made_up import properties
 
 LEVEL = {"xc": "b3lyp5", "basis": "sto-3g"}
 
@@ -25,8 +26,8 @@ def molecule(number: int, conformer: int = 0, forces: bool = False) -> dict[str,
         "smile": f"C{number}", "atoms": "X", "z": z, "energy": -1000.0 - number - conformer / 8, "homo": -7.0,
         "lumo": 3.5, "N": 7, "std": 1e-9, "y": 10.0 + random.normal(), "molecule_id": number,
         "pos": random.normal(size=3 * len(z)).astype(np.float32), "conformer_id": conformer, "name": "",
-        "converged": True, "cycles": 9, "orbital_gradient": 1e-7, "dipole": random.normal(size=3),
-        "charges": random.normal(size=len(z)), "precision": "float64", "mapped_smiles": "", "spin_hint": "",
+        "converged": True, "cycles": 9, "orbital_gradient": 1e-7, **properties(len(z), random),
+        "precision": "float64", "mapped_smiles": "", "spin_hint": "",
     }  # fmt: skip
     return {**row, "forces": random.normal(size=3 * len(z))} if forces else row
 
