@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+import pyarrow as pa
 
 from qmgen.corpus.columns import SCHEMA_VERSION
 from qmgen.corpus.schema import failure_fields, is_of_parts, row_schema
@@ -87,8 +89,8 @@ def card(manifest: Mapping[str, Any]) -> str:
         pruned=f"\n{counts['pruned']} conformers were pruned, as the settings ask." if counts.get("pruned") else "",
         added=_added(manifest),
         bonds=_bonds(manifest),
-        columns=_columns(list(row_schema({key: manifest[key] for key in _COLUMNS if key in manifest}))),
-        failure_columns=_columns(failure_fields(is_of_parts(manifest))),
+        columns=column_table(row_schema({key: manifest[key] for key in _COLUMNS if key in manifest})),
+        failure_columns=column_table(failure_fields(is_of_parts(manifest))),
         theory="\n".join(f"- {key.replace('_', ' ')}: {value}" for key, value in theory.items()),
     )
 
@@ -130,7 +132,8 @@ def _added(manifest: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _columns(fields: list[Any]) -> str:
+def column_table(fields: Iterable[pa.Field]) -> str:
+    """Markdown: name, type, unit and description of each field."""
     head = "| column | type | unit | what |\n|---|---|---|---|\n"
     lines = []
     for field in fields:

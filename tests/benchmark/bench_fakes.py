@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from qmgen.corpus.columns import COLUMNS
 from qmgen.errors import UsageError
 from qmgen.labeling.types import Label, Settings
 from qmgen.molecules.embedding import PLAIN, Procedure
@@ -77,7 +78,11 @@ def label(
                 homo=found.homo,
                 lumo=found.lumo,
                 energy_std=0.0,
-                properties={"dipole": found.dipole, "charges": np.zeros(3)},
+                properties={
+                    column.name: np.zeros(column.length * (len(conformer.numbers) if column.per_atom else 1))
+                    for column in COLUMNS
+                    if column.length and column.from_label
+                },
                 n_orbitals=7,
                 converged=True,
                 cycles=found.cycles,

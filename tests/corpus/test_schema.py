@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import pyarrow as pa
 import pytest
 
 from qmgen.corpus import failure_schema, row_schema, row_table
+from qmgen.corpus.card import column_table
+from qmgen.corpus.columns import SCHEMA_VERSION
 from qmgen.corpus.rows import failure_table
 from qmgen.corpus.schema import decode
 
@@ -30,8 +33,9 @@ def test_qm1b_columns_come_first() -> None:
     schema = row_schema()
     assert schema.names[:10] == QM1B
     assert schema.names[10:12] == ["molecule_id", "conformer_id"]
-    assert schema.names[-3:] == ["precision", "mapped_smiles", "spin_hint"]
-    assert "forces" not in schema.names and row_schema(forces=True).names[-4] == "forces"
+    assert row_schema({"schema_version": 2}).names[-3:] == ["precision", "mapped_smiles", "spin_hint"]
+    assert row_schema({"schema_version": 1}).names[-1] == "precision"
+    assert "forces" not in schema.names and set(row_schema(forces=True).names) - set(schema.names) == {"forces"}
 
 
 @pytest.mark.parametrize("schema", [row_schema(forces=True), failure_schema()])
@@ -39,6 +43,11 @@ def test_every_field_says_its_unit_and_meaning(schema: pa.Schema) -> None:
     for field in schema:
         assert field.metadata[b"unit"] and len(field.metadata[b"description"]) > 5
         assert field.metadata[b"unit"].decode() == {**UNITS, "forces": "eV/Angstrom"}.get(field.name, "1")
+
+
+def test_the_documents_list_the_columns() -> None:
+    document = (Path(__file__).resolve().parents[2] / "docs" / "formats.md").read_text("utf-8")
+    assert column_table(row_schema()) in document
 
 
 def test_types() -> None:
@@ -50,7 +59,7 @@ def test_types() -> None:
 
 def test_metadata_come_back_as_they_went() -> None:
     metadata = {"level_of_theory": {"xc": "b3lyp5", "conv_energy": 1e-9}, "config_hash": "ab", "seeds": [0, 1]}
-    assert decode(row_schema(metadata).metadata) == {"schema_version": 2, **metadata}
+    assert decode(row_schema(metadata).metadata) == {"schema_version": SCHEMA_VERSION, **metadata}
 
 
 def test_rows_are_sorted_and_exact(row: Row) -> None:

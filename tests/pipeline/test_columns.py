@@ -17,6 +17,7 @@ import qmgen
 from qmgen.config import GenerateConfig
 from qmgen.config.generate import RetryConfig
 from qmgen.corpus import open_corpus
+from qmgen.corpus.columns import SCHEMA_VERSION
 from qmgen.corpus.merge import merge
 from qmgen.corpus.status import status
 from qmgen.corpus.verify import inspect
@@ -253,7 +254,7 @@ def test_a_corpus_from_before_is_extended_and_tried_again(
 
 def test_starting_anew_brings_the_new_columns(old: GenerateConfig, stages: Stages, lines: Lines) -> None:
     generate(old.model_copy(update={"overwrite": True}), lines, stages)
-    assert manifest(old.out)["schema_version"] == 2 and "mapped_smiles" in qmgen.load(old.out).column_names
+    assert manifest(old.out)["schema_version"] == SCHEMA_VERSION and "mapped_smiles" in qmgen.load(old.out).column_names
 
 
 def test_a_version_that_is_not_known_is_refused(old: GenerateConfig, stages: Stages, lines: Lines) -> None:

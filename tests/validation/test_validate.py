@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from qmgen.constants import BOHR_TO_ANGSTROM
+from qmgen.corpus.columns import COLUMNS
 from qmgen.corpus.plan import FAILURES, Unit
 from qmgen.corpus.reader import open_corpus
 from qmgen.corpus.rows import failure_table, row_table
@@ -26,7 +27,7 @@ from qmgen.molecules.types import Conformer
 from qmgen.pipeline.level import level_of_theory
 from qmgen.pipeline.rows import CONSTANTS, row
 from qmgen.validation import Tolerances, validate
-from qmgen.validation.oracle import PyscfLevel, own_density, solve
+from qmgen.validation.oracle import PyscfLevel, Reference, own_density, solve
 from qmgen.validation.run import FILE_NAME, ReferenceTask, _target, _write, draw, recompute
 
 ROWS = 6
@@ -42,6 +43,17 @@ def conformer(index: int) -> Conformer:
     return Conformer(index // 2, index % 2, "water", "O", NUMBERS, stretched)
 
 
+def properties_of(found: Reference) -> dict[str, np.ndarray]:
+    """PySCF's in atomic units; zeros of three atoms for those that are not compared."""
+    properties = {}
+    for column in COLUMNS:
+        if column.length and column.from_label:
+            unit = column.from_label(SimpleNamespace(properties={column.name: np.ones(1)}))
+            size = column.length * (3 if column.per_atom else 1)
+            properties[column.name] = found.values.get(column.name, np.zeros(size)) / unit
+    return properties
+
+
 @cache
 def label(index: int) -> Label:
     found = solve(NUMBERS, conformer(index).positions, LEVEL)
@@ -50,7 +62,7 @@ def label(index: int) -> Label:
         homo=found.homo,
         lumo=found.lumo,
         energy_std=0.0,
-        properties={"dipole": found.dipole, "charges": np.zeros(3)},
+        properties=properties_of(found),
         n_orbitals=7,
         converged=True,
         cycles=found.cycles,
