@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qmgen.constants import AU_TO_DEBYE, HARTREE_TO_EV
+from qmgen.constants import AU_TO_DEBYE, BOHR_TO_ANGSTROM, HARTREE_TO_EV
 
 
 @dataclass(frozen=True)
@@ -150,9 +150,18 @@ COLUMNS: Final = (
         "what of the geometry is known to have a triplet ground state; empty for all else. Labels are of closed shells",
         since=2,
     ),
+    Column(
+        "quadrupole", pa.float64(), "Debye Angstrom",
+        "traceless electric quadrupole moment (xx, xy, xz, yy, yz, zz) about the center of nuclear charge, of charges "
+        "q at r: sum of q (3 r_i r_j - delta_ij r^2) / 2 (Buckingham)", length=6,
+        from_label=lambda label: label.properties["quadrupole"] * AU_TO_DEBYE * BOHR_TO_ANGSTROM,
+        # of first order in the error of the density, as the dipole: its 1e-3 D at arms of 10 Angstrom
+        check=ReferenceCheck("|Δquadrupole|", "D Å", 1e-2), since=3,
+    ),
 )  # fmt: skip
 
-#: of the format of data files: 2 added ``mapped_smiles``, ``spin_hint`` and the columns that are kept of the source
+#: of the format of data files: 2 added ``mapped_smiles``, ``spin_hint`` and the columns that are kept of the source;
+#: 3 ``quadrupole``
 SCHEMA_VERSION: Final = max(column.since for column in COLUMNS)
 KNOWN_VERSIONS: Final = tuple(range(1, SCHEMA_VERSION + 1))
 #: by the names of quantities in ``qmgen validate``

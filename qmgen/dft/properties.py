@@ -48,6 +48,17 @@ def dipole_moment(solution: Solution, inputs: PropertyInputs, system: System) ->
     return system.numbers.astype(float) @ system.positions - electrons
 
 
+def quadrupole_moment(solution: Solution, inputs: PropertyInputs, system: System) -> np.ndarray:
+    """(6,) in e Bohr^2, xx xy xz yy yz zz: the traceless (3 M_ij - delta_ij tr M) / 2 of the second moments M about the
+    center of nuclear charge (A. D. Buckingham, Q. Rev. Chem. Soc. 13, 183 (1959))."""
+    charges = system.numbers.astype(float)
+    arms = system.positions - charges @ system.positions / charges.sum()
+    first, second = np.triu_indices(3)
+    electrons = np.einsum("xij,ij->x", np.asarray(inputs.one_electron.second_moment), np.asarray(solution.density))
+    moments = charges @ (arms[:, first] * arms[:, second]) - electrons
+    return 1.5 * moments - 0.5 * moments[first == second].sum() * (first == second)
+
+
 def mulliken_charges(solution: Solution, inputs: PropertyInputs, system: System) -> np.ndarray:
     """(A,) in e: Z_A less the sum of (DS)_ii over its orbitals (R. S. Mulliken, J. Chem. Phys. 23, 1833 (1955))."""
     populations = np.einsum("ij,ij->i", np.asarray(solution.density), np.asarray(inputs.one_electron.overlap))
@@ -64,4 +75,5 @@ def _atomic_charges(populations: np.ndarray, inputs: PropertyInputs, system: Sys
 PROPERTIES: Final[Mapping[str, Callable[[Solution, PropertyInputs, System], np.ndarray]]] = {
     "dipole": dipole_moment,
     "charges": mulliken_charges,
+    "quadrupole": quadrupole_moment,
 }

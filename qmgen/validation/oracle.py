@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from qmgen.constants import AU_TO_DEBYE
+from qmgen.constants import AU_TO_DEBYE, BOHR_TO_ANGSTROM
 from qmgen.corpus.columns import CHECKED
 from qmgen.errors import UsageError
 
@@ -244,6 +244,18 @@ def _dipole(mf: Any) -> np.ndarray:
     return np.asarray(mf.dip_moment(unit="AU", verbose=0), dtype=np.float64)
 
 
+def _quadrupole(mf: Any) -> np.ndarray:
+    """(6,) in Debye Angstrom: traceless, xx xy xz yy yz zz, about the center of nuclear charge."""
+    charges, positions = mf.mol.atom_charges(), mf.mol.atom_coords()
+    center = charges @ positions / charges.sum()
+    with mf.mol.with_common_orig(center):
+        integrals = mf.mol.intor("int1e_rr").reshape(3, 3, mf.mol.nao, mf.mol.nao)
+    arms = positions - center
+    moments = np.einsum("a,ai,aj->ij", charges, arms, arms) - np.einsum("xyij,ji->xy", integrals, mf.make_rdm1())
+    traceless = 1.5 * moments - 0.5 * np.trace(moments) * np.eye(3)
+    return traceless[np.triu_indices(3)] * AU_TO_DEBYE * BOHR_TO_ANGSTROM
+
+
 #: by the names of columns that have a ``check``: the value from a mean field that has been run, energies in Hartree,
 #: all else in the unit of the column
 REFERENCES: Final[Mapping[str, Callable[[Any], Any]]] = {
@@ -252,6 +264,7 @@ REFERENCES: Final[Mapping[str, Callable[[Any], Any]]] = {
     "lumo": lambda mf: _frontier(mf)[1],
     "y": lambda mf: _frontier(mf)[1] - _frontier(mf)[0],
     "dipole": lambda mf: _dipole(mf) * AU_TO_DEBYE,
+    "quadrupole": _quadrupole,
 }
 
 

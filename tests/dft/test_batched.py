@@ -79,12 +79,14 @@ def test_equals_the_path_for_cpus(together: Result, one_by_one: tuple[list[Prepa
     assert np.abs(levels[0] - levels[1]).max() < 1e-7
     for m, one in enumerate(prepared):
         assert np.abs(together.one_electron.dipole[m] - np.asarray(one.one_electron.dipole)).max() < 1e-11
+        second = np.asarray(one.one_electron.second_moment)
+        assert np.abs(together.one_electron.second_moment[m] - second).max() < 1e-11
         assert np.abs(together.one_electron.overlap[m] - np.asarray(one.one_electron.overlap)).max() < 1e-12
 
 
 def test_a_place_without_molecule_does_nothing(together: Result) -> None:
     assert together.solution.energy[3] == 0.0 and together.solution.cycles[3] == 0
-    assert not np.isnan(together.one_electron.overlap[3]).any()
+    assert not any(np.isnan(matrix[3]).any() for matrix in together.one_electron)
 
 
 def test_neighbours_change_nothing(together: Result) -> None:

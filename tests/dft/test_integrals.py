@@ -91,6 +91,10 @@ def test_one_electron_integrals_equal_libcint(name: str) -> None:
     assert np.abs(one.kinetic - mol.intor("int1e_kin")).max() < AGREEMENT
     assert np.abs(one.nuclear - mol.intor("int1e_nuc")).max() < AGREEMENT
     assert np.abs(one.dipole - dipole).max() < AGREEMENT
+    charges = mol.atom_charges()
+    with mol.with_common_orig(charges @ mol.atom_coords() / charges.sum()):
+        second = mol.intor("int1e_rr")[[0, 1, 2, 4, 5, 8]]  # xx xy xz yy yz zz
+    assert np.abs(one.second_moment - second).max() < AGREEMENT
 
 
 @pytest.mark.parametrize("name", MOLECULES)
@@ -180,7 +184,7 @@ def test_gradient_of_one_electron_integrals_equals_finite_differences(tangents) 
     direction, positions = tangents
     numbers, _ = system("water")
     classes, weights = pair_classes(numbers, positions, load_basis("sto-3g")), np.random.default_rng(1)
-    mixing = OneElectron(*(weights.normal(size=(7, 7)) for _ in range(3)), weights.normal(size=(3, 7, 7)))
+    mixing = OneElectron(*(weights.normal(size=(*many, 7, 7)) for many in ((), (), (), (3,), (6,))))
 
     def total(x):
         one = one_electron_integrals(classes, numbers, x, 7)

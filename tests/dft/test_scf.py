@@ -19,10 +19,10 @@ from qmgen.dft.functionals import functional
 from qmgen.dft.guess import superposition_of_atoms
 from qmgen.dft.orbital_values import orbital_table, orbital_values
 from qmgen.dft.prepare import Prepared, System, model_gain, prepare, shape_of, sketch_precision
-from qmgen.dft.properties import dipole_moment, frontier_orbitals, mulliken_charges, property_inputs
+from qmgen.dft.properties import PROPERTIES, dipole_moment, frontier_orbitals, mulliken_charges, property_inputs
 from qmgen.dft.scf import Options, Solution
 from qmgen.dft.variational import field_of
-from qmgen.validation.oracle import TIGHT, PyscfLevel, mean_field
+from qmgen.validation.oracle import REFERENCES, TIGHT, PyscfLevel, mean_field
 from tests.reference.published import PUBLISHED, Published
 from tests.reference.stored import molecules
 
@@ -35,6 +35,14 @@ MOLECULES = {
     "methyl fluoride": (
         "CFHHH",
         [[0.0, 0.0, 0.0], [1.38, 0.1, 0.0], [-0.36, 1.03, 0.0], [-0.36, -0.52, 0.89], [-0.36, -0.52, -0.89]],
+    ),
+    "glycine zwitterion": (
+        "NCCOOHHHHH",
+        [
+            *([-1.09, 0.257, -0.045], [0.069, -0.581, 0.216], [1.269, 0.23, -0.14], [1.16, 1.409, -0.575]),
+            *([2.5, -0.353, 0.023], [-0.818, 0.893, -0.829], [-1.898, -0.312, -0.396], [-1.408, 0.795, 0.778]),
+            *([0.022, -1.524, -0.343], [0.196, -0.814, 1.31]),
+        ],
     ),
 }
 
@@ -66,6 +74,7 @@ def run(system: System, level: PyscfLevel, options: Options | None = None) -> tu
         ("water", "b3lyp5", "sto-3g", 3),
         ("water", "b3lyp5", "sto-3g", 2),
         ("hydrogen cyanide", "b3lyp5", "6-31g", 3),
+        ("glycine zwitterion", "b3lyp5", "sto-3g", 0),
     ],
 )
 def test_equals_pyscf(name: str, xc: str, basis: str, grid_level: int) -> None:
@@ -84,6 +93,10 @@ def test_equals_pyscf(name: str, xc: str, basis: str, grid_level: int) -> None:
     assert abs(homo - mf.mo_energy[occupied - 1]) <= 1e-6
     assert abs(lumo - mf.mo_energy[occupied]) <= 1e-6
     assert np.linalg.norm(dipole - mf.dip_moment(unit="AU", verbose=0)) * AU_TO_DEBYE <= 1e-4
+    # of first order in the error of the density too; arms of some Bohr multiply it
+    quadrupole = PROPERTIES["quadrupole"](solution, inputs, system) * AU_TO_DEBYE * BOHR_TO_ANGSTROM
+    assert np.linalg.norm(quadrupole - REFERENCES["quadrupole"](mf)) <= 3e-4
+    assert abs(quadrupole[[0, 3, 5]].sum()) < 1e-10
     # of first order in the error of the density, as the dipole moment: the same 1e-4 D in e Bohr, rounded
     assert np.abs(charges - mf.mulliken_pop(verbose=0)[1]).max() <= 4e-5
     assert abs(charges.sum()) < 1e-10  # tr(DS) is the number of electrons up to rounding

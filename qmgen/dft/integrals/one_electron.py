@@ -1,4 +1,4 @@
-"""Overlap, kinetic, dipole and nuclear-attraction integrals over the packed pairs of a molecule.
+"""Overlap, kinetic, nuclear-attraction, dipole and second-moment integrals over the packed pairs of a molecule.
 
 Formulas: Helgaker, Joergensen, Olsen, "Molecular Electronic-Structure Theory", sections 9.3 and 9.9.
 """
@@ -13,19 +13,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from qmgen.dft.integrals.hermite import coulomb_recursion, dense_expansion, hermite_count
+from qmgen.dft.integrals.hermite import coulomb_recursion, dense_expansion, hermite_count, hermite_indices
 from qmgen.dft.integrals.pair_data import PairData, PairInput, function_pairs, pair_data, pair_order, panels
 from qmgen.dft.integrals.pairs import PairClass
 from qmgen.dft.integrals.shells import KINDS
 
 
 class OneElectron(NamedTuple):
-    """Matrices (n, n) in atomic units; ``dipole`` (3, n, n) is <i| r |j> about the origin. Padding is zero."""
+    """Matrices (n, n) in atomic units; ``dipole`` (3, n, n) is <i| r |j> about the origin, ``second_moment`` (6, n, n)
+    as in ``second_moments``. Padding is zero."""
 
     overlap: Array
     kinetic: Array
     nuclear: Array
     dipole: Array
+    second_moment: Array
 
 
 def one_electron_integrals(
@@ -33,13 +35,14 @@ def one_electron_integrals(
 ) -> OneElectron:
     """All one-electron matrices of one molecule; ``numbers`` (A,), ``positions`` (A, 3) may include padding (Z = 0)."""
     n_pairs = n_orbitals * (n_orbitals + 1) // 2
-    packed = jnp.zeros((n_pairs, 6))
+    packed = jnp.zeros((n_pairs, 12))
     charges = jnp.asarray(numbers, dtype=positions.dtype)
     for c in classes:
         for panel in panels(c):
             data = pair_data(c.kinds, panel.pairs, positions)
             values = panel_values(c.kinds, panel.pairs, charges, positions, data)
-            packed = _scatter(packed, values, panel.pairs)
+            moments = second_moments(c.kinds, charges, positions, data)
+            packed = _scatter(packed, jnp.concatenate([values, moments], -1), panel.pairs)
     return _unpack(packed, n_orbitals)
 
 
@@ -48,6 +51,26 @@ def panel_values(kinds: tuple[int, int], pairs: PairInput, charges: Array, posit
     """(pairs, functions, 6): overlap, kinetic, nuclear, and the three dipole components."""
     local = _local_operators(kinds, pairs, positions, data)
     return jnp.concatenate([local[..., :2], _nuclear(kinds, charges, positions, data)[..., None], local[..., 2:]], -1)
+
+
+@partial(jax.jit, static_argnums=0)
+def second_moments(kinds: tuple[int, int], charges: Array, positions: Array, data: PairData) -> Array:
+    """(pairs, functions, 6): <i| (r - C)_a (r - C)_b |j> for ab = xx xy xz yy yz zz; C is the center of nuclear charge.
+
+    The moment of a Hermite Gaussian of order t along a direction, x = P - C, without the factor sqrt(pi / p):
+    of 1: 1, 0, 0; of r - C: x, 1, 0; of (r - C)^2: x^2 + 1/(2p), 2x, 2; zero for t > 2.
+    """
+    x = data.center - charges @ positions / jnp.maximum(charges.sum(), 1.0)
+    ones, nothing = jnp.ones_like(x), jnp.zeros_like(x)
+    square = x * x + 0.5 / data.exponent[..., None]
+    table = jnp.stack([*(ones, nothing, nothing), *(x, ones, nothing), *(square, 2.0 * x, 2.0 * ones)], -1)
+    table = table.reshape(*x.shape, 3, 3)  # (l, s, k, direction, power, t)
+    tuv = np.array(hermite_indices(pair_order(kinds)))
+    low = np.flatnonzero((tuv <= 2).all(axis=1))
+    powers = np.eye(3, dtype=int)[list(zip(*np.triu_indices(3)))].sum(axis=1)  # (6, direction)
+    factors = [table[..., d, powers[:, d, None], tuv[low, d]] for d in range(3)]
+    moments = factors[0] * factors[1] * factors[2] * (np.pi / data.exponent[..., None, None]) ** 1.5
+    return jnp.einsum("lskmt,lsktf->sfm", moments, data.expansion[..., low, :])
 
 
 def _local_operators(kinds: tuple[int, int], pairs: PairInput, positions: Array, data: PairData) -> Array:
@@ -115,7 +138,7 @@ def _scatter(packed: Array, values: Array, pairs: PairInput) -> Array:
 def _unpack(packed: Array, n: int) -> OneElectron:
     index = packed_index(jnp.arange(n)[:, None], jnp.arange(n)[None, :], 0)
     full = jnp.moveaxis(packed[index], -1, 0)
-    return OneElectron(full[0], full[1], full[2], full[3:])
+    return OneElectron(full[0], full[1], full[2], full[3:6], full[6:])
 
 
 def packed_index(i: Array, j: Array, nowhere: int) -> Array:
