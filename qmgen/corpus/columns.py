@@ -158,10 +158,16 @@ COLUMNS: Final = (
         # of first order in the error of the density, as the dipole: its 1e-3 D at arms of 10 Angstrom
         check=ReferenceCheck("|Δquadrupole|", "D Å", 1e-2), since=3,
     ),
+    Column(
+        "lowdin_charges", pa.float64(), "e", "Löwdin charges in the order of z, by S^(1/2) D S^(1/2) of all orbitals",
+        length=1, per_atom=True, from_label=lambda label: label.properties["lowdin_charges"],
+        # of first order in the error of the density, as the dipole: its 1e-3 D in e Bohr
+        check=ReferenceCheck("|ΔLöwdin charge|", "e", 4e-4), since=3,
+    ),
 )  # fmt: skip
 
 #: of the format of data files: 2 added ``mapped_smiles``, ``spin_hint`` and the columns that are kept of the source;
-#: 3 ``quadrupole``
+#: 3 ``quadrupole`` and ``lowdin_charges``
 SCHEMA_VERSION: Final = max(column.since for column in COLUMNS)
 KNOWN_VERSIONS: Final = tuple(range(1, SCHEMA_VERSION + 1))
 #: by the names of quantities in ``qmgen validate``

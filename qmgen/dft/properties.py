@@ -65,6 +65,14 @@ def mulliken_charges(solution: Solution, inputs: PropertyInputs, system: System)
     return _atomic_charges(populations, inputs, system)
 
 
+def lowdin_charges(solution: Solution, inputs: PropertyInputs, system: System) -> np.ndarray:
+    """(A,) in e: Z_A less the sum of (S^(1/2) D S^(1/2))_ii over its orbitals (P.-O. Löwdin, J. Chem. Phys. 18, 365
+    (1950))."""
+    root = np.asarray(solution.overlap_root)
+    populations = np.einsum("ij,ij->i", root @ np.asarray(solution.density), root)
+    return _atomic_charges(populations, inputs, system)
+
+
 def _atomic_charges(populations: np.ndarray, inputs: PropertyInputs, system: System) -> np.ndarray:
     """(A,) in e: Z_A less the ``populations`` (n,) of its orbitals."""
     by_atom = np.bincount(inputs.orbital_atom, weights=populations, minlength=len(system.numbers))
@@ -76,4 +84,5 @@ PROPERTIES: Final[Mapping[str, Callable[[Solution, PropertyInputs, System], np.n
     "dipole": dipole_moment,
     "charges": mulliken_charges,
     "quadrupole": quadrupole_moment,
+    "lowdin_charges": lowdin_charges,
 }

@@ -256,6 +256,14 @@ def _quadrupole(mf: Any) -> np.ndarray:
     return traceless[np.triu_indices(3)] * AU_TO_DEBYE * BOHR_TO_ANGSTROM
 
 
+def _lowdin_charges(mf: Any) -> np.ndarray:
+    """(atoms,) in e, of the symmetrically orthogonalized orbitals themselves: PySCF's own are meta-Löwdin."""
+    values, vectors = np.linalg.eigh(mf.get_ovlp())
+    root = (vectors * np.sqrt(values)) @ vectors.T
+    populations = np.diag(root @ mf.make_rdm1() @ root)
+    return mf.mol.atom_charges() - [populations[low:high].sum() for _, _, low, high in mf.mol.aoslice_by_atom()]
+
+
 #: by the names of columns that have a ``check``: the value from a mean field that has been run, energies in Hartree,
 #: all else in the unit of the column
 REFERENCES: Final[Mapping[str, Callable[[Any], Any]]] = {
@@ -265,6 +273,7 @@ REFERENCES: Final[Mapping[str, Callable[[Any], Any]]] = {
     "y": lambda mf: _frontier(mf)[1] - _frontier(mf)[0],
     "dipole": lambda mf: _dipole(mf) * AU_TO_DEBYE,
     "quadrupole": _quadrupole,
+    "lowdin_charges": _lowdin_charges,
 }
 
 

@@ -21,7 +21,7 @@ Row = Callable[..., dict[str, Any]]
 QM1B = ["smile", "atoms", "z", "energy", "homo", "lumo", "N", "std", "y", "pos"]
 UNITS = {
     "energy": "eV", "homo": "eV", "lumo": "eV", "std": "eV", "y": "eV", "pos": "Bohr", "dipole": "Debye",
-    "charges": "e", "orbital_gradient": "Hartree", "quadrupole": "Debye Angstrom",
+    "charges": "e", "lowdin_charges": "e", "orbital_gradient": "Hartree", "quadrupole": "Debye Angstrom",
 }  # fmt: skip
 TYPES = {
     "z": pa.uint8(), "pos": pa.float32(), "dipole": pa.float64(), "energy": pa.float64(), "N": pa.uint16(),

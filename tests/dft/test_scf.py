@@ -99,7 +99,9 @@ def test_equals_pyscf(name: str, xc: str, basis: str, grid_level: int) -> None:
     assert abs(quadrupole[[0, 3, 5]].sum()) < 1e-10
     # of first order in the error of the density, as the dipole moment: the same 1e-4 D in e Bohr, rounded
     assert np.abs(charges - mf.mulliken_pop(verbose=0)[1]).max() <= 4e-5
-    assert abs(charges.sum()) < 1e-10  # tr(DS) is the number of electrons up to rounding
+    lowdin = PROPERTIES["lowdin_charges"](solution, inputs, system)
+    assert np.abs(lowdin - REFERENCES["lowdin_charges"](mf)).max() <= 4e-5
+    assert abs(charges.sum()) < 1e-10 and abs(lowdin.sum()) < 1e-10  # electrons are tr(DS) up to rounding
     # all real levels, not only the frontier; the padding lies above them
     n = len(mf.mo_energy)
     assert np.abs(solution.orbital_energies[:n] - mf.mo_energy).max() <= 2e-6  # twice the limit: deep ones are stiffer
