@@ -17,7 +17,7 @@ import pytest
 from typer.main import get_command
 
 from qmgen.cli.main import app
-from qmgen.config import CommandConfig, LabelConfig
+from qmgen.config import CommandConfig
 from qmgen.config.sources import MODELS, PREFIX, check_variables
 from qmgen.corpus.schema import PREFIX as METADATA_PREFIX
 from qmgen.corpus.schema import decode, row_schema
@@ -137,7 +137,7 @@ def missing_arguments(code: str) -> Iterator[str]:
         name = ast.unparse(call.func)
         if not re.fullmatch(r"qmgen(\.\w+)+", name) or list(missing_names(name)):
             continue
-        known = set(inspect.signature(resolved(name.split(".")[1:])).parameters) | set(LabelConfig.model_fields)
+        known = set(inspect.signature(resolved(name.split(".")[1:])).parameters)
         yield from (f"{name} takes no {word.arg}" for word in call.keywords if word.arg not in known)
 
 

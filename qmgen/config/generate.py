@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from qmgen import defaults
 from qmgen.config.base import (
     GRID_HELP,
     LARGEST_COUNT,
@@ -36,8 +37,6 @@ from qmgen.config.base import (
 )  # fmt: skip
 from qmgen.errors import UsageError
 
-#: first guesses of the self-consistent field that need no network
-PLAIN_GUESSES: Final = ("atoms", "core")
 #: characters of the name of a column
 LONGEST_NAME: Final = 200
 #: of `qmgen enumerate` and of `qmgen generate --enumerate` alike
@@ -54,8 +53,8 @@ MOST_CYCLES: Final = 6000
 class TheoryConfig(CommandConfig):
     """Functional and basis set. Unknown names are found by ``qmgen.dft``, which owns them."""
 
-    xc: Xc = "b3lyp5"
-    basis: Basis = "sto-3g"
+    xc: Xc = defaults.XC
+    basis: Basis = defaults.BASIS
 
     @field_validator("xc", "basis")
     @classmethod
@@ -66,7 +65,7 @@ class TheoryConfig(CommandConfig):
 class LevelConfig(TheoryConfig):
     """The level of theory: with the integration grid, PySCF's level 0 to 5."""
 
-    grid_level: Annotated[GridLevel, Setting(GRID_HELP)] = 1
+    grid_level: Annotated[GridLevel, Setting(GRID_HELP)] = defaults.GRID_LEVEL
 
 
 class LabelConfig(LevelConfig):
@@ -108,11 +107,11 @@ class LabelConfig(LevelConfig):
         Seed, Setting("Random seed of the conformers and of the splits; with --embed qm1b, 43 unless given.")
     ] = 0
     embed: Annotated[
-        Literal["etkdg3", "qm1b"],
+        defaults.Embedder,
         Setting("How a SMILES gets its geometry: RDKit's ETKDGv3, or the procedure of the QM1B authors."),
-    ] = "etkdg3"
-    relax: Annotated[Literal["none", "mmff"], Setting("Relaxation of the conformers: none, or in MMFF94.")] = "none"
-    relax_steps: Annotated[Count, Setting("Largest number of steps of a relaxation.")] = 1000
+    ] = defaults.EMBED
+    relax: Annotated[defaults.Relaxation, Setting("Relaxation of the conformers: none, or in MMFF94.")] = defaults.RELAX
+    relax_steps: Annotated[Count, Setting("Largest number of steps of a relaxation.")] = defaults.RELAX_STEPS
     prune_rms: Annotated[
         Positive | None,
         Setting(
@@ -128,13 +127,15 @@ class LabelConfig(LevelConfig):
         ),
     ] = None
     stereo: Annotated[
-        Literal["as-given", "enumerate"],
+        defaults.Stereo,
         Setting("Stereocentres that the SMILES leaves open: as-given (a random choice), or enumerate all isomers."),
-    ] = "as-given"
+    ] = defaults.STEREO
     max_stereo_isomers: Annotated[
         Count, Setting("Largest number of stereoisomers of a molecule; if there are more, a random sample.")
-    ] = 32
-    precision: Annotated[Literal["float64"], Setting("Floating-point precision of the calculation.")] = "float64"
+    ] = defaults.MAX_STEREO_ISOMERS
+    precision: Annotated[defaults.Precision, Setting("Floating-point precision of the calculation.")] = (
+        defaults.PRECISION
+    )
     #: a word of ``PLAIN_GUESSES``, or the path of a run of `qmgen train energy`
     guess: Annotated[
         str,
@@ -144,16 +145,16 @@ class LabelConfig(LevelConfig):
             "directory of a network trained by `qmgen train energy`.",
             metavar="atoms|core|RUN",
         ),
-    ] = "atoms"
+    ] = defaults.GUESS
     conv_energy: Annotated[
         Positive, Setting("Convergence threshold: largest change of the energy between two SCF cycles (Hartree).")
-    ] = 1e-9
+    ] = defaults.CONV_ENERGY
     conv_gradient: Annotated[
         Positive, Setting("Convergence threshold: largest element of the orbital gradient (Hartree).")
-    ] = 1e-6
+    ] = defaults.CONV_GRADIENT
     max_cycles: Annotated[
         Count, Setting("Largest number of SCF cycles; a conformer that needs more is tried again, more cautiously.")
-    ] = 50
+    ] = defaults.MAX_CYCLES
     batch_size: Annotated[
         Count | None, Setting("Number of conformers in a batch.", unset="by the size of the molecules")
     ] = None
@@ -176,8 +177,8 @@ class LabelConfig(LevelConfig):
     @field_validator("guess")
     @classmethod
     def _a_word_or_a_run(cls, value: str) -> str:
-        if value not in PLAIN_GUESSES and not Path(value).expanduser().exists():
-            near = difflib.get_close_matches(Path(value).name, PLAIN_GUESSES, n=1, cutoff=0.5)
+        if value not in defaults.PLAIN_GUESSES and not Path(value).expanduser().exists():
+            near = difflib.get_close_matches(Path(value).name, defaults.PLAIN_GUESSES, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"should be atoms, core, or a run of `qmgen train energy` that exists{hint}")
         return value
@@ -223,7 +224,7 @@ class GenerateConfig(LabelConfig):
 
     file_parameter: ClassVar[str | None] = "config"
     path_fields: ClassVar[frozenset[str]] = frozenset({"molecules", "out", "guess"})
-    words: ClassVar[Mapping[str, frozenset[str]]] = {"guess": frozenset(PLAIN_GUESSES)}
+    words: ClassVar[Mapping[str, frozenset[str]]] = {"guess": frozenset(defaults.PLAIN_GUESSES)}
     listed_first: ClassVar[tuple[str, ...]] = (
         "molecules", "smiles_column", "keep", "enumerate", "elements", "rules", "max_hydrogens", "sample",
         "sample_parts", "out", "overwrite", "extend", "conformers", "seed", "embed", "embed_time_limit", "relax",

@@ -37,6 +37,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from qmgen import defaults
 from qmgen.dft.diis import DiisState, extrapolate, init_diis, shift
 from qmgen.dft.exchange_correlation import (
     Quadrature,
@@ -97,9 +98,9 @@ class Options(NamedTuple):
     """When to stop, what steadies a difficult case, and how far the model is solved between visits (``GAIN``). Hartree;
     ``damping`` in [0, 1)."""
 
-    conv_energy: Any = 1e-9
-    conv_gradient: Any = 1e-6
-    max_cycles: Any = 50
+    conv_energy: Any = defaults.CONV_ENERGY
+    conv_gradient: Any = defaults.CONV_GRADIENT
+    max_cycles: Any = defaults.MAX_CYCLES
     damping: Any = 0.0
     level_shift: Any = 0.0
     gain: Any = GAIN

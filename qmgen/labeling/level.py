@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from qmgen.defaults import PLAIN_GUESSES
 from qmgen.dft.basis import Basis, load_basis
 from qmgen.dft.functionals import Functional, functional
 from qmgen.dft.grid import LEVELS
 from qmgen.errors import UsageError
-from qmgen.labeling.types import PLAIN_GUESSES, Settings, is_network
+from qmgen.labeling.types import Settings, is_network
 
 PRECISIONS = ("float64",)
 

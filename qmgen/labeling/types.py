@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
+from qmgen import defaults
+
 if TYPE_CHECKING:
     from qmgen.dft.scf import Problem
 
 #: what one molecule may bring to light in its preparation, or in the guess of its density
 ERRORS: Final = (ValueError, ArithmeticError, IndexError, np.linalg.LinAlgError)
-#: first guesses that need nothing but the molecule
-PLAIN_GUESSES: Final = ("atoms", "core")
 #: cycles that a learned guess costs before the first of the self-consistent field: what its network sees of a molecule
 #: is the Fock matrix of the atoms' density, which is one Fock build
 LEARNED_CYCLES: Final = 1
@@ -71,17 +71,17 @@ class Settings:
     """How to label: the level of theory, when to stop, and how the work is laid out.
 
     Each may change the numbers of a row; ``batch_size`` by no more than 1e-10 Ha. Energies in Hartree. ``guess`` is one
-    of ``PLAIN_GUESSES``, or names a network (``network_guess``), which then has to be there too.
+    of ``defaults.PLAIN_GUESSES``, or names a network (``network_guess``), which then has to be there too.
     """
 
-    xc: str = "b3lyp5"
-    basis: str = "sto-3g"
-    grid_level: int = 1
-    precision: str = "float64"
-    guess: str = "atoms"
-    conv_energy: float = 1e-9
-    conv_gradient: float = 1e-6
-    max_cycles: int = 50
+    xc: str = defaults.XC
+    basis: str = defaults.BASIS
+    grid_level: int = defaults.GRID_LEVEL
+    precision: str = defaults.PRECISION
+    guess: str = defaults.GUESS
+    conv_energy: float = defaults.CONV_ENERGY
+    conv_gradient: float = defaults.CONV_GRADIENT
+    max_cycles: int = defaults.MAX_CYCLES
     batch_size: int | None = None
 
 

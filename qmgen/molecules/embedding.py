@@ -18,17 +18,14 @@ import hashlib
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from qmgen import defaults
 from qmgen.molecules.entries import mapped_smiles, quiet_chem
 from qmgen.molecules.geometry import bohr_from_angstrom
 from qmgen.molecules.types import Reason
-
-Embedder = Literal["etkdg3", "qm1b"]
-Relaxation = Literal["none", "mmff"]
-Stereo = Literal["as-given", "enumerate"]
 
 
 @dataclass(frozen=True)
@@ -41,13 +38,13 @@ class Procedure:
     ``stereo`` "enumerate" makes up to ``max_stereo_isomers`` isomers of a molecule whose SMILES leaves some open.
     """
 
-    embed: Embedder = "etkdg3"
-    relax: Relaxation = "none"
-    relax_steps: int = 1000
+    embed: defaults.Embedder = defaults.EMBED
+    relax: defaults.Relaxation = defaults.RELAX
+    relax_steps: int = defaults.RELAX_STEPS
     prune_rms: float | None = None
     energy_window: float | None = None
-    stereo: Stereo = "as-given"
-    max_stereo_isomers: int = 32
+    stereo: defaults.Stereo = defaults.STEREO
+    max_stereo_isomers: int = defaults.MAX_STEREO_ISOMERS
 
     @property
     def needs_force_field(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import reprlib
 import sys
 import tempfile
@@ -23,8 +24,6 @@ from qmgen.corpus.rows import failure_table, row_table
 from qmgen.corpus.schema import failure_schema, kept_columns, row_schema
 from qmgen.corpus.splits import SPLITS, Splitter
 from qmgen.errors import UsageError
-from qmgen.labeling.types import Settings
-from qmgen.molecules.embedding import Procedure
 from qmgen.molecules.readers.objects import ACCEPTED, entries_of, is_one
 from qmgen.molecules.readers.text import Kept
 from qmgen.molecules.types import Failure, Molecule
@@ -164,12 +163,6 @@ Advance = Callable[[int, int], None]
 def label(
     molecules: Any,
     *,
-    conformers: int | None = None,
-    seed: int | None = None,
-    embed_time_limit: float = 60.0,
-    smiles_column: str | None = None,
-    keep: Sequence[str] = (),
-    workers: int | None = None,
     progress: bool | Progress | None = None,
     stages: Stages | None = None,
     **settings: Any,
@@ -179,37 +172,24 @@ def label(
     ``molecules``: SMILES strings, ``qmgen.Molecule``, RDKit ``Mol`` or ASE ``Atoms`` objects, in any mixture, or one of
     them; or a path, as a ``pathlib.Path`` or as the name of a file that exists. An RDKit ``Mol`` with three-dimensional
     conformers has one result for each of these, used as they are, any other the ``conformers`` of its SMILES; ASE's
-    ``Atoms`` are a geometry. ``conformers`` are 1 and ``seed`` is 0 where not given (1000
-    and 43 with ``embed="qm1b"``). ``settings`` are the fields of ``labeling.types.Settings`` (``xc``, ``basis``,
-    ``grid_level``, ``conv_energy`` ...), energies in Hartree, and of ``molecules.procedure.Procedure`` (``embed``,
-    ``relax``, ``prune_rms``, ``energy_window``, ``stereo`` ...), in kcal/mol and Angstrom; ``guess`` may be the path
-    of a run of `qmgen train energy`. ``keep`` names columns of a file, properties of ``Mol`` or keys of ``Atoms.info``
-    that the results have too, as text.
+    ``Atoms`` are a geometry.
 
-    ``workers`` processes share the molecules; with one, or None, they are labelled in this process, in which float64 is
-    then switched on. ``progress`` shows a bar on standard error: True, False, or None (where that is a terminal).
+    ``settings`` are those of ``qmgen.config.CallConfig`` (``xc``, ``basis``, ``conformers``, ``workers``, ...), as
+    docs/settings.md lists them; one that is None has its default. ``guess`` may be the path of a run of `qmgen train
+    energy`. ``keep`` names columns of a file, properties of ``Mol`` or keys of ``Atoms.info`` that the results have
+    too, as text. ``workers`` processes share the molecules; with one, or None, they are labelled in this process, in
+    which float64 is then switched on. ``progress`` shows a bar on standard error: True, False, or None (where that is a
+    terminal).
 
     Raises ``qmgen.UsageError`` on an unknown setting, functional or basis, on a value outside the bounds of
     ``qmgen generate``, and on an object that is no molecule; ``qmgen.QmgenError`` when workers die again and again.
     """
     stages = stages or Stages()
-    known = {**Settings.__dataclass_fields__, **Procedure.__dataclass_fields__}
-    unknown = sorted(settings.keys() - known.keys())
-    if unknown:
-        raise UsageError(f"no setting is called {', '.join(unknown)}: choose from {', '.join(known)}")
-    config = check(
-        CallConfig,
-        _plain(
-            settings,
-            **{name: value for name, value in (("conformers", conformers), ("seed", seed)) if value is not None},
-            embed_time_limit=embed_time_limit,
-            smiles_column=smiles_column,
-            keep=[keep] if isinstance(keep, str) else list(keep),
-            workers=workers,
-        ),
-    )
+    if unknown := sorted(settings.keys() - CallConfig.model_fields.keys()):
+        raise UsageError(f"no setting is called {', '.join(unknown)}: choose from {', '.join(CallConfig.model_fields)}")
+    config = check(CallConfig, {name: _plain(value) for name, value in settings.items() if value is not None})
     theory, network = with_guess(config, stages)
-    entries = unique_keys(_entries(molecules, smiles_column, config.keep, stages))
+    entries = unique_keys(_entries(molecules, config.smiles_column, config.keep, stages))
     unique: list[Entry] = list(stages.merge(iter(entries)))
     job = LabelJob(
         place=Path(),
@@ -315,6 +295,21 @@ def _entries(molecules: Any, smiles_column: str | None, keep: Sequence[str], sta
     return entries
 
 
-def _plain(settings: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """All of them, with NumPy's scalars as Python's own: the bounds are strict about types."""
-    return {name: v.item() if isinstance(v, np.generic) else v for name, v in (settings | more).items()}
+def _plain(value: Any) -> Any:
+    """NumPy's scalars and sequences as Python's own: the bounds are strict about types."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+
+
+def _signature() -> inspect.Signature:
+    """``label`` with a keyword for each setting, for ``help`` and editors."""
+    before, *after, _ = inspect.signature(label).parameters.values()
+    keywords = (
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.get_default(call_default_factory=True))
+        for name, field in CallConfig.model_fields.items()
+    )
+    return inspect.Signature([before, *keywords, *after])
+
+
+label.__signature__ = _signature()  # type: ignore[attr-defined]

@@ -14,8 +14,9 @@ from qmgen.corpus.identity import config_hash
 from qmgen.corpus.splits import Splitter
 from qmgen.corpus.store import Place, store_of
 from qmgen.corpus.store.local import TEMPORARY
+from qmgen.defaults import PLAIN_GUESSES
 from qmgen.errors import UsageError
-from qmgen.labeling.types import PLAIN_GUESSES, Settings
+from qmgen.labeling.types import Settings
 from qmgen.molecules.embedding import PLAIN, Procedure
 from qmgen.molecules.geometry import number_of
 from qmgen.molecules.types import Failure, Molecule, Reason
@@ -53,30 +54,13 @@ class LabelJob:
 
 def settings_of(config: LabelConfig, network: NetworkGuess | None = None) -> Settings:
     """The part of the configuration that labelling sees; ``network`` is what its ``guess`` names, if no plain one."""
-    return Settings(
-        xc=config.xc,
-        basis=config.basis,
-        grid_level=config.grid_level,
-        precision=config.precision,
-        guess=config.guess if network is None else network.guess,
-        conv_energy=config.conv_energy,
-        conv_gradient=config.conv_gradient,
-        max_cycles=config.max_cycles,
-        batch_size=config.batch_size,
-    )
+    settings = Settings(**{name: getattr(config, name) for name in Settings.__dataclass_fields__})
+    return settings if network is None else replace(settings, guess=network.guess)
 
 
 def procedure_of(config: LabelConfig) -> Procedure:
     """The part of the configuration that the making of conformers sees."""
-    return Procedure(
-        embed=config.embed,
-        relax=config.relax,
-        relax_steps=config.relax_steps,
-        prune_rms=config.prune_rms,
-        energy_window=config.energy_window,
-        stereo=config.stereo,
-        max_stereo_isomers=config.max_stereo_isomers,
-    )
+    return Procedure(**{name: getattr(config, name) for name in Procedure.__dataclass_fields__})
 
 
 def canonical(

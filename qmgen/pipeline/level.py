@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from qmgen.corpus.shard import digest
+from qmgen.defaults import PLAIN_GUESSES
 from qmgen.documents import table_of
 from qmgen.errors import QmgenError, UsageError, first_line
 from qmgen.labeling.level import level_of
-from qmgen.labeling.types import PLAIN_GUESSES, Settings, is_network, network_guess
+from qmgen.labeling.types import Settings, is_network, network_guess
 from qmgen.molecules.entries import atomic_numbers, check_supported, failure
 from qmgen.molecules.geometry import symbol_of
 from qmgen.molecules.types import Failure, Molecule, Reason

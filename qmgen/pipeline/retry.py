@@ -29,8 +29,8 @@ from qmgen.corpus.revisions import (
     standing_failures,
 )
 from qmgen.corpus.store import Store, store_of
+from qmgen.defaults import PLAIN_GUESSES
 from qmgen.errors import Interrupted, UsageError
-from qmgen.labeling.types import PLAIN_GUESSES
 from qmgen.molecules.types import Failure, Molecule, Reason
 from qmgen.pipeline.enumeration.as_source import source_of
 from qmgen.pipeline.job import canonical, job_of

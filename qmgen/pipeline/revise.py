@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow.parquet as pq
 
-from qmgen.config.generate import PLAIN_GUESSES, GenerateConfig
+from qmgen.config.generate import GenerateConfig
 from qmgen.config.sources import check
 from qmgen.corpus.identity import check_same, config_hash, difference, only_adds
 from qmgen.corpus.listing import Listing
@@ -21,6 +21,7 @@ from qmgen.corpus.plan import Plan, Unit, plan
 from qmgen.corpus.revisions import EXTEND, CorpusHistory, Revision, StoredMolecules, history_of, is_whole
 from qmgen.corpus.shard import digest
 from qmgen.corpus.store import Store, place_of, read_small
+from qmgen.defaults import PLAIN_GUESSES
 from qmgen.documents import toml_of
 from qmgen.errors import UsageError, first_line
 from qmgen.machine import versions

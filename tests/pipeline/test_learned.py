@@ -18,12 +18,11 @@ from safetensors.numpy import save_file
 
 import qmgen
 from qmgen.config import GenerateConfig, resolve
-from qmgen.config.generate import PLAIN_GUESSES, RetryConfig
+from qmgen.config.generate import RetryConfig
 from qmgen.corpus import open_corpus
 from qmgen.corpus.merge import merge
 from qmgen.corpus.schema import decode
 from qmgen.errors import QmgenError, UsageError
-from qmgen.labeling import types
 from qmgen.molecules.types import Molecule
 from qmgen.pipeline import level as learned_module
 from qmgen.pipeline.estimate import estimate
@@ -60,10 +59,6 @@ def checksum(folder: Path) -> str:
 def manifest(corpus: Path | str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((Path(corpus) / "manifest.json").read_text())
     return found
-
-
-def test_the_words_are_the_same_everywhere() -> None:
-    assert PLAIN_GUESSES == types.PLAIN_GUESSES  # neither room may import the other
 
 
 def test_a_run_says_which_network_began_it_and_what_that_took(
