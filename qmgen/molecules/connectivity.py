@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from qmgen.constants import BOHR_TO_ANGSTROM
-from qmgen.molecules.geometry import COVALENT_RADII, distances, symbol_of
+from qmgen.molecules.geometry import COVALENT_RADII, distances, hill_formula, symbol_of
 from qmgen.molecules.types import Reason
 
 #: atoms of up to these shares of the sum of their covalent radii are bonded; a bond of up to ``MAYBE`` may be stretched
@@ -89,7 +89,7 @@ def smiles_problem(mol: Any, numbers: np.ndarray, positions: np.ndarray) -> tupl
     """
     elements = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()], dtype=np.int64)
     if Counter(elements.tolist()) != Counter(numbers.tolist()):
-        return _mismatch(f"it is {_hill_formula(elements)}, the geometry {_hill_formula(numbers)}")
+        return _mismatch(f"it is {_formula_of(elements)}, the geometry {_formula_of(numbers)}")
     bonds = [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds()]
     pairs = near_pairs(numbers, positions)
     if problem := _all_stretched([share for share, _ in pairs], len(bonds)):
@@ -197,12 +197,8 @@ def _more(sure: dict[Pair, list[int]], there: dict[Pair, list[int]]) -> str:
     return ""
 
 
-def _hill_formula(numbers: np.ndarray) -> str:
-    """The formula in Hill's order: C, H, then the alphabet; without C the alphabet alone."""
-    counts = Counter(symbol_of(int(number)) for number in numbers)
-    first = ("C", "H") if "C" in counts else ()
-    order = sorted(counts, key=lambda symbol: (symbol not in first, symbol))
-    return "".join(symbol + (str(counts[symbol]) if counts[symbol] > 1 else "") for symbol in order)
+def _formula_of(numbers: np.ndarray) -> str:
+    return hill_formula(Counter(map(symbol_of, numbers.tolist())))
 
 
 def _graph(numbers: np.ndarray, bonds: Iterable[Pair]) -> str:

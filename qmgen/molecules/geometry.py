@@ -6,7 +6,7 @@ rounded once, here, to float64 values that float32 holds exactly; everything lat
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from operator import itemgetter
 from typing import Final, NamedTuple
@@ -52,6 +52,14 @@ def number_of(text: str) -> int | None:
         number = int(text)
         return number if 0 < number < len(SYMBOLS) else None
     return _NUMBERS.get(text.capitalize())
+
+
+def hill_formula(counts: Mapping[str, int]) -> str:
+    """The formula in Hill's order, from the number of atoms by symbol: C, H, then the alphabet; without C the alphabet
+    alone."""
+    first = ("C", "H") if counts.get("C") else ()
+    order = sorted(counts, key=lambda symbol: (symbol not in first, symbol))
+    return "".join(f"{symbol}{counts[symbol] if counts[symbol] > 1 else ''}" for symbol in order if counts[symbol])
 
 
 #: two atoms nearer than this (Angstrom) are one point, by mistake

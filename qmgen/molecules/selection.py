@@ -17,9 +17,9 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from qmgen.molecules.enumeration.chemistry import molecules, own_form, stands_for_molecule
-from qmgen.molecules.enumeration.counting import formulas
-from qmgen.molecules.enumeration.items import WHOLE, Item, MultigraphBatch, Part, Query, batches, items
-from qmgen.molecules.enumeration.pruning import Removed
+from qmgen.molecules.enumeration.items import NITRO_ATOMS, WHOLE, Item, MultigraphBatch, Part, Query, batches, items
+from qmgen.molecules.enumeration.pruning import NITRO, VALENCES, Removed
+from qmgen.molecules.geometry import hill_formula
 from qmgen.molecules.rules.ruleset import RuleSet
 from qmgen.molecules.rules.table import Stage
 from qmgen.molecules.rules.tautomers import is_representative
@@ -125,3 +125,16 @@ class Selection:
             if own and self.merge and not is_representative(mol, self.rules.accepts):
                 own = False
             yield row, smiles if own else ""
+
+
+def formulas(batch: MultigraphBatch) -> tuple[list[str], np.ndarray]:
+    """The formulas in a batch, and for each row (k,) int64 the index of its own."""
+    symbols = list(VALENCES)
+    atoms = np.zeros((len(batch), len(symbols) + 1), np.int64)
+    for code, symbol in enumerate(batch.symbols):
+        number = (batch.elements == code).sum(axis=1)
+        for inside, count in (NITRO_ATOMS if symbol == NITRO else {symbol: 1}).items():
+            atoms[:, symbols.index(inside)] += count * number
+    atoms[:, -1] = batch.hydrogens()
+    kinds, index = np.unique(atoms, axis=0, return_inverse=True)
+    return [hill_formula(dict(zip([*symbols, "H"], kind))) for kind in kinds.tolist()], index.ravel()

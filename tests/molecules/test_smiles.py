@@ -10,6 +10,8 @@ from rdkit import Chem
 from rdkit.Chem import AllChem
 
 from qmgen.molecules.entries import (
+    canonical,
+    canonical_set,
     from_molecule,
     from_smiles,
     merge_duplicates,
@@ -18,7 +20,6 @@ from qmgen.molecules.entries import (
     unlabelled,
     without_labels,
 )
-from qmgen.molecules.proposals import canonical, canonical_set
 from qmgen.molecules.rules.ruleset import check_lines, load_rules
 from qmgen.molecules.types import Failure, Molecule, Reason
 

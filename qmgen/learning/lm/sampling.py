@@ -29,7 +29,8 @@ from qmgen.learning.lm.model import Arithmetic, attend, embed, logits_of, turns
 from qmgen.learning.lm.shape import LmShape
 from qmgen.learning.lm.stored import StoredLm, load_model, own_files
 from qmgen.learning.lm.texts import BEGIN_ID, END_ID, PAD_ID, read_lines
-from qmgen.molecules.proposals import OK, Filter, canonical, canonical_set
+from qmgen.molecules.entries import canonical, canonical_set
+from qmgen.molecules.rules.ruleset import OK, check_lines, load_rules
 
 if TYPE_CHECKING:
     from qmgen.config.train import SampleConfig
@@ -187,7 +188,7 @@ def sample_run(settings: SampleConfig, write: Callable[[str], None], tell: Tell)
     """
     runtime.prepare(double=False)
     model = load_model(settings.run)
-    chosen = Filter(settings.rules)
+    rules = load_rules(settings.rules)
     known = _known(settings, model)
     if settings.novel and known is None:
         raise UsageError(
@@ -220,7 +221,7 @@ def sample_run(settings: SampleConfig, write: Callable[[str], None], tell: Tell)
                 tally.novel += new
             if new or not settings.novel:
                 fresh.append(form)
-        for form, verdict in zip(fresh, chosen.verdicts(fresh)):
+        for form, verdict in check_lines(fresh, rules):
             if verdict != OK:
                 tally.removed[verdict] += 1
                 continue
