@@ -30,7 +30,7 @@ from qmgen.molecules.geometry import (
     symbol_of,
     unknown_unit_problem,
 )
-from qmgen.molecules.types import Failure, Molecule, Reason
+from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
 
 #: a longer block of CXSMILES is refused: coordinates of all atoms of the longest SMILES are shorter
 LONGEST_EXTENSION: Final = 262_144
@@ -177,6 +177,11 @@ def failure(molecule_id: int, name: str, smiles: str, reason: Reason, detail: st
     return Failure(molecule_id, conformer_id, name, smiles, reason, one_line(detail))
 
 
+def refused(head: Molecule, reason: Reason, detail: str) -> Failure:
+    """The failure of a geometry; ``head`` has its ids, its name and its SMILES."""
+    return failure(head.molecule_id, head.name, head.smiles, reason, detail, head.conformer_id)
+
+
 def why_unreadable(chem: Any, mol: Any, what: str) -> str:
     """Why RDKit refuses ``mol`` (parsed without sanitizing; None when even that failed)."""
     if mol is None:
@@ -263,25 +268,29 @@ def from_smiles(molecule_id: int, text: str, name: str) -> Molecule | Failure:
     read as far as it leaves the molecule what the SMILES says. In a failure ``smiles`` is the text as given.
     """
     smiles, block = split_extension(text)
-    text = one_line(text, LONGEST_SMILES) if block else text
+    try:
+        return Molecule(molecule_id, name, _canonical_of(smiles, block))
+    except EntryRefused as error:
+        shown = one_line(text, LONGEST_SMILES) if block else text
+        shown = one_line(shown) if len(smiles) > LONGEST_SMILES else shown if smiles else ""
+        return failure(molecule_id, name, shown, error.reason, str(error))
+
+
+def _canonical_of(smiles: str, block: str) -> str:
+    """The canonical SMILES of a molecule; ``block`` is that of CXSMILES. Raises ``EntryRefused``."""
     if len(smiles) > LONGEST_SMILES:
-        return failure(
-            molecule_id, name, one_line(text), Reason.UNREADABLE, f"SMILES of more than {LONGEST_SMILES} characters"
-        )
+        raise EntryRefused(Reason.UNREADABLE, f"SMILES of more than {LONGEST_SMILES} characters")
     if not smiles:
-        return failure(molecule_id, name, "", Reason.UNREADABLE, "no SMILES")
+        raise EntryRefused(Reason.UNREADABLE, "no SMILES")
     if not smiles.isascii():  # RDKit reads up to such a character and ignores the rest, as with the next two
-        return failure(molecule_id, name, text, Reason.UNREADABLE, "not a SMILES: it holds characters beyond ASCII")
+        raise EntryRefused(Reason.UNREADABLE, "not a SMILES: it holds characters beyond ASCII")
     if not smiles.isprintable():
         mark = next(repr(character) for character in smiles if not character.isprintable())
-        return failure(
-            molecule_id, name, text, Reason.UNREADABLE, f"not a SMILES: it holds a control character ({mark})"
-        )
+        raise EntryRefused(Reason.UNREADABLE, f"not a SMILES: it holds a control character ({mark})")
     if " " in smiles:  # RDKit takes what follows for a name
-        return failure(molecule_id, name, text, Reason.UNREADABLE, "not a SMILES: it holds a space")
-    problem = (extension_problem(block) if block else None) or syntax_problem(smiles)
-    if problem:
-        return failure(molecule_id, name, text, *problem)
+        raise EntryRefused(Reason.UNREADABLE, "not a SMILES: it holds a space")
+    if problem := (extension_problem(block) if block else None) or syntax_problem(smiles):
+        raise EntryRefused(*problem)
     plain = without_labels(smiles)
     with quiet_chem() as chem:
         mol = chem.MolFromSmiles(plain)
@@ -289,51 +298,46 @@ def from_smiles(molecule_id: int, text: str, name: str) -> Molecule | Failure:
             raw = chem.MolFromSmiles(plain, sanitize=False)
             is_query = raw is None and _QUERY.search(plain) is not None and chem.MolFromSmarts(plain) is not None
             why = "a query of SMARTS, not a SMILES" if is_query else why_unreadable(chem, raw, "a SMILES")
-            return failure(molecule_id, name, text, Reason.UNREADABLE, why)
-        problem = (
-            graph_problem(mol)
-            or (bond_problem(mol) if ":" in plain else None)
-            or (mixture_problem(chem, mol) if "." in plain else None)
-        )
-        if problem:
-            return failure(molecule_id, name, text, *problem)
-        return Molecule(molecule_id, name, canonical_smiles(chem, mol))
+            raise EntryRefused(Reason.UNREADABLE, why)
+        problem = graph_problem(mol)
+        problem = problem or (bond_problem(mol) if ":" in plain else None)
+        if problem := problem or (mixture_problem(chem, mol) if "." in plain else None):
+            raise EntryRefused(*problem)
+        return canonical_smiles(chem, mol)
 
 
 def from_geometry(
-    molecule_id: int,
-    name: str,
-    smiles: str,
+    head: Molecule,
     numbers: np.ndarray,
     positions: np.ndarray,
     charge: int = 0,
-    conformer_id: int = 0,
-    as_given: bool = False,
     multiplicity: int | None = None,
+    *,
+    as_given: bool = False,
     if_short: str = "",
     if_apart: str = "",
 ) -> Molecule | Failure:
-    """The molecule with a given geometry: numbers (atoms,), positions (atoms, 3) in Bohr at the corpus's precision.
+    """``head``, which has the ids, the name and the SMILES, with a geometry: numbers (atoms,), positions (atoms, 3) in
+    Bohr at the corpus's precision.
 
-    ``smiles`` is canonical and derived from the bonds of the same record, or empty; where it is as the source gives it
-    beside the geometry (``as_given``), it is made canonical and compared with the geometry. ``multiplicity`` is 2S + 1
-    where the source states it. ``if_short`` and ``if_apart`` are those of ``unknown_unit_problem``, where the source
-    states no unit.
+    The SMILES is canonical and derived from the bonds of the same record, or empty; where it is as the source gives it
+    beside the geometry (``as_given``), it is made canonical and compared with the geometry. ``charge`` and
+    ``multiplicity``, 2S + 1, are those that the source states. ``if_short`` and ``if_apart`` are those of
+    ``unknown_unit_problem``, where the source states no unit.
     """
-    given, near = smiles, None
     if len(numbers) == 0:
-        problem: tuple[Reason, str] | None = (Reason.UNREADABLE, "no atoms")
-    else:
-        problem, near = given_geometry_problem(numbers, positions)
+        return refused(head, Reason.UNREADABLE, "no atoms")
+    smiles = head.smiles
+    problem, near = given_geometry_problem(numbers, positions)
     if problem is None and as_given and (problem := _text_problem(smiles)) is None:
         smiles, problem = of_geometry(smiles)
         problem = problem or _not_of_geometry(smiles, numbers, positions)
-    problem = problem or electrons_problem(numbers, charge, multiplicity)
-    if problem:
-        return failure(molecule_id, name, smiles, *problem, conformer_id=conformer_id)
+    entry = replace(head, smiles=smiles, numbers=numbers.astype(np.uint8), positions=positions, charge=charge)
+    if problem := problem or electrons_problem(numbers, charge, multiplicity):
+        return refused(entry, *problem)
     if near and (why := unknown_unit_problem(near, if_short, if_apart)):
-        return failure(molecule_id, name, given, Reason.BAD_COORDINATES, why, conformer_id=conformer_id)
-    return Molecule(molecule_id, name, smiles, numbers.astype(np.uint8), positions, charge, conformer_id)
+        return refused(head, Reason.BAD_COORDINATES, why)
+    return entry
 
 
 def _text_problem(smiles: str) -> tuple[Reason, str] | None:
@@ -367,24 +371,20 @@ def from_molecule(
         if problem and isinstance(entry, Molecule):
             return failure(molecule_id, given.name, given.smiles, *problem)
         return entry
+    head = Molecule(molecule_id, given.name, given.smiles, conformer_id=given.conformer_id)
     try:
         numbers = np.asarray(given.numbers if given.numbers is not None else [])
         positions = np.asarray(given.positions, dtype=np.float64)
     except (TypeError, ValueError):
-        detail = "positions are not numbers"
-        return failure(molecule_id, given.name, given.smiles, Reason.BAD_COORDINATES, detail, given.conformer_id)
-    if numbers.size and (
-        numbers.ndim != 1 or numbers.dtype.kind not in "iu" or numbers.min() < 1 or numbers.max() > 118
-    ):
+        return refused(head, Reason.BAD_COORDINATES, "positions are not numbers")
+    whole = numbers.ndim == 1 and numbers.dtype.kind in "iu"
+    if numbers.size and not (whole and numbers.min() >= 1 and numbers.max() <= 118):
         detail = "atomic numbers must be whole numbers from 1 to 118, one an atom"
-        return failure(molecule_id, given.name, given.smiles, Reason.UNSUPPORTED_ELEMENT, detail, given.conformer_id)
+        return refused(head, Reason.UNSUPPORTED_ELEMENT, detail)
     if positions.shape != (*numbers.shape[:1], 3):
         detail = f"positions of shape {positions.shape} for {numbers.size} atomic numbers, not three an atom"
-        return failure(molecule_id, given.name, given.smiles, Reason.BAD_COORDINATES, detail, given.conformer_id)
-    at = stored_precision(positions)
-    return from_geometry(
-        molecule_id, given.name, given.smiles, numbers, at, given.charge, given.conformer_id, as_given=True
-    )
+        return refused(head, Reason.BAD_COORDINATES, detail)
+    return from_geometry(head, numbers, stored_precision(positions), given.charge, as_given=True)
 
 
 def atomic_numbers(molecule: Molecule) -> np.ndarray:
@@ -448,8 +448,7 @@ def with_bonds(entry: Molecule | Failure, text: str) -> Molecule | Failure:
     if problem is None:
         return replace(entry, mapped_smiles=text)
     detail = f"mapped_smiles {problem}; leave it empty where there are no bonds"
-    place = (entry.molecule_id, entry.name, entry.smiles)
-    return failure(*place, Reason.UNREADABLE, detail, conformer_id=entry.conformer_id)
+    return refused(entry, Reason.UNREADABLE, detail)
 
 
 def _mapped_problem(text: str, numbers: np.ndarray, smiles: str) -> str | None:

@@ -105,7 +105,7 @@ def test_units_of_length(unit, angstrom):
 
 
 def described(smiles: str, numbers: np.ndarray, positions: np.ndarray) -> Molecule | Failure:
-    return from_geometry(0, "", smiles, numbers, positions, as_given=True)
+    return from_geometry(Molecule(0, "", smiles), numbers, positions, as_given=True)
 
 
 @pytest.mark.parametrize(

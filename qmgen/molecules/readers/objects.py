@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final, TypeGuard
 
 import numpy as np
 
-from qmgen.molecules.entries import failure, from_geometry, from_molecule, from_smiles, quiet_chem, with_bonds
+from qmgen.molecules.entries import failure, from_geometry, from_molecule, from_smiles, quiet_chem, refused, with_bonds
 from qmgen.molecules.geometry import bohr_from_angstrom
 from qmgen.molecules.readers.sdf import from_bonded_mol
 from qmgen.molecules.readers.text import Kept
@@ -83,20 +84,13 @@ def _of_rdkit(molecule_id: int, given: Any, parse: Parse) -> list[Entry]:
             properties = [(key, given.GetProp(key)) for key in given.GetPropNames()]
             if not conformers:
                 return [agreeing(parse(molecule_id, chem.MolToSmiles(given), name), properties)]
-            return [_at(chem, molecule_id, n, name, given, one, properties) for n, one in enumerate(conformers)]
+            heads = [Molecule(molecule_id, name, "", conformer_id=n) for n in range(len(conformers))]
+            return [_at(chem, head, given, one, properties) for head, one in zip(heads, conformers)]
         except (ValueError, RuntimeError) as error:
             return [failure(molecule_id, name, "", Reason.UNREADABLE, f"RDKit molecule: {error}")]
 
 
-def _at(
-    chem: Any,
-    molecule_id: int,
-    conformer_id: int,
-    name: str,
-    given: Any,
-    conformer: Any,
-    properties: list[tuple[str, str]],
-) -> Entry:
+def _at(chem: Any, head: Molecule, given: Any, conformer: Any, properties: list[tuple[str, str]]) -> Entry:
     """The entry of one conformer. Its stereo marks are those of its geometry, as of a mol block."""
     mol = chem.Mol(given, False, conformer.GetId())
     for atom in mol.GetAtoms():  # labels, not chemistry
@@ -104,36 +98,30 @@ def _at(
         atom.SetIsotope(0)
     chem.SanitizeMol(mol)
     chem.AssignStereochemistryFrom3D(mol)
-    smiles = chem.CanonSmiles(chem.MolToSmiles(chem.RemoveHs(mol)))
-    positions = np.array(conformer.GetPositions())
+    head = replace(head, smiles=chem.CanonSmiles(chem.MolToSmiles(chem.RemoveHs(mol))))
     missing, drawing = "add them, or remove the conformers", "remove the conformers, and the SMILES is used"
-    entry = Molecule(molecule_id, name, smiles, conformer_id=conformer_id)
-    return from_bonded_mol(entry, mol, positions, properties, missing, drawing)
+    return from_bonded_mol(head, mol, np.array(conformer.GetPositions()), properties, missing, drawing)
 
 
 def _of_ase(molecule_id: int, given: Any, info: Mapping[str, Any]) -> Entry:
-    name = str(info.get("name") or "")
-
-    def fail(reason: Reason, detail: str) -> Failure:
-        return failure(molecule_id, name, "", reason, detail, conformer_id=0)
-
+    head = Molecule(molecule_id, str(info.get("name") or ""), "")
     try:
         numbers = np.asarray(given.get_atomic_numbers())
         positions = np.asarray(given.get_positions(), dtype=np.float64).reshape(-1, 3)
         periodic = bool(np.any(given.get_pbc()))
         initial = {key: _initial(given, method) for key, method in _INITIAL.items()}
     except (ValueError, TypeError) as error:
-        return fail(Reason.UNREADABLE, f"ASE atoms: {error}")
+        return refused(head, Reason.UNREADABLE, f"ASE atoms: {error}")
     if periodic:
-        return fail(Reason.UNREADABLE, "a periodic cell; only molecules are labelled: set pbc to False if it is one")
+        detail = "a periodic cell; only molecules are labelled: set pbc to False if it is one"
+        return refused(head, Reason.UNREADABLE, detail)
     if numbers.size and (numbers.min() < 1 or numbers.max() > 118):
-        return fail(Reason.UNSUPPORTED_ELEMENT, "atomic numbers must be from 1 to 118")
+        return refused(head, Reason.UNSUPPORTED_ELEMENT, "atomic numbers must be from 1 to 118")
     try:
         state = stated_charge(numbers, info, {key: values for key, values in initial.items() if np.any(values)})
     except EntryRefused as error:
-        return fail(error.reason, str(error))
-    at = bohr_from_angstrom(positions)
-    return from_geometry(molecule_id, name, "", numbers, at, state.charge, multiplicity=state.multiplicity)
+        return refused(head, error.reason, str(error))
+    return from_geometry(head, numbers, bohr_from_angstrom(positions), *state)
 
 
 def _initial(given: Any, method: str) -> np.ndarray:

@@ -23,7 +23,7 @@ import numpy as np
 from qmgen.errors import UsageError
 from qmgen.molecules.charge_words import names_charge
 from qmgen.molecules.comment import XyzComment, members, parse_comment
-from qmgen.molecules.entries import failure, from_geometry, one_line, with_bonds
+from qmgen.molecules.entries import failure, from_geometry, one_line, refused, with_bonds
 from qmgen.molecules.geometry import (
     MOST_ATOMS,
     bohr_from,
@@ -278,10 +278,10 @@ def _entry(place: int, row: dict[str, Any], layout: _GeometryColumns) -> Molecul
             detail = f"row {place}: {column} {value} is no whole number from 0 to {largest}"
             return failure(place, name, smiles, Reason.UNREADABLE, detail)
         ids[column] = value
-    molecule_id, conformer_id = ids["molecule_id"], ids["conformer_id"]
+    head = Molecule(ids["molecule_id"], name, smiles, conformer_id=ids["conformer_id"])
 
     def fail(reason: Reason, detail: str) -> Failure:
-        return failure(molecule_id, name, smiles, reason, f"row {place}: {detail}", conformer_id=conformer_id)
+        return refused(head, reason, f"row {place}: {detail}")
 
     elements = row[layout.elements]
     listed = inner_type(elements.type) is not None
@@ -306,20 +306,9 @@ def _entry(place: int, row: dict[str, Any], layout: _GeometryColumns) -> Molecul
         state = stated_charge(numbers, *(_statement(row, where) for where in layout.states))
     except EntryRefused as error:
         return fail(error.reason, str(error))
+    short, apart = ("", "") if layout.unit else (f"row {place}: {_IF_SHORT}", f"row {place}: {_IF_APART}")
     positions = bohr_from(given, layout.unit or "Bohr")
-    entry = from_geometry(
-        molecule_id,
-        name,
-        smiles,
-        numbers,
-        positions,
-        state.charge,
-        conformer_id,
-        as_given=True,
-        multiplicity=state.multiplicity,
-        if_short=f"row {place}: {_IF_SHORT}" if layout.unit is None else "",
-        if_apart=f"row {place}: {_IF_APART}" if layout.unit is None else "",
-    )
+    entry = from_geometry(head, numbers, positions, *state, as_given=True, if_short=short, if_apart=apart)
     if isinstance(entry, Failure):
         why, about_unit, _ = entry.detail.partition("check the unit")
         if entry.reason is not Reason.BAD_COORDINATES or not about_unit:

@@ -26,6 +26,7 @@ from qmgen.molecules.entries import (
     graph_problem,
     mapped_smiles,
     quiet_chem,
+    refused,
     unlabelled,
     why_unreadable,
 )
@@ -72,32 +73,33 @@ def _records(lines: TextIO) -> Iterator[str | None]:
 
 
 def _entry(molecule_id: int, record: str, properties: list[tuple[str, str]]) -> Molecule | Failure:
-    head = record.split("\n", 2)
-    name = head[0].strip()
-    drawn = len(head) > 1 and head[1][20:22] == "2D"
+    lines = record.split("\n", 2)
+    head = Molecule(molecule_id, lines[0].strip(), "")
     try:
         stated, given = read_block_atoms(record)
     except EntryRefused as error:
-        return failure(molecule_id, name, "", error.reason, f"mol block, {error}", conformer_id=0)
+        return refused(head, error.reason, f"mol block, {error}")
     with quiet_chem() as chem:
         try:
             mol = chem.MolFromMolBlock(record, removeHs=False)
             if mol is None:
                 raw = chem.MolFromMolBlock(record, sanitize=False, removeHs=False)
                 why = why_unreadable(chem, raw, "a mol block") + (_NO_BONDS_NEEDED if raw is not None else "")
-                return failure(molecule_id, name, "", Reason.UNREADABLE, why, conformer_id=0)
-            smiles = unlabelled(chem.CanonSmiles(chem.MolToSmiles(chem.RemoveHs(mol))))
+                return refused(head, Reason.UNREADABLE, why)
+            head = replace(head, smiles=unlabelled(chem.CanonSmiles(chem.MolToSmiles(chem.RemoveHs(mol)))))
         except (ValueError, RuntimeError) as error:
-            return failure(molecule_id, name, "", Reason.UNREADABLE, f"mol block: {error}", conformer_id=0)
+            return refused(head, Reason.UNREADABLE, f"mol block: {error}")
         numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()], dtype=np.int64)
         positions = np.array(mol.GetConformer().GetPositions())
-        if not _as_stated(stated, given, numbers, positions):
+        # RDKit's atoms are those that stand in the block: elements where the symbol is of one, and positions
+        known = len(stated) == len(numbers) and all(n is None or n == z for n, z in zip(stated, numbers, strict=True))
+        if not (known and np.allclose(given, positions, rtol=1e-9, atol=1e-9)):
             why = "RDKit reads other atoms than the block states; write it anew"
-            return failure(molecule_id, name, smiles, Reason.BAD_COORDINATES, why, conformer_id=0)
+            return refused(head, Reason.BAD_COORDINATES, why)
         missing = "add them, or give SMILES; where only bonds are missing, give the geometry as .xyz"
         drawing = "give the molecule as SMILES, or, if it is like this, the geometry as .xyz"
-        entry = Molecule(molecule_id, name, smiles)
-        return from_bonded_mol(entry, mol, positions, properties, missing, drawing, is_drawing=drawn)
+        is_drawing = len(lines) > 1 and lines[1][20:22] == "2D"
+        return from_bonded_mol(head, mol, positions, properties, missing, drawing, is_drawing)
 
 
 def _properties(record: str) -> list[tuple[str, str]]:
@@ -117,12 +119,6 @@ def _properties(record: str) -> list[tuple[str, str]]:
 
 
 _NO_BONDS_NEEDED: Final = "; correct the bonds, or give the geometry as .xyz: a label needs no bonds"
-
-
-def _as_stated(stated: list[int | None], given: np.ndarray, numbers: np.ndarray, positions: np.ndarray) -> bool:
-    """Whether RDKit's atoms are those that stand in the block: elements where the symbol is of one, and positions."""
-    known = len(stated) == len(numbers) and all(n is None or n == z for n, z in zip(stated, numbers, strict=True))
-    return known and np.allclose(given, positions, rtol=1e-9, atol=1e-9)
 
 
 #: one data item within the value of another, and the line after it: some programs leave out the blank line between them
@@ -145,39 +141,28 @@ def from_bonded_mol(
     charges. ``is_drawing`` holds where the source states that the positions are those of a flat drawing.
     ``if_missing`` and ``if_drawing`` say what to do where hydrogens are missing, and where the geometry is a drawing.
     """
-
-    def fail(reason: Reason, detail: str) -> Failure:
-        return failure(head.molecule_id, head.name, head.smiles, reason, detail, conformer_id=head.conformer_id)
-
     if problem := graph_problem(mol) or bond_problem(mol):
-        return fail(*problem)
+        return refused(head, *problem)
     if is_drawing:
-        return fail(Reason.BAD_COORDINATES, "a flat drawing (2D), no geometry; give the molecule as SMILES instead")
+        return refused(
+            head, Reason.BAD_COORDINATES, "a flat drawing (2D), no geometry; give the molecule as SMILES instead"
+        )
     if missing := sum(atom.GetTotalNumHs() for atom in mol.GetAtoms()):
-        return fail(Reason.BAD_COORDINATES, f"{missing} hydrogens have no position; {if_missing}")
+        return refused(head, Reason.BAD_COORDINATES, f"{missing} hydrogens have no position; {if_missing}")
     if why := drawing_problem(mol, positions):
-        return fail(Reason.BAD_COORDINATES, f"a flat drawing: {why}; {if_drawing}")
+        return refused(head, Reason.BAD_COORDINATES, f"a flat drawing: {why}; {if_drawing}")
     numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()], dtype=np.int64)
     bonds = [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds()]
     try:
         state = _stated(numbers, properties)
     except EntryRefused as error:
-        return fail(error.reason, str(error))
+        return refused(head, error.reason, str(error))
     bohr = bohr_from_angstrom(positions)
-    entry = from_geometry(
-        head.molecule_id,
-        head.name,
-        head.smiles,
-        numbers,
-        bohr,
-        state.charge,
-        conformer_id=head.conformer_id,
-        multiplicity=state.multiplicity,
-    )
+    entry = from_geometry(head, numbers, bohr, *state)
     if isinstance(entry, Failure):
         return entry
     if problem := bonds_problem(numbers, bohr, bonds):
-        return fail(*problem)
+        return refused(head, *problem)
     return replace(entry, mapped_smiles=mapped_smiles(mol))
 
 

@@ -27,7 +27,7 @@ import numpy as np
 from qmgen.molecules.charge_words import of_atoms
 from qmgen.molecules.comment import XyzComment, check_molecule, length_unit, parse_comment, quoted, word_set
 from qmgen.molecules.connectivity import LONG
-from qmgen.molecules.entries import failure, from_geometry, one_line
+from qmgen.molecules.entries import from_geometry, one_line, refused
 from qmgen.molecules.geometry import (
     MOST_ATOMS,
     SHORT_TOGETHER,
@@ -78,7 +78,7 @@ def read_xyz(path: Path, kept: Kept | None = None) -> Iterator[Molecule | Failur
 
 
 def _entry(molecule_id: int, frame: _Frame, comment: XyzComment) -> Molecule | Failure:
-    name = comment.name
+    head = Molecule(molecule_id, comment.name, "")
     try:
         if frame.problem:
             raise EntryRefused(Reason.UNREADABLE, f"line {frame.line}: {frame.problem}")
@@ -91,17 +91,9 @@ def _entry(molecule_id: int, frame: _Frame, comment: XyzComment) -> Molecule | F
         numbers, positions, columns = read_atoms(frame.lines[2:], frame.line + 2, comment, unit)
         state = stated_charge(numbers, comment, columns)
     except EntryRefused as error:
-        return failure(molecule_id, name, "", error.reason, str(error), conformer_id=0)
-    entry = from_geometry(
-        molecule_id,
-        name,
-        "",
-        numbers,
-        bohr_from(positions, unit),
-        state.charge,
-        multiplicity=state.multiplicity,
-        if_apart="" if stated or frame.unit else _IF_APART,
-    )
+        return refused(head, error.reason, str(error))
+    if_apart = "" if stated or frame.unit else _IF_APART
+    entry = from_geometry(head, numbers, bohr_from(positions, unit), *state, if_apart=if_apart)
     if isinstance(entry, Failure) and state.charge and entry.reason is Reason.NET_CHARGE:
         return replace(entry, detail=f"{entry.detail}; the comment is {quoted(comment.text)}")
     return entry
