@@ -168,11 +168,14 @@ class _Statements:
         kind = kind_of_key(key)
         if value is None or kind == "beside":
             return
-        if kind is None:
+        state = multiplicity_of_state(value) if kind == "state" and isinstance(value, str) else None
+        if kind is None or (kind == "state" and not state):
             self._other(key, value, depth)
             return
         text = f"{key}={one_line(value, 50)}"
-        if kind == "pair":
+        if state:
+            self._multiplicity(state, text)
+        elif kind == "pair":
             numbers = numbers_of(value)
             if numbers is None or len(numbers) != 2 or any(n != round(n) for n in numbers):
                 self.refused.append(text)
@@ -182,11 +185,6 @@ class _Statements:
             self._of_atoms(kind, key, value, text)
         elif kind in ("vague", "flag"):
             self._vague(key, value, text)
-        elif kind == "state":
-            if isinstance(value, str) and (multiplicity := multiplicity_of_state(value)):
-                self._multiplicity(multiplicity, text)
-            else:
-                self._other(key, value, depth)
         elif kind in ("short multiplicity", "spin quantum number", "spin squared"):
             self._short(kind, key, value, text)
         else:
@@ -207,11 +205,16 @@ class _Statements:
         settled = {"charge": bool(self.charges), "spin": bool(self.multiplicities) or (protons - charge) % 2 == 1}
         unclear = self.refused + [text for what, text in self.vague if not settled[what]]
         if unclear:
-            self._refuse(unclear[0])
+            what = f"{quoted(unclear[0])} is no charge or multiplicity that is understood"
+            raise EntryRefused(Reason.UNREADABLE, f"{what}; {self.advice}")
         for other, text in self.charges[1:]:
             if other != charge:
                 self._contradict(self.charges[0][1], text)
-        self._check_electrons(charge)
+        electrons = protons - charge
+        for count, text in self.electrons:
+            if not may_be_electrons(count, self.numbers, charge, bool(self.charges)):
+                detail = f"{quoted(text)} does not go with charge {charge:+d}, which leaves {electrons} electrons"
+                raise EntryRefused(Reason.UNREADABLE, f"{detail}; {self.advice}")
         if not self.multiplicities:
             return ElectronicState(charge, None)
         readings, first = self.multiplicities[0]
@@ -219,7 +222,6 @@ class _Statements:
             if not readings & others:
                 self._contradict(first, text)
             readings &= others
-        electrons = protons - charge
         possible = {m for m in readings if (electrons - m) % 2 and m <= electrons + 1}
         if not possible:
             said = " ".join(dict.fromkeys([text for _, text in self.charges] + [first]))
@@ -227,14 +229,6 @@ class _Statements:
             by_name = ", each by its name" if self.advice == _STATE_BOTH else ""
             raise EntryRefused(Reason.UNREADABLE, f"{what}; {self.advice}{by_name}")
         return ElectronicState(charge, min(possible))
-
-    def _check_electrons(self, charge: int) -> None:
-        """Refuse a stated number of electrons that does not go with the charge."""
-        count = int(self.numbers.sum()) - charge
-        for stated, text in self.electrons:
-            if not may_be_electrons(stated, self.numbers, charge, bool(self.charges)):
-                detail = f"{quoted(text)} does not go with charge {charge:+d}, which leaves {count} electrons"
-                raise EntryRefused(Reason.UNREADABLE, f"{detail}; {self.advice}")
 
     def _pairs(self, comment: XyzComment, depth: int) -> None:
         words = comment.words.split()
@@ -249,7 +243,7 @@ class _Statements:
             self.refused.append(text)
             return
         self.charges.append((int(charge), text))
-        self.multiplicities.append((frozenset({int(multiplicity)}), text))
+        self._multiplicity(int(multiplicity), text)
 
     def _charge(self, charge: int, text: str) -> None:
         """The charge of a SMILES or InChI; one without a charge says nothing, since many writers leave it out."""
@@ -277,17 +271,17 @@ class _Statements:
         elif kind == "charge" and numbers and len(numbers) > 1 and not isinstance(value, str):
             self._of_atoms("charges", "", value, text)
         elif kind == "multiplicity" and whole is not None and whole > 0:
-            self.multiplicities.append((frozenset({whole}), text))
+            self._multiplicity(whole, text)
         elif kind == "spin" and numbers and len(numbers) == 1 and numbers[0] >= 0 and (2 * numbers[0]) % 1 == 0:
             spin = numbers[0]
             readings = {round(2 * spin) + 1} | ({round(spin), round(spin) + 1} if spin % 1 == 0 else set())
             self.multiplicities.append((frozenset(readings - {0}), text))
         elif kind == "spin" and whole is not None and numbers is None:  # "singlet"
-            self.multiplicities.append((frozenset({whole}), text))
+            self._multiplicity(whole, text)
         elif kind == "unpaired" and whole is not None and whole >= 0:
-            self.multiplicities.append((frozenset({whole + 1}), text))
+            self._multiplicity(whole + 1, text)
         elif kind == "moment" and numbers and len(numbers) == 1 and abs(numbers[0] - round(numbers[0])) < _NO_MOMENT:
-            self.multiplicities.append((frozenset({abs(round(numbers[0])) + 1}), text))
+            self._multiplicity(abs(round(numbers[0])) + 1, text)
         else:
             self.refused.append(text)
 
@@ -382,10 +376,6 @@ class _Statements:
 
     def _multiplicity(self, value: int, text: str) -> None:
         self.multiplicities.append((frozenset({value}), text))
-
-    def _refuse(self, text: str) -> None:
-        what = f"{quoted(text)} is no charge or multiplicity that is understood"
-        raise EntryRefused(Reason.UNREADABLE, f"{what}; {self.advice}")
 
     def _contradict(self, one: str, other: str) -> None:
         one_of_each = "state one charge and one multiplicity" if self.advice == _STATE_BOTH else self.advice
