@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from qmgen.constants import BOHR_TO_ANGSTROM
-from qmgen.molecules.geometry import COVALENT_RADII, distances, hill_formula, symbol_of
+from qmgen.molecules.geometry import COVALENT_RADII, distances_in_blocks, hill_formula, radii_of, symbol_of
 from qmgen.molecules.types import Reason
 
 #: atoms of up to these shares of the sum of their covalent radii are bonded; a bond of up to ``MAYBE`` may be stretched
@@ -36,10 +36,8 @@ _HEAVY: Final = frozenset((14, 15, 16, 34))
 _CHALCOGENS: Final = frozenset((16, 34))
 BONDED_ACROSS: Final = 1.0
 BONDED_CHALCOGENS: Final = 1.05
-_RADII: Final = np.array(COVALENT_RADII)
 #: scans that take a molecule apart at all its bonds together are made of diatomics and water
 _MANY: Final = 3
-_BLOCK: Final = 256
 
 Pair = tuple[int, int]
 
@@ -49,13 +47,12 @@ def near_pairs(numbers: np.ndarray, positions: np.ndarray) -> list[tuple[float, 
 
     ``numbers`` (atoms,) and ``positions`` (atoms, 3) in Bohr.
     """
-    radii, found = _RADII[numbers] / BOHR_TO_ANGSTROM, []
-    for start in range(0, len(numbers), _BLOCK):
-        rows = np.arange(start, min(start + _BLOCK, len(numbers)))
-        share = distances(positions, rows) / (radii[rows][:, None] + radii)
+    radii, found = radii_of(numbers), []
+    for rows, distance in distances_in_blocks(positions):
+        share = distance / (radii[rows][:, None] + radii)
         for i, j in zip(*np.nonzero(share <= MAYBE), strict=True):
-            if start + i < j:
-                found.append((float(share[i, j]), (start + int(i), int(j))))
+            if rows[i] < j:
+                found.append((float(share[i, j]), (int(rows[i]), int(j))))
     return sorted(found)
 
 

@@ -32,7 +32,7 @@ from qmgen.molecules.types import Reason
 class Procedure:
     """The way from a SMILES to its conformers; the defaults are ETKDGv3 and nothing after it.
 
-    ``embed`` chooses the embedding (``etkdg3``, ``qm1b``). ``relax`` "mmff" minimises each geometry
+    ``embed`` chooses the embedding (``etkdg3``, ``qm1b``). ``relax`` "mmff" minimizes each geometry
     in MMFF94, in at most ``relax_steps`` steps. ``energy_window`` (kcal/mol) prunes what lies higher above the lowest
     MMFF94 energy of the same isomer; ``prune_rms`` (Angstrom) what is nearer than that to an earlier conformer.
     ``stereo`` "enumerate" makes up to ``max_stereo_isomers`` isomers of a molecule whose SMILES leaves some open.
@@ -213,7 +213,7 @@ def check_force_field(mol: Any) -> None:
 
 
 def relax(mol: Any, steps: int) -> None:
-    """Minimise each conformer in MMFF94; what is not at rest after ``steps`` steps stays as it is then."""
+    """Minimize each conformer in MMFF94; what is not at rest after ``steps`` steps stays as it is then."""
     if not mol.GetNumConformers():  # RDKit takes none for a mistake
         return
     with quiet_chem():
@@ -266,7 +266,7 @@ def alike(mol: Any, distance: float) -> set[int]:
 def isomers(smiles: str, limit: int, seed: int) -> list[str]:
     """Canonical SMILES of the stereoisomers, sorted; ``smiles`` itself where nothing is open.
 
-    What counts as open is RDKit's ``EnumerateStereoisomers``: tetrahedral centres, nitrogen in small rings among them,
+    What counts as open is RDKit's ``EnumerateStereoisomers``: tetrahedral centers, nitrogen in small rings among them,
     and double bonds, but neither axes of allenes nor C=N with the hydrogen implicit. Marks that are given stay. Each
     isomer is tried in ETKDG, and one that finds no geometry (a trans bridge) is not an isomer. Of more than ``limit``,
     a random ``limit``, seeded by this molecule alone.

@@ -194,7 +194,7 @@ def why_unreadable(chem: Any, mol: Any, what: str) -> str:
 
 
 def graph_problem(mol: Any) -> tuple[Reason, str] | None:
-    """Why an RDKit molecule is outside what can be labelled: placeholder atoms, net charge, unpaired electrons."""
+    """Why an RDKit molecule is outside what can be labeled: placeholder atoms, net charge, unpaired electrons."""
     numbers = [atom.GetAtomicNum() for atom in mol.GetAtoms()]
     if not numbers:
         return Reason.UNREADABLE, "no atoms"
@@ -256,7 +256,7 @@ def of_geometry(smiles: str) -> tuple[str, tuple[Reason, str] | None]:
         return smiles if problem else canonical_smiles(chem, mol), problem
 
 
-def unlabelled(smiles: str) -> str:
+def unlabeled(smiles: str) -> str:
     """A canonical SMILES without isotopes and atom-map numbers, canonical again; itself where it has none."""
     return smiles if without_labels(smiles) == smiles else of_geometry(smiles)[0]
 

@@ -54,6 +54,11 @@ def number_of(text: str) -> int | None:
     return _NUMBERS.get(text.capitalize())
 
 
+def radii_of(numbers: np.ndarray) -> np.ndarray:
+    """Covalent radii (atoms,) in Bohr."""
+    return _RADII[np.minimum(numbers, len(_RADII) - 1)] / BOHR_TO_ANGSTROM
+
+
 def hill_formula(counts: Mapping[str, int]) -> str:
     """The formula in Hill's order, from the number of atoms by symbol: C, H, then the alphabet; without C the alphabet
     alone."""
@@ -64,7 +69,7 @@ def hill_formula(counts: Mapping[str, int]) -> str:
 
 #: two atoms nearer than this (Angstrom) are one point, by mistake
 COINCIDENCE_ANGSTROM: Final = 0.1
-#: the most atoms of a geometry that is read, whatever its file: far beyond what can be labelled, and few enough for
+#: the most atoms of a geometry that is read, whatever its file: far beyond what can be labeled, and few enough for
 #: checks of all pairs
 MOST_ATOMS: Final = 5000
 #: no coordinate (Angstrom) of a molecule of that size is larger
@@ -154,7 +159,7 @@ def size_problem(atoms: int | str) -> tuple[Reason, str] | None:
 
 
 def geometry_problem(numbers: np.ndarray, positions: np.ndarray) -> tuple[Reason, str] | None:
-    """Why numbers (atoms,) at positions (atoms, 3) in Bohr cannot be labelled: too many, not finite, beyond
+    """Why numbers (atoms,) at positions (atoms, 3) in Bohr cannot be labeled: too many, not finite, beyond
     ``LARGEST_COORDINATE``, or two atoms coincide."""
     return _coordinates_problem(numbers, positions) or _coincidence_problem(numbers, closest_pair(positions))
 
@@ -206,10 +211,10 @@ def neighbors(numbers: np.ndarray, positions: np.ndarray) -> Neighbors:
 
     Rows are taken in blocks, so that memory stays linear in the number of atoms.
     """
-    radii, hydrogen = _RADII[np.minimum(numbers, len(_RADII) - 1)] / BOHR_TO_ANGSTROM, np.asarray(numbers) == 1
+    radii, hydrogen = radii_of(numbers), np.asarray(numbers) == 1
     parts: list[tuple[np.ndarray, ...]] = []
     closest, least = (np.inf, 0, 0), np.inf
-    for rows, distance in _distances_in_blocks(positions):
+    for rows, distance in distances_in_blocks(positions):
         share = distance / (radii[rows][:, None] + radii)
         allowed = np.where(hydrogen[rows][:, None] | hydrogen, SHORTEST_TO_HYDROGEN, SHORTEST)
         nearest = (share / allowed).argmin(axis=1)
@@ -222,14 +227,14 @@ def neighbors(numbers: np.ndarray, positions: np.ndarray) -> Neighbors:
 
 def closest_pair(positions: np.ndarray) -> tuple[float, int, int]:
     """Smallest distance among positions (atoms, 3), in their unit, and the two atoms; infinite for one atom."""
-    pairs = (_smallest(distance, rows[0]) for rows, distance in _distances_in_blocks(positions))
+    pairs = (_smallest(distance, rows[0]) for rows, distance in distances_in_blocks(positions))
     return min(pairs, key=_FIRST, default=(np.inf, 0, 0))
 
 
 _FIRST: Final = itemgetter(0)
 
 
-def _distances_in_blocks(positions: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def distances_in_blocks(positions: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows (k,) and the ``distances`` (k, atoms) of these atoms from all; of an atom from itself infinite."""
     for start in range(0, len(positions), _BLOCK):
         rows = np.arange(start, min(start + _BLOCK, len(positions)))

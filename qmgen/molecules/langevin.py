@@ -52,7 +52,7 @@ def dynamics(
 ) -> Iterator[LangevinState]:
     """The state after every ``stride`` steps, without end, from ``positions`` (N, 3) and velocities of Maxwell's.
 
-    The motion of the centre of mass is not taken out. What runs away gives numbers that are not finite, no exception.
+    The motion of the center of mass is not taken out. What runs away gives numbers that are not finite, no exception.
     """
     weights = np.repeat(np.asarray(masses, dtype=np.float64), 3)
     thermal = np.sqrt(BOLTZMANN * temperature * ACCELERATION / weights)

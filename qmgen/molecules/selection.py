@@ -4,7 +4,7 @@
     for piece in selection.pieces():
         print(*piece.smiles, sep="\n")
 
-The items of all queries are one sequence; ``Place`` says how far it has been gone through, which is what it takes to go
+The items of all queries are one sequence; ``ResumePoint`` is how far it has been gone through, which it takes to go
 on after a stop.
 """
 
@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from qmgen.molecules.enumeration.chemistry import molecules, own_form, stands_for_molecule
-from qmgen.molecules.enumeration.items import NITRO_ATOMS, WHOLE, Item, MultigraphBatch, Part, Query, batches, items
+from qmgen.molecules.enumeration.items import NITRO_ATOMS, WHOLE, MultigraphBatch, Part, Query, batches
 from qmgen.molecules.enumeration.pruning import NITRO, VALENCES, Removed
 from qmgen.molecules.geometry import hill_formula
 from qmgen.molecules.rules.ruleset import RuleSet
@@ -102,11 +102,6 @@ class Selection:
                     here = index == k
                     if passed[here].any():
                         yield FormulaCount(query.heavy_atoms, name, int(passed[here].sum()), int(own[here].sum()))
-
-    @staticmethod
-    def items(query: Query) -> Iterator[Item]:
-        """The items of a query: graphs and totals of bonds, which take far less than their molecules."""
-        return items(query)
 
     def _keeps_all(self) -> bool:
         """Whether nothing is left for the rules to say of what the engine makes, so that RDKit is asked less."""

@@ -96,7 +96,7 @@ def stated_charge(
 
     A value may be text, a number, a list, a mapping of such, or None for nothing. Raises ``EntryRefused``
     (``unreadable``) for what is not understood, contradictions, and what does not go with the number of electrons; the
-    detail quotes the text, and ends with ``advice``. Whether a charge or an open shell can be labelled is for
+    detail quotes the text, and ends with ``advice``. Whether a charge or an open shell can be labeled is for
     ``electrons_problem`` to say.
     """
     found = _Statements(np.asarray(numbers, dtype=np.int64), advice)

@@ -59,7 +59,7 @@ def thermal_geometries(
 ) -> Thermal:
     """``count`` geometries; the temperature of each trajectory is uniform in the range ``temperatures`` (Kelvin).
 
-    The centre of mass is at the origin. Where the SMILES leaves a stereo centre open, trajectories differ in it. Equal
+    The center of mass is at the origin. Where the SMILES leaves a stereo center open, trajectories differ in it. Equal
     SMILES (canonical) and seeds give equal geometries, on the same RDKit and processor.
 
     Raises ``EmbeddingRefused``, with its reason, for what is not one neutral closed-shell molecule of several atoms,

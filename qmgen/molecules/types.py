@@ -1,6 +1,6 @@
 """What leaves this room: molecules, conformers, and the failures of either.
 
-``Molecule`` is one entry of a source; ``Conformer`` one geometry, ready to be labelled; ``Failure`` stands
+``Molecule`` is one entry of a source; ``Conformer`` one geometry, ready to be labeled; ``Failure`` stands
 for every entry that became no row, with a reason from a closed list; ``Pruned`` counts geometries left out on purpose.
 """
 

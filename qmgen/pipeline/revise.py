@@ -25,7 +25,7 @@ from qmgen.defaults import PLAIN_GUESSES
 from qmgen.documents import toml_of
 from qmgen.errors import UsageError, first_line
 from qmgen.machine import versions
-from qmgen.molecules.entries import unlabelled
+from qmgen.molecules.entries import unlabeled
 from qmgen.molecules.types import Failure, Molecule, Reason
 from qmgen.pipeline.enumeration.as_source import NAME
 from qmgen.pipeline.job import LabelJob
@@ -411,7 +411,7 @@ def _stand_ins(before: CorpusHistory, store: Store) -> Iterator[Entry]:
                 for place in range(max(unit.start, done), unit.stop):
                     known = smiles.get(place)
                     yield (
-                        Molecule(place, "", unlabelled(known))
+                        Molecule(place, "", unlabeled(known))
                         if known
                         else Failure(place, -1, "", "", Reason.UNREADABLE, "")
                     )

@@ -1,4 +1,4 @@
-"""Ways to make conformers: QM1B's call, relaxation, pruning by energy and by likeness, open stereo centres."""
+"""Ways to make conformers: QM1B's call, relaxation, pruning by energy and by likeness, open stereo centers."""
 
 from __future__ import annotations
 
@@ -196,9 +196,9 @@ def test_what_is_too_high_does_not_stand_for_what_is_not():
     ("smiles", "count"),
     [
         ("CCO", 1),
-        ("CC(F)(Cl)Br", 2),  # one centre
-        ("OC(F)C=CC", 4),  # a centre and a double bond
-        ("CC(F)C(C)F", 3),  # two equal centres: a pair and a meso form
+        ("CC(F)(Cl)Br", 2),  # one center
+        ("OC(F)C=CC", 4),  # a center and a double bond
+        ("CC(F)C(C)F", 3),  # two equal centers: a pair and a meso form
         ("C[C@H](F)C(C)O", 2),  # one of two is given
         ("C/C=C/C", 1),
         ("OC1CCC(F)CC1", 2),  # cis and trans

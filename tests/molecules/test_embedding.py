@@ -77,7 +77,7 @@ def test_what_is_not_one_molecule_is_refused(smiles):
 # ---- the stream
 
 
-def test_worker_and_in_process_agree_whatever_the_neighbours():
+def test_worker_and_in_process_agree_whatever_the_neighbors():
     source = molecules("CCO", "C", "[H][H]", "CCCCCN", "c1ccccc1O")
     apart = list(conformers(source, count=2, seed=5))
     here = list(conformers(source, count=2, seed=5, in_process=True))

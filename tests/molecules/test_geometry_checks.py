@@ -52,7 +52,7 @@ def test_covalent_radii_are_those_of_rdkit():
     [("HH", 0.4), ("HH", 0.74), ("HH", 10.0), ("BH", 0.9), ("CH", 0.7), ("CC", 1.1), ("CC", 1.6), ("NN", 0.75)]
     + [("CO", 0.8), ("FH", 0.5), ("CO", 50.0), ("OO", 0.9)],
 )
-def test_bonds_of_scans_are_labelled(pair, angstrom):
+def test_bonds_of_scans_are_labeled(pair, angstrom):
     assert problem(*two(*pair, angstrom)) is None
 
 

@@ -100,7 +100,7 @@ def unsound() -> Any:
         (None, "unreadable", "None stands where a molecule should"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_labelled_is_refused_by_name(given: Any, reason: str, detail: str) -> None:
+def test_what_cannot_be_labeled_is_refused_by_name(given: Any, reason: str, detail: str) -> None:
     (entry,) = entries(given)
     assert isinstance(entry, Failure) and entry.reason == reason and detail in entry.detail
 

@@ -168,8 +168,8 @@ def test_flat_molecules_are_no_drawings(read, smiles):
 
 
 @pytest.mark.parametrize("centre", ["C", "B", "N"])
-def test_bonds_that_break_rules_of_valence(read, centre):
-    text = METHANOL.replace(" C   0", f" {centre:<2}  0").replace("  2  6  1  0", "  1  6  2  0")
+def test_bonds_that_break_rules_of_valence(read, center):
+    text = METHANOL.replace(" C   0", f" {center:<2}  0").replace("  2  6  1  0", "  1  6  2  0")
     (entry,) = read("a.sdf", text)
     assert isinstance(entry, Failure) and entry.reason is Reason.UNREADABLE
     assert "valence" in entry.detail and "give the geometry as .xyz" in entry.detail

@@ -234,7 +234,7 @@ def test_elements_that_are_none(read, text):
     + ["E in hartree, R in bohr", "lengths/bohr"]
     + ["units=bohr_radius", "Step: 0 positions{atomic_unit}", '{"use_bohr": true}'],
 )
-def test_bohr_is_honoured(read, comment):
+def test_bohr_is_honored(read, comment):
     (entry,) = read("a.xyz", f"2\n{comment}\nH 0 0 0\nH 0 0 1.4\n")
     assert isinstance(entry, Molecule), entry
     assert entry.positions[1, 2] == np.float64(np.float32(1.4))

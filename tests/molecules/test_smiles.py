@@ -17,7 +17,7 @@ from qmgen.molecules.entries import (
     merge_duplicates,
     of_geometry,
     syntax_problem,
-    unlabelled,
+    unlabeled,
     without_labels,
 )
 from qmgen.molecules.rules.ruleset import check_lines, load_rules
@@ -98,16 +98,16 @@ def test_every_molecule_is_itself_under_every_label(smiles: str) -> None:
 
 
 @pytest.mark.parametrize("pair", [("C[C@H](N)O", "C[C@@H](N)O"), ("F/C=C/F", "F/C=C\\F"), ("C[C@H](O)F", "CC(O)F")])
-def test_stereo_of_labelled_molecules_is_kept(pair: tuple[str, str]) -> None:
+def test_stereo_of_labeled_molecules_is_kept(pair: tuple[str, str]) -> None:
     for number in (0, 1):
-        labelled = []
+        labeled = []
         for smiles in pair:
             mol = Chem.MolFromSmiles(smiles)
             for atom in mol.GetAtoms():
                 atom.SetAtomMapNum(number * (atom.GetIdx() + 1))
                 atom.SetIsotope(30)
-            labelled.append(smiles_of(Chem.MolToSmiles(mol)))
-        assert labelled == [smiles_of(smiles) for smiles in pair] and labelled[0] != labelled[1]
+            labeled.append(smiles_of(Chem.MolToSmiles(mol)))
+        assert labeled == [smiles_of(smiles) for smiles in pair] and labeled[0] != labeled[1]
 
 
 @pytest.mark.parametrize(
@@ -225,18 +225,18 @@ def block(smiles: str) -> str:
         ("C[C@H](N)[18OH]", "C[C@H](N)O"),
     ],
 )
-def test_given_geometries_go_by_the_same_smiles(read, tmp_path, labelled: str, plain: str) -> None:
-    (from_sdf,) = read("a.sdf", block(labelled))
-    (from_mol,) = read("a.mol", block(labelled))
+def test_given_geometries_go_by_the_same_smiles(read, tmp_path, labeled: str, plain: str) -> None:
+    (from_sdf,) = read("a.sdf", block(labeled))
+    (from_mol,) = read("a.mol", block(labeled))
     numbers, positions = from_sdf.numbers, from_sdf.positions
-    table = pa.table({"z": [numbers.tolist()], "pos": [positions.ravel().tolist()], "smile": [labelled]})
+    table = pa.table({"z": [numbers.tolist()], "pos": [positions.ravel().tolist()], "smile": [labeled]})
     pq.write_table(table, tmp_path / "a.parquet")
     (from_parquet,) = read("a.parquet", (tmp_path / "a.parquet").read_bytes())
-    given = from_molecule(0, Molecule(0, "", labelled, numbers, positions))
+    given = from_molecule(0, Molecule(0, "", labeled, numbers, positions))
     found = [one.smiles for one in (from_sdf, from_mol, from_parquet, given)]
     assert found == [smiles_of(plain)] * 4
-    assert np.array_equal(from_parquet.positions, positions) and of_geometry(labelled) == (smiles_of(plain), None)
-    assert unlabelled(labelled) == smiles_of(plain) and unlabelled("OCC") == "OCC"
+    assert np.array_equal(from_parquet.positions, positions) and of_geometry(labeled) == (smiles_of(plain), None)
+    assert unlabeled(labeled) == smiles_of(plain) and unlabeled("OCC") == "OCC"
 
 
 @pytest.mark.parametrize(("order", "says"), [(8, "~"), (5, "~"), (4, "aromatic")])

@@ -22,10 +22,10 @@ def diatomic(first: str, second: str, distance: float) -> Geometry:
     return [(first, 0.0, 0.0, 0.0), (second, 0.0, 0.0, distance)]
 
 
-def bent(centre: str, first: str, second: str, distances: tuple[float, float], angle: float) -> Geometry:
+def bent(center: str, first: str, second: str, distances: tuple[float, float], angle: float) -> Geometry:
     a = np.radians(angle)
     return [
-        (centre, 0.0, 0.0, 0.0),
+        (center, 0.0, 0.0, 0.0),
         (first, distances[0], 0.0, 0.0),
         (second, distances[1] * float(np.cos(a)), distances[1] * float(np.sin(a)), 0.0),
     ]

@@ -132,13 +132,13 @@ def assign_orders(
     return found[:count]
 
 
-#: parts share out the colourings of all vertices but these: at most 64 molecules of C, N, O, F stay together
+#: parts share out the colorings of all vertices but these: at most 64 molecules of C, N, O, F stay together
 UNDEALT: Final = 3
 
 
 @dataclass(frozen=True)
 class Palette:
-    """The elements of an enumeration and what is asked of them, for ``colour``.
+    """The elements of an enumeration and what is asked of them, for ``color``.
 
     ``valence`` (k,) int64, ``lone_pair`` and ``heteroatom`` (k,) bool; ``counts`` (2, k) and ``hydrogens`` (2,) int64:
     the smallest and largest numbers asked for; ``classes`` (k, 3, 5, 2, 2) uint8, ``pairs`` (c, c, 3) and
@@ -182,7 +182,7 @@ def _class_of(
     classes: np.ndarray,
     valence: np.ndarray,
 ) -> int:
-    """The class of a coloured vertex; ``spare`` is minus the sum of its bond orders."""
+    """The class of a colored vertex; ``spare`` is minus the sum of its bond orders."""
     e = x[v]
     return int(classes[e, hybridization[v], valence[e] + spare[v], (core >> v) & 1, (small >> v) & 1])
 
@@ -219,7 +219,7 @@ def _environment(
 
 
 @jit
-def colour(
+def color(
     adjacency: np.ndarray,
     edges: np.ndarray,
     orders: np.ndarray,
@@ -249,15 +249,15 @@ def colour(
     parts: np.ndarray,
     removed: np.ndarray,
 ) -> int:
-    """Fills ``elements`` (capacity, n) uint8 with the next colourings and returns their number; less than the capacity
+    """Fills ``elements`` (capacity, n) uint8 with the next colorings and returns their number; less than the capacity
     means that there are no more. ``aromatic`` (capacity,) bool: whether aromatic bonds are possible; ``parts``
     (capacity,) int64: the part, from 0, to which each was dealt.
 
     ``domains`` (n, k) bool: what each vertex may become. ``small`` has the bits of the vertices in rings of 3 and 4;
     ``rings`` (r,) int64 the bits of rings with at most ``ring_limits`` heteroatoms. From ``valence`` to ``uses``: the
-    ``Palette``. ``wanted`` (N,) bool: the colourings of all but the last vertices are dealt to N parts as they are met,
+    ``Palette``. ``wanted`` (N,) bool: the colorings of all but the last vertices are dealt to N parts as they are met,
     and only those of wanted parts are finished. The state between calls: ``cursor`` (3,), the vertex, the part that
-    is next, and that of the colouring in hand, ``x`` (n,), ``used`` (k,), ``tracks`` (3, n + 1) int64 and ``equal``
+    is next, and that of the coloring in hand, ``x`` (n,), ``used`` (k,), ``tracks`` (3, n + 1) int64 and ``equal``
     (n + 1, g) int8, at first 0, but ``x`` -1. ``removed`` (3,) counts branches cut by pairs, by environments and by
     rings.
     """

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from qmgen.molecules.entries import quiet_chem
-from qmgen.molecules.enumeration.items import Item, MultigraphBatch, colourings, element_choices
+from qmgen.molecules.enumeration.items import Item, MultigraphBatch, colorings, element_choices
 from qmgen.molecules.enumeration.pruning import NITRO
 from qmgen.molecules.enumeration.structure import Graph
 
@@ -52,7 +52,7 @@ def allowed(item: Item, orders: np.ndarray, elements: np.ndarray) -> bool:
         return False
     # the search with no choice left, on a group of which only the identity is known
     fixed = elements[:, None] == np.arange(choices.shape[1])
-    return any(True for _ in colourings(item, orders, graph.group[:1], fixed))
+    return any(True for _ in colorings(item, orders, graph.group[:1], fixed))
 
 
 _NUMBERS = {"C": 6, "N": 7, "O": 8, "F": 9, NITRO: 7}

@@ -15,7 +15,7 @@ Canonical labeling is color refinement and individualization, for connected grap
 the search is visited and every automorphism kept, since the later stages need the whole group as a list (it has 1 to 8
 elements for most graphs).
 
-Vertices are numbered from 0. ``adjacency`` (n,) int64 holds the neighbors of each as bits; ``neighbours`` (n, 4) and
+Vertices are numbered from 0. ``adjacency`` (n,) int64 holds the neighbors of each as bits; ``neighbors`` (n, 4) and
 ``degree`` (n,) int64 are the same as a table. A *coloring* (n,) int64 gives each vertex the number of vertices of a
 smaller color, so that one without equal colors is a permutation.
 
@@ -79,11 +79,11 @@ def jit(function: Callable[..., Any]) -> Any:
         return numba.njit(function)
 
 
-#: 3 bits hold how often each of 15 colours stands around a vertex (at most 4 times)
+#: 3 bits hold how often each of 15 colors stands around a vertex (at most 4 times)
 MOST_NODES: Final = 15
 #: more than the largest group of a connected graph of degree 4 that fits (K4,4: 1152; 12 nodes: below 2000)
 LARGEST_GROUP: Final = 8192
-_COLOUR_SHIFT: Final = 3 * MOST_NODES
+_COLOR_SHIFT: Final = 3 * MOST_NODES
 
 
 @jit
@@ -97,18 +97,18 @@ def popcount(bits: int) -> int:
 
 
 @jit
-def neighbour_table(adjacency: np.ndarray, neighbours: np.ndarray, degree: np.ndarray) -> None:
-    """Fills ``neighbours`` and ``degree`` from the bits; unused places are -1."""
+def neighbor_table(adjacency: np.ndarray, neighbors: np.ndarray, degree: np.ndarray) -> None:
+    """Fills ``neighbors`` and ``degree`` from the bits; unused places are -1."""
     n = adjacency.shape[0]
     for v in range(n):
         count = 0
         for u in range(n):
             if (adjacency[v] >> u) & 1:
-                neighbours[v, count] = u
+                neighbors[v, count] = u
                 count += 1
         degree[v] = count
         for k in range(count, 4):
-            neighbours[v, k] = -1
+            neighbors[v, k] = -1
 
 
 @jit
@@ -129,14 +129,14 @@ def connected_without(adjacency: np.ndarray, v: int) -> bool:
 
 
 @jit
-def refine(neighbours: np.ndarray, degree: np.ndarray, colour: np.ndarray, scratch: np.ndarray) -> None:
-    """Splits colours by the colours around each vertex until nothing changes (in place). ``scratch`` (2, n) int64."""
-    n = colour.shape[0]
+def refine(neighbors: np.ndarray, degree: np.ndarray, color: np.ndarray, scratch: np.ndarray) -> None:
+    """Splits colors by the colors around each vertex until nothing changes (in place). ``scratch`` (2, n) int64."""
+    n = color.shape[0]
     while True:
         for v in range(n):
-            signature = colour[v] << _COLOUR_SHIFT
+            signature = color[v] << _COLOR_SHIFT
             for k in range(degree[v]):
-                signature += 1 << (3 * colour[neighbours[v, k]])
+                signature += 1 << (3 * color[neighbors[v, k]])
             scratch[0, v] = signature
         changed = False
         for v in range(n):
@@ -146,38 +146,38 @@ def refine(neighbours: np.ndarray, degree: np.ndarray, colour: np.ndarray, scrat
                 if scratch[0, u] < mine:
                     smaller += 1
             scratch[1, v] = smaller
-            if smaller != colour[v]:
+            if smaller != color[v]:
                 changed = True
         if not changed:
             return
         for v in range(n):
-            colour[v] = scratch[1, v]
+            color[v] = scratch[1, v]
 
 
 @jit
-def degree_colours(degree: np.ndarray, colour: np.ndarray) -> None:
-    """The first colouring: vertices of high degree before those of low degree."""
+def degree_colors(degree: np.ndarray, color: np.ndarray) -> None:
+    """The first coloring: vertices of high degree before those of low degree."""
     n = degree.shape[0]
     for v in range(n):
         larger = 0
         for u in range(n):
             if degree[u] > degree[v]:
                 larger += 1
-        colour[v] = larger
+        color[v] = larger
 
 
 @jit
 def automorphisms(
-    neighbours: np.ndarray, degree: np.ndarray, start: np.ndarray, place: np.ndarray, group: np.ndarray
+    neighbors: np.ndarray, degree: np.ndarray, start: np.ndarray, place: np.ndarray, group: np.ndarray
 ) -> int:
     """The canonical place of each vertex, and the automorphism group.
 
-    ``start`` (n,) is a refined colouring that does not depend on the labels. Fills ``place`` (n,) int64, a permutation
+    ``start`` (n,) is a refined coloring that does not depend on the labels. Fills ``place`` (n,) int64, a permutation
     that gives isomorphic graphs the same image and respects ``start``, and ``group`` (capacity, n) int8: element g
     takes vertex v to ``group[g, v]``. Returns the order of the group; raises ``OverflowError`` past the capacity.
     """
     n = start.shape[0]
-    colours = np.empty((n + 1, n), np.int64)
+    colors = np.empty((n + 1, n), np.int64)
     members = np.empty((n + 1, n), np.int64)
     size = np.zeros(n + 1, np.int64)
     following = np.zeros(n + 1, np.int64)
@@ -186,19 +186,19 @@ def automorphisms(
     best = np.empty(n, np.int64)
     at_place = np.empty(n, np.int64)
     order = 0
-    colours[0] = start
+    colors[0] = start
     depth = 0
     entering = True
     while depth >= 0:
-        colour = colours[depth]
+        color = colors[depth]
         if entering:
-            # the first colour that several vertices share; none: a leaf
+            # the first color that several vertices share; none: a leaf
             size[depth] = 0
             following[depth] = 0
             seen = 0
             shared = 0
             for v in range(n):
-                bit = 1 << colour[v]
+                bit = 1 << color[v]
                 shared |= seen & bit
                 seen |= bit
             if shared:
@@ -206,7 +206,7 @@ def automorphisms(
                 while not (shared >> target) & 1:
                     target += 1
                 for v in range(n):
-                    if colour[v] == target:
+                    if color[v] == target:
                         members[depth, size[depth]] = v
                         size[depth] += 1
             else:
@@ -214,8 +214,8 @@ def automorphisms(
                 for v in range(n):
                     row = 0
                     for k in range(degree[v]):
-                        row |= 1 << colour[neighbours[v, k]]
-                    image[colour[v]] = row
+                        row |= 1 << color[neighbors[v, k]]
+                    image[color[v]] = row
                 compared = -1 if order == 0 else 0
                 if order:
                     for k in range(n):
@@ -224,16 +224,16 @@ def automorphisms(
                             break
                 if compared < 0:
                     best[:] = image
-                    place[:] = colour
+                    place[:] = color
                     for v in range(n):
-                        at_place[colour[v]] = v
+                        at_place[color[v]] = v
                         group[0, v] = v
                     order = 1
                 elif compared == 0:
                     if order == group.shape[0]:
                         raise OverflowError("an automorphism group is larger than its table")
                     for v in range(n):
-                        group[order, v] = at_place[colour[v]]
+                        group[order, v] = at_place[color[v]]
                     order += 1
         entering = False
         if following[depth] == size[depth]:
@@ -241,12 +241,12 @@ def automorphisms(
             continue
         chosen = members[depth, following[depth]]
         following[depth] += 1
-        deeper = colours[depth + 1]
+        deeper = colors[depth + 1]
         for v in range(n):
-            deeper[v] = colour[v]
-            if v != chosen and colour[v] == colour[chosen]:
+            deeper[v] = color[v]
+            if v != chosen and color[v] == color[chosen]:
                 deeper[v] += 1
-        refine(neighbours, degree, deeper, scratch)
+        refine(neighbors, degree, deeper, scratch)
         depth += 1
         entering = True
     return order
@@ -255,21 +255,21 @@ def automorphisms(
 HIGHEST_DEGREE: Final = 4
 #: the table of children is filled this far (graphs), then handed on
 CHUNK: Final = 1 << 14
-#: as far as the labelling goes; from 12 on (some 6.5 million graphs) only with few rings is it quick
+#: as far as the labeling goes; from 12 on (some 6.5 million graphs) only with few rings is it quick
 MOST_HEAVY_ATOMS: Final = MOST_NODES
 
 
 @jit
-def small_cycles_apart(adjacency: np.ndarray, neighbours: np.ndarray, degree: np.ndarray) -> bool:
+def small_cycles_apart(adjacency: np.ndarray, neighbors: np.ndarray, degree: np.ndarray) -> bool:
     """Whether no vertex belongs to two different cycles of length 3 or 4 (rule G1 of GDB-11)."""
     for v in range(degree.shape[0]):
         cycles = 0
         for i in range(degree[v]):
-            a = neighbours[v, i]
+            a = neighbors[v, i]
             for j in range(i):
-                b = neighbours[v, j]
+                b = neighbors[v, j]
                 cycles += (adjacency[a] >> b) & 1  # the triangle v a b
-                cycles += popcount(adjacency[a] & adjacency[b]) - 1  # squares v a w b; v itself is a common neighbour
+                cycles += popcount(adjacency[a] & adjacency[b]) - 1  # squares v a w b; v itself is a common neighbor
         if cycles > 1:
             return False
     return True
@@ -278,9 +278,9 @@ def small_cycles_apart(adjacency: np.ndarray, neighbours: np.ndarray, degree: np
 @jit
 def _accept(
     adjacency: np.ndarray,
-    neighbours: np.ndarray,
+    neighbors: np.ndarray,
     degree: np.ndarray,
-    colour: np.ndarray,
+    color: np.ndarray,
     place: np.ndarray,
     group: np.ndarray,
     scratch: np.ndarray,
@@ -291,18 +291,18 @@ def _accept(
     for v in range(newest):
         if degree[v] < degree[newest] and (degree[v] == 1 or connected_without(adjacency, v)):
             return False
-    degree_colours(degree, colour)
-    refine(neighbours, degree, colour, scratch)
+    degree_colors(degree, color)
+    refine(neighbors, degree, color, scratch)
     rivals = 0
     for v in range(newest):
-        if colour[v] > colour[newest]:
+        if color[v] > color[newest]:
             if connected_without(adjacency, v):
                 return False
-        elif colour[v] == colour[newest] and connected_without(adjacency, v):
+        elif color[v] == color[newest] and connected_without(adjacency, v):
             rivals |= 1 << v
     if not rivals:
         return True
-    order = automorphisms(neighbours, degree, colour, place, group)
+    order = automorphisms(neighbors, degree, color, place, group)
     last = newest
     for v in range(newest):
         if (rivals >> v) & 1 and place[v] > place[last]:
@@ -327,9 +327,9 @@ def _extend(parents: np.ndarray, first: int, most_rings: int, apart: bool, child
             ways = ways * max(n - 1 - k, 0) // (k + 1)
         most_children += ways
     adjacency = np.zeros(n, np.int64)
-    neighbours = np.empty((n, 4), np.int64)
+    neighbors = np.empty((n, 4), np.int64)
     degree = np.empty(n, np.int64)
-    colour = np.empty(n, np.int64)
+    color = np.empty(n, np.int64)
     place = np.empty(n, np.int64)
     scratch = np.empty((2, n), np.int64)
     group = np.empty((LARGEST_GROUP, n), np.int8)
@@ -340,10 +340,10 @@ def _extend(parents: np.ndarray, first: int, most_rings: int, apart: bool, child
             return parent, count
         for v in range(n - 1):
             adjacency[v] = parents[parent, v]
-        neighbour_table(adjacency[: n - 1], neighbours, degree)
-        degree_colours(degree[: n - 1], colour)
-        refine(neighbours, degree, colour[: n - 1], scratch)
-        order = automorphisms(neighbours, degree, colour[: n - 1], place[: n - 1], family)
+        neighbor_table(adjacency[: n - 1], neighbors, degree)
+        degree_colors(degree[: n - 1], color)
+        refine(neighbors, degree, color[: n - 1], scratch)
+        order = automorphisms(neighbors, degree, color[: n - 1], place[: n - 1], family)
         ends = 0
         full = 0
         for v in range(n - 1):
@@ -374,10 +374,10 @@ def _extend(parents: np.ndarray, first: int, most_rings: int, apart: bool, child
             for v in range(n - 1):
                 adjacency[v] = int(parents[parent, v]) | (((chosen >> v) & 1) << (n - 1))
             adjacency[n - 1] = chosen
-            neighbour_table(adjacency, neighbours, degree)
-            if apart and size > 1 and not small_cycles_apart(adjacency, neighbours, degree):
+            neighbor_table(adjacency, neighbors, degree)
+            if apart and size > 1 and not small_cycles_apart(adjacency, neighbors, degree):
                 continue
-            if _accept(adjacency, neighbours, degree, colour, place, group, scratch):
+            if _accept(adjacency, neighbors, degree, color, place, group, scratch):
                 for v in range(n):
                     children[count, v] = adjacency[v]
                 count += 1

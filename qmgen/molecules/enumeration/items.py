@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from qmgen.errors import UsageError
-from qmgen.molecules.enumeration.assignment import Palette, assign_orders, colour
+from qmgen.molecules.enumeration.assignment import Palette, assign_orders, color
 from qmgen.molecules.enumeration.graphs import MOST_HEAVY_ATOMS, graphs
 from qmgen.molecules.enumeration.pruning import (
     HIGHEST_ORDER,
@@ -159,7 +159,7 @@ def _palette(
     hydrogens: np.ndarray,
     exact: bool,
 ) -> Palette:
-    """The tables of ``colour``; those that are not used have the smallest size that they may have."""
+    """The tables of ``color``; those that are not used have the smallest size that they may have."""
     classes = pruning.classes
     table = np.zeros((len(symbols), 3, 5, 2, 2), np.uint8) if classes is None else classes.select(symbols)
     number = 1 if classes is None else len(classes.names)
@@ -189,7 +189,7 @@ def _binomials(classes: int) -> np.ndarray:
     return table
 
 
-#: colourings in a batch at most
+#: colorings in a batch at most
 BATCH: Final = 1 << 13
 
 
@@ -260,7 +260,7 @@ _WORD: Final = (1 << 64) - 1
 
 @dataclass(frozen=True)
 class MultigraphBatch:
-    """Colourings of one multigraph: ``orders`` (e,) uint8 on the edges of ``graph``, ``elements`` (k, n) uint8 as codes
+    """Colorings of one multigraph: ``orders`` (e,) uint8 on the edges of ``graph``, ``elements`` (k, n) uint8 as codes
     into ``symbols``, ``aromatic`` (k,) bool: False where no bond can be aromatic, ``parts`` (k,) int64: the part, from
     0, to which each was dealt."""
 
@@ -277,7 +277,7 @@ class MultigraphBatch:
         return len(self.elements)
 
     def rows(self, chosen: np.ndarray) -> MultigraphBatch:
-        """The batch with only some colourings."""
+        """The batch with only some colorings."""
         return replace(self, elements=self.elements[chosen], aromatic=self.aromatic[chosen], parts=self.parts[chosen])
 
     def forms(self, loose: tuple[int, ...]) -> list[np.ndarray]:
@@ -395,11 +395,11 @@ def molecules_of(item: Item, part: Part = WHOLE, removed: Removed | None = None)
                 removed.sites += 1
             continue
         group, _ = stabilizer(item.graph.group, item.graph.edge_group, orders)
-        for found_here in colourings(item, orders, group, domains, removed, wanted, (offset + k) % part.of):
+        for found_here in colorings(item, orders, group, domains, removed, wanted, (offset + k) % part.of):
             yield MultigraphBatch(item, item.graph, item.within.symbols, orders, *found_here)
 
 
-def colourings(
+def colorings(
     item: Item,
     orders: np.ndarray,
     group: np.ndarray,
@@ -411,7 +411,7 @@ def colourings(
     """Elements (k, n) uint8, the ``aromatic`` flags (k,) and the parts (k,) of one multigraph, batch by batch.
 
     ``group`` (g, n) int8 is that of the multigraph, ``domains`` (n, kinds) bool what each vertex may become, ``wanted``
-    (N,) bool the parts to take, ``first`` the one to which the first colouring is dealt.
+    (N,) bool the parts to take, ``first`` the one to which the first coloring is dealt.
     """
     graph, palette = item.graph, item.within.palette
     table = np.empty((BATCH, graph.nodes), np.uint8)
@@ -428,7 +428,7 @@ def colourings(
     fixed = (graph.adjacency, graph.edges, orders, group, domains, *item.rings)
     count = BATCH
     while count == BATCH:
-        count = colour(*fixed, *vars(palette).values(), wanted, *state, table, aromatic, parts, counts)
+        count = color(*fixed, *vars(palette).values(), wanted, *state, table, aromatic, parts, counts)
         if count:
             yield table[:count].copy(), aromatic[:count].copy(), parts[:count].copy()
     if removed is not None:

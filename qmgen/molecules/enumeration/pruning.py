@@ -4,7 +4,7 @@
 
     classes = AtomClasses.of(("C", "N", "O", "F"), lambda atom: f"{atom.element}{'h' if atom.hydrogens else ''}")
     no_geminal_diol = forbidden_environments(
-        classes, lambda centre, around: centre.startswith("C") and around.count(("Oh", 1)) > 1
+        classes, lambda center, around: center.startswith("C") and around.count(("Oh", 1)) > 1
     )
     Pruning(small_rings_apart=True, cumulated=False, classes=classes, environments=no_geminal_diol)
 
@@ -151,17 +151,17 @@ class AtomClasses:
         return self.table[[self.elements.index(element) for element in elements]]
 
 
-#: what stands around an atom: (class name, bond order) of each neighbour, sorted
+#: what stands around an atom: (class name, bond order) of each neighbor, sorted
 Surroundings = tuple[tuple[str, int], ...]
 
 
-def neighbour_code(neighbour_class: int, order: int) -> int:
-    """The number that stands for a neighbour of a class behind a bond of an order, 1 and up; 0 is no neighbour."""
-    return neighbour_class * HIGHEST_ORDER + order
+def neighbor_code(neighbor_class: int, order: int) -> int:
+    """The number that stands for a neighbor of a class behind a bond of an order, 1 and up; 0 is no neighbor."""
+    return neighbor_class * HIGHEST_ORDER + order
 
 
 def environment_count(classes: int) -> int:
-    """How many surroundings of at most four neighbours there are: multisets of four codes."""
+    """How many surroundings of at most four neighbors there are: multisets of four codes."""
     return comb(classes * HIGHEST_ORDER + HIGHEST_VALENCE, HIGHEST_VALENCE)
 
 
@@ -173,7 +173,7 @@ def environment_number(codes: tuple[int, ...]) -> int:
 
 
 def surroundings(classes: int) -> Iterator[tuple[tuple[int, int], ...]]:
-    """All (class, order) tuples of up to four neighbours with a sum of orders of at most 4, each sorted."""
+    """All (class, order) tuples of up to four neighbors with a sum of orders of at most 4, each sorted."""
     kinds = list(product(range(classes), range(1, HIGHEST_ORDER + 1)))
 
     def extend(chosen: tuple[tuple[int, int], ...], first: int, left: int) -> Iterator[tuple[tuple[int, int], ...]]:
@@ -186,17 +186,17 @@ def surroundings(classes: int) -> Iterator[tuple[tuple[int, int], ...]]:
 
 
 def forbidden_environments(classes: AtomClasses, forbids: Callable[[str, Surroundings], bool]) -> np.ndarray:
-    """The table (classes, ``environment_count``) bool of forbidden environments: ``forbids(centre, around)`` for the
-    name of the centre's class and those of its neighbours with bond orders, sorted by name. It is asked only
+    """The table (classes, ``environment_count``) bool of forbidden environments: ``forbids(center, around)`` for the
+    name of the center's class and those of its neighbors with bond orders, sorted by name. It is asked only
     of what the valences allow."""
     names = classes.names
     table = np.zeros((len(names), environment_count(len(names))), np.bool_)
     for chosen in surroundings(len(names)):
-        number = environment_number(tuple(neighbour_code(kind, order) for kind, order in chosen))
+        number = environment_number(tuple(neighbor_code(kind, order) for kind, order in chosen))
         around = tuple(sorted((names[kind], order) for kind, order in chosen))
         bonds = sum(order for _, order in chosen), sum(order - 1 for _, order in chosen)
-        for centre, name in enumerate(names):
-            table[centre, number] = bonds in classes.bonds[centre] and forbids(name, around)
+        for center, name in enumerate(names):
+            table[center, number] = bonds in classes.bonds[center] and forbids(name, around)
     return table
 
 
@@ -233,7 +233,7 @@ class Pruning:
         ``classes`` with ``pairs`` (classes, classes, 3) bool, symmetric: which may be bonded with order 1, 2, 3;
         ``environments`` (classes, ``environment_count``) bool: which surroundings of a class are forbidden.
         ``max_heteroatoms_in_ring``: for a ring size of 3 to 8, how many atoms of it may be other than carbon.
-        ``nitro``: up to how many nitro groups to place, each [N+](=O)[O-] on a neighbour that sees the element "NO2",
+        ``nitro``: up to how many nitro groups to place, each [N+](=O)[O-] on a neighbor that sees the element "NO2",
         sp3 and without hydrogens. It counts as three heavy atoms, one N and two O.
     """
 

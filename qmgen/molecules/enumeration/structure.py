@@ -11,16 +11,16 @@ import numpy as np
 from qmgen.molecules.enumeration.graphs import (
     LARGEST_GROUP,
     automorphisms,
-    degree_colours,
+    degree_colors,
     jit,
-    neighbour_table,
+    neighbor_table,
     refine,
 )
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A connected graph, its vertices in the order in which they are coloured.
+    """A connected graph, its vertices in the order in which they are colored.
 
     ``number`` is its 0-based place among the graphs of its size (those that the rings and G1 leave). ``adjacency`` (n,)
     int64 bits; ``edges`` (e, 2) uint8, the smaller vertex first, sorted by the larger. ``group`` (g, n) int8: element
@@ -45,7 +45,7 @@ class Graph:
 
     @cached_property
     def degree(self) -> np.ndarray:
-        """Neighbours of each vertex (n,) int64."""
+        """Neighbors of each vertex (n,) int64."""
         return np.bincount(self.edges.ravel(), minlength=self.nodes).astype(np.int64)
 
     @cached_property
@@ -57,8 +57,8 @@ class Graph:
         return table
 
     @cached_property
-    def neighbours(self) -> list[list[int]]:
-        """The neighbours of each vertex, in ascending order."""
+    def neighbors(self) -> list[list[int]]:
+        """The neighbors of each vertex, in ascending order."""
         return [[u for u in range(self.nodes) if bits >> u & 1] for bits in map(int, self.adjacency)]
 
     @cached_property
@@ -80,7 +80,7 @@ class Graph:
         paths: list[tuple[int, ...]] = [(start,)]
         while paths:
             path = paths.pop()
-            for u in self.neighbours[path[-1]]:
+            for u in self.neighbors[path[-1]]:
                 if u == start and len(path) > 2 and path[1] < path[-1]:  # each cycle in one of its two directions
                     found.append(path)
                 elif u > start and u not in path and len(path) < longest:
@@ -89,9 +89,9 @@ class Graph:
 
 
 @jit
-def _order(neighbours: np.ndarray, degree: np.ndarray, order: np.ndarray) -> None:
-    """The order of colouring: from a vertex of the smallest degree on, always a neighbour of the vertex that lacks the
-    fewest coloured neighbours, so that surroundings are complete, and can be judged, as early as may be."""
+def _order(neighbors: np.ndarray, degree: np.ndarray, order: np.ndarray) -> None:
+    """The order of coloring: from a vertex of the smallest degree on, always a neighbor of the vertex that lacks the
+    fewest colored neighbors, so that surroundings are complete, and can be judged, as early as may be."""
     n = degree.shape[0]
     missing = degree.copy()
     done = np.zeros(n, np.bool_)
@@ -103,17 +103,17 @@ def _order(neighbours: np.ndarray, degree: np.ndarray, order: np.ndarray) -> Non
         order[step] = chosen
         done[chosen] = True
         for k in range(degree[chosen]):
-            missing[neighbours[chosen, k]] -= 1
-        centre = -1
-        for k in range(step + 1):  # the longest coloured wins a tie
+            missing[neighbors[chosen, k]] -= 1
+        center = -1
+        for k in range(step + 1):  # the longest colored wins a tie
             v = order[k]
-            if missing[v] and (centre < 0 or missing[v] < missing[centre]):
-                centre = v
-        if centre < 0:
+            if missing[v] and (center < 0 or missing[v] < missing[center]):
+                center = v
+        if center < 0:
             return
         chosen = -1
-        for k in range(degree[centre]):
-            u = neighbours[centre, k]
+        for k in range(degree[center]):
+            u = neighbors[center, k]
             if not done[u] and (chosen < 0 or degree[u] < degree[chosen]):
                 chosen = u
 
@@ -125,23 +125,23 @@ def _prepare(bits: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray, n
     old = np.empty(n, np.int64)
     for v in range(n):
         old[v] = bits[v]
-    neighbours = np.empty((n, 4), np.int64)
+    neighbors = np.empty((n, 4), np.int64)
     degree = np.empty(n, np.int64)
-    neighbour_table(old, neighbours, degree)
+    neighbor_table(old, neighbors, degree)
     order = np.empty(n, np.int64)
-    _order(neighbours, degree, order)
+    _order(neighbors, degree, order)
     adjacency = np.zeros(n, np.int64)
     for i in range(n):
         for j in range(n):
             if (old[order[i]] >> order[j]) & 1:
                 adjacency[i] |= 1 << j
-    neighbour_table(adjacency, neighbours, degree)
-    colour = np.empty(n, np.int64)
+    neighbor_table(adjacency, neighbors, degree)
+    color = np.empty(n, np.int64)
     place = np.empty(n, np.int64)
-    degree_colours(degree, colour)
-    refine(neighbours, degree, colour, np.empty((2, n), np.int64))
+    degree_colors(degree, color)
+    refine(neighbors, degree, color, np.empty((2, n), np.int64))
     group = np.empty((capacity, n), np.int8)
-    size = automorphisms(neighbours, degree, colour, place, group)
+    size = automorphisms(neighbors, degree, color, place, group)
     edges = np.empty((degree.sum() // 2, 2), np.uint8)
     number = np.zeros((n, n), np.int8)
     count = 0

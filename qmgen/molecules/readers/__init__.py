@@ -24,7 +24,7 @@ def read_molecules(
 ) -> Iterator[Molecule | Failure]:
     """The entries of a file, in order and as a stream; ``molecule_id`` is the 0-based place of each.
 
-    What cannot be read or labelled is a ``Failure`` with its reason, never an exception. ``smiles_column`` is for
+    What cannot be read or labeled is a ``Failure`` with its reason, never an exception. ``smiles_column`` is for
     ``.csv`` and ``.tsv`` (default: the column with a usual name, see ``read_csv``).
 
     ``keep`` names columns of ``.csv`` and ``.parquet``, properties of ``.sdf`` and keys of the comments of ``.xyz``

@@ -27,7 +27,7 @@ from qmgen.molecules.entries import (
     mapped_smiles,
     quiet_chem,
     refused,
-    unlabelled,
+    unlabeled,
     why_unreadable,
 )
 from qmgen.molecules.geometry import COVALENT_RADII, bohr_from_angstrom, number_of, size_problem
@@ -86,7 +86,7 @@ def _entry(molecule_id: int, record: str, properties: list[tuple[str, str]]) -> 
                 raw = chem.MolFromMolBlock(record, sanitize=False, removeHs=False)
                 why = why_unreadable(chem, raw, "a mol block") + (_NO_BONDS_NEEDED if raw is not None else "")
                 return refused(head, Reason.UNREADABLE, why)
-            head = replace(head, smiles=unlabelled(chem.CanonSmiles(chem.MolToSmiles(chem.RemoveHs(mol)))))
+            head = replace(head, smiles=unlabeled(chem.CanonSmiles(chem.MolToSmiles(chem.RemoveHs(mol)))))
         except (ValueError, RuntimeError) as error:
             return refused(head, Reason.UNREADABLE, f"mol block: {error}")
         numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()], dtype=np.int64)
@@ -343,11 +343,11 @@ def drawing_problem(mol: Any, positions: np.ndarray) -> str:
     """Why a geometry is a flat drawing though its header does not say so, or "".
 
     ``mol`` is RDKit's, with all hydrogens, ``positions`` (atoms, 3) in Angstrom. No molecule is flat around an atom
-    that is hybridised sp3 and has three neighbours or more; and no molecule has bonds to hydrogen that are as long as
+    that is hybridized sp3 and has three neighbors or more; and no molecule has bonds to hydrogen that are as long as
     those of heavier atoms, far from what they are. Flat drawings without hydrogen (C6F6) are not told from geometries.
     """
-    centred = positions - positions.mean(axis=0)
-    if np.linalg.svd(centred, compute_uv=False)[-1] > _FLAT * np.sqrt(len(positions)):
+    centered = positions - positions.mean(axis=0)
+    if np.linalg.svd(centered, compute_uv=False)[-1] > _FLAT * np.sqrt(len(positions)):
         return ""
     for atom in mol.GetAtoms():
         if atom.GetHybridization().name == "SP3" and atom.GetDegree() > 2:

@@ -35,7 +35,7 @@ _USUAL: Final = ("smiles", "smile", "isomericsmiles", "isosmiles", "absolutesmil
 
 #: characters at the beginning of a file in which its layout must show
 _HEAD: Final = 1 << 20
-#: rows that are looked at where no name is recognised
+#: rows that are looked at where no name is recognized
 _LOOKED_AT: Final = 20
 #: columns that are looked at there
 _MOST_COLUMNS: Final = 200
@@ -298,7 +298,7 @@ def _holds_smiles(rows: list[list[str]], place: int) -> bool:
 
 
 def is_smiles(text: str) -> bool:
-    """Whether RDKit reads a molecule in a text, be it one that can be labelled or not."""
+    """Whether RDKit reads a molecule in a text, be it one that can be labeled or not."""
     entry = from_smiles(0, text, "")
     return isinstance(entry, Molecule) or entry.reason is not Reason.UNREADABLE
 

@@ -10,7 +10,7 @@ Where an atom may be aromatic only what holds either way is pruned.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from qmgen.molecules.enumeration.pruning import (
     forbidden_environments,
 )
 from qmgen.molecules.rules.ruleset import RuleSet
-from qmgen.molecules.rules.topology import bridgeheads, strained_carbon, touching_small_rings
+from qmgen.molecules.rules.topology import bridgeheads, skeleton_of, strained_carbon, touching_small_rings
 
 if TYPE_CHECKING:
     from qmgen.molecules.enumeration.structure import Graph
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 MAX_HETEROATOMS_IN_RING: Final = {3: 1, 4: 1}
 
 Edges = Sequence[tuple[int, int]]
-#: (class, bond order) of each neighbour
+#: (class, bond order) of each neighbor
 Around = Sequence[tuple[str, int]]
 
 
@@ -42,7 +42,7 @@ Around = Sequence[tuple[str, int]]
 
 def keep_graph(edges: Edges, size: int) -> bool:
     """Whether the graph passes ``touching_small_rings`` and ``strained_carbon``."""
-    skeleton = _skeleton(edges, size)
+    skeleton = skeleton_of(edges, size)
     return not touching_small_rings(skeleton) and not strained_carbon(skeleton)
 
 
@@ -52,7 +52,7 @@ def bond_limits(edges: Edges, size: int) -> BondLimits:
     None but single bonds at atoms of three-membered rings and at bridgeheads; at atoms of four-membered rings a double
     bond only to a leaf (C=O) or inside a ring of five or six (aromatic); no triple bond in a ring of up to eight.
     """
-    skeleton = _skeleton(edges, size)
+    skeleton = skeleton_of(edges, size)
     rings = [tuple(ring) for ring in skeleton.GetRingInfo().AtomRings()]
     small = {length: {v for ring in rings if len(ring) == length for v in ring} for length in (3, 4)}
     saturated = small[3] | {index for index, _ in bridgeheads(skeleton)}
@@ -78,7 +78,7 @@ def bond_limits(edges: Edges, size: int) -> BondLimits:
 
 def carbonyl_leaves(edges: Edges, orders: Sequence[int], size: int) -> list[int]:
     """The leaves with a double bond to a four-membered ring: oxygen, whatever else."""
-    skeleton = _skeleton(edges, size)  # its rings live as long as it does
+    skeleton = skeleton_of(edges, size)  # its rings live as long as it does
     rings = skeleton.GetRingInfo()
     degree = [sum(v in edge for edge in edges) for v in range(size)]
     return [
@@ -92,18 +92,6 @@ def carbonyl_leaves(edges: Edges, orders: Sequence[int], size: int) -> list[int]
 
 def _is_in_ring(a: int, b: int, ring: tuple[int, ...]) -> bool:
     return a in ring and b in ring and abs(ring.index(a) - ring.index(b)) in (1, len(ring) - 1)
-
-
-def _skeleton(edges: Edges, size: int) -> Any:
-    from rdkit import Chem
-
-    skeleton = Chem.RWMol()
-    for _ in range(size):
-        skeleton.AddAtom(Chem.Atom(6))
-    for a, b in edges:
-        skeleton.AddBond(int(a), int(b), Chem.BondType.SINGLE)
-    Chem.SanitizeMol(skeleton)
-    return skeleton.GetMol()
 
 
 # ---- elements -------------------------------------------------------------------------------------------------------
@@ -151,27 +139,27 @@ def bond_allowed(one: str, other: str, order: int) -> bool:
     return not one == other == "NH2"
 
 
-def environment_forbidden(centre: str, around: Around) -> bool:
-    """Whether no molecule of ``gdb11`` has an atom of this class among these neighbours."""
+def environment_forbidden(center: str, around: Around) -> bool:
+    """Whether no molecule of ``gdb11`` has an atom of this class among these neighbors."""
     single = [name for name, order in around if order == 1]
     double = next((name for name, order in around if order == 2), "")
-    match centre[:2]:
+    match center[:2]:
         case "C4":
-            return _at_sp3_carbon(centre, single)
+            return _at_sp3_carbon(center, single)
         case "C3":
-            return _at_sp2_carbon(centre, single, double)
+            return _at_sp2_carbon(center, single, double)
         case "C2":
             return list(around) == [("N1", 3)]
         case "N3":
-            return not centre.endswith("a") and _at_sp3_nitrogen(single)
+            return not center.endswith("a") and _at_sp3_nitrogen(single)
         case "N2":
-            return centre == "N2" and double == "M" and any(name[0] == "C" for name in single)
+            return center == "N2" and double == "M" and any(name[0] == "C" for name in single)
         case "O2":
-            return centre != "O2a" and sum(name[0] == "N" for name in single) > 1
+            return center != "O2a" and sum(name[0] == "N" for name in single) > 1
     return False
 
 
-def _at_sp3_carbon(centre: str, single: list[str]) -> bool:
+def _at_sp3_carbon(center: str, single: list[str]) -> bool:
     nitrogen_oxygen = sum(name[0] in "NO" for name in single)
     if nitrogen_oxygen + single.count("F") < 2 or not nitrogen_oxygen:
         return False
@@ -180,11 +168,11 @@ def _at_sp3_carbon(centre: str, single: list[str]) -> bool:
         or "OH" in single  # hemiacetal
         or "NH2" in single  # aminal
         or nitrogen_oxygen > 2  # three_heteroatoms_on_carbon
-        or (centre == "C4s" and "O2s" in single)  # acetal_in_small_ring
+        or (center == "C4s" and "O2s" in single)  # acetal_in_small_ring
     )
 
 
-def _at_sp2_carbon(centre: str, single: list[str], double: str) -> bool:
+def _at_sp2_carbon(center: str, single: list[str], double: str) -> bool:
     nitrogen = sum(name[0] == "N" for name in single)
     oxygen = sum(name[0] == "O" for name in single)
     if double == "O1":
@@ -194,7 +182,7 @@ def _at_sp2_carbon(centre: str, single: list[str], double: str) -> bool:
         return True  # imine
     if "F" in single and (nitrogen and double[:1] == "N"):
         return True  # acyl_fluoride, aromatic or not
-    if centre != "C3":
+    if center != "C3":
         return False
     if double[:1] == "N":
         return "F" in single or "OH" in single  # acyl_fluoride, enol

@@ -15,7 +15,7 @@ GDB-17 cut at 0.345. A ring system is measured by itself, as a hydrocarbon, so t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import combinations
 from pathlib import Path
@@ -136,7 +136,7 @@ def _single_in_some_form(mol: Any, bonds: set[int]) -> bool:
 
 
 def _needs_ring_double_bond(atom: Any) -> bool:
-    """Aromatic carbon without a double bond outwards, aromatic nitrogen with two neighbours and no hydrogen."""
+    """Aromatic carbon without a double bond outwards, aromatic nitrogen with two neighbors and no hydrogen."""
     if atom.GetAtomicNum() == 6:
         return all(str(bond.GetBondType()) != "DOUBLE" for bond in atom.GetBonds())
     return atom.GetAtomicNum() == 7 and atom.GetTotalDegree() == 2
@@ -161,7 +161,7 @@ def bridgeheads(mol: Any) -> Iterator[tuple[int, frozenset[int]]]:
         if len(shared) < 3 or len(both) - 2 >= BREDT_S:
             continue
         for index in shared:
-            inside = sum(neighbour.GetIdx() in shared for neighbour in mol.GetAtomWithIdx(index).GetNeighbors())
+            inside = sum(neighbor.GetIdx() in shared for neighbor in mol.GetAtomWithIdx(index).GetNeighbors())
             if inside == 1:
                 yield index, both
 
@@ -237,16 +237,20 @@ def ring_systems(mol: Any) -> Iterator[frozenset[int]]:
 
 def carbon_skeleton(mol: Any, bonds: frozenset[int]) -> Any:
     """The saturated hydrocarbon with these bonds of ``mol``."""
+    place: dict[int, int] = {}
+    edges = [[place.setdefault(index, len(place)) for index in _ends(mol, bond)] for bond in sorted(bonds)]
+    return skeleton_of(edges, len(place))
+
+
+def skeleton_of(edges: Iterable[Sequence[int]], size: int) -> Any:
+    """The saturated hydrocarbon of ``size`` carbons with these bonds."""
     from rdkit import Chem
 
     skeleton = Chem.RWMol()
-    place: dict[int, int] = {}
-    for bond in sorted(bonds):
-        ends = _ends(mol, bond)
-        for index in ends:
-            if index not in place:
-                place[index] = skeleton.AddAtom(Chem.Atom(6))
-        skeleton.AddBond(place[ends[0]], place[ends[1]], Chem.BondType.SINGLE)
+    for _ in range(size):
+        skeleton.AddAtom(Chem.Atom(6))
+    for a, b in edges:
+        skeleton.AddBond(int(a), int(b), Chem.BondType.SINGLE)
     Chem.SanitizeMol(skeleton)
     return skeleton.GetMol()
 
@@ -282,8 +286,8 @@ def _laid_out(steps: np.ndarray) -> np.ndarray:
     """Positions (atoms, 3) in Å whose distances are near those of atoms so many bonds apart: classical scaling."""
     distances = 1.5 * np.abs((steps + steps.T) / 2) ** 0.75
     np.fill_diagonal(distances, 0)
-    centre = np.eye(len(steps)) - 1 / len(steps)
-    values, vectors = np.linalg.eigh(-centre @ distances**2 @ centre / 2)
+    center = np.eye(len(steps)) - 1 / len(steps)
+    values, vectors = np.linalg.eigh(-center @ distances**2 @ center / 2)
     return vectors[:, -3:] * np.sqrt(np.maximum(values[-3:], 0.1))
 
 

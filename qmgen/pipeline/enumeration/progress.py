@@ -8,6 +8,7 @@ import time
 from types import TracebackType
 from typing import Final, TextIO
 
+from qmgen.molecules.enumeration.items import items
 from qmgen.molecules.selection import ResumePoint, Selection
 from qmgen.quantities import duration
 
@@ -46,7 +47,7 @@ class Meter:
             return
         end, counts = time.monotonic() + COUNT_LIMIT, []
         for query in chosen.queries:
-            counts.append(sum(1 for _ in itertools.takewhile(lambda _: time.monotonic() < end, chosen.items(query))))
+            counts.append(sum(1 for _ in itertools.takewhile(lambda _: time.monotonic() < end, items(query))))
         self._items = counts if time.monotonic() < end else []
 
     def start(self, molecules: int, place: ResumePoint) -> None:

@@ -44,7 +44,7 @@ def matrix(bits):
 
 
 @pytest.mark.parametrize("nodes", range(2, 6))
-def test_the_same_graphs_as_all_labelled_ones_sorted_by_hand(nodes):
+def test_the_same_graphs_as_all_labeled_ones_sorted_by_hand(nodes):
     """Every subset of the edges of a complete graph, made canonical by trying all permutations."""
     places = list(combinations(range(nodes), 2))
     turns = [np.array(turn) for turn in permutations(range(nodes))]

@@ -1,4 +1,4 @@
-"""Multigraphs: bond orders and elements, by exact counts and against all labelled ones sorted by hand."""
+"""Multigraphs: bond orders and elements, by exact counts and against all labeled ones sorted by hand."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_there_are_no_quadruple_bonds():
     assert count(Query.of_formula("C3")) == 1  # C1=C=C=1... a ring of double bonds: three carbons, six bonds
 
 
-def labelled(symbols):
+def labeled(symbols):
     """Bond matrices of connected molecules whose atoms are ``symbols`` in this order."""
     n = len(symbols)
     pairs = list(combinations(range(n), 2))
@@ -97,7 +97,7 @@ def by_hand(symbols):
         if "".join(symbols[v] for v in turn) == "".join(symbols)
     ]
     seen, forms = set(), set()
-    for m in labelled(symbols):
+    for m in labeled(symbols):
         if m.tobytes() not in seen:
             images = {m[turn][:, turn].tobytes() for turn in turns}
             seen |= images
@@ -123,7 +123,7 @@ def enumerated(query):
 
 
 @pytest.mark.parametrize("heavy_atoms", range(1, 5))
-def test_all_molecules_against_labelled_multigraphs(heavy_atoms):
+def test_all_molecules_against_labeled_multigraphs(heavy_atoms):
     wanted = {
         ("".join(symbols), form)
         for symbols in combinations_with_replacement(VALENCES, heavy_atoms)
@@ -134,7 +134,7 @@ def test_all_molecules_against_labelled_multigraphs(heavy_atoms):
 
 
 @pytest.mark.parametrize("symbols", ["CCCCC", "CCCCN", "CCNNO", "CNNOO", "CCCOF", "CCNFF"])
-def test_five_atoms_against_labelled_multigraphs(symbols):
+def test_five_atoms_against_labeled_multigraphs(symbols):
     hydrogens = {}
     for form in by_hand(symbols):
         free = sum(VALENCES[symbol] for symbol in symbols) - int(np.frombuffer(form, np.uint8).sum())

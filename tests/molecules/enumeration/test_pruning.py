@@ -79,18 +79,18 @@ def name(atom):
 CLASSES = AtomClasses.of(ELEMENTS, name)
 
 
-def enol(centre, around):
+def enol(center, around):
     """A hydroxyl on a doubly bonded carbon that can belong to no aromatic ring."""
-    return centre == "C sp2" and any(other.startswith("O sp3 h") for other, _ in around)
+    return center == "C sp2" and any(other.startswith("O sp3 h") for other, _ in around)
 
 
-def crowded(centre, around):
+def crowded(center, around):
     """Two or more heteroatoms on a saturated carbon."""
-    return centre.startswith("C sp3") and sum(not other.startswith("C") for other, _ in around) > 1
+    return center.startswith("C sp3") and sum(not other.startswith("C") for other, _ in around) > 1
 
 
 @pytest.mark.parametrize(
-    "forbids", [enol, crowded, lambda centre, around: enol(centre, around) or crowded(centre, around)]
+    "forbids", [enol, crowded, lambda center, around: enol(center, around) or crowded(center, around)]
 )
 @pytest.mark.parametrize("heavy_atoms", [4, 5, 6])
 def test_environments(heavy_atoms, forbids):

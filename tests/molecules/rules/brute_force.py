@@ -1,4 +1,4 @@
-"""Every molecule of C, N, O and F of a size, the plain way: graphs, bond orders and colours up to symmetry.
+"""Every molecule of C, N, O and F of a size, the plain way: graphs, bond orders and colors up to symmetry.
 
 Slow and simple on purpose (n = 7: minutes): what rules and pruning are measured with, independent of the enumeration.
 """
@@ -93,7 +93,7 @@ def bond_orders(edges: Edges, size: int, symmetries: list[tuple[int, ...]]) -> I
             yield orders, [p for p, other in zip(symmetries, moved) if other == orders]
 
 
-def colours(edges: Edges, orders: tuple[int, ...], size: int, symmetries: list) -> Iterator[tuple[int, ...]]:
+def colors(edges: Edges, orders: tuple[int, ...], size: int, symmetries: list) -> Iterator[tuple[int, ...]]:
     used = [sum(o for edge, o in zip(edges, orders) if v in edge) for v in range(size)]
     for numbers in product(*([z for z in ELEMENTS if VALENCE[z] >= u] for u in used)):
         if all(numbers <= tuple(numbers[i] for i in p) for p in symmetries):
@@ -103,8 +103,8 @@ def colours(edges: Edges, orders: tuple[int, ...], size: int, symmetries: list) 
 def multigraphs(
     size: int, keep: Callable[[Edges, int], bool] = lambda edges, size: True
 ) -> Iterator[tuple[Edges, tuple[int, ...], tuple[int, ...]]]:
-    """Every multigraph with its colours once: edges, orders, atomic numbers."""
+    """Every multigraph with its colors once: edges, orders, atomic numbers."""
     for edges in graphs(size, keep):
         for orders, symmetries in bond_orders(edges, size, automorphisms(edges, size)):
-            for numbers in colours(edges, orders, size, symmetries):
+            for numbers in colors(edges, orders, size, symmetries):
                 yield edges, orders, numbers
