@@ -167,7 +167,7 @@ def test_flat_molecules_are_no_drawings(read, smiles):
     assert isinstance(entry, Molecule) and entry.smiles == Chem.CanonSmiles(smiles)
 
 
-@pytest.mark.parametrize("centre", ["C", "B", "N"])
+@pytest.mark.parametrize("center", ["C", "B", "N"])
 def test_bonds_that_break_rules_of_valence(read, center):
     text = METHANOL.replace(" C   0", f" {center:<2}  0").replace("  2  6  1  0", "  1  6  2  0")
     (entry,) = read("a.sdf", text)

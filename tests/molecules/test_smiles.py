@@ -215,7 +215,7 @@ def block(smiles: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("labelled", "plain"),
+    ("labeled", "plain"),
     [
         ("[2H]C", "C"),
         ("[13CH3]O", "CO"),
