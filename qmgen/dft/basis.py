@@ -23,6 +23,8 @@ import numpy as np
 from qmgen.errors import UsageError
 
 SHIPPED = ("sto-3g", "6-31g")
+#: highest angular momentum that there are integrals for (``integrals.shells``)
+HIGHEST = 1
 
 
 @dataclass(frozen=True)
@@ -30,18 +32,18 @@ class Shell:
     """Contracted functions of one atom over common exponents.
 
     Attributes:
-        momenta: angular momenta l of the functions, ascending; each stands for 2l+1 functions.
+        angular_momenta: l of the functions, ascending; each stands for 2l+1 functions.
         exponents: (K,) in 1/Bohr^2, descending.
-        coefficients: (K, len(momenta)), with the norms of primitives and of the contracted function multiplied in.
+        coefficients: (K, len(angular_momenta)), with the norms of primitives and of the contracted function in them.
     """
 
-    momenta: tuple[int, ...]
+    angular_momenta: tuple[int, ...]
     exponents: np.ndarray
     coefficients: np.ndarray
 
     @property
     def n_functions(self) -> int:
-        return sum(2 * l + 1 for l in self.momenta)
+        return sum(2 * l + 1 for l in self.angular_momenta)
 
 
 @dataclass(frozen=True)
@@ -80,16 +82,16 @@ def _least_overlap(shells: tuple[Shell, ...]) -> float:
     """The smallest eigenvalue of the overlap matrix of normalised functions on one centre."""
     least = 1.0
     functions = [
-        (l, shell.exponents, shell.coefficients[:, k]) for shell in shells for k, l in enumerate(shell.momenta)
+        (l, shell.exponents, shell.coefficients[:, k]) for shell in shells for k, l in enumerate(shell.angular_momenta)
     ]
     for momentum in {l for l, _, _ in functions}:
         same = [(exponents, c) for l, exponents, c in functions if l == momentum]
-        overlap = np.array([[_radial_overlap(momentum, *a, *b) for b in same] for a in same])
+        overlap = np.array([[radial_overlap(momentum, *a, *b) for b in same] for a in same])
         least = min(least, float(np.linalg.eigvalsh(overlap)[0]))
     return least
 
 
-def _radial_overlap(l: int, a: np.ndarray, c_a: np.ndarray, b: np.ndarray, c_b: np.ndarray) -> float:
+def radial_overlap(l: int, a: np.ndarray, c_a: np.ndarray, b: np.ndarray, c_b: np.ndarray) -> float:
     """<x^l sum c_a exp(-a r^2) | x^l sum c_b exp(-b r^2)>."""
     p = a[:, None] + b[None, :]
     double_factorial = math.prod(range(2 * l - 1, 0, -2))
@@ -117,7 +119,7 @@ def _load(name: str, asked: str) -> Basis:
     else:
         raw = _from_pyscf(name, asked)
     whole = {int(z): _merge_shells(shells) for z, shells in raw.items()}
-    table = {z: shells for z, shells in whole.items() if all(max(s.momenta) <= 1 for s in shells)}
+    table = {z: shells for z, shells in whole.items() if all(max(s.angular_momenta) <= HIGHEST for s in shells)}
     if not table:
         raise UsageError(
             f"basis '{asked}' has d or f functions on every element; only s and p shells are supported so far"
@@ -196,4 +198,4 @@ def _normalised(l: int, exponents: np.ndarray, coefficients: np.ndarray) -> np.n
     double_factorial = math.prod(range(2 * l - 1, 0, -2))
     norms = (2 * exponents / np.pi) ** 0.75 * (4 * exponents) ** (l / 2) / math.sqrt(double_factorial)
     c = coefficients * norms
-    return c / math.sqrt(_radial_overlap(l, exponents, c, exponents, c))
+    return c / math.sqrt(radial_overlap(l, exponents, c, exponents, c))

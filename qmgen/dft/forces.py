@@ -38,7 +38,7 @@ def forces(
 
     Raises ``ValueError`` and the like for a geometry that has no integrals.
     """
-    alone = Shape(shape.n_orbitals, shape.n_atoms, shape.n_blocks)  # the sketch is of no use here
+    alone = Shape(shape.n_orbitals, shape.n_atoms, shape.n_blocks)  # the coarse grid is of no use here
 
     def problem_at(positions: np.ndarray) -> Problem:
         made = prepare(System(system.numbers, positions), alone, basis, functional, grid_level)
@@ -47,7 +47,7 @@ def forces(
 
     root = _root(problem_at(system.positions))
     orthogonal = np.asarray(root @ density @ root)
-    found = np.zeros((len(system.numbers), 3))
+    on_atoms = np.zeros((len(system.numbers), 3))
     for atom in range(len(system.numbers) - 1):
         for axis in range(3):
             energies = []
@@ -55,9 +55,9 @@ def forces(
                 moved = np.array(system.positions, float)
                 moved[atom, axis] += sign * STEP
                 energies.append(float(_energy(functional, problem_at(moved), orthogonal)))
-            found[atom, axis] = (energies[1] - energies[0]) / (2.0 * STEP)
-    found[-1] = -found[:-1].sum(axis=0)
-    return found
+            on_atoms[atom, axis] = (energies[1] - energies[0]) / (2.0 * STEP)
+    on_atoms[-1] = -on_atoms[:-1].sum(axis=0)
+    return on_atoms
 
 
 @jax.jit

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qmgen.dft.basis import Basis, Shell, load_basis
+from qmgen.dft.basis import Basis, Shell, load_basis, radial_overlap
 
 #: (l, capacity) in the order of filling, to krypton: 1s 2s 2p 3s 3p 4s 3d 4p
 _SUBSHELLS = ((0, 2), (0, 2), (1, 6), (0, 2), (1, 6), (0, 2), (2, 10), (1, 6))
@@ -87,19 +87,14 @@ def _occupations(number: int, momentum: int, available: int) -> np.ndarray:
 def _by_momentum(shells: tuple[Shell, ...]) -> dict[int, list[tuple[np.ndarray, np.ndarray]]]:
     table: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
     for shell in shells:
-        for column, l in enumerate(shell.momenta):
+        for column, l in enumerate(shell.angular_momenta):
             table.setdefault(l, []).append((shell.exponents, shell.coefficients[:, column]))
     return table
 
 
 def _overlaps(l: int, bra: list[tuple[np.ndarray, np.ndarray]], ket: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Overlaps of x^l exp(-a r^2) functions on one centre (l <= 1)."""
-    out = np.empty((len(bra), len(ket)))
-    for i, (a, ca) in enumerate(bra):
-        for j, (b, cb) in enumerate(ket):
-            p = a[:, None] + b[None, :]
-            out[i, j] = ca @ ((np.pi / p) ** 1.5 / (2 * p) ** l) @ cb
-    return out
+    """Overlaps of x^l exp(-a r^2) functions on one centre."""
+    return np.array([[radial_overlap(l, *a, *b) for b in ket] for a in bra]).reshape(len(bra), len(ket))
 
 
 def _gram_schmidt(vectors: np.ndarray, overlap: np.ndarray) -> np.ndarray:

@@ -1,128 +1,157 @@
 """Atomic orbitals and their gradients at grid points.
 
-Functions of one shell share exponents, hence exponentials: orbitals are evaluated shell by shell, and stand in the
-order of the shells (``OrbitalTable.order``), all of one kind together.
+phi = Y(x, y, z) R(r^2) about the orbital's atom, Y a polynomial, so that d phi/dx = dY/dx R + x Y S with
+S = 2 R' = -2 sum_k a_k c_k exp(-a_k r^2).
+
+Two drivers of one table: ``fill_values`` evaluates shell by shell, whose functions share exponents, hence exponentials;
+``dense_values`` evaluates all rows at once.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from qmgen.dft.backend import materialise
 from qmgen.dft.basis import Basis
-from qmgen.dft.integrals.shells import functions_of, shell_orbitals
-from qmgen.dft.materialise import materialise
+from qmgen.dft.integrals.shells import SHELL_CLASSES, ShellClass, shell_orbitals
 
-#: angular momenta of shells, each of which has a loop of its own
-GRID_KINDS: dict[str, tuple[int, ...]] = {"s": (0,), "sp": (0, 1), "p": (1,)}
+#: classes of shells on the grid, each of which has a loop of its own; the names are keys of a table
+GRID_CLASSES: Final = {"s": ShellClass((0,)), "sp": ShellClass((0, 1)), "p": ShellClass((1,))}
+#: powers of x, y, z of the monomials that the orbitals are made of
+_MONOMIALS: Final = tuple(dict.fromkeys(powers for c in SHELL_CLASSES for _, powers in c.functions))
 
 
-class ShellTable(NamedTuple):
-    """Shells of one kind, padded to m.
+class ShellRun(NamedTuple):
+    """The row of the first function of the first shell of a class, and how many shells there are."""
 
-    Attributes:
-        atom: (m,) int32.
-        exponents: (m, K), padded with 1.
-        coefficients: (m, columns, K), a column per angular momentum, padded with 0.
-        first, count: () int, the row of the first shell's first function, and how many shells there are.
-    """
-
-    atom: Any
-    exponents: Any
-    coefficients: Any
     first: Any
     count: Any
 
 
 class OrbitalTable(NamedTuple):
-    """A table for each of ``GRID_KINDS`` that the basis set has; ``order`` (n,) int32 is the orbital of each row."""
+    """n orbitals shell by shell, all shells of a class together; padding behind, with coefficients 0.
 
-    shells: dict[str, ShellTable]
+    Attributes:
+        atom: (n,) int32.
+        form: (n, monomials) factors of the monomials in Y.
+        exponents, coefficients: (n, K), padded with 1 and 0.
+        order, row: (n,) int32, the orbital of each row, and the row of each orbital.
+        runs: of each of ``GRID_CLASSES`` that the basis set has.
+    """
+
+    atom: Any
+    form: Any
+    exponents: Any
+    coefficients: Any
     order: Any
-
-
-def contraction_length(basis: Basis) -> int:
-    return max(len(s.exponents) for shells in basis.table.values() for s in shells)
+    row: Any
+    runs: dict[str, ShellRun]
 
 
 def orbital_table(numbers: np.ndarray, basis: Basis, n_orbitals: int) -> OrbitalTable:
-    """The shells of a molecule of ``numbers`` (A,), padded so that any mixture of kinds fits in ``n_orbitals``."""
-    depth, placed = contraction_length(basis), shell_orbitals(numbers, basis)
-    present = {shell.momenta for shells in basis.table.values() for shell in shells}
-    if strange := present - set(GRID_KINDS.values()):
+    """The orbitals of a molecule of ``numbers`` (A,), padded to ``n_orbitals``."""
+    depth = max(len(s.exponents) for shells in basis.table.values() for s in shells)
+    placed = shell_orbitals(numbers, basis)
+    present = {shell.angular_momenta for shells in basis.table.values() for shell in shells}
+    if strange := present - {c.angular_momenta for c in GRID_CLASSES.values()}:
         raise ValueError(f"no orbitals on the grid for shells of angular momenta {sorted(strange)}")
-    tables: dict[str, ShellTable] = {}
+    atom, form = np.zeros(n_orbitals, np.int32), np.zeros((n_orbitals, len(_MONOMIALS)))
+    exponents, coefficients = np.ones((n_orbitals, depth)), np.zeros((n_orbitals, depth))
     order: list[int] = []
-    for name, kind in GRID_KINDS.items():
-        if kind not in present:
+    runs = {}
+    for name, shell_class in GRID_CLASSES.items():
+        if shell_class.angular_momenta not in present:
             continue
-        capacity = -(-n_orbitals // len(functions_of(kind)))
-        atom, exponents = np.zeros(capacity, np.int32), np.ones((capacity, depth))
-        coefficients, first, count = np.zeros((capacity, len(kind), depth)), len(order), 0
+        first, count = len(order), 0
         for owner, shell, orbitals in placed:
-            if shell.momenta == kind:
-                length = len(shell.exponents)
-                atom[count], exponents[count, :length] = owner, shell.exponents
-                coefficients[count, :, :length] = shell.coefficients.T
-                order += orbitals
-                count += 1
-        tables[name] = ShellTable(atom, exponents, coefficients, first, count)
+            if shell.angular_momenta != shell_class.angular_momenta:
+                continue
+            for row, (column, powers) in enumerate(shell_class.functions, len(order)):
+                atom[row], form[row, _MONOMIALS.index(powers)] = owner, 1.0
+                exponents[row, : len(shell.exponents)] = shell.exponents
+                coefficients[row, : len(shell.exponents)] = shell.coefficients[:, column]
+            order += orbitals
+            count += 1
+        runs[name] = ShellRun(first, count)
     order += range(len(order), n_orbitals)
-    return OrbitalTable(tables, np.array(order, np.int32))
-
-
-def orbital_values(table: OrbitalTable, positions: Array, points: Array, gradient: bool) -> Array:
-    """Values at ``points`` (g, 3): (1 or 4, n, g), the value first, then its x, y, z derivatives; rows as ``order``."""
-    out = jnp.zeros((1, 4 if gradient else 1, table.order.shape[0], points.shape[0]), points.dtype)
-    return fill_values(out, 0, table, positions, points)[0]
+    rows = np.argsort(order).astype(np.int32)
+    return OrbitalTable(atom, form, exponents, coefficients, np.array(order, np.int32), rows, runs)
 
 
 def fill_values(out: Array, block: Array | int, table: OrbitalTable, positions: Array, points: Array) -> Array:
-    """``out`` (b, 1 or 4, n, g), zero in rows without orbital, with the values at ``points`` (g, 3) in place ``block``.
-
-    phi = Y(x, y, z) R(r^2) about the orbital's atom, Y a polynomial, so that d phi/dx = dY/dx R + x Y S with
-    S = 2 R' = -2 sum_k a_k c_k exp(-a_k r^2).
-    """
-    for name, shells in table.shells.items():
-        out = _fill(out, block, GRID_KINDS[name], shells, positions, points)
+    """``out`` (b, 1 or 4, n, g), zero in rows without orbital, with the values at ``points`` (g, 3) in place ``block``:
+    the value first, then its x, y, z derivatives; rows as ``order``. Shell by shell."""
+    for name, run in table.runs.items():
+        out = _fill_class(out, block, GRID_CLASSES[name], run, table, positions, points)
     return out
 
 
-def _fill(
-    out: Array, block: Array | int, kind: tuple[int, ...], shells: ShellTable, positions: Array, points: Array
+def _fill_class(
+    out: Array,
+    block: Array | int,
+    shell_class: ShellClass,
+    run: ShellRun,
+    table: OrbitalTable,
+    positions: Array,
+    points: Array,
 ) -> Array:
-    functions = functions_of(kind)
+    functions = shell_class.functions
+    columns = len(shell_class.angular_momenta)
+    starts = [next(f for f, (column, _) in enumerate(functions) if column == c) for c in range(columns)]
 
     def one_shell(i: Array, out: Array) -> Array:
-        center = positions[jnp.asarray(shells.atom)[i]]
+        first = run.first + len(functions) * i
+        center = positions[jnp.asarray(table.atom)[first]]
         xyz = [points[:, d] - center[d] for d in range(3)]
-        a, c = jnp.asarray(shells.exponents)[i], jnp.asarray(shells.coefficients)[i]
+        a, all_c = jnp.asarray(table.exponents)[first], jnp.asarray(table.coefficients)
+        c = [all_c[first + start] for start in starts]
 
         def exponentials() -> Array:
             r2 = xyz[0] * xyz[0] + xyz[1] * xyz[1] + xyz[2] * xyz[2]
             return jnp.exp(-a[:, None] * r2)
 
         terms = materialise(exponentials, a[0] > 0.0)
-        radial = [_weighted(c[column], terms) for column in range(len(kind))]
-        slope = [_weighted(-2.0 * a * c[column], terms) for column in range(len(kind))]
-        first = shells.first + len(functions) * i
+        radial = [_weighted(c[column], terms) for column in range(columns)]
+        slope = [_weighted(-2.0 * a * c[column], terms) for column in range(columns)]
         # row by row: a stack of all rows is one scalar loop to XLA (measured: 2.4 times slower)
         for f, (column, powers) in enumerate(functions):
-            value = _monomial(powers, xyz, None)
-            rows = [value * radial[column]]
-            rows += [
-                _monomial(powers, xyz, d) * radial[column] + xyz[d] * value * slope[column]
-                for d in range(out.shape[1] - 1)
-            ]
-            for component, row in enumerate(rows):
+            y, dy = _monomial(powers, xyz, None), [_monomial(powers, xyz, d) for d in range(out.shape[1] - 1)]
+            for component, row in enumerate(_components(y, dy, xyz, radial[column], slope[column])):
                 out = jax.lax.dynamic_update_slice(out, row[None, None, None], (block, component, first + f, 0))
         return out
 
-    return jax.lax.fori_loop(0, shells.count, one_shell, out)
+    return jax.lax.fori_loop(0, run.count, one_shell, out)
+
+
+def dense_values(table: OrbitalTable, positions: Array, points: Array, gradient: bool) -> Array:
+    """(1 or 4, n, g): values at ``points`` (g, 3) and their x, y, z derivatives, rows as the orbitals. All at once."""
+    row = jnp.asarray(table.row)
+    atom, form, a, c = (jnp.asarray(x)[row] for x in table[:4])
+    center = positions[atom]
+    xyz = [points[None, :, d] - center[:, d, None] for d in range(3)]
+    r2 = xyz[0] * xyz[0] + xyz[1] * xyz[1] + xyz[2] * xyz[2]
+    radial, slope = jnp.zeros_like(r2), jnp.zeros_like(r2)
+    for k in range(a.shape[1]):
+        term = c[:, k, None] * jnp.exp(-a[:, k, None] * r2)
+        radial, slope = radial + term, slope - 2.0 * a[:, k, None] * term
+
+    def polynomial(derivative: int | None) -> Array:
+        left = [m for m, powers in enumerate(_MONOMIALS) if derivative is None or powers[derivative]]
+        return sum(form[:, m, None] * _monomial(_MONOMIALS[m], xyz, derivative) for m in left)
+
+    derivatives = [polynomial(d) for d in range(3 if gradient else 0)]
+    return jnp.stack(_components(polynomial(None), derivatives, xyz, radial, slope))
+
+
+def _components(y: Array, dy: Sequence[Array], xyz: Sequence[Array], radial: Array, slope: Array) -> list[Array]:
+    """phi = Y R, and d phi/dx = dY/dx R + x Y S for each of ``dy``."""
+    return [y * radial, *(d * radial + x * y * slope for d, x in zip(dy, xyz))]
 
 
 def _weighted(weights: Array, terms: Array) -> Array:
@@ -130,8 +159,8 @@ def _weighted(weights: Array, terms: Array) -> Array:
     return sum((weights[k] * terms[k] for k in range(1, terms.shape[0])), weights[0] * terms[0])
 
 
-def _monomial(powers: tuple[int, int, int], xyz: list[Array], derivative: int | None) -> Array:
-    """x^i y^j z^k, or its derivative along one direction: (g,)."""
+def _monomial(powers: tuple[int, int, int], xyz: Sequence[Array], derivative: int | None) -> Array:
+    """x^i y^j z^k, or its derivative along one direction, in the shape of ``xyz``."""
     factor, left = 1, list(powers)
     if derivative is not None:
         factor, left[derivative] = left[derivative], max(left[derivative] - 1, 0)

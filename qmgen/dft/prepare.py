@@ -2,48 +2,55 @@
 
 A ``Shape`` is all that compiled code depends on. Many different molecules share one; padding (Z = 0, orbitals without
 coefficients, points without weight) changes no number.
+
+Two drivers: ``prepare`` works molecule by molecule, block by block; ``batch_lists`` (host) and ``prepare_batch``
+(device) prepare a whole batch in one program.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from qmgen.dft.backend import ACCELERATOR, current
 from qmgen.dft.basis import Basis
-from qmgen.dft.exchange_correlation import BLOCK, Quadrature
-from qmgen.dft.fock import supermatrix
+from qmgen.dft.coulomb_exchange import Supermatrix, supermatrix
+from qmgen.dft.electrons import doubly_occupied
 from qmgen.dft.functionals import Functional
-from qmgen.dft.grid import SKETCH, Level, atomic_grid, molecular_grid, partition_weights, points_count, size_adjustments
+from qmgen.dft.grid import BLOCK, COARSE, Quadrature, atomic_grid, points_count, size_adjustments
+from qmgen.dft.grid.quadrature import COMMON, GridLists, grid_lists, quadrature, quadratures
 from qmgen.dft.guess import superposition_of_atoms
-from qmgen.dft.integrals.one_electron import OneElectron, one_electron_integrals
-from qmgen.dft.integrals.pairs import pair_classes
-from qmgen.dft.integrals.shells import orbital_atoms
-from qmgen.dft.integrals.two_electron import repulsion_integrals
-from qmgen.dft.orbital_values import orbital_table
-from qmgen.dft.scf import GAIN, GAIN_IN_FLOAT64, LEAST, Options, Problem
+from qmgen.dft.integrals.one_electron import OneElectron, one_electron_batch, one_electron_integrals
+from qmgen.dft.integrals.pair_data import batched_pair_data
+from qmgen.dft.integrals.repulsion import BatchWork, batch_work, repulsion_batch, repulsion_integrals
+from qmgen.dft.integrals.shell_pairs import (
+    PairInput,
+    pair_index,
+    rows_of_batch,
+    rows_of_molecule,
+    shell_pairs,
+    stacked_pairs,
+)
+from qmgen.dft.orbital_values import OrbitalTable, orbital_table
+from qmgen.dft.scf import GAIN, GAIN_IN_FLOAT64, LEAST, Problem, ScfOptions
 
-#: elements whose grids every shape and batch allows for
-COMMON = (1, 6, 7, 8, 9)
-#: points per call of the partition kernel
-_GRID_CHUNK = 8 * BLOCK
-#: points with less weight (Bohr^3) add under 1e-11 Ha in all, even beside a nucleus (density 1e3, 1e4 such points)
-WEIGHT_THRESHOLD = 1e-18
-#: rounding of the orbital gradient by float32 on a sketch, in units of 2^-24 / ``Basis.least_overlap`` Hartree.
+#: rounding of the orbital gradient by float32 on the coarse grid, in units of 2^-24 / ``Basis.least_overlap`` Hartree.
 #: Potentials in float32 and float64 differ by 1 to 12 of these (STO-3G, 3-21G, 6-31G; 4 molecules, 3 functionals), but
-#: most of that hardly depends on the density, and a visit corrects it. With 4, STO-3G is at its limit at the default
-#: threshold: there the iterations left the model below it for each of the 337 reference molecules
-SKETCH_ROUNDING = 4.0
+#: most of that hardly depends on the density, and a fine-grid evaluation corrects it. With 4, STO-3G is at its limit at
+#: the default threshold: there the iterations left the model below it for each of the 337 reference molecules
+COARSE_ROUNDING = 4.0
 
 
 @dataclass(frozen=True, order=True)
 class Shape:
-    """Static sizes, each padded: orbitals, atoms, blocks of points of the asked grid and of its sketch (0: none)."""
+    """Static sizes, each padded: orbitals, atoms, blocks of points of the fine grid and of the coarse one (0: none)."""
 
     n_orbitals: int
     n_atoms: int
@@ -59,14 +66,12 @@ class System:
     positions: np.ndarray
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A ``Problem`` and what else is needed: matrices, the atom of each orbital, and ``numbers`` (A,)."""
+class Prepared(NamedTuple):
+    """A ``Problem`` and the one-electron integrals that properties need: of one molecule, or of a batch with a leading
+    axis."""
 
     problem: Problem
     one_electron: OneElectron
-    orbital_atom: np.ndarray
-    numbers: np.ndarray
 
 
 def shape_of(numbers: np.ndarray, basis: Basis, functional: Functional, grid_level: int) -> Shape:
@@ -77,7 +82,7 @@ def shape_of(numbers: np.ndarray, basis: Basis, functional: Functional, grid_lev
     if functional.pieces:
         # what no mixture of these elements can exceed: a function of the fine blocks, so that there are no more shapes
         elements = {*numbers.tolist(), *COMMON} - {0}
-        share = max(len(atomic_grid(z, SKETCH).weights) / len(atomic_grid(z, grid_level).weights) for z in elements)
+        share = max(len(atomic_grid(z, COARSE).weights) / len(atomic_grid(z, grid_level).weights) for z in elements)
         coarse = math.ceil(fine * share)
     return Shape(_up(basis.n_orbitals(numbers), 8), _up(len(numbers), 16), fine, coarse)
 
@@ -86,20 +91,20 @@ def _up(n: int, step: int) -> int:
     return max(1, -(-n // step)) * step
 
 
-def sketch_precision(basis: Basis, conv_gradient: float = Options().conv_gradient) -> type[np.floating]:
-    """The precision of the cycles on the sketch: float32 where its rounding lies below what the model is solved to.
+def coarse_precision(basis: Basis, conv_gradient: float = ScfOptions().conv_gradient) -> type[np.floating]:
+    """Of the cycles on the coarse grid: float32 where its rounding lies below what the model is solved to.
 
     The model is solved to ``LEAST * conv_gradient`` Hartree at the most, and its potential is rounded to 2^-24 in the
     basis; in orthonormal orbitals the functions' overlap makes more of it. Where the second exceeds the first, the
     iterations would never leave the model.
     """
-    rounding = SKETCH_ROUNDING * 2.0**-24 / basis.least_overlap
+    rounding = COARSE_ROUNDING * 2.0**-24 / basis.least_overlap
     return np.float32 if rounding <= LEAST * conv_gradient else np.float64
 
 
 def model_gain(basis: Basis) -> float:
-    """``Options.gain`` for a basis: that of the precision which its models have at the default threshold."""
-    return GAIN if sketch_precision(basis) is np.float32 else GAIN_IN_FLOAT64
+    """``ScfOptions.gain`` for a basis: that of the precision which its models have at the default threshold."""
+    return GAIN if coarse_precision(basis) is np.float32 else GAIN_IN_FLOAT64
 
 
 def prepare(
@@ -108,45 +113,50 @@ def prepare(
     basis: Basis,
     functional: Functional,
     grid_level: int,
-    sketch_dtype: type[np.floating] | None = None,
+    coarse_dtype: type[np.floating] | None = None,
 ) -> Prepared:
-    """All that the self-consistent field needs, on the device.
+    """All that the self-consistent field of one molecule needs, on the device.
 
-    ``sketch_dtype`` is the precision of the cycles on the sketch (default: ``sketch_precision`` of the basis).
+    ``coarse_dtype`` is the precision of the cycles on the coarse grid (default: ``coarse_precision`` of the basis).
 
     Raises:
         RuntimeError: float64 is off.
     """
     require_float64()
-    numbers = np.zeros(shape.n_atoms, dtype=np.int32)
-    positions = np.zeros((shape.n_atoms, 3))
-    a = len(system.numbers)
+    n, a = shape.n_orbitals, len(system.numbers)
+    numbers, positions = np.zeros(shape.n_atoms, dtype=np.int32), np.zeros((shape.n_atoms, 3))
     numbers[:a], positions[:a] = system.numbers, system.positions
-    classes = pair_classes(system.numbers, system.positions, basis)
-    xyz = jnp.asarray(positions)
-    one = one_electron_integrals(classes, numbers, xyz, shape.n_orbitals)
-    repulsion = repulsion_integrals(classes, xyz, shape.n_orbitals)
-    table = orbital_table(system.numbers, basis, shape.n_orbitals)
-    grid = _grid(system, numbers, xyz, shape.n_blocks, functional, grid_level)
-    coarse = None
-    if shape.n_coarse:
-        coarse = _grid(system, numbers, xyz, shape.n_coarse, functional, SKETCH)
-        coarse = coarse._replace(weights=coarse.weights.astype(sketch_dtype or sketch_precision(basis)))
+    pairs, xyz = shell_pairs(system.numbers, system.positions, basis), jnp.asarray(positions)
+    rows = rows_of_molecule(pairs, n)
+    index = pair_index(pairs, rows, n)
+    one = one_electron_integrals(pairs, rows, index, numbers, xyz)
+    repulsion = repulsion_integrals(pairs, rows, xyz)
+    n_real = basis.n_orbitals(system.numbers)
+    grid, coarse = _no_grid(shape.n_blocks), None
+    if functional.pieces:
+        atoms = system.numbers, system.positions, shape.n_atoms
+        grid = quadrature(*atoms, shape.n_blocks, grid_level)
+        if shape.n_coarse:
+            coarse = quadrature(*atoms, shape.n_coarse, COARSE)
+            coarse = coarse._replace(weights=coarse.weights.astype(coarse_dtype or coarse_precision(basis)))
     problem = Problem(
         overlap=one.overlap,
         core=one.kinetic + one.nuclear,
-        supermatrix=supermatrix(repulsion, basis.n_orbitals(system.numbers), functional.exact_exchange),
+        coulomb_exchange=supermatrix(current(), repulsion, index, n_real, functional.exact_exchange),
         nuclear_repulsion=nuclear_repulsion(system),
-        n_occupied=int(system.numbers.sum()) // 2,
-        n_real=basis.n_orbitals(system.numbers),
-        guess=superposition_of_atoms(system.numbers, basis, shape.n_orbitals),
-        table=table,
+        n_occupied=int(doubly_occupied(system.numbers)),
+        n_real=n_real,
+        guess=superposition_of_atoms(system.numbers, basis, n),
+        table=orbital_table(system.numbers, basis, n),
         positions=positions,
         grid=grid,
         coarse=coarse,
     )
-    atoms = orbital_atoms(system.numbers, basis, shape.n_orbitals)
-    return Prepared(problem, one, atoms, system.numbers)
+    return Prepared(problem, one)
+
+
+def _no_grid(n_blocks: int) -> Quadrature:
+    return Quadrature(np.zeros((n_blocks, BLOCK, 3)), np.zeros((n_blocks, BLOCK)), 0)
 
 
 def require_float64() -> None:
@@ -162,35 +172,123 @@ def nuclear_repulsion(system: System) -> float:
     return float((z[i] * z[j] / np.linalg.norm(x[i] - x[j], axis=1)).sum())
 
 
-def _grid(
-    system: System, numbers: np.ndarray, positions: Array, n_blocks: int, functional: Functional, level: Level
-) -> Quadrature:
-    """The quadrature of a level in ``n_blocks`` blocks, points without weight left out."""
-    if not functional.pieces:
-        return Quadrature(np.zeros((n_blocks, BLOCK, 3)), np.zeros((n_blocks, BLOCK)), 0)
-    points, owner, atomic = molecular_grid(system.numbers, system.positions, level)
-    adjust = np.zeros((len(numbers), len(numbers)))
-    a = len(system.numbers)
-    adjust[:a, :a] = size_adjustments(system.numbers)
-    chunks = -(-len(points) // _GRID_CHUNK)
-    padded = np.zeros((chunks * _GRID_CHUNK, 3))
-    owners = np.zeros(chunks * _GRID_CHUNK, dtype=np.int32)
-    padded[: len(points)], owners[: len(points)] = points, owner
-    fractions = [
-        _partition_chunk(padded[c : c + _GRID_CHUNK], owners[c : c + _GRID_CHUNK], positions, adjust, numbers > 0)
-        for c in range(0, len(padded), _GRID_CHUNK)
-    ]
-    weights = np.concatenate([np.asarray(f) for f in fractions])[: len(points)] * atomic
-    keep = np.abs(weights) > WEIGHT_THRESHOLD  # Lebedev rules of 74 and 266 points have negative ones
-    points, weights = points[keep], weights[keep]
-    out_points, out_weights = np.zeros((n_blocks * BLOCK, 3)), np.zeros(n_blocks * BLOCK)
-    out_points[: len(points)], out_weights[: len(points)] = points, weights
-    used = -(-len(points) // BLOCK)
-    return Quadrature(out_points.reshape(-1, BLOCK, 3), out_weights.reshape(-1, BLOCK), used)
+class BatchLists(NamedTuple):
+    """All that a batch of B molecules of one shape sends to the device; n orbitals, A atoms. Hartree, Bohr; only numpy
+    arrays.
+
+    Attributes:
+        numbers, positions: (B, A), (B, A, 3); padding 0.
+        n_occupied, n_real: (B,) int32.
+        nuclear_repulsion: (B,).
+        guess: (B, n, n) density.
+        adjust: (B, A, A) from ``size_adjustments``.
+        pairs: of each class of shell pairs.
+        index: (B, n, n) int32, the row of two orbitals in the matrix of integrals.
+        work: tiles of each two classes, in float32 and in float64.
+        table: orbitals, with a leading axis.
+        grid, coarse: the fine grid and the coarse one (no blocks where there is none).
+    """
+
+    numbers: Any
+    positions: Any
+    n_occupied: Any
+    n_real: Any
+    nuclear_repulsion: Any
+    guess: Any
+    adjust: Any
+    pairs: tuple[PairInput, ...]
+    index: Any
+    work: BatchWork
+    table: OrbitalTable
+    grid: GridLists
+    coarse: GridLists
 
 
-@jax.jit
-def _partition_chunk(points: Array, owner: Array, positions: Array, adjust: Array, mask: Array) -> Array:
-    one_block = partial(partition_weights, positions=positions, adjust=adjust, atom_mask=mask)
-    blocks = jax.lax.map(lambda x: one_block(x[0], x[1]), (points.reshape(-1, BLOCK, 3), owner.reshape(-1, BLOCK)))
-    return blocks.reshape(-1)
+#: a place in a batch without a molecule
+_NO_SYSTEM: Final = System(np.zeros(0, np.int64), np.zeros((0, 3)))
+
+
+def batch_lists(
+    systems: Sequence[System],
+    shape: Shape,
+    basis: Basis,
+    functional: Functional,
+    grid_level: int,
+    size: int | None = None,
+    chunk_bytes: int = ACCELERATOR.chunk_bytes,
+) -> BatchLists:
+    """The lists of ``systems`` of one shape, padded to ``size`` places."""
+    size = size or len(systems)
+    if not 0 < len(systems) <= size:
+        raise ValueError(f"{len(systems)} molecules for {size} places")
+    every = [*systems, *[_NO_SYSTEM] * (size - len(systems))]
+    n, atoms = shape.n_orbitals, shape.n_atoms
+    numbers, positions = np.zeros((size, atoms), np.int32), np.zeros((size, atoms, 3))
+    for m, system in enumerate(every):
+        numbers[m, : len(system.numbers)], positions[m, : len(system.numbers)] = system.numbers, system.positions
+    molecules = [shell_pairs(s.numbers, s.positions, basis) for s in every]
+    pairs, bounds = stacked_pairs(molecules)
+    rows = rows_of_batch(pairs)
+    return BatchLists(
+        numbers=numbers,
+        positions=positions,
+        n_occupied=doubly_occupied(numbers).astype(np.int32),
+        n_real=np.array([basis.n_orbitals(s.numbers) for s in every], np.int32),
+        nuclear_repulsion=np.array([nuclear_repulsion(s) for s in every]),
+        guess=np.stack([superposition_of_atoms(s.numbers, basis, n) for s in every]),
+        adjust=np.stack([size_adjustments(z) for z in numbers]),
+        pairs=pairs,
+        index=np.stack([pair_index(molecule, rows, n) for molecule in molecules]),
+        work=batch_work(bounds, chunk_bytes),
+        table=jax.tree.map(lambda *x: np.stack(x), *(orbital_table(s.numbers, basis, n) for s in every)),
+        grid=grid_lists(numbers, grid_level, shape.n_blocks if functional.pieces else 0),
+        coarse=grid_lists(numbers, COARSE, shape.n_coarse),
+    )
+
+
+def prepare_batch(functional: Functional, lists: BatchLists, coarse_dtype: str) -> Prepared:
+    """``prepare`` of each molecule, with a leading axis; ``coarse_dtype`` names a precision."""
+    one, repulsion = integrals_batch(lists)
+    grid, coarse = grids_batch(functional, lists, coarse_dtype)
+    problem = Problem(
+        overlap=one.overlap,
+        core=one.kinetic + one.nuclear,
+        coulomb_exchange=supermatrix_batch(repulsion, jnp.asarray(lists.index), functional.exact_exchange),
+        nuclear_repulsion=jnp.asarray(lists.nuclear_repulsion),
+        n_occupied=jnp.asarray(lists.n_occupied),
+        n_real=jnp.asarray(lists.n_real),
+        guess=jnp.asarray(lists.guess),
+        table=jax.tree.map(jnp.asarray, lists.table),
+        positions=jnp.asarray(lists.positions),
+        grid=grid,
+        coarse=coarse,
+    )
+    return Prepared(problem, one)
+
+
+def integrals_batch(lists: BatchLists) -> tuple[OneElectron, Array]:
+    """One-electron matrices, and the two-electron integrals (B, rows, rows)."""
+    xyz, index, rows = jnp.asarray(lists.positions), jnp.asarray(lists.index), rows_of_batch(lists.pairs)
+    data = batched_pair_data(lists.pairs, xyz)
+    one = one_electron_batch(lists.pairs, data, rows, index, lists.numbers, xyz)
+    return one, repulsion_batch(data, rows, lists.work)
+
+
+def supermatrix_batch(repulsion: Array, index: Array, exact_exchange: float) -> Supermatrix:
+    """Molecule by molecule, each of which fills the device, so that the tables of indices are those of one."""
+
+    def one(molecule: tuple[Array, Array]) -> Supermatrix:
+        return supermatrix(ACCELERATOR, *molecule, index.shape[-1], exact_exchange)
+
+    made: Supermatrix = jax.lax.map(one, (repulsion, index))
+    return made
+
+
+def grids_batch(functional: Functional, lists: BatchLists, coarse_dtype: str) -> tuple[Quadrature, Quadrature | None]:
+    """The fine grid and the coarse one; None where the functional needs none."""
+    xyz, numbers, adjust = (jnp.asarray(x) for x in (lists.positions, lists.numbers, lists.adjust))
+    grid = quadratures(lists.grid, numbers, xyz, adjust)
+    if lists.coarse.point.shape[1] == 0 or not functional.pieces:
+        return grid, None
+    coarse = quadratures(lists.coarse, numbers, xyz, adjust)
+    return grid, coarse._replace(weights=coarse.weights.astype(coarse_dtype))

@@ -8,8 +8,11 @@ from typing import Final
 
 import numpy as np
 
+from qmgen.dft.basis import Basis
+from qmgen.dft.electrons import doubly_occupied
 from qmgen.dft.integrals.one_electron import OneElectron
-from qmgen.dft.prepare import Prepared, System
+from qmgen.dft.integrals.shells import orbital_atoms
+from qmgen.dft.prepare import System
 from qmgen.dft.scf import Solution
 
 
@@ -29,10 +32,11 @@ class PropertyInputs:
     n_real: int
 
 
-def property_inputs(prepared: Prepared) -> PropertyInputs:
-    """What a preparation of one molecule holds of it."""
-    problem = prepared.problem
-    return PropertyInputs(prepared.one_electron, prepared.orbital_atom, int(problem.n_occupied), int(problem.n_real))
+def property_inputs(system: System, basis: Basis, one_electron: OneElectron) -> PropertyInputs:
+    """What a molecule and its integrals hold of it."""
+    atoms = orbital_atoms(system.numbers, basis, np.shape(one_electron.overlap)[-1])
+    sizes = int(doubly_occupied(system.numbers)), basis.n_orbitals(system.numbers)
+    return PropertyInputs(one_electron, atoms, *sizes)
 
 
 def frontier_orbitals(solution: Solution, inputs: PropertyInputs) -> tuple[float, float]:

@@ -2,8 +2,8 @@
 
     H  ->  lowest orbitals of H  ->  idempotent density D  ->  E[D],  an upper bound of the converged energy
 
-(variational principle; E. Mathiasen et al., arXiv 2402.04030, take it as a loss). Each of ``refine`` rebuilds then goes
-on from the Fock matrix of the density at hand, by a damped step that does not raise the energy:
+(variational principle; E. Mathiasen et al., arXiv 2402.04030, take it as a loss). Each of ``refine`` Roothaan
+steps then goes on from the Fock matrix of the density at hand, damped so that the energy does not rise:
 
     H' = H + lambda (F[D] - H),    lambda = the first of 1, 1/2, 1/4, 1/8 with E' <= E; 0 where there is none
 
@@ -12,7 +12,7 @@ Gradients, all exact for the lambdas that were taken:
     dE/dD = F                              no second pass through the functional
     dE/dH = 2 (M + M^T),  M = C_o [ (C_o^T F C_v)_ia / (e_i - e_a) ] C_v^T
                                            occupied-virtual pairs alone: degenerate levels on either side do no harm
-    through a rebuild                      the second derivative of E is symmetric: a derivative of F along a direction
+    through a Roothaan step                the second derivative of E is symmetric: a derivative of F along a direction
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ import jax.numpy as jnp
 from jax import Array
 
 from qmgen.dft.functionals import Functional
-from qmgen.dft.scf import PADDING_LEVEL, GridFunctions, Problem, Semilocal, blockwise, linear_part
+from qmgen.dft.scf import PADDING_LEVEL, Problem, linear_part, semilocal_of
 
-#: attempts at a rebuild, each with half the step of the one before
+#: attempts at a Roothaan step, each with half the step of the one before
 HALVINGS: Final = 4
 #: occupied and virtual levels nearer than this (Hartree) count as this far apart in the gradient: where they cross the
 #: energy has a kink, and no gradient
 SMALLEST_GAP: Final = 1e-5
 
 
-class Trial(NamedTuple):
+class RoothaanStep(NamedTuple):
     """A Hamiltonian and what follows from it; n orbitals, Hartree.
 
     Attributes:
@@ -53,12 +53,12 @@ class Trial(NamedTuple):
     fock: Array
 
 
-class Rebuilds(NamedTuple):
-    """A chain of rebuilds: where it ends, the trials before with a leading axis (refine, ...), the damping (refine,) of
+class RoothaanSteps(NamedTuple):
+    """A chain of Roothaan steps: the last, those before with a leading axis (refine, ...), the damping (refine,) of
     the step after each of them."""
 
-    last: Trial
-    before: Trial
+    last: RoothaanStep
+    before: RoothaanStep
     dampings: Array
 
 
@@ -83,50 +83,50 @@ def density_of(problem: Problem, orthogonaliser: Array, hamiltonian: Array) -> A
     return _filled(problem, orbitals)
 
 
-def rebuild(
+def roothaan_steps(
     functional: Functional,
     problem: Problem,
     orthogonaliser: Array,
     hamiltonian: Array,
     refine: int,
-    grid_functions: GridFunctions = blockwise,
-) -> Rebuilds:
-    """The energy of ``hamiltonian`` (n, n) and of ``refine`` damped rebuilds after it. Pure; maps over a leading axis.
+) -> RoothaanSteps:
+    """The energy of ``hamiltonian`` (n, n) and of ``refine`` damped Roothaan steps after it. Pure; maps over a leading
+    axis.
 
     ``problem.coarse`` and ``problem.guess`` are not used.
     """
-    field = field_of(functional, problem, grid_functions)
+    field = field_of(functional, problem)
 
-    def trial(matrix: Array) -> Trial:
+    def evaluated(matrix: Array) -> RoothaanStep:
         levels, orbitals = diagonalise(problem, orthogonaliser, matrix)
         density = _filled(problem, orbitals)
         energy, fock = field(density)
-        return Trial(matrix, orbitals, levels, density, energy, fock)
+        return RoothaanStep(matrix, orbitals, levels, density, energy, fock)
 
-    def step(last: Trial) -> tuple[Trial, Array]:
-        def attempt(state: tuple[Trial, Array, Array, Array]) -> tuple[Trial, Array, Array, Array]:
+    def step(last: RoothaanStep) -> tuple[RoothaanStep, Array]:
+        def attempt(state: tuple[RoothaanStep, Array, Array, Array]) -> tuple[RoothaanStep, Array, Array, Array]:
             _, damping, count, _ = state
             damping = jnp.where(count == 0, 1.0, 0.5 * damping)
-            found = trial(last.hamiltonian + damping * (last.fock - last.hamiltonian))
-            return found, damping, count + 1, found.energy <= last.energy
+            after = evaluated(last.hamiltonian + damping * (last.fock - last.hamiltonian))
+            return after, damping, count + 1, after.energy <= last.energy
 
-        def unfinished(state: tuple[Trial, Array, Array, Array]) -> Array:
+        def unfinished(state: tuple[RoothaanStep, Array, Array, Array]) -> Array:
             return ~state[3] & (state[2] < HALVINGS)
 
         begin = last, jnp.ones((), last.energy.dtype), jnp.asarray(0), jnp.asarray(False)
-        found, damping, _, good = jax.lax.while_loop(unfinished, attempt, begin)
-        kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), found, last)
+        after, damping, _, good = jax.lax.while_loop(unfinished, attempt, begin)
+        kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), after, last)
         return kept, jnp.where(good, damping, 0.0)
 
-    first = trial(hamiltonian)
+    first = evaluated(hamiltonian)
     if refine == 0:  # a loop of no steps would be compiled all the same, and take three quarters of the time
-        return Rebuilds(first, jax.tree.map(lambda x: jnp.zeros((0, *x.shape), x.dtype), first), jnp.zeros(0))
-    # a scan, or each rebuild would be compiled for itself
+        return RoothaanSteps(first, jax.tree.map(lambda x: jnp.zeros((0, *x.shape), x.dtype), first), jnp.zeros(0))
+    # a scan, or each step would be compiled for itself
     last, (before, dampings) = jax.lax.scan(lambda t, _: _with(t, *step(t)), first, None, length=refine)
-    return Rebuilds(last, before, dampings)
+    return RoothaanSteps(last, before, dampings)
 
 
-def _with(before: Trial, after: Trial, damping: Array) -> tuple[Trial, tuple[Trial, Array]]:
+def _with(before: RoothaanStep, after: RoothaanStep, damping: Array) -> tuple[RoothaanStep, tuple[RoothaanStep, Array]]:
     return after, (before, damping)
 
 
@@ -136,17 +136,16 @@ def energy_and_gradient(
     orthogonaliser: Array,
     hamiltonian: Array,
     refine: int = 0,
-    grid_functions: GridFunctions = blockwise,
 ) -> tuple[Array, Array]:
-    """The energy () after ``refine`` rebuilds, and its derivative (n, n) with respect to ``hamiltonian``: symmetric,
-    zero on padding. Pure; maps over a leading axis."""
-    chain = rebuild(functional, problem, orthogonaliser, hamiltonian, refine, grid_functions)
-    field = field_of(functional, problem, grid_functions)
+    """The energy () after ``refine`` Roothaan steps, and its derivative (n, n) with respect to ``hamiltonian``:
+    symmetric, zero on padding. Pure; maps over a leading axis."""
+    chain = roothaan_steps(functional, problem, orthogonaliser, hamiltonian, refine)
+    field = field_of(functional, problem)
 
-    def back(by_hamiltonian: Array, step: tuple[Trial, Array]) -> tuple[Array, None]:
-        trial, damping = step  # H' = (1 - damping) H + damping F[D(H)]
-        _, by_density = jax.jvp(lambda d: field(d)[1], (trial.density,), (damping * by_hamiltonian,))
-        return (1.0 - damping) * by_hamiltonian + _through_orbitals(problem, trial, by_density), None
+    def back(by_hamiltonian: Array, step: tuple[RoothaanStep, Array]) -> tuple[Array, None]:
+        here, damping = step  # H' = (1 - damping) H + damping F[D(H)]
+        _, by_density = jax.jvp(lambda d: field(d)[1], (here.density,), (damping * by_hamiltonian,))
+        return (1.0 - damping) * by_hamiltonian + _through_orbitals(problem, here, by_density), None
 
     end = _through_orbitals(problem, chain.last, chain.last.fock)
     if refine == 0:
@@ -160,11 +159,9 @@ def _filled(problem: Problem, orbitals: Array) -> Array:
     return 2.0 * occupied @ occupied.T
 
 
-def field_of(
-    functional: Functional, problem: Problem, grid_functions: GridFunctions = blockwise
-) -> Callable[[Array], tuple[Array, Array]]:
+def field_of(functional: Functional, problem: Problem) -> Callable[[Array], tuple[Array, Array]]:
     """density -> total energy (), Fock matrix (n, n)."""
-    semilocal: Semilocal = grid_functions(functional, problem._replace(coarse=None))[0]
+    semilocal = semilocal_of(functional, problem._replace(coarse=None)).fine
 
     def field(density: Array) -> tuple[Array, Array]:
         fock, energy = linear_part(problem, density)
@@ -174,13 +171,13 @@ def field_of(
     return field
 
 
-def _through_orbitals(problem: Problem, trial: Trial, by_density: Any) -> Array:
+def _through_orbitals(problem: Problem, step: RoothaanStep, by_density: Any) -> Array:
     """dE/dH from dE/dD (n, n)."""
-    n = trial.levels.shape[0]
+    n = step.levels.shape[0]
     occupied = jnp.arange(n) < problem.n_occupied
     real = jnp.arange(n) < problem.n_real
-    gap = jnp.maximum(trial.levels[None, :] - trial.levels[:, None], SMALLEST_GAP)
+    gap = jnp.maximum(step.levels[None, :] - step.levels[:, None], SMALLEST_GAP)
     pairs = occupied[:, None] & (~occupied & real)[None, :]
-    rotated = trial.orbitals.T @ by_density @ trial.orbitals
-    half = trial.orbitals @ jnp.where(pairs, -rotated / gap, 0.0) @ trial.orbitals.T
+    rotated = step.orbitals.T @ by_density @ step.orbitals
+    half = step.orbitals @ jnp.where(pairs, -rotated / gap, 0.0) @ step.orbitals.T
     return 2.0 * (half + half.T)

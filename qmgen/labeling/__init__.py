@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qmgen.labeling.types import Guess, Label, Settings, Tally
+from qmgen.labeling.types import Guess, Label, LabelCosts, Settings
 
 if TYPE_CHECKING:
     from qmgen.labeling.stream import label
 
-__all__ = ["Guess", "Label", "Settings", "Tally", "label"]
+__all__ = ["Guess", "Label", "LabelCosts", "Settings", "label"]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,30 +4,43 @@ from __future__ import annotations
 
 import jax
 
-from qmgen.dft.batched.exchange_correlation import BLOCKS_AT_ONCE as GROUP_OF_MANY
-from qmgen.dft.batched.patches import CHUNK_BYTES
-from qmgen.dft.exchange_correlation import BLOCK, BLOCKS_AT_ONCE
-from qmgen.dft.fock import panel_rows
+from qmgen.dft.backend import Backend, current
+from qmgen.dft.coulomb_exchange import block_rows
+from qmgen.dft.functionals import Functional
+from qmgen.dft.grid import BLOCK
+from qmgen.dft.level import LevelOfTheory
 from qmgen.dft.prepare import Shape
 from qmgen.dft.scf import DIIS_SPACE
+from qmgen.labeling.types import Settings
 
 
-def bytes_needed(shape: Shape, components: int, batch: int, how: str) -> int:
+def batch_size_of(shape: Shape, level: LevelOfTheory, settings: Settings) -> int:
+    """Places in a batch: fixed by the settings and the shape, never by the memory that happens to be free."""
+    backend = current()
+    wanted = settings.batch_size or backend.batch_size
+    while wanted > 1 and bytes_needed(shape, level.functional, wanted, backend) > backend.batch_bytes:
+        wanted //= 2
+    return wanted
+
+
+def bytes_needed(shape: Shape, functional: Functional, batch: int, backend: Backend) -> int:
     """Peak memory of a batch: the sum of ``bytes_by_part``."""
-    return sum(bytes_by_part(shape, components, batch, how).values())
+    return sum(bytes_by_part(shape, functional, batch, backend).values())
 
 
-def bytes_by_part(shape: Shape, components: int, batch: int, how: str) -> dict[str, int]:
+def bytes_by_part(shape: Shape, functional: Functional, batch: int, backend: Backend) -> dict[str, int]:
     """Bytes of what a batch of ``batch`` conformers holds at its peak, by part; n orbitals, p = n (n + 1) / 2 pairs.
 
-    Under ``"map"`` one molecule at a time has its field solved, under ``"vmap"`` all (``dft.batch.mapping``):
+    A CPU prepares and solves one molecule at a time, an accelerator all of a batch:
 
-    - ``integrals``: map: (ij|kl) while they are made, and what is made of them: three (p, p). vmap: for each conformer
-      twice (p, p), as rows are padded (measured: 0.98 to 1.94), three of one conformer, and the chunk in work.
-    - ``supermatrix``: for each conformer the panels of its lower triangle; vmap: the whole.
-    - ``grid``: orbitals (and gradients: ``components`` values) at the points of the sketch, and of a group of blocks of
-      the asked grid; the sketch in float64 before it is rounded to float32 (where it is), and copies in work: map: of
-      the group. vmap: of the sketch, and two of the group; points, weights and a copy of theirs for each conformer.
+    - ``integrals``: CPU: (ij|kl) while they are made, and what is made of them: three (p, p). Accelerator: for each
+      conformer twice (p, p), as rows are padded (measured: 0.98 to 1.94), three of one conformer, and the chunk in
+      work.
+    - ``supermatrix``: the row blocks of its lower triangle; accelerator: for each conformer the whole.
+    - ``grid``: orbitals (and gradients: 4 values) at the points of the coarse grid, and of a group of blocks of the
+      fine one; the coarse ones in float64 before they are rounded to float32 (where they are), and copies in work: CPU:
+      of the group. Accelerator: of the coarse grid, and two of the group; points, weights and a copy of theirs for each
+      conformer.
     - ``history``: of DIIS: Fock matrices, errors and densities (n, n).
 
     Compiled programs, Python and its libraries come on top: some hundred megabytes, whatever the molecule.
@@ -36,21 +49,21 @@ def bytes_by_part(shape: Shape, components: int, batch: int, how: str) -> dict[s
     pairs = n * (n + 1) // 2
     matrix = 8 * pairs**2
     history = 3 * DIIS_SPACE * 8 * n * n
-    block = BLOCK * components * n
-    if how == "vmap":
-        values = 16 * shape.n_coarse * block + 3 * 8 * min(GROUP_OF_MANY, shape.n_blocks) * block
+    block = BLOCK * (4 if functional.needs_gradient else 1) * n
+    if backend.batched:
+        values = 16 * shape.n_coarse * block + 3 * 8 * min(backend.fine_blocks, shape.n_blocks) * block
         values += 2 * 4 * 8 * BLOCK * (shape.n_blocks + shape.n_coarse)
         return {
-            "integrals": (2 * batch + 3) * matrix + 2 * CHUNK_BYTES,
+            "integrals": (2 * batch + 3) * matrix + 2 * backend.chunk_bytes,
             "supermatrix": batch * matrix,
             "grid": batch * values,
             "history": batch * history,
         }
-    panels = 8 * sum((last - first) * last for first, last in panel_rows(pairs))
+    triangle = 8 * sum((last - first) * last for first, last in block_rows(pairs, backend.supermatrix_blocks))
     return {
         "integrals": 3 * matrix,
-        "supermatrix": batch * panels,
-        "grid": (12 * shape.n_coarse + 2 * 8 * min(BLOCKS_AT_ONCE, shape.n_blocks)) * block,
+        "supermatrix": batch * triangle,
+        "grid": (12 * shape.n_coarse + 2 * 8 * min(backend.fine_blocks, shape.n_blocks)) * block,
         "history": history,
     }
 
@@ -67,8 +80,8 @@ def memory_installed() -> int:
     return 2**62
 
 
-def memory_limit(how: str) -> int:
-    """Bytes in which a batch must fit: of the machine, or under ``"vmap"`` of the device if it says."""
-    if how == "vmap" and (stats := jax.local_devices()[0].memory_stats()):
+def memory_limit(backend: Backend) -> int:
+    """Bytes in which a batch must fit: of the machine, or of an accelerator if it says."""
+    if backend.batched and (stats := jax.local_devices()[0].memory_stats()):
         return int(stats.get("bytes_limit", memory_installed()))
     return memory_installed()

@@ -2,52 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
 
 import jax
 import numpy as np
 
-from qmgen.dft.batch import mapping, solve_batch
+from qmgen.dft.backend import current
+from qmgen.dft.batch import SOLVE_MANY, prepare_lists, solve_batch, unstack
 from qmgen.dft.functionals import Functional
 from qmgen.dft.guess import core_guess, superposition_of_atoms
-from qmgen.dft.prepare import Prepared, Shape, System, model_gain, prepare, shape_of, sketch_precision
-from qmgen.dft.properties import PROPERTIES, PropertyInputs, frontier_orbitals, property_inputs
-from qmgen.dft.scf import Options, Problem, Solution
+from qmgen.dft.integrals.one_electron import OneElectron
+from qmgen.dft.level import LevelOfTheory
+from qmgen.dft.prepare import (
+    Prepared,
+    Shape,
+    System,
+    batch_lists,
+    coarse_precision,
+    model_gain,
+    prepare,
+    shape_of,
+)
+from qmgen.dft.properties import PROPERTIES, frontier_orbitals, property_inputs
+from qmgen.dft.scf import Problem, ScfOptions, Solution
 from qmgen.errors import UsageError
 from qmgen.labeling.compiling import check_arithmetic, compiled, first_time
-from qmgen.labeling.first_guess import densities
-from qmgen.labeling.level import Level, level_of
-from qmgen.labeling.memory import bytes_needed, memory_limit
-from qmgen.labeling.screening import fail, reject
-from qmgen.labeling.together import solve_together
-from qmgen.labeling.types import ERRORS, LEARNED_CYCLES, Guess, Label, Settings, Tally, is_network
+from qmgen.labeling.level import fail, level_of, reject
+from qmgen.labeling.memory import batch_size_of, bytes_needed, memory_limit
+from qmgen.labeling.types import ERRORS, LEARNED_CYCLES, Guess, Label, LabelCosts, Settings, is_network
 from qmgen.molecules.types import Conformer, Failure, Reason
-
-#: molecules a batch, by way of mapping; large molecules take fewer (``batch_size_of``)
-_DEFAULT_BATCH = {"map": 2, "vmap": 64}
-_BATCH_BYTES = {"map": 2**31, "vmap": 2**35}
 
 
 @dataclass(frozen=True)
 class Retry:
     """What to change for a molecule that did not converge; ``core`` swaps the guess for the other one, without
-    ``sketch`` every cycle is made on the asked grid."""
+    ``coarse_grid`` every cycle evaluates the fine grid."""
 
     damping: float
     level_shift: float
     cycles: int
     core: bool
-    sketch: bool = True
+    coarse_grid: bool = True
 
 
 RETRIES = (
     Retry(damping=0.0, level_shift=0.3, cycles=100, core=False),
     Retry(damping=0.5, level_shift=0.5, cycles=200, core=False),
     Retry(damping=0.3, level_shift=0.3, cycles=200, core=True),
-    Retry(damping=0.7, level_shift=1.0, cycles=400, core=False, sketch=False),
+    Retry(damping=0.7, level_shift=1.0, cycles=400, core=False, coarse_grid=False),
 )
 
 
@@ -56,10 +60,10 @@ class Attempt:
     """The first attempt at a molecule; ``prepared``, from which retries begin, is None where the batch was prepared
     together; ``learned`` says whether it began with a learned density."""
 
-    inputs: PropertyInputs
+    one_electron: OneElectron
     solution: Solution
-    prepared: Prepared | None = None
-    learned: bool = False
+    prepared: Prepared | None
+    learned: bool
 
     @property
     def cycles(self) -> int:
@@ -68,12 +72,23 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Start:
-    """What first attempts begin with: ``guess``, where one was learned and has an answer, else the plain guess of the
-    settings."""
+class LabelRun:
+    """What all molecules of a call of ``label`` share. ``guess``: the learned one, where there is one."""
 
+    level: LevelOfTheory
+    settings: Settings
     guess: Guess | None
-    tally: Tally
+    costs: LabelCosts
+
+    @property
+    def coarse_dtype(self) -> type[np.floating]:
+        return coarse_precision(self.level.basis_set, self.settings.conv_gradient)
+
+    @property
+    def options(self) -> ScfOptions:
+        """Of first attempts."""
+        thresholds = self.settings.conv_energy, self.settings.conv_gradient
+        return ScfOptions(*thresholds, self.settings.max_cycles, gain=model_gain(self.level.basis_set))
 
 
 def label(
@@ -81,15 +96,16 @@ def label(
     settings: Settings,
     starting: Callable[[list[Conformer]], None] | None = None,
     guess: Guess | None = None,
-    tally: Tally | None = None,
+    tally: LabelCosts | None = None,
 ) -> Iterator[tuple[Conformer, Label] | Failure]:
     """Labels for a stream of conformers, each exactly once, in the order in which batches fill.
 
     A label depends on the settings and its own conformer alone. What cannot be labelled comes as a ``Failure``.
-    ``starting`` hears of the conformers of each batch just before the device gets it: whatever ends this process
-    before their results have come, they are what it was busy with. ``guess`` has learned where the first attempts
-    should begin, and leads to the same labels in fewer cycles; retries, and what it cannot guess, begin from atoms, or
-    from the core where ``settings.guess`` says so. ``tally`` hears what it all took.
+    ``starting(conformers)`` is called before a batch is sent to the device: if the process ends before their results
+    have come, it ended on them. ``guess`` has learned where the first attempts should begin, and leads to the same
+    labels in fewer cycles; retries, and what it cannot guess, begin from atoms, or from the core where
+    ``settings.guess`` says so. What labels took is added to
+    ``tally``.
 
     Raises:
         UsageError: a functional, basis set, grid level, precision or guess that does not exist, or a network's name
@@ -100,15 +116,14 @@ def label(
     if is_network(settings.guess) and guess is None:
         raise UsageError(f"guess '{settings.guess}' names a network, which was not given: use 'atoms'")
     check_arithmetic()
-    starting = starting or _unheard
-    start = Start(guess, tally or Tally())
+    run = LabelRun(level, settings, guess, tally or LabelCosts())
     buckets: dict[Shape, list[Conformer]] = {}
     for conformer in conformers:
         failure = reject(conformer, level)
         if failure is not None:
             yield failure
             continue
-        shape = shape_of(conformer.numbers, level.basis, level.functional, level.grid_level)
+        shape = shape_of(conformer.numbers, level.basis_set, level.functional, level.grid_level)
         failure = _too_large(conformer, shape, level)
         if failure is not None:
             yield failure
@@ -116,32 +131,14 @@ def label(
         waiting = buckets.setdefault(shape, [])
         waiting.append(conformer)
         if len(waiting) == batch_size_of(shape, level, settings):
-            starting(waiting)
-            yield from _label_batch(buckets.pop(shape), shape, level, settings, start)
+            yield from _label_batch(buckets.pop(shape), shape, run, starting)
     for shape in sorted(buckets):
-        starting(buckets[shape])
-        yield from _label_batch(buckets[shape], shape, level, settings, start)
+        yield from _label_batch(buckets[shape], shape, run, starting)
 
 
-def _unheard(batch: list[Conformer]) -> None:
-    """Nobody wants to know what is on the device."""
-
-
-def batch_size_of(shape: Shape, level: Level, settings: Settings) -> int:
-    """Places in a batch: fixed by the settings and the shape, never by the memory that happens to be free."""
-    wanted = settings.batch_size or _DEFAULT_BATCH[mapping()]
-    while wanted > 1 and _bytes(shape, level, wanted) > _BATCH_BYTES[mapping()]:
-        wanted //= 2
-    return wanted
-
-
-def _bytes(shape: Shape, level: Level, batch: int) -> int:
-    components = 4 if level.functional.needs_gradient else 1
-    return bytes_needed(shape, components, batch, mapping())
-
-
-def _too_large(conformer: Conformer, shape: Shape, level: Level) -> Failure | None:
-    needed, there = _bytes(shape, level, 1), memory_limit(mapping())
+def _too_large(conformer: Conformer, shape: Shape, level: LevelOfTheory) -> Failure | None:
+    backend = current()
+    needed, there = bytes_needed(shape, level.functional, 1, backend), memory_limit(backend)
     if needed > there:
         detail = f"{shape.n_orbitals} orbitals need {needed / 1e9:.1f} GB, this device has {there / 1e9:.1f}"
         return fail(conformer, Reason.OUT_OF_MEMORY, detail)
@@ -149,20 +146,28 @@ def _too_large(conformer: Conformer, shape: Shape, level: Level) -> Failure | No
 
 
 def _label_batch(
-    conformers: list[Conformer], shape: Shape, level: Level, settings: Settings, start: Start
+    conformers: list[Conformer],
+    shape: Shape,
+    run: LabelRun,
+    starting: Callable[[list[Conformer]], None] | None,
 ) -> Iterator[tuple[Conformer, Label] | Failure]:
+    if starting is not None:
+        starting(conformers)
+    settings = run.settings
     systems = [System(np.asarray(one.numbers, dtype=np.int64), one.positions) for one in conformers]
-    first = _together if mapping() == "vmap" and settings.guess != "core" else _in_turn
-    attempts = first(systems, shape, level, settings, start)
+    # molecules that are prepared and solved together
+    groups = [systems] if current().batched else [[system] for system in systems]
+    size = batch_size_of(shape, run.level, settings)
+    attempts = [attempt for group in groups for attempt in _first_attempts(group, shape, size, run)]
     for conformer, system, attempt in zip(conformers, systems, attempts, strict=True):
         if isinstance(attempt, Exception):
             yield _failed(conformer, attempt)
             continue
-        if start.guess is not None:
-            start.tally.guessed += attempt.learned
-            start.tally.fallbacks += not attempt.learned
+        if run.guess is not None:
+            run.costs.guessed += attempt.learned
+            run.costs.fallbacks += not attempt.learned
         try:
-            solution, spent = _until_converged(attempt, system, shape, level, settings)
+            solution, spent = _until_converged(attempt, system, shape, run)
         except ERRORS as error:
             yield _failed(conformer, error)
             continue
@@ -174,7 +179,7 @@ def _label_batch(
             detail = f"{cycles} cycles in {1 + len(RETRIES)} attempts; {what}"
             yield fail(conformer, Reason.NOT_CONVERGED, detail)
             continue
-        yield conformer, _to_label(system, attempt.inputs, solution, cycles, level, settings)
+        yield conformer, _to_label(system, attempt.one_electron, solution, cycles, run)
 
 
 def _failed(conformer: Conformer, error: Exception) -> Failure:
@@ -182,134 +187,183 @@ def _failed(conformer: Conformer, error: Exception) -> Failure:
     return fail(conformer, reason, f"{type(error).__name__}: {error}")
 
 
-def _in_turn(
-    systems: list[System], shape: Shape, level: Level, settings: Settings, start: Start
-) -> list[Attempt | Exception]:
-    """First attempts, prepared molecule by molecule."""
-    attempts: dict[int, Attempt | Exception] = {}
-    ready: dict[int, Prepared] = {}
-    for place, system in enumerate(systems):
+def _first_attempts(group: list[System], shape: Shape, size: int, run: LabelRun) -> list[Attempt | Exception]:
+    """First attempts at molecules that are prepared and solved together, in ``size`` places (on a CPU one molecule)."""
+    try:
         try:
-            with start.tally.during("prepare"):
-                one = _prepare(system, shape, level, settings)
+            with run.costs.during("prepare"):
+                # what comes after is to take its own time
+                prepared = jax.block_until_ready(_prepare_group(group, shape, size, run))
         except ERRORS as error:
+            if len(group) == 1:
+                return [error]
             # a defect that one molecule brings to light must not cost its neighbours their labels
-            attempts[place] = error
-            continue
-        ready[place] = _from_core(one) if settings.guess == "core" else one
-    with start.tally.during("prepare"):
-        jax.block_until_ready([one.problem for one in ready.values()])  # what comes after is to take its own time
-    size = batch_size_of(shape, level, settings)
-    learned = {place: _learned(one, shape, start) for place, one in ready.items()}
-    begun = [learned[place] or one for place, one in ready.items()]
-    with start.tally.during("field"):
-        solutions = _solve(begun, level, _options(level, settings), size) if begun else []
-    for (place, one), solution in zip(ready.items(), solutions, strict=True):
-        attempts[place] = Attempt(property_inputs(one), solution, one, learned[place] is not None)
-    return [attempts[place] for place in range(len(systems))]
+            middle = len(group) // 2
+            return [a for half in (group[:middle], group[middle:]) for a in _first_attempts(half, shape, size, run)]
+        return [*_attempts(group, prepared, shape, run)]
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error) or not current().batched:
+            raise
+        if size == 1:
+            return [MemoryError(str(error).splitlines()[0])]
+        # what does not fit together may fit alone
+        return [a for system in group for a in _first_attempts([system], shape, 1, run)]
 
 
-def _learned(prepared: Prepared, shape: Shape, start: Start) -> Prepared | None:
-    """``prepared`` with the learned density, if there is one."""
-    if start.guess is None:
-        return None
-    with first_time(("guess", shape)):
-        # alone: beside another molecule its numbers might be rounded otherwise
-        (density,) = densities(start.guess, [prepared.problem], [prepared.numbers], start.tally)
-    return None if density is None else _with_guess(prepared, density)
+def _prepare_group(group: list[System], shape: Shape, size: int, run: LabelRun) -> Prepared:
+    level = run.level
+    if not current().batched:
+        return _prepare(group[0], shape, run)
+    lists = batch_lists(group, shape, level.basis_set, level.functional, level.grid_level, size)
+    with first_time(("together", shape)):
+        return prepare_lists(level.functional, lists, run.coarse_dtype)
 
 
-def _together(
-    systems: list[System], shape: Shape, level: Level, settings: Settings, start: Start
-) -> list[Attempt | Exception]:
-    """First attempts, the whole batch at once."""
-    size, tally = batch_size_of(shape, level, settings), start.tally
-    guessing = tally.seconds["guess"]
-    with tally.during("field"), first_time(("together", shape)):
-        found = solve_together(
-            systems, shape, level, _options(level, settings), size, _sketch(level, settings), start.guess, tally
-        )
-    tally.seconds["field"] -= tally.seconds["guess"] - guessing
-    return [
-        one if isinstance(one, Exception) else Attempt(inputs=one[0], solution=one[1], learned=one[2]) for one in found
-    ]
+def _attempts(group: list[System], prepared: Prepared, shape: Shape, run: LabelRun) -> Iterator[Attempt]:
+    """From what is prepared: on a CPU of one molecule, else of a batch that begins with those of ``group``."""
+    problem, batched = prepared.problem, current().batched
+    problems: Sequence[Problem] = Slices(problem, len(group)) if batched else [problem]
+    learned: list[np.ndarray | None] = [None] * len(group)
+    if run.guess is not None:
+        with run.costs.during("guess"), first_time(("guess", shape)):
+            learned = learned_densities(run.guess, problems, [system.numbers for system in group])
+    starts = learned
+    if run.settings.guess == "core":
+        starts = [_core_density(one) for one in problems]
+    if any(density is not None for density in starts):
+        guess = np.array(problem.guess)
+        for place, density in enumerate(starts):
+            if density is not None:
+                guess[place if batched else ...] = density
+        problem = problem._replace(guess=guess)
+    with run.costs.during("field"):
+        if batched:
+            solutions = unstack(
+                _call(SOLVE_MANY, run.level.functional, problem, _typed_options(run.options)), len(group)
+            )
+        else:
+            solutions = _solve([problem], run.level, run.options)
+    matrices = unstack(prepared.one_electron, len(group)) if batched else [prepared.one_electron]
+    for one_electron, solution, density in zip(matrices, solutions, learned, strict=True):
+        yield Attempt(one_electron, solution, None if batched else prepared, density is not None)
 
 
-def _options(level: Level, settings: Settings) -> Options:
-    thresholds = settings.conv_energy, settings.conv_gradient
-    return Options(*thresholds, settings.max_cycles, gain=model_gain(level.basis))
+class Slices(Sequence[Problem]):
+    """The first ``count`` molecules of ``stacked``, a ``Problem`` with a leading axis, each cut out when it is asked
+    for: a copy of every supermatrix at once would double the largest thing on the device."""
+
+    def __init__(self, stacked: Problem, count: int) -> None:
+        self.stacked, self._count = stacked, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, place: int) -> Problem: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Problem]: ...
+    def __getitem__(self, place: int | slice) -> Problem | list[Problem]:
+        if isinstance(place, slice):
+            return [self[one] for one in range(self._count)[place]]
+        index = range(self._count)[place]
+        cut: Problem = jax.tree.map(lambda leaf: leaf[index], self.stacked)
+        return cut
+
+    def __iter__(self) -> Iterator[Problem]:
+        return (self[place] for place in range(self._count))
 
 
-def _sketch(level: Level, settings: Settings) -> type[np.floating]:
-    return sketch_precision(level.basis, settings.conv_gradient)
+def learned_densities(
+    guess: Guess, problems: Sequence[Problem], numbers: Sequence[np.ndarray]
+) -> list[np.ndarray | None]:
+    try:
+        densities = guess(problems, numbers)
+        if len(densities) != len(problems):
+            raise ValueError(f"{len(densities)} densities for {len(problems)} molecules")
+    except ERRORS:
+        if len(problems) == 1:
+            return [None]
+        # a defect that one molecule brings to light must not cost its neighbours their guess
+        return [
+            learned_densities(guess, [problem], [atoms])[0] for problem, atoms in zip(problems, numbers, strict=True)
+        ]
+    return [_usable(density, problem) for density, problem in zip(densities, _shapes(problems), strict=True)]
 
 
-def _prepare(system: System, shape: Shape, level: Level, settings: Settings) -> Prepared:
+def _shapes(problems: Sequence[Problem]) -> list[tuple[int, ...]]:
+    if isinstance(problems, Slices):  # nothing need be cut out to know
+        return [np.shape(problems.stacked.overlap)[1:]] * len(problems)
+    return [np.shape(problem.overlap) for problem in problems]
+
+
+def _usable(density: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+    density = np.asarray(density, dtype=np.float64)
+    return density if density.shape == shape and np.isfinite(density).all() else None
+
+
+def _prepare(system: System, shape: Shape, run: LabelRun) -> Prepared:
+    level = run.level
     with first_time(("prepare", "kernels")), first_time(("prepare", shape)):
-        return prepare(system, shape, level.basis, level.functional, level.grid_level, _sketch(level, settings))
+        return prepare(system, shape, level.basis_set, level.functional, level.grid_level, run.coarse_dtype)
 
 
-def _until_converged(
-    attempt: Attempt, system: System, shape: Shape, level: Level, settings: Settings
-) -> tuple[Solution, int]:
+def _until_converged(attempt: Attempt, system: System, shape: Shape, run: LabelRun) -> tuple[Solution, int]:
     """The first solution that has converged, else the last, and the cycles of the attempts after the first."""
     solution, cycles, prepared = attempt.solution, 0, attempt.prepared
     for retry in RETRIES:
         if solution.converged:
             break
-        prepared = prepared or _prepare(system, shape, level, settings)
-        solution, spent = _retry(prepared, retry, shape, level, settings)
+        prepared = prepared or _prepare(system, shape, run)
+        solution, spent = _retry(prepared, retry, system, run)
         cycles += spent
     return solution, cycles
 
 
-def _retry(prepared: Prepared, retry: Retry, shape: Shape, level: Level, settings: Settings) -> tuple[Solution, int]:
+def _retry(prepared: Prepared, retry: Retry, system: System, run: LabelRun) -> tuple[Solution, int]:
     """One more attempt, and its number of cycles.
 
     What a level shift has steadied counts only when it also stands without: with the shift, a determinant whose
     occupied orbitals are not the lowest could pass for converged.
     """
-    if retry.core:
-        other = partial(_from_atoms, level=level) if settings.guess == "core" else _from_core
-        prepared = other(prepared)
-    if not retry.sketch:
-        prepared = replace(prepared, problem=prepared.problem._replace(coarse=None))
+    problem, level, settings = prepared.problem, run.level, run.settings
+    if (settings.guess == "core") != retry.core:
+        problem = problem._replace(guess=_core_density(problem))
+    elif retry.core:
+        n = problem.overlap.shape[-1]
+        problem = problem._replace(guess=superposition_of_atoms(system.numbers, level.basis_set, n))
+    if not retry.coarse_grid:
+        problem = problem._replace(coarse=None)
     thresholds = settings.conv_energy, settings.conv_gradient
-    options = Options(*thresholds, retry.cycles, retry.damping, retry.level_shift)
-    (steadied,) = _solve([prepared], level, options, 1)
+    options = ScfOptions(*thresholds, retry.cycles, retry.damping, retry.level_shift)
+    (steadied,) = _solve([problem], level, options)
     if not steadied.converged:
         return steadied, int(steadied.cycles)
-    warm = _with_guess(prepared, np.asarray(steadied.density))
-    (plain,) = _solve([warm], level, Options(*thresholds, max(settings.max_cycles, 20)), 1)
+    warm = problem._replace(guess=np.asarray(steadied.density))
+    (plain,) = _solve([warm], level, ScfOptions(*thresholds, max(settings.max_cycles, 20)))
     return plain, int(steadied.cycles) + int(plain.cycles)
 
 
-def _with_guess(prepared: Prepared, density: np.ndarray) -> Prepared:
-    return replace(prepared, problem=prepared.problem._replace(guess=density))
-
-
-def _from_core(prepared: Prepared) -> Prepared:
-    problem = prepared.problem
+def _core_density(problem: Problem) -> np.ndarray:
     core, overlap = np.asarray(problem.core), np.asarray(problem.overlap)
-    return _with_guess(prepared, core_guess(core, overlap, int(problem.n_real), int(problem.n_occupied)))
+    return core_guess(core, overlap, int(problem.n_real), int(problem.n_occupied))
 
 
-def _from_atoms(prepared: Prepared, level: Level) -> Prepared:
-    numbers = prepared.numbers
-    return _with_guess(prepared, superposition_of_atoms(numbers, level.basis, prepared.problem.overlap.shape[-1]))
+def _solve(problems: list[Problem], level: LevelOfTheory, options: ScfOptions) -> list[Solution]:
+    """Of problems without a batch axis."""
+    return solve_batch(level.functional, problems, _typed_options(options), call=_call)
 
 
-def _solve(prepared: list[Prepared], level: Level, options: Options, size: int) -> list[Solution]:
-    how = mapping()
+def _typed_options(options: ScfOptions) -> ScfOptions:
+    return ScfOptions(*(np.asarray(value) for value in options))
 
-    def call(function: Any, functional: Functional, problem: Problem, options: Options) -> Solution:
-        problem = jax.tree.map(_typed, problem)
-        key = (functional.name, how, jax.tree.map(lambda x: (x.shape, str(x.dtype)), problem))
-        run = compiled(repr(key), function, (functional,), (problem, options))
-        return jax.tree.map(np.asarray, run(problem, options))
 
-    options = Options(*(np.asarray(value) for value in options))
-    return solve_batch(level.functional, how, [one.problem for one in prepared], options, size, call)
+def _call(function: Any, functional: Functional, problem: Problem, options: ScfOptions) -> Solution:
+    """A jitted solver, compiled ahead of time."""
+    problem = jax.tree.map(_typed, problem)
+    key = (functional.name, current().name, jax.tree.map(lambda x: (x.shape, str(x.dtype)), problem))
+    run = compiled(repr(key), function, (functional,), (problem, options))
+    solution: Solution = jax.tree.map(np.asarray, run(problem, options))
+    return solution
 
 
 def _typed(leaf: Any) -> Any:
@@ -317,9 +371,8 @@ def _typed(leaf: Any) -> Any:
     return leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
 
 
-def _to_label(
-    system: System, inputs: PropertyInputs, solution: Solution, cycles: int, level: Level, settings: Settings
-) -> Label:
+def _to_label(system: System, one_electron: OneElectron, solution: Solution, cycles: int, run: LabelRun) -> Label:
+    inputs = property_inputs(system, run.level.basis_set, one_electron)
     homo, lumo = frontier_orbitals(solution, inputs)
     return Label(
         energy=float(solution.energy),
@@ -328,9 +381,9 @@ def _to_label(
         # the standard deviation of two numbers is half their distance
         energy_std=abs(float(solution.energy) - float(solution.previous_energy)) / 2,
         properties={name: compute(solution, inputs, system) for name, compute in PROPERTIES.items()},
-        n_orbitals=level.basis.n_orbitals(system.numbers),
+        n_orbitals=inputs.n_real,
         converged=True,
         cycles=cycles,
         orbital_gradient=float(solution.gradient),
-        precision=settings.precision,
+        precision=run.settings.precision,
     )

@@ -1,4 +1,4 @@
-"""What goes into labelling (``Settings``, a ``Guess``) and what comes out (``Label``, a ``Tally``), in atomic units."""
+"""What goes into labeling (``Settings``, a ``Guess``) and what comes out (``Label``, ``LabelCosts``); atomic units."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ class Guess(Protocol):
     (A,), a float64 (n, n) with the trace of its electrons, padding zero.
 
     A density may depend on its own problem alone, to the last bit, or rows would depend on their neighbours. On a CPU
-    problems come one by one; where a batch is prepared together they are a ``first_guess.Slices``, whose ``stacked``
-    holds all places of the batch, those of dummies among them, and their ``table`` is ``OrbitalRows``. A density that
-    is not finite, and any of ``ERRORS``, makes the molecule begin from its atoms.
+    problems come one by one; where a batch is prepared together they are a ``stream.Slices``, whose ``stacked`` holds
+    all places of the batch, those of dummies among them. A density that is not finite, and any of ``ERRORS``, makes the
+    molecule begin from its atoms.
     """
 
     def __call__(self, problems: Sequence[Problem], numbers: Sequence[np.ndarray]) -> list[np.ndarray]: ...
 
 
 @dataclass
-class Tally:
+class LabelCosts:
     """What labels took: wall seconds by station (``prepare``: integrals and grids; ``guess``: the learned one, its
-    compilation included; ``field``: first attempts, of a batch that is prepared together with its preparation); and
-    first attempts that began with a learned density (``guessed``), or should have and could not (``fallbacks``)."""
+    compilation included; ``field``: first attempts); and first attempts that began with a learned density
+    (``guessed``), or should have and could not (``fallbacks``)."""
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("prepare", "guess", "field"), 0.0))
     guessed: int = 0

@@ -5,24 +5,26 @@ weights = atomic_weights * partition_weights(points, owner, positions, size_adju
 """
 
 from qmgen.dft.grid.atomic import (
+    COARSE,
     LEVELS,
     MAX_NUMBER,
-    SKETCH,
     AtomicGrid,
-    Level,
+    GridLevel,
     atomic_grid,
-    molecular_grid,
     points_count,
     size_adjustments,
 )
 from qmgen.dft.grid.partition import partition_weights
+from qmgen.dft.grid.quadrature import BLOCK, Quadrature, molecular_grid
 
 __all__ = [
+    "BLOCK",
+    "COARSE",
     "LEVELS",
     "MAX_NUMBER",
-    "SKETCH",
     "AtomicGrid",
-    "Level",
+    "GridLevel",
+    "Quadrature",
     "atomic_grid",
     "molecular_grid",
     "partition_weights",

@@ -23,7 +23,7 @@ from qmgen.errors import UsageError
 #: heaviest element with a grid here: xenon
 MAX_NUMBER: Final = 54
 LEVELS: Final = range(6)
-Level = int | Literal["sketch"]
+GridLevel = int | Literal["coarse"]
 
 _SLATER_ANGSTROM: Final = (
     *(0.35, 1.40),  # H He
@@ -68,10 +68,10 @@ _ANGULAR_ORDER: Final = (
     (41, 47, 47, 47, 47),
 )
 
-#: a grid of our own, for the many cycles before the last: coarser than level 0, pruned by ``sketch_orders``
-SKETCH: Final = "sketch"
-_SKETCH_RADIAL: Final = (8, 12, 16, 24, 28)
-_SKETCH_ORDER: Final = (9, 11, 11, 15, 15)
+#: the coarse grid, for the many cycles before the last: coarser than level 0, pruned by ``coarse_orders``
+COARSE: Final = "coarse"
+_COARSE_RADIAL: Final = (8, 12, 16, 24, 28)
+_COARSE_ORDER: Final = (9, 11, 11, 15, 15)
 
 
 def check_number(number: int) -> None:
@@ -80,9 +80,9 @@ def check_number(number: int) -> None:
         raise UsageError(f"no integration grid for atomic number {number}: elements 1 to {MAX_NUMBER} have one")
 
 
-def check_level(level: Level) -> None:
+def check_level(level: GridLevel) -> None:
     """Raise UsageError unless ``level`` is a grid level."""
-    if level not in LEVELS and level != SKETCH:
+    if level not in LEVELS and level != COARSE:
         raise UsageError(f"unknown grid level {level}: use one of {', '.join(map(str, LEVELS))}")
 
 
@@ -101,14 +101,14 @@ def treutler_scaling(number: int) -> float:
     return _SCALING[number - 1]
 
 
-def radial_count(number: int, level: Level) -> int:
+def radial_count(number: int, level: GridLevel) -> int:
     """Number of radial shells."""
-    return (_SKETCH_RADIAL if isinstance(level, str) else _RADIAL_COUNT[level])[period(number) - 1]
+    return (_COARSE_RADIAL if isinstance(level, str) else _RADIAL_COUNT[level])[period(number) - 1]
 
 
-def angular_order(number: int, level: Level) -> int:
+def angular_order(number: int, level: GridLevel) -> int:
     """Algebraic order of the largest Lebedev sphere."""
-    return (_SKETCH_ORDER if isinstance(level, str) else _ANGULAR_ORDER[level])[period(number) - 1]
+    return (_COARSE_ORDER if isinstance(level, str) else _ANGULAR_ORDER[level])[period(number) - 1]
 
 
 def size_adjustments(numbers: np.ndarray) -> np.ndarray:
@@ -206,16 +206,17 @@ def nwchem_orders(number: int, radii: np.ndarray, order: int) -> np.ndarray:
     return np.asarray(by_region)[region]
 
 
-#: upper bounds of the regions of the sketch, in units of the Bragg radius, and their spheres: what is not a bond is
-#: nearly spherical. Half the points of one sphere at every radius, the same number of visits (docs/performance.md)
-_SKETCH_BOUNDARIES: Final = (0.5, 0.9, 3.5)
-_SKETCH_ORDERS: Final = (5, 7, 99, 5)
+#: upper bounds of the regions of the coarse grid, in units of the Bragg radius, and their spheres: what is not a bond
+#: is nearly spherical. Half the points of one sphere at every radius, and as many fine-grid evaluations
+#: (docs/performance.md)
+_COARSE_BOUNDARIES: Final = (0.5, 0.9, 3.5)
+_COARSE_ORDERS: Final = (5, 7, 99, 5)
 
 
-def sketch_orders(number: int, radii: np.ndarray, order: int) -> np.ndarray:
-    """Lebedev order at each radius (n,) in Bohr of our own coarse grid; ``order`` is the largest sphere's."""
-    region = np.searchsorted(_SKETCH_BOUNDARIES, radii / bragg_radius(number), side="left")
-    return np.minimum(np.asarray(_SKETCH_ORDERS)[region], order)
+def coarse_orders(number: int, radii: np.ndarray, order: int) -> np.ndarray:
+    """Lebedev order at each radius (n,) in Bohr of the coarse grid; ``order`` is the largest sphere's."""
+    region = np.searchsorted(_COARSE_BOUNDARIES, radii / bragg_radius(number), side="left")
+    return np.minimum(np.asarray(_COARSE_ORDERS)[region], order)
 
 
 @dataclass(frozen=True)
@@ -232,7 +233,7 @@ class AtomicGrid:
 
 
 @lru_cache(maxsize=256)
-def atomic_grid(number: int, level: Level) -> AtomicGrid:
+def atomic_grid(number: int, level: GridLevel) -> AtomicGrid:
     """The pruned Treutler-Ahlrichs x Lebedev grid of an element.
 
     Raises:
@@ -243,7 +244,7 @@ def atomic_grid(number: int, level: Level) -> AtomicGrid:
     radii, radial_weights = treutler_ahlrichs(radial_count(number, level), treutler_scaling(number))
     shell_weights = 4.0 * np.pi * radii**2 * radial_weights
     largest = angular_order(number, level)
-    orders = (sketch_orders if level == SKETCH else nwchem_orders)(number, radii, largest)
+    orders = (coarse_orders if level == COARSE else nwchem_orders)(number, radii, largest)
     spheres = [lebedev(int(order)) for order in orders]
     points = np.concatenate([radius * directions for radius, (directions, _) in zip(radii, spheres)])
     weights = np.concatenate([weight * angular for weight, (_, angular) in zip(shell_weights, spheres)])
@@ -252,29 +253,6 @@ def atomic_grid(number: int, level: Level) -> AtomicGrid:
     return AtomicGrid(points, weights)
 
 
-def points_count(numbers: np.ndarray, level: Level) -> int:
-    """Number of points of ``molecular_grid``; padding (0) has none."""
+def points_count(numbers: np.ndarray, level: GridLevel) -> int:
+    """Number of points of a molecule of ``numbers`` (A,); padding (0) has none."""
     return sum(len(atomic_grid(int(z), level).weights) for z in numbers if z)
-
-
-def molecular_grid(
-    numbers: np.ndarray, positions: np.ndarray, level: Level
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All atoms' grids, one after the other.
-
-    Args:
-        numbers: (A,) atomic numbers; 0 is padding and gets no points.
-        positions: (A, 3) in Bohr.
-        level: 0 to 5, or ``SKETCH``.
-
-    Returns:
-        points (G, 3) float64 in Bohr, owner (G,) int32 (the index of the atom each point belongs to), and
-        atomic_weights (G,) float64 in Bohr^3, still to be multiplied with ``partition_weights``.
-    """
-    real = [a for a, z in enumerate(numbers) if z]
-    grids = [atomic_grid(int(numbers[a]), level) for a in real]
-    if not grids:
-        return np.zeros((0, 3)), np.zeros(0, np.int32), np.zeros(0)
-    points = np.concatenate([grid.points + np.asarray(positions[a], np.float64) for a, grid in zip(real, grids)])
-    owner = np.repeat(np.asarray(real, np.int32), [len(grid.weights) for grid in grids])
-    return points, owner, np.concatenate([grid.weights for grid in grids])

@@ -1,4 +1,4 @@
-"""Overlap, kinetic, nuclear-attraction, dipole and second-moment integrals over the packed pairs of a molecule.
+"""Overlap, kinetic, nuclear-attraction, dipole and second-moment integrals over packed shell pairs.
 
 Formulas: Helgaker, Joergensen, Olsen, "Molecular Electronic-Structure Theory", sections 9.3 and 9.9.
 """
@@ -14,9 +14,12 @@ import numpy as np
 from jax import Array
 
 from qmgen.dft.integrals.hermite import coulomb_recursion, dense_expansion, hermite_count, hermite_indices
-from qmgen.dft.integrals.pair_data import PairData, PairInput, function_pairs, pair_data, pair_order, panels
-from qmgen.dft.integrals.pairs import PairClass
-from qmgen.dft.integrals.shells import KINDS
+from qmgen.dft.integrals.pair_data import PairData, pair_data
+from qmgen.dft.integrals.shell_pairs import MoleculePairs, PairInput, PairRows, blocks
+from qmgen.dft.integrals.shells import PAIR_CLASSES, ShellPairClass
+
+#: columns of ``block_values`` and of ``second_moments``
+_OPERATORS = 12
 
 
 class OneElectron(NamedTuple):
@@ -31,30 +34,58 @@ class OneElectron(NamedTuple):
 
 
 def one_electron_integrals(
-    classes: tuple[PairClass, ...], numbers: np.ndarray | Array, positions: Array, n_orbitals: int
+    molecule: MoleculePairs, rows: PairRows, index: np.ndarray, numbers: np.ndarray | Array, positions: Array
 ) -> OneElectron:
-    """All one-electron matrices of one molecule; ``numbers`` (A,), ``positions`` (A, 3) may include padding (Z = 0)."""
-    n_pairs = n_orbitals * (n_orbitals + 1) // 2
-    packed = jnp.zeros((n_pairs, 12))
+    """All one-electron matrices of one molecule, block by block.
+
+    ``numbers`` (A,), ``positions`` (A, 3) in Bohr may include padding (Z = 0); ``index`` is the ``pair_index``.
+    """
+    values = jnp.zeros((rows.size, _OPERATORS))
     charges = jnp.asarray(numbers, dtype=positions.dtype)
-    for c in classes:
-        for panel in panels(c):
-            data = pair_data(c.kinds, panel.pairs, positions)
-            values = panel_values(c.kinds, panel.pairs, charges, positions, data)
-            moments = second_moments(c.kinds, charges, positions, data)
-            packed = _scatter(packed, jnp.concatenate([values, moments], -1), panel.pairs)
-    return _unpack(packed, n_orbitals)
+    for shells, first, stride in zip(molecule, rows.first, rows.stride, strict=True):
+        for block in blocks(shells):
+            data = pair_data(shells.pair_class, block.pairs, positions)
+            part = block_values(shells.pair_class, block.pairs, charges, positions, data)
+            moments = second_moments(shells.pair_class, charges, positions, data)
+            part = jnp.concatenate([part, moments], -1)
+            values = _add_block(values, part, np.int32(first + block.first), np.int32(stride))
+    return _matrices(values, index)
+
+
+def one_electron_batch(
+    pairs: tuple[PairInput, ...],
+    data: tuple[PairData, ...],
+    rows: PairRows,
+    index: Array,
+    numbers: Array,
+    positions: Array,
+) -> OneElectron:
+    """The same of a batch at once, with a leading axis: ``index`` (B, n, n), ``numbers`` (B, A), ``positions``
+    (B, A, 3) in Bohr."""
+    charges = jnp.asarray(numbers, positions.dtype)
+    columns = []
+    for pair_class, p, d in zip(PAIR_CLASSES, pairs, data, strict=True):
+        of_class = jax.vmap(partial(block_values, pair_class))(p, charges, positions, d)
+        moments = jax.vmap(partial(second_moments, pair_class))(charges, positions, d)
+        of_class = jnp.concatenate([of_class, moments], -1)
+        columns.append(of_class.transpose(0, 2, 1, 3).reshape(len(charges), -1, _OPERATORS))
+    values = jnp.concatenate(columns, axis=1)
+    values = jnp.pad(values, ((0, 0), (0, rows.size - values.shape[1]), (0, 0)))
+    return jax.vmap(_matrices)(values, index)
 
 
 @partial(jax.jit, static_argnums=0)
-def panel_values(kinds: tuple[int, int], pairs: PairInput, charges: Array, positions: Array, data: PairData) -> Array:
+def block_values(
+    pair_class: ShellPairClass, pairs: PairInput, charges: Array, positions: Array, data: PairData
+) -> Array:
     """(pairs, functions, 6): overlap, kinetic, nuclear, and the three dipole components."""
-    local = _local_operators(kinds, pairs, positions, data)
-    return jnp.concatenate([local[..., :2], _nuclear(kinds, charges, positions, data)[..., None], local[..., 2:]], -1)
+    local = _local_operators(pair_class, pairs, positions, data)
+    nuclear = _nuclear(pair_class, charges, positions, data)
+    return jnp.concatenate([local[..., :2], nuclear[..., None], local[..., 2:]], -1)
 
 
 @partial(jax.jit, static_argnums=0)
-def second_moments(kinds: tuple[int, int], charges: Array, positions: Array, data: PairData) -> Array:
+def second_moments(pair_class: ShellPairClass, charges: Array, positions: Array, data: PairData) -> Array:
     """(pairs, functions, 6): <i| (r - C)_a (r - C)_b |j> for ab = xx xy xz yy yz zz; C is the center of nuclear charge.
 
     The moment of a Hermite Gaussian of order t along a direction, x = P - C, without the factor sqrt(pi / p):
@@ -65,7 +96,7 @@ def second_moments(kinds: tuple[int, int], charges: Array, positions: Array, dat
     square = x * x + 0.5 / data.exponent[..., None]
     table = jnp.stack([*(ones, nothing, nothing), *(x, ones, nothing), *(square, 2.0 * x, 2.0 * ones)], -1)
     table = table.reshape(*x.shape, 3, 3)  # (l, s, k, direction, power, t)
-    tuv = np.array(hermite_indices(pair_order(kinds)))
+    tuv = np.array(hermite_indices(pair_class.hermite_order))
     low = np.flatnonzero((tuv <= 2).all(axis=1))
     powers = np.eye(3, dtype=int)[list(zip(*np.triu_indices(3)))].sum(axis=1)  # (6, direction)
     factors = [table[..., d, powers[:, d, None], tuv[low, d]] for d in range(3)]
@@ -73,13 +104,13 @@ def second_moments(kinds: tuple[int, int], charges: Array, positions: Array, dat
     return jnp.einsum("lskmt,lsktf->sfm", moments, data.expansion[..., low, :])
 
 
-def _local_operators(kinds: tuple[int, int], pairs: PairInput, positions: Array, data: PairData) -> Array:
+def _local_operators(pair_class: ShellPairClass, pairs: PairInput, positions: Array, data: PairData) -> Array:
     """(pairs, functions, 5): overlap, kinetic, and the dipole components about the origin."""
     a, b = pairs.exponents_a, pairs.exponents_b
     center_a, center_b = positions[pairs.atom_a][:, None, :], positions[pairs.atom_b][:, None, :]
     p = data.exponent
-    la, lb = max(KINDS[kinds[0]]), max(KINDS[kinds[1]])
-    powers_a, powers_b, column_a, column_b = function_pairs(kinds)
+    la, lb = pair_class.orders
+    powers_a, powers_b, column_a, column_b = pair_class.function_pairs
     overlap, kinetic, moment = [], [], []
     for d in range(3):
         x = data.center[..., d]
@@ -113,9 +144,9 @@ def _kinetic_1d(s: Array, i: np.ndarray, j: np.ndarray, b: Array) -> Array:
     return value - 0.5 * power * (power - 1.0) * s[i, np.maximum(j - 2, 0)] if (j >= 2).any() else value
 
 
-def _nuclear(kinds: tuple[int, int], charges: Array, positions: Array, data: PairData) -> Array:
+def _nuclear(pair_class: ShellPairClass, charges: Array, positions: Array, data: PairData) -> Array:
     """Attraction by all nuclei, summed atom by atom; a charge of zero adds exact zeros."""
-    order = pair_order(kinds)
+    order = pair_class.hermite_order
     weights = data.expansion * (2 * np.pi / data.exponent)[..., None, None]
 
     def add(atom: Array, total: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -129,19 +160,19 @@ def _nuclear(kinds: tuple[int, int], charges: Array, positions: Array, data: Pai
 
 
 @jax.jit
-def _scatter(packed: Array, values: Array, pairs: PairInput) -> Array:
-    index = packed_index(pairs.orbital_a, pairs.orbital_b, packed.shape[0]).reshape(-1)
-    return packed.at[index].add(values.reshape(-1, values.shape[-1]), mode="drop")
+def _add_block(values: Array, block: Array, first: Array, stride: Array) -> Array:
+    """``values`` (rows, operators) with those of a block (pairs, functions, operators) added, function by function;
+    padding adds zeros."""
+
+    def add(f: Array, values: Array) -> Array:
+        at, part = (first + f * stride, jnp.zeros_like(first)), block[:, f]
+        return jax.lax.dynamic_update_slice(values, jax.lax.dynamic_slice(values, at, part.shape) + part, at)
+
+    return jax.lax.fori_loop(0, block.shape[1], add, values)
 
 
-@partial(jax.jit, static_argnums=1)
-def _unpack(packed: Array, n: int) -> OneElectron:
-    index = packed_index(jnp.arange(n)[:, None], jnp.arange(n)[None, :], 0)
-    full = jnp.moveaxis(packed[index], -1, 0)
+@jax.jit
+def _matrices(values: Array, index: Array) -> OneElectron:
+    """From ``values`` (rows, operators) and the row of two orbitals (n, n)."""
+    full = jnp.moveaxis(values[index], -1, 0)
     return OneElectron(full[0], full[1], full[2], full[3:6], full[6:])
-
-
-def packed_index(i: Array, j: Array, nowhere: int) -> Array:
-    """i(i+1)/2 + j for the larger and the smaller of two orbitals; ``nowhere`` where one is negative."""
-    high, low = jnp.maximum(i, j), jnp.minimum(i, j)
-    return jnp.where(low < 0, nowhere, high * (high + 1) // 2 + low)

@@ -90,7 +90,7 @@ def bare_inputs(system: System, shape: Shape, basis: Basis) -> Inputs:
     numbers[: len(system.numbers)], positions[: len(system.numbers)] = system.numbers, system.positions
     atom, place, l, m = (np.full(shape.n_orbitals, fill, np.int32) for fill in (0, -1, -1, 0))
     for owner, shell, orbitals in shell_orbitals(system.numbers, basis):
-        names = [(momentum, component) for momentum in shell.momenta for component in range(2 * momentum + 1)]
+        names = [(momentum, component) for momentum in shell.angular_momenta for component in range(2 * momentum + 1)]
         for orbital, (momentum, component) in zip(orbitals, names, strict=True):
             atom[orbital], l[orbital], m[orbital] = owner, momentum, component
     for owner in range(len(system.numbers)):
