@@ -15,10 +15,11 @@ import pytest
 from qmgen.constants import AU_TO_DEBYE
 from qmgen.dft.basis import load_basis
 from qmgen.dft.functionals import functional
+from qmgen.dft.level import LevelOfTheory
 from qmgen.dft.prepare import Shape, shape_of
 from qmgen.labeling import Label, Settings, label
 from qmgen.molecules.types import Conformer, Failure, Reason
-from qmgen.validation.oracle import PyscfLevel, Reference, solve
+from qmgen.validation.oracle import Reference, solve
 from tests.reference.stored import DIPOLE_LIMIT, ENERGY_LIMIT, ORBITAL_LIMIT, lower_reference, molecules, values
 
 MAIN, OTHER = "pyscf_b3lyp5_sto3g", "pyscf_other_levels"
@@ -61,7 +62,7 @@ def labels(rows: tuple[int, ...], xc: str, basis: str, grid_level: int) -> dict[
 
 
 def complaints(
-    conformer: Conformer, ours: Label | Failure, level: PyscfLevel, reference: Reference | None
+    conformer: Conformer, ours: Label | Failure, level: LevelOfTheory, reference: Reference | None
 ) -> list[str]:
     """What is out of tolerance for one molecule, in words; PySCF is started from our density where ours is lower."""
     name = f"{conformer.name} at {level}"
@@ -84,7 +85,7 @@ def compare(rows: list[int], grid_level: int) -> tuple[list[str], list[int]]:
     """Complaints, and the cycles of those that converged."""
     found, stored = labels(tuple(rows), "b3lyp5", "sto-3g", grid_level), values(MAIN)
     assert sorted(found) == rows
-    level, column = PyscfLevel("b3lyp5", "sto-3g", grid_level), stored.columns.index(grid_level)
+    level, column = LevelOfTheory("b3lyp5", "sto-3g", grid_level), stored.columns.index(grid_level)
     bad = [
         text for row in rows for text in complaints(molecules()[row], found[row], level, stored.reference(row, column))
     ]
@@ -132,7 +133,7 @@ def check_other_levels(few: bool) -> None:
                     bad.append(f"{molecules()[row].name} at {xc}/{basis}: labelled, but has no Aufbau solution")
                 continue
             reference = stored.reference(case, column)
-            bad += complaints(molecules()[row], found[row], PyscfLevel(xc, basis, grid_level), reference)
+            bad += complaints(molecules()[row], found[row], LevelOfTheory(xc, basis, grid_level), reference)
     assert not bad, "\n".join(bad)
 
 
@@ -150,7 +151,7 @@ def test_stored_values_are_what_pyscf_says_today(row: int) -> None:
     stored, conformer = values(MAIN), molecules()[row]
     reference = stored.reference(row, stored.columns.index(0))
     assert reference is not None
-    live = solve(conformer.numbers, conformer.positions, PyscfLevel("b3lyp5", "sto-3g", 0))
+    live = solve(conformer.numbers, conformer.positions, LevelOfTheory("b3lyp5", "sto-3g", 0))
     # both converged to an orbital gradient of 1e-7: energies to its square, levels and dipole to itself
     assert live.energy == pytest.approx(reference.energy, abs=1e-9)
     assert live.homo == pytest.approx(reference.homo, abs=1e-6)

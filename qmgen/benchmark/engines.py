@@ -17,12 +17,13 @@ from typing import Any, Final
 import numpy as np
 
 import qmgen
+from qmgen.dft.level import LevelOfTheory
 from qmgen.errors import UsageError
 from qmgen.labeling.types import Settings
 from qmgen.molecules.types import Conformer, Failure, Molecule
 from qmgen.pipeline.source import open_source
 from qmgen.pipeline.stages import Stages
-from qmgen.validation.oracle import PyscfLevel, mean_field
+from qmgen.validation.oracle import mean_field
 
 CONV_TOL: Final = 1e-9
 #: water, in Bohr: warms PySCF's libraries before anything is timed
@@ -43,8 +44,8 @@ class Setup:
     stages: Stages
 
     @property
-    def level(self) -> PyscfLevel:
-        return PyscfLevel(self.settings.xc, self.settings.basis, self.settings.grid_level)
+    def level(self) -> LevelOfTheory:
+        return LevelOfTheory(self.settings.xc, self.settings.basis, self.settings.grid_level)
 
 
 class Qmgen:

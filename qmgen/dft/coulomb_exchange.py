@@ -97,7 +97,7 @@ def _all_rows(values: Array, index: Array, first: int, last: int, n_real: Array,
     """The same at once, padding too, which is zero."""
     i, j = (np.asarray(x[:last], np.int32) for x in np.tril_indices(index.shape[0]))
     lines = _rows_of(values, index, i[first:], j[first:], i, j, index[i, j], exact_exchange)
-    return np.where(np.arange(last) < first, 1.0, 0.5) * lines
+    return jnp.where(np.arange(last) < first, 1.0, 0.5) * lines
 
 
 def _rows_of(

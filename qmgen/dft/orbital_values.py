@@ -143,7 +143,8 @@ def dense_values(table: OrbitalTable, positions: Array, points: Array, gradient:
 
     def polynomial(derivative: int | None) -> Array:
         left = [m for m, powers in enumerate(_MONOMIALS) if derivative is None or powers[derivative]]
-        return sum(form[:, m, None] * _monomial(_MONOMIALS[m], xyz, derivative) for m in left)
+        terms = [form[:, m, None] * _monomial(_MONOMIALS[m], xyz, derivative) for m in left]
+        return sum(terms[1:], terms[0])
 
     derivatives = [polynomial(d) for d in range(3 if gradient else 0)]
     return jnp.stack(_components(polynomial(None), derivatives, xyz, radial, slope))

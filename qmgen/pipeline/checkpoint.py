@@ -31,7 +31,7 @@ from qmgen.corpus.schema import row_schema
 from qmgen.corpus.shard import write_table
 from qmgen.corpus.splits import SPLITS
 from qmgen.documents import table_of
-from qmgen.labeling.types import Tally
+from qmgen.labeling.types import LabelCosts
 from qmgen.molecules.types import Failure, Reason
 from qmgen.pipeline.crash_policy import Key
 from qmgen.pipeline.rows import failure_row
@@ -60,7 +60,7 @@ class UnitContents:
     pruned_of: dict[int, int] = field(default_factory=dict)
     complete: set[int] = field(default_factory=set)
     resumed: int = 0
-    tally: Tally = field(default_factory=Tally)
+    tally: LabelCosts = field(default_factory=LabelCosts)
 
     @property
     def pruned(self) -> int:

@@ -12,10 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from qmgen.corpus.shard import digest
 from qmgen.defaults import PLAIN_GUESSES
+from qmgen.dft.electrons import doubly_occupied
 from qmgen.documents import table_of
 from qmgen.errors import QmgenError, UsageError, first_line
 from qmgen.labeling.level import level_of
@@ -50,8 +49,8 @@ def level_of_theory(settings: Settings) -> dict[str, Any]:
         "method": "closed-shell Kohn-Sham (RKS)",
         "xc": level.functional.name,
         "functional": level.functional.description,
-        "basis": level.basis.name,
-        "basis_checksum": level.basis.checksum,
+        "basis": level.basis_set.name,
+        "basis_checksum": level.basis_set.checksum,
         "grid": GRID,
         **values,
     }
@@ -59,7 +58,7 @@ def level_of_theory(settings: Settings) -> dict[str, Any]:
 
 def check_level(entry: Molecule | Failure, settings: Settings) -> Molecule | Failure:
     """The entry, or one failure for all its conformers, before any of them is made, if the basis set will not do."""
-    basis = level_of(settings).basis
+    basis = level_of(settings).basis_set
     checked = check_supported(entry, basis.elements)
     if isinstance(entry, Failure):
         return entry
@@ -69,7 +68,7 @@ def check_level(entry: Molecule | Failure, settings: Settings) -> Molecule | Fai
         names = ", ".join(map(symbol_of, beyond))
         detail = f"basis {basis.name} has d or f functions on {names}; only s and p functions are supported so far"
         return replace(checked, detail=detail) if beyond else checked
-    if basis.n_orbitals(numbers) > int(np.sum(numbers, dtype=int)) // 2:
+    if basis.n_orbitals(numbers) > doubly_occupied(numbers):
         return entry
     place = -1 if entry.positions is None else entry.conformer_id
     detail = f"basis {basis.name} leaves no orbital unoccupied"

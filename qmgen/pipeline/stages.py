@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from qmgen.labeling.types import Guess, Label, Settings, Tally
+    from qmgen.labeling.types import Guess, Label, LabelCosts, Settings
     from qmgen.molecules.embedding import Procedure
     from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned
 
@@ -73,7 +73,7 @@ class Stages:
         settings: Settings,
         on_batch_start: Callable[[list[Conformer]], None] | None = None,
         guess: Guess | None = None,
-        tally: Tally | None = None,
+        tally: LabelCosts | None = None,
     ) -> Iterator[tuple[Conformer, Label] | Failure]:
         """A label or a failure of each conformer, in any order. ``on_batch_start(conformers)`` is called before a batch
         is sent to the device. ``guess`` is a network that gives the first density; ``tally`` adds up what it cost."""

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from qmgen.corpus.columns import CHECKED, ReferenceCheck
-from qmgen.validation.oracle import PyscfLevel
+from qmgen.dft.level import LevelOfTheory
 
 PERCENTILES: Final = (50, 90, 99)
 
@@ -214,7 +214,7 @@ class ValidationReport:
     """
 
     directory: str
-    level: PyscfLevel
+    level: LevelOfTheory
     tolerances: Tolerances
     sample: int
     seed: int

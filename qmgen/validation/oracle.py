@@ -1,6 +1,6 @@
 """PySCF as the oracle: one geometry, one level of theory, converged tighter than what is being judged.
 
->>> water = solve(np.array([8, 1, 1]), positions_in_bohr, Level("b3lyp5", "sto-3g", 1))
+>>> water = solve(np.array([8, 1, 1]), positions_in_bohr, LevelOfTheory("b3lyp5", "sto-3g", 1))
 >>> water.energy, water.homo, water.lumo        # Hartree
 >>> water.dipole                                # (3,) e Bohr
 
@@ -21,6 +21,7 @@ import numpy as np
 
 from qmgen.constants import AU_TO_DEBYE, BOHR_TO_ANGSTROM
 from qmgen.corpus.columns import CHECKED
+from qmgen.dft.level import LevelOfTheory
 from qmgen.errors import UsageError
 
 #: qmgen's functional names in a spelling that no PySCF version and no ``.pyscf_conf.py`` reads another way.
@@ -35,18 +36,6 @@ FUNCTIONALS: Final[dict[str, str]] = {
 #: First guesses tried when a solution lower than PySCF's own is known to exist.
 OTHER_GUESSES: Final = ("atom", "huckel", "1e", "minao")
 NEWTON_CYCLES: Final = 50
-
-
-@dataclass(frozen=True)
-class PyscfLevel:
-    """A level of theory: functional by qmgen's name, basis by PySCF's, grid level 0-9."""
-
-    xc: str
-    basis: str
-    grid_level: int
-
-    def __str__(self) -> str:
-        return f"{self.xc}/{self.basis}, grid level {self.grid_level}"
 
 
 @dataclass(frozen=True)
@@ -81,7 +70,7 @@ class Reference:
     seconds: float
 
 
-def mean_field(numbers: np.ndarray, positions: np.ndarray, level: PyscfLevel, **attributes: Any) -> Any:
+def mean_field(numbers: np.ndarray, positions: np.ndarray, level: LevelOfTheory, **attributes: Any) -> Any:
     """A PySCF RKS (RHF for ``hf``) object, not yet run; ``attributes`` are set on it (``conv_tol=1e-9``).
 
     ``numbers`` (atoms,), ``positions`` (atoms, 3) in Bohr. Raises ``UsageError`` for a functional or basis that is
@@ -115,7 +104,7 @@ def mean_field(numbers: np.ndarray, positions: np.ndarray, level: PyscfLevel, **
 def solve(
     numbers: np.ndarray,
     positions: np.ndarray,
-    level: PyscfLevel,
+    level: LevelOfTheory,
     *,
     thresholds: Thresholds = TIGHT,
     density: np.ndarray | None = None,
@@ -135,7 +124,7 @@ def solve(
 def solve_lower(
     numbers: np.ndarray,
     positions: np.ndarray,
-    level: PyscfLevel,
+    level: LevelOfTheory,
     first: Reference,
     *,
     target: float,
@@ -160,7 +149,7 @@ def solve_lower(
 
 
 def _attempts(
-    numbers: np.ndarray, positions: np.ndarray, level: PyscfLevel, thresholds: Thresholds, density: np.ndarray | None
+    numbers: np.ndarray, positions: np.ndarray, level: LevelOfTheory, thresholds: Thresholds, density: np.ndarray | None
 ) -> Iterator[Reference]:
     lowest: tuple[float, Any] | None = None
     starts: list[tuple[str, np.ndarray | None]] = [(guess, None) for guess in OTHER_GUESSES]
@@ -191,7 +180,7 @@ def _downhill(mf: Any) -> tuple[np.ndarray, bool]:
     return orbitals, bool(stable)
 
 
-def _prepare(numbers: np.ndarray, positions: np.ndarray, level: PyscfLevel, thresholds: Thresholds) -> Any:
+def _prepare(numbers: np.ndarray, positions: np.ndarray, level: LevelOfTheory, thresholds: Thresholds) -> Any:
     return mean_field(
         numbers,
         positions,
@@ -277,7 +266,7 @@ REFERENCES: Final[Mapping[str, Callable[[Any], Any]]] = {
 }
 
 
-def own_density(numbers: np.ndarray, positions: np.ndarray, level: PyscfLevel) -> np.ndarray:
+def own_density(numbers: np.ndarray, positions: np.ndarray, level: LevelOfTheory) -> np.ndarray:
     """The density (AOs, AOs) of our self-consistent field from its usual guess, converged or not: for PySCF to start
     from where our energy is the lower one. Orbitals stand in PySCF's order and normalization.
 
@@ -289,17 +278,15 @@ def own_density(numbers: np.ndarray, positions: np.ndarray, level: PyscfLevel) -
 
     runtime.prepare()
 
-    from qmgen.dft.basis import load_basis
-    from qmgen.dft.batch import mapping, solve_batch
-    from qmgen.dft.functionals import functional
+    from qmgen.dft.batch import solve_batch
     from qmgen.dft.prepare import System, prepare, shape_of
-    from qmgen.dft.scf import Options
+    from qmgen.dft.scf import ScfOptions
 
-    basis, xc = load_basis(level.basis), functional(level.xc)
+    basis, xc = level.basis_set, level.functional
     system = System(np.asarray(numbers, dtype=np.int64), np.asarray(positions, dtype=np.float64))
     shape = shape_of(system.numbers, basis, xc, level.grid_level)
     problem = prepare(system, shape, basis, xc, level.grid_level).problem
-    (solution,) = solve_batch(xc, mapping(), [problem], Options())
+    (solution,) = solve_batch(xc, [problem], ScfOptions())
     n = basis.n_orbitals(system.numbers)
     density = np.asarray(solution.density)[:n, :n]
     if not np.isfinite(density).all():

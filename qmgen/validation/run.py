@@ -21,11 +21,12 @@ import numpy as np
 from qmgen import files
 from qmgen.corpus.columns import CHECKED, Column
 from qmgen.corpus.reader import Corpus, open_corpus
+from qmgen.dft.level import LevelOfTheory
 from qmgen.errors import QmgenError, UsageError
 from qmgen.machine import granted_cpus, versions
 from qmgen.runtime import ONE_THREAD, environment
 from qmgen.validation.compare import DEFAULT, ComparedRow, RowWithoutReference, Tolerances, ValidationReport, compare
-from qmgen.validation.oracle import FUNCTIONALS, PyscfLevel, Reference, own_density, solve, solve_lower
+from qmgen.validation.oracle import FUNCTIONALS, Reference, own_density, solve, solve_lower
 
 _KEYS: Final = ("molecule_id", "conformer_id", "converged")
 _COLUMNS: Final = ("molecule_id", "conformer_id", "smile", "z", "pos", "N")
@@ -60,13 +61,13 @@ class SampledRows:
     not_converged: int
 
 
-def level_of(corpus: Corpus) -> PyscfLevel:
+def level_of(corpus: Corpus) -> LevelOfTheory:
     """The level of theory that the files state. Raises ``UsageError`` when it is missing or PySCF cannot follow."""
     stated = corpus.level_of_theory
     missing = [key for key in ("xc", "basis", "grid_level") if key not in stated]
     if missing:
         raise UsageError(f"{corpus.place} does not state its level of theory (no {', '.join(missing)} in the metadata)")
-    level = PyscfLevel(str(stated["xc"]), str(stated["basis"]), int(stated["grid_level"]))
+    level = LevelOfTheory(str(stated["xc"]), str(stated["basis"]), int(stated["grid_level"]))
     if level.xc not in FUNCTIONALS:
         raise UsageError(
             f"{corpus.place} was made with the functional {level.xc!r}, which has no PySCF counterpart here; "
@@ -239,7 +240,7 @@ class ReferenceTask:
 
     index: int
     entry: SampledRow
-    level: PyscfLevel
+    level: LevelOfTheory
     tolerance: float
     first: Reference | None = None
 
@@ -284,7 +285,7 @@ def _density(task: ReferenceTask) -> np.ndarray | None:
 
 
 def _solve_all(
-    entries: tuple[SampledRow, ...], level: PyscfLevel, tolerance: float, workers: int, progress: bool
+    entries: tuple[SampledRow, ...], level: LevelOfTheory, tolerance: float, workers: int, progress: bool
 ) -> list[ReferenceOutcome]:
     """Outcomes in the order of ``entries``; large molecules go first, so that no core is left alone at the end.
 
@@ -322,7 +323,7 @@ def _shown(
 
 def _report_of(
     directory: str,
-    level: PyscfLevel,
+    level: LevelOfTheory,
     tolerances: Tolerances,
     size: int,
     seed: int,

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from qmgen.errors import UsageError
-from qmgen.labeling import Guess, Settings, Tally, label
+from qmgen.labeling import Guess, LabelCosts, Settings, label
 from qmgen.labeling.types import LEARNED_CYCLES
 from qmgen.machine import provenance
 from qmgen.molecules.types import Conformer, Failure
@@ -64,7 +64,7 @@ class _Pass:
     ``tally``."""
 
     def __init__(self, conformers: Sequence[Conformer], settings: Settings, side: str, guess: Guess) -> None:
-        self.tally = Tally()
+        self.tally = LabelCosts()
         self.labels: dict[tuple[int, int], tuple[float, int]] = {}
         plain = side if side in PLAIN else PLAIN[0]
         asked = Settings(**{**asdict(settings), "guess": plain})

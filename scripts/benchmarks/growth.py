@@ -22,11 +22,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-from qmgen.dft.batch import mapping
+from qmgen.dft.backend import current
+from qmgen.dft.level import LevelOfTheory
 from qmgen.dft.prepare import Shape, shape_of
 from qmgen.errors import QmgenError
 from qmgen.labeling import Settings, label
-from qmgen.labeling.level import Level, level_of
+from qmgen.labeling.level import level_of
 from qmgen.labeling.memory import bytes_by_part
 from qmgen.machine import forget_peak_memory, peak_memory, provenance, resident_memory, return_free_memory
 from qmgen.molecules.embedding import embed
@@ -144,7 +145,7 @@ def by_size(
         points.append(
             {
                 "smiles": smiles,
-                "orbitals": level.basis.n_orbitals(conformers[0].numbers),
+                "orbitals": level.basis_set.n_orbitals(conformers[0].numbers),
                 "padded_orbitals": shape.n_orbitals,
                 "heavy_atoms": int((conformers[0].numbers > 1).sum()),
                 **_repeated(conformers, settings, repeats, compiling),
@@ -172,7 +173,7 @@ def by_batch(
         tell(f"batch size: {size}")
         found = _repeated(conformers, replace(settings, batch_size=size), repeats, compiling)
         points.append({"batch_size": size, **found, "memory_by_part_bytes": _by_part(shape, level, size)})
-    return {"smiles": smiles, "orbitals": level.basis.n_orbitals(conformers[0].numbers), "points": points}
+    return {"smiles": smiles, "orbitals": level.basis_set.n_orbitals(conformers[0].numbers), "points": points}
 
 
 def by_rows(
@@ -194,7 +195,7 @@ def by_rows(
 
         found = compiling.timed(some)
         points.append({"first_row": first + 1, "rows": count, **_each(found, count)})
-    return {"smiles": smiles, "orbitals": level.basis.n_orbitals(conformers[0].numbers), "points": points}
+    return {"smiles": smiles, "orbitals": level.basis_set.n_orbitals(conformers[0].numbers), "points": points}
 
 
 class _Compiling:
@@ -267,13 +268,12 @@ def _conformers(smiles: str, count: int, seed: int) -> list[Conformer]:
     return [Conformer(0, number, smiles, smiles, made.numbers, positions) for number, positions in enumerate(found)]
 
 
-def _shape(conformer: Conformer, level: Level) -> Shape:
-    return shape_of(conformer.numbers.astype(int), level.basis, level.functional, level.grid_level)
+def _shape(conformer: Conformer, level: LevelOfTheory) -> Shape:
+    return shape_of(conformer.numbers.astype(int), level.basis_set, level.functional, level.grid_level)
 
 
-def _by_part(shape: Shape, level: Level, batch: int) -> dict[str, int]:
-    components = 4 if level.functional.needs_gradient else 1
-    return bytes_by_part(shape, components, batch, mapping())
+def _by_part(shape: Shape, level: LevelOfTheory, batch: int) -> dict[str, int]:
+    return bytes_by_part(shape, level.functional, batch, current())
 
 
 def tables(result: dict[str, Any]) -> str:

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from qmgen.corpus.columns import COLUMNS
+from qmgen.dft.level import LevelOfTheory
 from qmgen.errors import UsageError
 from qmgen.labeling.types import Label, Settings
 from qmgen.molecules.embedding import PLAIN, Procedure
 from qmgen.molecules.types import Conformer, Failure, Molecule, Reason
 from qmgen.pipeline.level import level_of_theory
-from qmgen.validation.oracle import PyscfLevel, solve
+from qmgen.validation.oracle import solve
 
 COMPILING = 1.0  # seconds
 WATER = np.array([[0.0, 0.0, 0.22], [0.0, 1.43, -0.89], [0.0, -1.43, -0.89]])
@@ -69,7 +70,7 @@ def label(
         if conformer.name == "bug":
             raise ZeroDivisionError("told to")
         found = solve(
-            conformer.numbers, conformer.positions, PyscfLevel(settings.xc, settings.basis, settings.grid_level)
+            conformer.numbers, conformer.positions, LevelOfTheory(settings.xc, settings.basis, settings.grid_level)
         )
         yield (
             conformer,

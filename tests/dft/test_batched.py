@@ -1,22 +1,31 @@
-"""The path for accelerators against the one for CPUs: the same numbers for every molecule, whoever stands beside it."""
+"""The loops of accelerators against those of CPUs: the same numbers for every molecule, whoever stands beside it."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import pytest
 
 from qmgen.constants import BOHR_TO_ANGSTROM
+from qmgen.dft.backend import ACCELERATOR, using
 from qmgen.dft.basis import load_basis
-from qmgen.dft.batch import solve_batch
-from qmgen.dft.batched import Result, batch_lists, load_lists, save_lists, solve_systems
-from qmgen.dft.batched.repulsion import pair_data_of, repulsion_batch, supermatrices
-from qmgen.dft.fock import pack_density, two_electron
+from qmgen.dft.batch import SOLVE_MANY, prepare_lists, solve_batch
+from qmgen.dft.coulomb_exchange import Supermatrix
 from qmgen.dft.functionals import functional
-from qmgen.dft.prepare import Prepared, Shape, System, prepare, sketch_precision
-from qmgen.dft.scf import Options, Solution
+from qmgen.dft.integrals.one_electron import OneElectron
+from qmgen.dft.prepare import (
+    Prepared,
+    Shape,
+    System,
+    batch_lists,
+    coarse_precision,
+    integrals_batch,
+    prepare,
+    supermatrix_batch,
+)
+from qmgen.dft.scf import ScfOptions, Solution
 
 #: Angstrom; one shape at level 0
 MOLECULES = {
@@ -40,7 +49,7 @@ MOLECULES = {
     ),
 }
 SHAPE = Shape(n_orbitals=16, n_atoms=16, n_blocks=8, n_coarse=3)
-BASIS, XC, OPTIONS = load_basis("sto-3g"), functional("b3lyp5"), Options()
+BASIS, XC, OPTIONS = load_basis("sto-3g"), functional("b3lyp5"), ScfOptions()
 #: small chunks, so that there are several
 CHUNK = 2**21
 
@@ -53,24 +62,32 @@ def systems(*names: str) -> list[System]:
     return made
 
 
-def solved(*names: str, size: int = 4) -> Result:
+class Solved(NamedTuple):
+    solution: Solution
+    one_electron: OneElectron
+
+
+def solved(*names: str, size: int = 4) -> Solved:
     lists = batch_lists(systems(*names), SHAPE, BASIS, XC, 0, size, CHUNK)
-    return jax.tree.map(np.asarray, solve_systems(XC, lists, OPTIONS, np.dtype(sketch_precision(BASIS)).name))
+    with using(ACCELERATOR):
+        prepared = prepare_lists(XC, lists, coarse_precision(BASIS))
+        solution = SOLVE_MANY(XC, prepared.problem, OPTIONS)
+    return jax.tree.map(np.asarray, Solved(solution, prepared.one_electron))
 
 
 @pytest.fixture(scope="module")
-def together() -> Result:
+def together() -> Solved:
     return solved()
 
 
 @pytest.fixture(scope="module")
 def one_by_one() -> tuple[list[Prepared], Solution]:
     prepared = [prepare(s, SHAPE, BASIS, XC, 0) for s in systems()]
-    solutions = solve_batch(XC, "map", [p.problem for p in prepared], OPTIONS)
+    solutions = solve_batch(XC, [p.problem for p in prepared], OPTIONS)
     return prepared, jax.tree.map(lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *solutions)
 
 
-def test_equals_the_path_for_cpus(together: Result, one_by_one: tuple[list[Prepared], Solution]) -> None:
+def test_equals_the_path_for_cpus(together: Solved, one_by_one: tuple[list[Prepared], Solution]) -> None:
     prepared, expected = one_by_one
     assert together.solution.converged[:3].all() and expected.converged.all()
     assert np.abs(together.solution.energy[:3] - expected.energy).max() < 1e-9
@@ -84,12 +101,12 @@ def test_equals_the_path_for_cpus(together: Result, one_by_one: tuple[list[Prepa
         assert np.abs(together.one_electron.overlap[m] - np.asarray(one.one_electron.overlap)).max() < 1e-12
 
 
-def test_a_place_without_molecule_does_nothing(together: Result) -> None:
+def test_a_place_without_molecule_does_nothing(together: Solved) -> None:
     assert together.solution.energy[3] == 0.0 and together.solution.cycles[3] == 0
     assert not any(np.isnan(matrix[3]).any() for matrix in together.one_electron)
 
 
-def test_neighbours_change_nothing(together: Result) -> None:
+def test_neighbours_change_nothing(together: Solved) -> None:
     alone = solved("methylamine")
     assert abs(alone.solution.energy[0] - together.solution.energy[1]) < 1e-10
     assert np.abs(alone.solution.orbital_energies[0] - together.solution.orbital_energies[1]).max() < 1e-8
@@ -100,24 +117,17 @@ def test_two_electron_part(one_by_one: tuple[list[Prepared], Solution]) -> None:
     lists = batch_lists(systems(), SHAPE, BASIS, XC, 0, 3, CHUNK)
 
     def matrices(lists):
-        values = repulsion_batch(pair_data_of(lists.pairs, lists.positions), lists.patches)
-        return values, supermatrices(values, lists.place, XC.exact_exchange)
+        _, values = integrals_batch(lists)
+        return values, supermatrix_batch(values, lists.index, XC.exact_exchange)
 
-    values, (found,) = jax.jit(matrices)(lists)
+    values, many = jax.jit(matrices)(lists)
     density = np.random.default_rng(0).normal(size=(SHAPE.n_orbitals, SHAPE.n_orbitals))
-    packed = pack_density(np.asarray(density + density.T))
+    density = np.asarray(density + density.T)
     # (ij|kl) and (kl|ij) sum the same 81 primitives, of up to 5 Hartree in all, in another order: rounding
     assert np.abs(np.asarray(values - values.transpose(0, 2, 1))).max() < 1e-12
     for m, one in enumerate(one_by_one[0]):
         # screening by other tiles, and float32 below 1e-5 Hartree leave 5e-11 an integral; sums of 136 of them, of
         # random sign, with weights of a few
-        ours, theirs = two_electron((found[m],), packed), two_electron(one.problem.supermatrix, packed)
+        alone = Supermatrix(tuple(block[m] for block in many.blocks))
+        ours, theirs = alone.jk(density)[0], one.problem.coulomb_exchange.jk(density)[0]
         assert np.abs(np.asarray(ours - theirs)).max() < 1e-9
-
-
-def test_lists_survive_a_file(tmp_path: Path) -> None:
-    lists = batch_lists(systems("methanol"), SHAPE, BASIS, XC, 0, 2)
-    save_lists(lists, tmp_path / "lists.npz")
-    again = load_lists(tmp_path / "lists.npz")
-    assert jax.tree.structure(again) == jax.tree.structure(lists)
-    assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(lists), jax.tree.leaves(again), strict=True))

@@ -10,9 +10,10 @@ from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.dft.basis import load_basis
 from qmgen.dft.forces import forces
 from qmgen.dft.functionals import functional
+from qmgen.dft.level import LevelOfTheory
 from qmgen.dft.prepare import System, prepare, shape_of
-from qmgen.dft.scf import Options, solve
-from qmgen.validation.oracle import PyscfLevel, mean_field
+from qmgen.dft.scf import ScfOptions, solve
+from qmgen.validation.oracle import mean_field
 
 GEOMETRIES = {
     "water": ([8, 1, 1], [(0, 0, 0.1), (0, 0.80, -0.48), (0.05, -0.72, -0.55)]),
@@ -20,7 +21,7 @@ GEOMETRIES = {
 }
 XC, BASIS = functional("b3lyp5"), load_basis("sto-3g")
 #: by PySCF's convention without coarser steps on the way: the density has to be that of the minimum
-TIGHT = Options(conv_energy=1e-11, conv_gradient=1e-8, max_cycles=100)
+TIGHT = ScfOptions(conv_energy=1e-11, conv_gradient=1e-8, max_cycles=100)
 
 
 def system_of(name: str) -> System:
@@ -41,7 +42,7 @@ def test_equal_pyscf(name: str) -> None:
     system, level = system_of(name), 1
     density, _ = converged(system, level)
     ours = forces(XC, BASIS, level, system, shape_of(system.numbers, BASIS, XC, level), density)
-    reference = mean_field(system.numbers, system.positions, PyscfLevel("b3lyp5", "sto-3g", level))
+    reference = mean_field(system.numbers, system.positions, LevelOfTheory("b3lyp5", "sto-3g", level))
     reference.conv_tol, reference.conv_tol_grad = 1e-12, 1e-8
     reference.kernel()
     gradient = reference.nuc_grad_method()

@@ -13,9 +13,9 @@ from pyscf.dft import gen_grid
 from scipy.integrate import lebedev_rule
 
 from qmgen.dft.grid import (
+    COARSE,
     LEVELS,
     MAX_NUMBER,
-    SKETCH,
     atomic_grid,
     molecular_grid,
     partition_weights,
@@ -218,13 +218,13 @@ def test_unknown_element_or_level_is_a_usage_error(number: int, level: int) -> N
         atomic_grid(number, level)
 
 
-def test_sketch_counts_electrons_roughly_and_is_much_smaller() -> None:
-    """The sketch only has to resemble the density: a Gaussian as wide as a carbon atom to half a per cent."""
-    sketch, asked = atomic_grid(6, SKETCH), atomic_grid(6, 1)
-    assert len(sketch.weights) * 4 < len(asked.weights)
+def test_coarse_grid_counts_electrons_roughly_and_is_much_smaller() -> None:
+    """The coarse grid only has to resemble the density: a Gaussian as wide as a carbon atom to half a per cent."""
+    coarse, fine = atomic_grid(6, COARSE), atomic_grid(6, 1)
+    assert len(coarse.weights) * 4 < len(fine.weights)
     for exponent in (0.3, 1.0, 3.0):
-        density = (exponent / np.pi) ** 1.5 * np.exp(-exponent * (sketch.points**2).sum(axis=1))
-        assert (sketch.weights * density).sum() == pytest.approx(1.0, abs=5e-3)
+        density = (exponent / np.pi) ** 1.5 * np.exp(-exponent * (coarse.points**2).sum(axis=1))
+        assert (coarse.weights * density).sum() == pytest.approx(1.0, abs=5e-3)
 
 
 def test_spheres_are_those_of_scipy_to_the_last_bit() -> None:

@@ -8,7 +8,7 @@ import pytest
 from qmgen.dft.basis import load_basis
 from qmgen.dft.guess import atomic_density
 from qmgen.dft.integrals.one_electron import one_electron_integrals
-from qmgen.dft.integrals.pairs import pair_classes
+from qmgen.dft.integrals.shell_pairs import pair_index, rows_of_molecule, shell_pairs
 from qmgen.errors import UsageError
 
 
@@ -17,7 +17,9 @@ def test_an_atom_has_all_its_electrons(number: int) -> None:
     basis = load_basis("3-21g")
     density = atomic_density(number, basis)
     numbers, positions = np.array([number]), np.zeros((1, 3))
-    overlap = one_electron_integrals(pair_classes(numbers, positions, basis), numbers, positions, len(density)).overlap
+    pairs, n = shell_pairs(numbers, positions, basis), len(density)
+    rows = rows_of_molecule(pairs, n)
+    overlap = one_electron_integrals(pairs, rows, pair_index(pairs, rows, n), numbers, positions).overlap
     # rounding of a sum of up to 20 electrons; primitive pairs left out matter below 1e-12
     assert abs((np.asarray(overlap) * density).sum() - number) < 1e-9
 

@@ -13,14 +13,15 @@ from scipy.special import gammainc, gammaln
 
 from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.dft.basis import load_basis
-from qmgen.dft.fock import pair_index
+from qmgen.dft.functionals import functional
 from qmgen.dft.integrals.hermite import T_MAX, boys
 from qmgen.dft.integrals.one_electron import OneElectron, one_electron_integrals
-from qmgen.dft.integrals.pair_data import pair_data, panels
-from qmgen.dft.integrals.pairs import LAYERS, pair_classes
-from qmgen.dft.integrals.quartets import KET_TILE, Items, panel_block
-from qmgen.dft.integrals.shells import shell_tables
-from qmgen.dft.integrals.two_electron import Repulsion, repulsion_integrals
+from qmgen.dft.integrals.pair_data import pair_data
+from qmgen.dft.integrals.quartets import ket_tile
+from qmgen.dft.integrals.repulsion import TileItems, block_integrals, repulsion_integrals
+from qmgen.dft.integrals.shell_pairs import blocks, pair_index, rows_of_molecule, shell_pairs
+from qmgen.dft.integrals.shells import BRA_TILE, LAYERS, PAIR_CLASSES, shell_tables
+from qmgen.dft.prepare import Shape, System, batch_lists, integrals_batch
 
 #: libcint and we differ by the order of sums and by what both screen away (Hartree, e Bohr)
 AGREEMENT = 1e-10
@@ -71,20 +72,39 @@ def ours(name: str, extra_orbitals: int = 0, extra_atoms: int = 0) -> tuple[OneE
     basis = our_basis(name)
     n = basis.n_orbitals(numbers) + extra_orbitals
     real = numbers > 0
-    classes = pair_classes(numbers[real], positions[real], basis)
-    one = one_electron_integrals(classes, numbers, jnp.asarray(positions), n)
-    return jax.tree.map(np.asarray, one), packed(repulsion_integrals(classes, jnp.asarray(positions), n))
+    pairs, xyz = shell_pairs(numbers[real], positions[real], basis), jnp.asarray(positions)
+    rows = rows_of_molecule(pairs, n)
+    index = pair_index(pairs, rows, n)
+    one = one_electron_integrals(pairs, rows, index, numbers, xyz)
+    return jax.tree.map(np.asarray, one), packed(repulsion_integrals(pairs, rows, xyz), index)
 
 
-def packed(repulsion: Repulsion) -> np.ndarray:
+@lru_cache(maxsize=2)
+def batched(name: str) -> tuple[OneElectron, np.ndarray]:
+    """The same as a batch of one, by the driver of accelerators."""
+    numbers, positions = system(name)
+    basis = our_basis(name)
+    shape = Shape(basis.n_orbitals(numbers), len(numbers), 0)
+    lists = batch_lists([System(numbers, positions)], shape, basis, functional("hf"), 0)
+    one, repulsion = jax.jit(integrals_batch)(lists)
+    return jax.tree.map(lambda x: np.asarray(x)[0], one), packed(repulsion[0], lists.index[0])
+
+
+def packed(values: jax.Array, index: np.ndarray) -> np.ndarray:
     """(ij|kl) over ij = i(i+1)/2 + j, as libcint has them."""
-    rows = repulsion.place[np.tril_indices(len(repulsion.place))]
-    return np.asarray(repulsion.values)[np.ix_(rows, rows)]
+    rows = index[np.tril_indices(len(index))]
+    return np.asarray(values)[np.ix_(rows, rows)]
 
 
-@pytest.mark.parametrize("name", MOLECULES)
-def test_one_electron_integrals_equal_libcint(name: str) -> None:
-    mol, (one, _) = pyscf_molecule(name), ours(name)
+#: the driver of accelerators compiles for half a minute
+DRIVERS = [pytest.param(ours, name, id=name) for name in MOLECULES] + [
+    pytest.param(batched, name, id=f"{name}, batched", marks=pytest.mark.slow) for name in ("water", "p shells alone")
+]
+
+
+@pytest.mark.parametrize(("driver", "name"), DRIVERS)
+def test_one_electron_integrals_equal_libcint(driver, name: str) -> None:
+    mol, (one, _) = pyscf_molecule(name), driver(name)
     with mol.with_common_orig((0.0, 0.0, 0.0)):
         dipole = mol.intor("int1e_r")
     assert np.abs(one.overlap - mol.intor("int1e_ovlp")).max() < AGREEMENT
@@ -97,9 +117,9 @@ def test_one_electron_integrals_equal_libcint(name: str) -> None:
     assert np.abs(one.second_moment - second).max() < AGREEMENT
 
 
-@pytest.mark.parametrize("name", MOLECULES)
-def test_repulsion_integrals_equal_libcint(name: str) -> None:
-    mol, (_, repulsion) = pyscf_molecule(name), ours(name)
+@pytest.mark.parametrize(("driver", "name"), DRIVERS)
+def test_repulsion_integrals_equal_libcint(driver, name: str) -> None:
+    mol, (_, repulsion) = pyscf_molecule(name), driver(name)
     assert np.abs(repulsion - mol.intor("int2e", aosym="s4")).max() < AGREEMENT
 
 
@@ -107,12 +127,12 @@ def test_far_pairs_are_screened_and_far_charges_are_not() -> None:
     _, repulsion = ours("far apart")
     mol = pyscf_molecule("far apart")
     first, last = 0, mol.nao - 1  # oxygen's 1s, and the hydrogen 34 Bohr away
-    pair = pair_index(mol.nao)
+    pair = [[max(i, j) * (max(i, j) + 1) // 2 + min(i, j) for i in range(mol.nao)] for j in range(mol.nao)]
     distance = np.linalg.norm(mol.atom_coord(0) - mol.atom_coord(4))
     assert distance * BOHR_TO_ANGSTROM > 15
-    assert repulsion[pair[first, last], pair[first, last]] == 0.0
+    assert repulsion[pair[first][last], pair[first][last]] == 0.0
     # two spherical charges that do not overlap repel as points do
-    coulomb = repulsion[pair[first, first], pair[last, last]]
+    coulomb = repulsion[pair[first][first], pair[last][last]]
     assert coulomb == pytest.approx(1.0 / distance, abs=1e-12)  # rounding of a number of size 0.03
 
 
@@ -183,11 +203,13 @@ def tangents() -> tuple[np.ndarray, np.ndarray]:
 def test_gradient_of_one_electron_integrals_equals_finite_differences(tangents) -> None:
     direction, positions = tangents
     numbers, _ = system("water")
-    classes, weights = pair_classes(numbers, positions, load_basis("sto-3g")), np.random.default_rng(1)
+    pairs, weights = shell_pairs(numbers, positions, load_basis("sto-3g")), np.random.default_rng(1)
+    rows = rows_of_molecule(pairs, 7)
+    index = pair_index(pairs, rows, 7)
     mixing = OneElectron(*(weights.normal(size=(*many, 7, 7)) for many in ((), (), (), (3,), (6,))))
 
     def total(x):
-        one = one_electron_integrals(classes, numbers, x, 7)
+        one = one_electron_integrals(pairs, rows, index, numbers, x)
         return sum((m * value).sum() for m, value in zip(mixing, one))
 
     check_gradient(total, positions, direction)
@@ -197,25 +219,28 @@ def test_gradient_of_one_electron_integrals_equals_finite_differences(tangents) 
 def test_gradient_of_repulsion_integrals_equals_finite_differences(tangents, bra: int) -> None:
     direction, positions = tangents
     numbers, _ = system("water")
-    classes = pair_classes(numbers, positions, load_basis("sto-3g"))
-    inputs = [(c.kinds, panels(c)[0].pairs) for c in classes]
+    molecule = shell_pairs(numbers, positions, load_basis("sto-3g"))
+    inputs = [blocks(shells)[0].pairs for shells in molecule]
     rng = np.random.default_rng(2)
 
-    def blocks(x):
-        data = [pair_data(kinds, pairs, x) for kinds, pairs in inputs]
-        return [panel_block(inputs[bra][0], inputs[k][0], data[bra], data[k], none, tiles[k]) for k in range(bra + 1)]
+    def integrals(x):
+        data = [pair_data(c, pairs, x) for c, pairs in zip(PAIR_CLASSES, inputs, strict=True)]
+        return [
+            block_integrals(PAIR_CLASSES[bra], PAIR_CLASSES[k], data[bra], data[k], none, tiles[k])
+            for k in range(bra + 1)
+        ]
 
     # water fits into one tile of the bra; all of its layers, and of the ket's tiles as many as there are pairs
-    none = Items(np.zeros((1, 4), np.int32), 0)
+    none = TileItems(np.zeros((1, 4), np.int32), 0)
     tiles = []
     for k in range(bra + 1):
-        count = -(-classes[k].n // KET_TILE[classes[bra].kinds, classes[k].kinds])
+        count = -(-molecule[k].n // ket_tile(PAIR_CLASSES[bra], PAIR_CLASSES[k]))
         rows = [(i, 0, j, tile) for i in range(LAYERS) for j in range(LAYERS) for tile in range(count)]
-        tiles.append(Items(np.array(rows, np.int32), len(rows)))
-    mixing = [rng.normal(size=block.shape) for block in jax.eval_shape(blocks, positions)]
+        tiles.append(TileItems(np.array(rows, np.int32), len(rows)))
+    mixing = [rng.normal(size=block.shape) for block in jax.eval_shape(integrals, positions)]
 
     def total(x):
-        return sum((m * block).sum() for m, block in zip(mixing, blocks(x)))
+        return sum((m * block).sum() for m, block in zip(mixing, integrals(x)))
 
     check_gradient(total, positions, direction)
 
@@ -230,3 +255,12 @@ def check_gradient(total, positions: np.ndarray, direction: np.ndarray) -> None:
     difference = (values[0] - 8 * values[1] + 8 * values[2] - values[3]) / (12 * h)
     # the rule's own error: h^4/30 of the fifth derivative, which the 1s of oxygen makes large
     assert float(slope) == pytest.approx(difference, rel=1e-6, abs=1e-6)
+
+
+def test_tiles_and_blocks_follow_from_budgets() -> None:
+    """The sizes that were found fastest on a CPU for s and p."""
+    ss, ps, pp = PAIR_CLASSES
+    assert [c.block_pairs for c in PAIR_CLASSES] == [256, 128, 32]
+    widths = {(ss, ss): 32, (ps, ss): 16, (ps, ps): 8, (pp, ss): 8, (pp, ps): 4, (pp, pp): 2}
+    assert {classes: ket_tile(*classes) for classes in widths} == widths
+    assert all(c.block_pairs % BRA_TILE == 0 for c in PAIR_CLASSES)

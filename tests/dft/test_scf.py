@@ -12,17 +12,19 @@ import pytest
 from pyscf import gto
 
 from qmgen.constants import AU_TO_DEBYE, BOHR_TO_ANGSTROM
+from qmgen.dft.backend import ACCELERATOR, CPU, Backend, using
 from qmgen.dft.basis import load_basis
-from qmgen.dft.batch import mapping, solve_batch
+from qmgen.dft.batch import solve_batch
 from qmgen.dft.diis import extrapolate, init_diis, shift
 from qmgen.dft.functionals import functional
 from qmgen.dft.guess import superposition_of_atoms
-from qmgen.dft.orbital_values import orbital_table, orbital_values
-from qmgen.dft.prepare import Prepared, System, model_gain, prepare, shape_of, sketch_precision
+from qmgen.dft.level import LevelOfTheory
+from qmgen.dft.orbital_values import dense_values, fill_values, orbital_table
+from qmgen.dft.prepare import Prepared, System, coarse_precision, model_gain, prepare, shape_of
 from qmgen.dft.properties import PROPERTIES, dipole_moment, frontier_orbitals, mulliken_charges, property_inputs
-from qmgen.dft.scf import Options, Solution
+from qmgen.dft.scf import ScfOptions, Solution
 from qmgen.dft.variational import field_of
-from qmgen.validation.oracle import REFERENCES, TIGHT, PyscfLevel, mean_field
+from qmgen.validation.oracle import REFERENCES, TIGHT, mean_field
 from tests.reference.published import PUBLISHED, Published
 from tests.reference.stored import molecules
 
@@ -47,15 +49,19 @@ MOLECULES = {
 }
 
 
+#: the loops of both backends, on whatever device there is
+BOTH = pytest.mark.parametrize("backend", [CPU, ACCELERATOR], ids=lambda backend: backend.name)
+
+
 def make_system(symbols: str | tuple[str, ...], angstrom: object) -> System:
     return System(np.array([SYMBOLS[s] for s in symbols]), np.asarray(angstrom, dtype=float) / BOHR_TO_ANGSTROM)
 
 
-def run(system: System, level: PyscfLevel, options: Options | None = None) -> tuple[Solution, Prepared]:
+def run(system: System, level: LevelOfTheory, options: ScfOptions | None = None) -> tuple[Solution, Prepared]:
     """One molecule at the default thresholds."""
     basis, xc = load_basis(level.basis), functional(level.xc)
     prepared = prepare(system, shape_of(system.numbers, basis, xc, level.grid_level), basis, xc, level.grid_level)
-    (solution,) = solve_batch(xc, mapping(), [prepared.problem], options or Options())
+    (solution,) = solve_batch(xc, [prepared.problem], options or ScfOptions())
     return Solution(*(np.asarray(field) for field in solution)), prepared
 
 
@@ -78,13 +84,13 @@ def run(system: System, level: PyscfLevel, options: Options | None = None) -> tu
     ],
 )
 def test_equals_pyscf(name: str, xc: str, basis: str, grid_level: int) -> None:
-    system, level = make_system(*MOLECULES[name]), PyscfLevel(xc, basis, grid_level)
+    system, level = make_system(*MOLECULES[name]), LevelOfTheory(xc, basis, grid_level)
     solution, prepared = run(system, level)
     mf = mean_field(system.numbers, system.positions, level, conv_tol=TIGHT.conv_tol, conv_tol_grad=TIGHT.conv_tol_grad)
     mf.kernel()
     assert mf.converged and solution.converged
     occupied = int(system.numbers.sum()) // 2
-    inputs = property_inputs(prepared)
+    inputs = property_inputs(system, level.basis_set, prepared.one_electron)
     homo, lumo = frontier_orbitals(solution, inputs)
     dipole = dipole_moment(solution, inputs, system)
     charges = mulliken_charges(solution, inputs, system)
@@ -110,7 +116,7 @@ def test_equals_pyscf(name: str, xc: str, basis: str, grid_level: int) -> None:
 
 @pytest.mark.parametrize("entry", PUBLISHED, ids=lambda e: f"{e.program}-{e.xc}-{e.basis}")
 def test_equals_other_programs(entry: Published) -> None:
-    solution, _ = run(make_system(entry.symbols, entry.positions), PyscfLevel(entry.xc, entry.basis, 5))
+    solution, _ = run(make_system(entry.symbols, entry.positions), LevelOfTheory(entry.xc, entry.basis, 5))
     # 2e-5 Ha: another grid, and another program's constant for the Angstrom
     assert float(solution.energy) == pytest.approx(entry.energy, abs=2e-5)
 
@@ -141,7 +147,7 @@ def test_the_least_overlap_of_an_atom_is_that_of_pyscf(basis: str) -> None:
 def test_precision_of_the_model_follows_its_threshold(
     basis: str, conv_gradient: float, precision: type[np.floating]
 ) -> None:
-    assert sketch_precision(load_basis(basis), conv_gradient) is precision
+    assert coarse_precision(load_basis(basis), conv_gradient) is precision
 
 
 def test_a_model_that_is_too_coarse_is_never_left() -> None:
@@ -149,11 +155,11 @@ def test_a_model_that_is_too_coarse_is_never_left() -> None:
     one = next(one for one in molecules() if one.name == "benzene")
     system, basis, xc = System(one.numbers.astype(np.int64), one.positions), load_basis("6-31g"), functional("lda")
     shape = shape_of(system.numbers, basis, xc, 0)
-    options = Options(max_cycles=40, gain=model_gain(basis))
+    options = ScfOptions(max_cycles=40, gain=model_gain(basis))
     found = {}
-    for precision in (sketch_precision(basis), np.float32):
+    for precision in (coarse_precision(basis), np.float32):
         problem = prepare(system, shape, basis, xc, 0, precision).problem
-        (found[precision],) = solve_batch(xc, "map", [problem], options)
+        (found[precision],) = solve_batch(xc, [problem], options)
     assert found[np.float64].converged and found[np.float64].cycles <= 17  # 1.3 times 12, and two
     assert not found[np.float32].converged
 
@@ -185,35 +191,39 @@ def levels_are_the_lowest(solution: Solution, prepared: Prepared, xc: str) -> bo
     return bool(highest <= lowest + 1e-6)
 
 
-@pytest.mark.parametrize("how", ["map", "vmap"])
+@BOTH
 @pytest.mark.parametrize("name", STRETCHED)
-def test_atoms_far_apart_converge_on_the_lowest_levels(name: str, how: str) -> None:
+def test_atoms_far_apart_converge_on_the_lowest_levels(name: str, backend: Backend) -> None:
     symbols, distance, xc_name, energy = STRETCHED[name]
     system, level = (
         make_system(symbols, [[0.1, 0.2, 0.3], [0.1, 0.2, 0.3 + distance]]),
-        PyscfLevel(STRETCHED_XC, "sto-3g", 1),
+        LevelOfTheory(STRETCHED_XC, "sto-3g", 1),
     )
     basis, xc = load_basis(level.basis), functional(level.xc)
     prepared = prepare(system, shape_of(system.numbers, basis, xc, 1), basis, xc, 1)
     neighbour = make_system(symbols, [[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     beside = prepare(neighbour, shape_of(system.numbers, basis, xc, 1), basis, xc, 1)
-    solution, *_ = solve_batch(xc, how, [prepared.problem, beside.problem], Options())
+    with using(backend):
+        solution, *_ = solve_batch(xc, [prepared.problem, beside.problem], ScfOptions())
     assert solution.converged
     assert levels_are_the_lowest(solution, prepared, xc_name)
-    assert np.abs(mulliken_charges(solution, property_inputs(prepared), system)).max() < 1e-3  # no H+ H-
+    assert (
+        np.abs(
+            mulliken_charges(solution, property_inputs(system, load_basis("sto-3g"), prepared.one_electron), system)
+        ).max()
+        < 1e-3
+    )  # no H+ H-
     if energy is not None:
         assert float(solution.energy) == pytest.approx(energy, abs=1e-6)  # PySCF's own, at a gap of 0.01 Ha
 
 
 def test_inverted_levels_are_left() -> None:
     """A stationary density given at the start, H+ H-, whose occupied level lies 0.8 Ha above the empty one."""
-    system, level = make_system("HH", [[0.0, 0.0, 0.0], [0.0, 0.0, 10.0]]), PyscfLevel(STRETCHED_XC, "sto-3g", 1)
+    system, level = make_system("HH", [[0.0, 0.0, 0.0], [0.0, 0.0, 10.0]]), LevelOfTheory(STRETCHED_XC, "sto-3g", 1)
     expected, prepared = run(system, level)
     ionic = np.zeros_like(np.asarray(prepared.problem.guess))
     ionic[0, 0] = 2.0
-    (solution,) = solve_batch(
-        functional(level.xc), mapping(), [prepared.problem._replace(guess=ionic)], Options(max_cycles=50)
-    )
+    (solution,) = solve_batch(functional(level.xc), [prepared.problem._replace(guess=ionic)], ScfOptions(max_cycles=50))
     assert solution.converged and abs(float(solution.energy - expected.energy)) < 1e-8
 
 
@@ -221,25 +231,28 @@ def test_levels_that_stay_inverted_do_not_converge() -> None:
     # at 12 Angstrom the only stationary densities of whole occupations without a bond are inverted: two cycles do not
     # suffice to find the bond
     system = make_system("HH", [[0.0, 0.0, 0.0], [0.0, 0.0, 12.0]])
-    _, prepared = run(system, PyscfLevel(STRETCHED_XC, "sto-3g", 1))
+    _, prepared = run(system, LevelOfTheory(STRETCHED_XC, "sto-3g", 1))
     ionic = np.zeros_like(np.asarray(prepared.problem.guess))
     ionic[0, 0] = 2.0
     (solution,) = solve_batch(
-        functional(STRETCHED_XC), mapping(), [prepared.problem._replace(guess=ionic)], Options(max_cycles=2)
+        functional(STRETCHED_XC), [prepared.problem._replace(guess=ionic)], ScfOptions(max_cycles=2)
     )
     assert not solution.converged
 
 
+@BOTH
 @pytest.mark.parametrize("basis", ["sto-3g", "6-31g"])
-def test_orbitals_on_the_grid_equal_pyscf(basis: str) -> None:
+def test_orbitals_on_the_grid_equal_pyscf(basis: str, backend: Backend) -> None:
     system = make_system(*MOLECULES["methyl fluoride"])
-    mol = mean_field(system.numbers, system.positions, PyscfLevel("pbe", basis, 0)).mol
+    mol = mean_field(system.numbers, system.positions, LevelOfTheory("pbe", basis, 0)).mol
     points = np.random.default_rng(0).normal(scale=3.0, size=(500, 3))
     points[:5] = system.positions  # on the nuclei too
     table = orbital_table(system.numbers, load_basis(basis), mol.nao + 2)
-    rows = np.asarray(orbital_values(table, jnp.asarray(system.positions), jnp.asarray(points), gradient=True))
-    values = np.empty_like(rows)
-    values[:, table.order] = rows
+    where = jnp.asarray(system.positions), jnp.asarray(points)
+    if backend.batched:
+        values = np.asarray(dense_values(table, *where, gradient=True))
+    else:
+        values = np.asarray(fill_values(jnp.zeros((1, 4, mol.nao + 2, len(points))), 0, table, *where))[0][:, table.row]
     expected = mol.eval_gto("GTOval_sph_deriv1", points).transpose(0, 2, 1)
     # rounding of values up to 100 (gradients of a 1s near its nucleus); PySCF drops what is below 1e-13
     assert np.abs(values[:, : mol.nao] - expected).max() < 1e-11
@@ -249,7 +262,7 @@ def test_orbitals_on_the_grid_equal_pyscf(basis: str) -> None:
 @pytest.mark.parametrize("basis", ["sto-3g", "6-31g"])
 @pytest.mark.parametrize("name", MOLECULES)
 def test_guess_holds_the_electrons_of_its_atoms(name: str, basis: str) -> None:
-    system, level = make_system(*MOLECULES[name]), PyscfLevel("hf", basis, 0)
+    system, level = make_system(*MOLECULES[name]), LevelOfTheory("hf", basis, 0)
     mol = mean_field(system.numbers, system.positions, level).mol
     density = superposition_of_atoms(system.numbers, load_basis(basis), mol.nao + 3)
     overlap = mol.intor("int1e_ovlp")
@@ -307,30 +320,31 @@ def test_first_step_of_diis_is_the_fock_matrix_itself() -> None:
 
 def test_too_few_cycles_is_a_value_not_an_exception() -> None:
     system = make_system(*MOLECULES["water"])
-    solution, _ = run(system, PyscfLevel("b3lyp5", "sto-3g", 0), Options(max_cycles=2))
+    solution, _ = run(system, LevelOfTheory("b3lyp5", "sto-3g", 0), ScfOptions(max_cycles=2))
     assert not solution.converged
     assert solution.cycles == 2
     assert np.isfinite(solution.energy)
 
 
-@pytest.mark.parametrize("how", ["map", "vmap"])
-def test_numbers_that_are_not_finite_stop_at_once_and_harm_no_neighbour(how: str) -> None:
-    system, level = make_system(*MOLECULES["water"]), PyscfLevel("b3lyp5", "sto-3g", 0)
+@BOTH
+def test_numbers_that_are_not_finite_stop_at_once_and_harm_no_neighbour(backend: Backend) -> None:
+    system, level = make_system(*MOLECULES["water"]), LevelOfTheory("b3lyp5", "sto-3g", 0)
     solution, prepared = run(system, level)
     broken = prepared.problem._replace(overlap=prepared.problem.overlap * np.nan)
-    one, other = solve_batch(functional("b3lyp5"), how, [broken, prepared.problem], Options())
+    with using(backend):
+        one, other = solve_batch(functional("b3lyp5"), [broken, prepared.problem], ScfOptions())
     assert not one.converged and one.cycles <= 3
     assert other.converged and abs(float(other.energy - solution.energy)) < 1e-10  # the order of sums
 
 
-def test_one_cycle_is_one_visit() -> None:
-    solution, _ = run(make_system(*MOLECULES["water"]), PyscfLevel("b3lyp5", "sto-3g", 0), Options(max_cycles=1))
-    assert solution.cycles == 1 and solution.visits == 1 and not solution.converged
+def test_one_cycle_is_one_fine_evaluation() -> None:
+    solution, _ = run(make_system(*MOLECULES["water"]), LevelOfTheory("b3lyp5", "sto-3g", 0), ScfOptions(max_cycles=1))
+    assert solution.cycles == 1 and solution.fine_evaluations == 1 and not solution.converged
 
 
 def test_the_energy_of_the_cycle_before_is_known() -> None:
-    system, level = make_system(*MOLECULES["water"]), PyscfLevel("hf", "sto-3g", 0)
-    steps = [run(system, level, Options(max_cycles=count))[0] for count in (2, 3, 4)]
+    system, level = make_system(*MOLECULES["water"]), LevelOfTheory("hf", "sto-3g", 0)
+    steps = [run(system, level, ScfOptions(max_cycles=count))[0] for count in (2, 3, 4)]
     for one, following in pairwise(steps):
         assert one.cycles + 1 == following.cycles
         # Hartree-Fock's energy is quadratic in the density, so that the mean Fock matrix gives it exactly
@@ -338,32 +352,32 @@ def test_the_energy_of_the_cycle_before_is_known() -> None:
 
 
 def test_both_thresholds_count() -> None:
-    system, level = make_system(*MOLECULES["water"]), PyscfLevel("b3lyp5", "sto-3g", 0)
+    system, level = make_system(*MOLECULES["water"]), LevelOfTheory("b3lyp5", "sto-3g", 0)
     default, prepared = run(system, level)
-    anything = Options(conv_energy=1e9, conv_gradient=1e9)
+    anything = ScfOptions(conv_energy=1e9, conv_gradient=1e9)
     converged = prepared.problem._replace(guess=default.density)
-    (loose,) = solve_batch(functional("b3lyp5"), mapping(), [converged], anything)
-    by_gradient, _ = run(system, level, Options(conv_energy=1e9, conv_gradient=1e-3))
-    by_energy, _ = run(system, level, Options(conv_energy=1e-3, conv_gradient=1e9))
-    assert loose.visits == 2  # the first density of all has none before it to be compared with
+    (loose,) = solve_batch(functional("b3lyp5"), [converged], anything)
+    by_gradient, _ = run(system, level, ScfOptions(conv_energy=1e9, conv_gradient=1e-3))
+    by_energy, _ = run(system, level, ScfOptions(conv_energy=1e-3, conv_gradient=1e9))
+    assert loose.fine_evaluations == 2  # the first density of all has none before it to be compared with
     assert 1 < by_gradient.cycles < default.cycles and by_gradient.gradient < 1e-3
     assert 1 < by_energy.cycles < default.cycles
     assert abs(by_energy.energy - by_energy.previous_energy) < 1e-3
 
 
 @pytest.mark.parametrize("xc", ["b3lyp5", "pbe", "lda"])
-def test_the_sketch_changes_where_cycles_are_made_and_not_what_they_converge_to(xc: str) -> None:
-    system, level = make_system(*MOLECULES["formaldehyde"]), PyscfLevel(xc, "sto-3g", 1)
-    sketched, prepared = run(system, level)
-    (without,) = solve_batch(functional(xc), "map", [prepared.problem._replace(coarse=None)], Options())
-    assert sketched.converged and bool(without.converged)
-    # most cycles are made on the sketch, and without one each is a visit to the asked grid
-    assert sketched.visits <= 4 < sketched.cycles
-    assert without.visits == without.cycles
+def test_the_coarse_grid_changes_where_cycles_are_made_and_not_what_they_converge_to(xc: str) -> None:
+    system, level = make_system(*MOLECULES["formaldehyde"]), LevelOfTheory(xc, "sto-3g", 1)
+    with_coarse, prepared = run(system, level)
+    (without,) = solve_batch(functional(xc), [prepared.problem._replace(coarse=None)], ScfOptions())
+    assert with_coarse.converged and bool(without.converged)
+    # most cycles are made on the coarse grid, and without one each evaluates the fine grid
+    assert with_coarse.fine_evaluations <= 4 < with_coarse.cycles
+    assert without.fine_evaluations == without.cycles
     # energies are of second order in the orbital gradient, levels of first: 1e-6 both
-    assert abs(float(sketched.energy - without.energy)) < 1e-9
-    assert np.abs(sketched.orbital_energies - without.orbital_energies).max() < 1e-6
-    assert abs(sketched.electrons - without.electrons) < 1e-7
+    assert abs(float(with_coarse.energy - without.energy)) < 1e-9
+    assert np.abs(with_coarse.orbital_energies - without.orbital_energies).max() < 1e-6
+    assert abs(with_coarse.electrons - without.electrons) < 1e-7
 
 
 def test_a_shifted_history_is_that_of_shifted_matrices() -> None:
@@ -388,9 +402,9 @@ def test_a_shifted_history_is_that_of_shifted_matrices() -> None:
     [(0.5, 0.0), (0.0, 0.3), (0.3, 0.3), (0.5, 0.5), (0.7, 1.0)],
 )
 def test_damping_and_level_shift_reach_the_same_energy(damping: float, level_shift: float) -> None:
-    system, level = make_system(*MOLECULES["formaldehyde"]), PyscfLevel("b3lyp5", "sto-3g", 0)
+    system, level = make_system(*MOLECULES["formaldehyde"]), LevelOfTheory("b3lyp5", "sto-3g", 0)
     plain, _ = run(system, level)
-    steadied, _ = run(system, level, Options(max_cycles=200, damping=damping, level_shift=level_shift))
+    steadied, _ = run(system, level, ScfOptions(max_cycles=200, damping=damping, level_shift=level_shift))
     assert plain.converged and steadied.converged
     # energies are of second order in the orbital gradient (1e-6): what is left is the energy threshold, 1e-9
     assert abs(plain.energy - steadied.energy) < 1e-9

@@ -1,4 +1,4 @@
-"""The energy of a Hamiltonian: its gradient, the variational bound, rebuilds, padding, and PySCF's number for it."""
+"""The energy of a Hamiltonian: its gradient, the variational bound, Roothaan steps, padding, PySCF's number for it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from qmgen.dft.basis import load_basis
 from qmgen.dft.functionals import functional
 from qmgen.dft.guess import core_guess
 from qmgen.dft.prepare import Shape, System, prepare, shape_of
-from qmgen.dft.scf import Options, Problem, solve
-from qmgen.dft.variational import Rebuilds, energy_and_gradient, field_of, orthogonaliser_of, rebuild
+from qmgen.dft.scf import Problem, ScfOptions, solve
+from qmgen.dft.variational import RoothaanSteps, energy_and_gradient, field_of, orthogonaliser_of, roothaan_steps
 
 B3LYP, STO3G = functional("b3lyp5"), load_basis("sto-3g")
 
@@ -51,7 +51,7 @@ def root_of(name: str, shape: Shape = SHAPE) -> jax.Array:
 
 
 FIELD = jax.jit(lambda problem, density: field_of(B3LYP, problem)(density))
-SOLVE = jax.jit(lambda problem: solve(B3LYP, problem, Options(1e-10, 1e-7, 100)))
+SOLVE = jax.jit(lambda problem: solve(B3LYP, problem, ScfOptions(1e-10, 1e-7, 100)))
 
 
 @cache
@@ -61,7 +61,7 @@ def gradient_at(refine: int) -> Any:
 
 @cache
 def chain_at(refine: int) -> Any:
-    return jax.jit(lambda problem, root, h: rebuild(B3LYP, problem, root, h, refine))
+    return jax.jit(lambda problem, root, h: roothaan_steps(B3LYP, problem, root, h, refine))
 
 
 def initial(name: str, shape: Shape = SHAPE) -> np.ndarray:
@@ -105,17 +105,17 @@ def test_gradient_is_the_slope(name: str, off: float) -> None:
 
 
 @pytest.mark.parametrize("name", ["water", "methane"])
-def test_gradient_through_rebuilds(name: str) -> None:
+def test_gradient_through_roothaan_steps(name: str) -> None:
     hamiltonian = initial(name) + disturbed(name, 0.5, 4)
     _, gradient = gradient_at(2)(problem_of(name), root_of(name), hamiltonian)
     direction = disturbed(name, 1.0, 5)
     found = float((np.asarray(gradient) * direction).sum())
-    # energies fall by orders of magnitude with each rebuild, and their differences lose as many digits
+    # energies fall by orders of magnitude with each step, and their differences lose as many digits
     assert abs(found - slope(name, hamiltonian, direction, 2)) < 1e-5 * np.linalg.norm(gradient)
 
 
 def test_gradient_through_steps_that_were_halved() -> None:
-    """From this start the second and third rebuild would overshoot, and half of each is taken."""
+    """From this start the second and third step would overshoot, and half of each is taken."""
     hamiltonian = initial("acetylene") + disturbed("acetylene", 3.0, 2)
     chain = chain_at(3)(problem_of("acetylene"), root_of("acetylene"), hamiltonian)
     assert np.asarray(chain.dampings).tolist() == [1.0, 0.5, 0.5]  # else it tests what the one before does
@@ -161,12 +161,12 @@ def test_no_idempotent_density_lies_below(name: str) -> None:
         assert float(chain.last.energy) >= bound - 1e-8
 
 
-def energies(chain: Rebuilds) -> np.ndarray:
+def energies(chain: RoothaanSteps) -> np.ndarray:
     return np.append(chain.before.energy, chain.last.energy)
 
 
 @pytest.mark.parametrize("name", MOLECULES)
-def test_rebuilds_never_raise_the_energy(name: str) -> None:
+def test_roothaan_steps_never_raise_the_energy(name: str) -> None:
     problem = problem_of(name)
     starts = [initial(name), np.asarray(problem.core)] + [initial(name) + disturbed(name, 3.0, s) for s in range(3)]
     damped = 0

@@ -1,4 +1,4 @@
-"""A label depends on its own conformer alone: slots, neighbours, padding, mapping, and motions of the molecule."""
+"""A label depends on its own conformer alone: slots, neighbours, padding, backend, and motions of the molecule."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from qmgen.constants import BOHR_TO_ANGSTROM
+from qmgen.dft.backend import ACCELERATOR, CPU, Backend, using
 from qmgen.dft.basis import load_basis
-from qmgen.dft.batch import solve_batch, solve_stacked, stack
+from qmgen.dft.batch import field_batch, solve_batch, stack
 from qmgen.dft.functionals import functional
 from qmgen.dft.prepare import Shape, System, prepare, shape_of
-from qmgen.dft.scf import Options, Solution
+from qmgen.dft.scf import ScfOptions, Solution
 from qmgen.labeling import Label, Settings, label
 from qmgen.molecules.types import Conformer
 
@@ -91,23 +92,24 @@ def test_batch_size(alone: Label) -> None:
         assert abs(one.energy - alone.energy) < 1e-10  # issue 2; only the order of sums may change
 
 
-def solve_all(molecules: list, shape: Shape, how: str, size: int | None = None) -> Solution:
+def solve_all(molecules: list, shape: Shape, backend: Backend = CPU, size: int | None = None) -> Solution:
     basis, xc = load_basis("sto-3g"), functional("b3lyp5")
     problems = []
     for molecule in molecules:
         one = conformer(molecule)
         problems.append(prepare(System(one.numbers.astype(np.int64), one.positions), shape, basis, xc, 0).problem)
-    solutions = solve_batch(xc, how, problems, Options(), size or 0)
+    with using(backend):
+        solutions = solve_batch(xc, problems, ScfOptions(), size or 0)
     return jax.tree.map(lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *solutions)
 
 
 SHAPE = Shape(n_orbitals=16, n_atoms=16, n_blocks=8, n_coarse=3)
 
 
-@pytest.mark.parametrize("how", ["map", "vmap"])
-def test_solve_batch_gives_the_same_bits_in_every_slot(how: str) -> None:
-    together = solve_all([METHANOL, ETHANE, METHANOL], SHAPE, how, size=4)
-    turned = solve_all([METHYLAMINE, METHANOL], SHAPE, how, size=4)
+@pytest.mark.parametrize("backend", [CPU, ACCELERATOR], ids=lambda backend: backend.name)
+def test_solve_batch_gives_the_same_bits_in_every_slot(backend: Backend) -> None:
+    together = solve_all([METHANOL, ETHANE, METHANOL], SHAPE, backend, size=4)
+    turned = solve_all([METHYLAMINE, METHANOL], SHAPE, backend, size=4)
     for name in ("energy", "orbital_energies", "density", "gradient", "cycles"):
         field, other = getattr(together, name), getattr(turned, name)
         assert np.array_equal(field[0], field[2]), name
@@ -117,12 +119,12 @@ def test_solve_batch_gives_the_same_bits_in_every_slot(how: str) -> None:
 def test_a_dummy_does_nothing() -> None:
     basis, xc, one = load_basis("sto-3g"), functional("b3lyp5"), conformer(METHANOL)
     problem = prepare(System(one.numbers.astype(np.int64), one.positions), SHAPE, basis, xc, 0).problem
-    both = solve_stacked(xc, stack([problem], 2), Options())
+    both = field_batch(xc, stack([problem], 2), ScfOptions())
     assert bool(both.converged[0]) and float(both.energy[1]) == 0.0 and int(both.cycles[1]) == 0
 
 
-def test_mappings_agree() -> None:
-    one, other = (solve_all([METHANOL, METHYLAMINE, ETHANE], SHAPE, how, size=4) for how in ("map", "vmap"))
+def test_backends_agree() -> None:
+    one, other = (solve_all([METHANOL, METHYLAMINE, ETHANE], SHAPE, backend, size=4) for backend in (CPU, ACCELERATOR))
     assert one.converged.all() and other.converged.all()
     # the order of sums alone: 1e-10 Ha (issue 2); levels follow the density, which is converged to 1e-6
     assert np.abs(one.energy - other.energy).max() < 1e-10
@@ -133,7 +135,7 @@ def test_mappings_agree() -> None:
     "wider", [(24, 16, 8, 3), (16, 32, 8, 3), (16, 16, 12, 5)], ids=["orbitals", "atoms", "points"]
 )
 def test_padding(wider: tuple[int, int, int, int]) -> None:
-    exact, padded = (solve_all([METHANOL], shape, "map") for shape in (SHAPE, Shape(*wider)))
+    exact, padded = (solve_all([METHANOL], shape) for shape in (SHAPE, Shape(*wider)))
     assert exact.cycles == padded.cycles
     assert abs(exact.energy - padded.energy)[0] < 1e-10  # issue 2; sums of other lengths are added in another order
 

@@ -31,8 +31,9 @@ counts = collections.Counter()
 jax.monitoring.register_event_listener(lambda event, **_: counts.update([event]))
 jax.monitoring.register_event_duration_secs_listener(lambda event, *_, **__: counts.update([event]))
 
-from qmgen.dft import batch, prepare
-from qmgen.dft.integrals import one_electron, pair_data, two_electron
+from qmgen.dft import coulomb_exchange
+from qmgen.dft.grid import quadrature
+from qmgen.dft.integrals import one_electron, pair_data, repulsion
 from qmgen.labeling import Settings, label
 from qmgen.molecules.types import Conformer
 
@@ -53,7 +54,7 @@ for part in (conformers[:first], conformers[first:]):
     })
 kernels = {
     name: function._cache_size()
-    for module in (prepare, one_electron, pair_data, two_electron)
+    for module in (coulomb_exchange, quadrature, one_electron, pair_data, repulsion)
     for name, function in vars(module).items()
     if hasattr(function, "_cache_size")
 }
@@ -126,7 +127,7 @@ def test_each_kernel_is_compiled_once_per_class(runs: list[dict]) -> None:
     kernels = runs[0]["kernels"]
     # three classes of shell pairs (ss, ps, pp) and six of quartets: whatever the hundred molecules were
     assert kernels["pair_data"] == 3
-    assert kernels["panel_block"] == 6
+    assert kernels["block_integrals"] == 6
     assert kernels["_partition_chunk"] == 1
     assert kernels["supermatrix"] == 1
 

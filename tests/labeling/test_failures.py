@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from qmgen.constants import BOHR_TO_ANGSTROM
+from qmgen.dft.backend import ACCELERATOR, CPU
+from qmgen.dft.functionals import functional
 from qmgen.dft.prepare import Shape
 from qmgen.errors import UsageError
 from qmgen.labeling import Label, Settings, label, memory
@@ -61,7 +63,7 @@ def test_no_atoms_at_all() -> None:
 
 
 def test_too_large_for_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(label_module, "memory_limit", lambda how: 0)
+    monkeypatch.setattr(label_module, "memory_limit", lambda backend: 0)
     (failure,) = label([conformer(*WATER)], SETTINGS)
     assert failure.reason is Reason.OUT_OF_MEMORY
     assert "GB" in failure.detail
@@ -72,19 +74,19 @@ def test_memory_is_a_positive_number() -> None:
 
 
 def test_the_parts_of_the_memory_add_up() -> None:
-    """64 orbitals are 2080 pairs: 34.6 MB a matrix over pairs, of which 8 panels of 260 rows hold 9/16; 12 blocks of
-    the sketch in float32 and float64 and twice 4 of the grid, of 1024 points and 4 values an orbital; 12 matrices of
-    DIIS, thrice."""
+    """64 orbitals are 2080 pairs: 34.6 MB a matrix over pairs, of which 8 blocks of 260 rows hold 9/16; 12 blocks of
+    the coarse grid in float32 and float64 and twice 4 of the fine one, of 1024 points and 4 values an orbital; 12
+    matrices of DIIS, thrice."""
     shape = Shape(n_orbitals=64, n_atoms=32, n_blocks=96, n_coarse=12)
-    parts = memory.bytes_by_part(shape, components=4, batch=2, how="map")
+    parts = memory.bytes_by_part(shape, functional("pbe"), batch=2, backend=CPU)
     assert parts == {
         "integrals": 3 * 8 * 2080**2,
         "supermatrix": 2 * 8 * 2080**2 * 9 // 16,
         "grid": (12 * 12 + 2 * 8 * 4) * 1024 * 4 * 64,
         "history": 3 * 12 * 8 * 64**2,
     }
-    assert memory.bytes_needed(shape, 4, 2, "map") == sum(parts.values())
-    together = memory.bytes_by_part(shape, components=4, batch=2, how="vmap")
+    assert memory.bytes_needed(shape, functional("pbe"), 2, CPU) == sum(parts.values())
+    together = memory.bytes_by_part(shape, functional("pbe"), batch=2, backend=ACCELERATOR)
     assert together == {
         "integrals": (2 * 2 + 3) * 8 * 2080**2 + 2 * 2**27,
         "supermatrix": 2 * 8 * 2080**2,

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import jax
 import numpy as np
 import pytest
 
+from qmgen.dft.backend import ACCELERATOR, CPU, Backend, using
 from qmgen.dft.functionals import functional
 from qmgen.dft.guess import core_guess
 from qmgen.dft.scf import Problem
 from qmgen.errors import UsageError
-from qmgen.labeling import Guess, Label, Settings, Tally, label
-from qmgen.labeling.first_guess import Slices, densities
+from qmgen.labeling import Guess, Label, LabelCosts, Settings, compiling, label
+from qmgen.labeling.stream import Slices, learned_densities
 from qmgen.labeling.types import LEARNED_CYCLES, network_guess
 from qmgen.molecules.types import Conformer, Failure
 from tests.labeling.test_batches import ETHANE, METHANOL, METHYLAMINE, conformer, same_bits
@@ -25,11 +26,14 @@ label_module = sys.modules["qmgen.labeling.stream"]
 BATCH = [conformer(METHANOL, 0), conformer(METHYLAMINE, 1), conformer(ETHANE, 2)]
 SETTINGS = Settings(grid_level=0, batch_size=3)
 #: the path of accelerators compiles for a minute and more: one test of it is always run (``test_one_program``)
-PATHS = ("map", pytest.param("vmap", marks=pytest.mark.slow))
+PATHS = (
+    pytest.param(CPU, id="cpu"),
+    pytest.param(ACCELERATOR, id="accelerator", marks=pytest.mark.slow),
+)
 
 
 def labelled(
-    settings: Settings = SETTINGS, guess: Guess | None = None, tally: Tally | None = None, batch: Sequence = BATCH
+    settings: Settings = SETTINGS, guess: Guess | None = None, tally: LabelCosts | None = None, batch: Sequence = BATCH
 ) -> dict[int, Label]:
     found = {}
     for one in label(batch, settings, guess=guess, tally=tally):
@@ -74,10 +78,10 @@ def plain() -> dict[int, Label]:
 
 
 @pytest.fixture(params=PATHS)
-def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, plain: dict, near: dict) -> str:
-    """Both ways of making labels, whatever is here."""
-    monkeypatch.setattr(label_module, "mapping", lambda: request.param)
-    return str(request.param)
+def path(request: pytest.FixtureRequest, plain: dict, near: dict) -> Iterator[Backend]:
+    """The loops of both backends, whatever is here."""
+    with using(request.param):
+        yield request.param
 
 
 def orthogonaliser(overlap: np.ndarray, n: int) -> np.ndarray:
@@ -137,27 +141,27 @@ def same_labels(found: dict[int, Label], expected: dict[int, Label]) -> None:
         assert np.abs(one.properties["dipole"] - other.properties["dipole"]).max() < 1e-5
 
 
-def test_a_good_guess_gives_the_same_labels_in_fewer_cycles(path: str, plain: dict, near: dict) -> None:
-    tally = Tally()
+def test_a_good_guess_gives_the_same_labels_in_fewer_cycles(path: Backend, plain: dict, near: dict) -> None:
+    tally = LabelCosts()
     found = labelled(guess=close_to(near), tally=tally)
     same_labels(found, plain)
     # the extra one counted
     assert all(found[molecule].cycles < plain[molecule].cycles for molecule in plain)
     assert (tally.guessed, tally.fallbacks) == (3, 0)
     assert tally.seconds["guess"] > 0 and tally.seconds["field"] > 0
-    assert (tally.seconds["prepare"] > 0) == (path == "map")
+    assert tally.seconds["prepare"] > 0
 
 
 @pytest.mark.parametrize("make", [from_core, at_random])
-def test_a_bad_guess_gives_the_same_labels(path: str, plain: dict, make: Callable) -> None:
+def test_a_bad_guess_gives_the_same_labels(path: Backend, plain: dict, make: Callable) -> None:
     same_labels(labelled(guess=StandIn(make)), plain)
 
 
-def test_what_the_network_sees_costs_a_cycle(path: str, plain: dict) -> None:
+def test_what_the_network_sees_costs_a_cycle(path: Backend, plain: dict) -> None:
     """The guess of atoms as if it were learned: the very labels of atoms, and the cycle more."""
     found = labelled(guess=StandIn(lambda problem, atoms: np.asarray(problem.guess)))
     # the way of accelerators rounds otherwise, which may cost a cycle where a gradient is next to its threshold
-    expected = plain if path == "map" else labelled()
+    expected = labelled() if path.batched else plain
     for molecule, one in found.items():
         assert same_bits(replace(one, cycles=one.cycles - LEARNED_CYCLES), expected[molecule])
 
@@ -175,13 +179,15 @@ def raises(problem: Problem, atoms: np.ndarray) -> np.ndarray:
     ],
     ids=["nan", "shape", "raises"],
 )
-def test_without_an_answer_a_molecule_begins_from_its_atoms(path: str, plain: dict, near: dict, make: Callable) -> None:
+def test_without_an_answer_a_molecule_begins_from_its_atoms(
+    path: Backend, plain: dict, near: dict, make: Callable
+) -> None:
     good = close_to(near)
 
     def none_for_nitrogen(problem: Problem, atoms: np.ndarray) -> np.ndarray:
         return np.asarray(make(problem, atoms) if 7 in atoms else good.make(problem, atoms))
 
-    tally = Tally()
+    tally = LabelCosts()
     found = labelled(guess=StandIn(none_for_nitrogen), tally=tally)
     same_labels(found, plain)
     assert found[1].cycles == plain[1].cycles
@@ -189,7 +195,7 @@ def test_without_an_answer_a_molecule_begins_from_its_atoms(path: str, plain: di
     assert (tally.guessed, tally.fallbacks) == (2, 1)
 
 
-def test_other_errors_are_bugs(path: str) -> None:
+def test_other_errors_are_bugs(path: Backend) -> None:
     def broken(problem: Problem, atoms: np.ndarray) -> np.ndarray:
         raise KeyError("no such layer")
 
@@ -197,7 +203,7 @@ def test_other_errors_are_bugs(path: str) -> None:
         labelled(guess=StandIn(broken))
 
 
-def test_retries_begin_without_the_guess(path: str, plain: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retries_begin_without_the_guess(path: Backend, plain: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     """A first attempt that is cut short, and retries that see the density of the atoms."""
     begun: list[np.ndarray] = []
     real = label_module._retry
@@ -216,12 +222,12 @@ def test_retries_begin_without_the_guess(path: str, plain: dict, monkeypatch: py
     assert begun and all(np.array_equal(one, atoms[0]) for one in begun)
 
 
-def test_neighbours_change_no_bit(path: str, near: dict) -> None:
+def test_neighbours_change_no_bit(path: Backend, near: dict) -> None:
     guess = close_to(near)
     alone = labelled(guess=guess, batch=BATCH[:1])[0]
     assert same_bits(labelled(guess=guess, batch=BATCH[::-1])[0], alone)
     # on a CPU even the network sees one at a time
-    assert set(guess.calls) == ({1} if path == "map" else {1, 3})
+    assert set(guess.calls) == ({1, 3} if path.batched else {1})
 
 
 def test_a_name_without_its_network_is_refused() -> None:
@@ -249,17 +255,15 @@ def test_slices_are_cut_when_asked_for() -> None:
 def test_too_few_densities_are_nobody_s() -> None:
     problem = Problem(*[np.zeros((2, 2)) for _ in Problem._fields])
     answers = iter([[np.ones((2, 2))], [np.ones((2, 2))], []])  # of two at once, and then of each
-    found = densities(lambda problems, numbers: next(answers), [problem] * 2, [np.array([1, 1])] * 2, Tally())
+    found = learned_densities(lambda problems, numbers: next(answers), [problem] * 2, [np.array([1, 1])] * 2)
     assert found[0] is not None and found[1] is None
 
 
-def test_one_program_serves_every_start(near: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under vmap the field is compiled for the shape, not for who guessed."""
-    from qmgen.dft.batched.program import _field
-
-    monkeypatch.setattr(label_module, "mapping", lambda: "vmap")
-    labelled()
-    before = _field._cache_size()
-    labelled(guess=close_to(near))
-    assert _field._cache_size() == before
-    assert functional("b3lyp5").pieces and jax.config.jax_enable_x64  # there is a sketch, and float64
+def test_one_program_serves_every_start(near: dict) -> None:
+    """On an accelerator the SCF is compiled for the shape, not for who guessed."""
+    with using(ACCELERATOR):
+        labelled()
+        before = set(compiling._COMPILED)
+        labelled(guess=close_to(near))
+    assert set(compiling._COMPILED) == before
+    assert functional("b3lyp5").pieces and jax.config.jax_enable_x64  # there is a coarse grid, and float64

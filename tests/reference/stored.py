@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from qmgen.dft.level import LevelOfTheory
 from qmgen.molecules.types import Conformer
-from qmgen.validation.oracle import PyscfLevel, Reference, own_density, solve_lower
+from qmgen.validation.oracle import Reference, own_density, solve_lower
 
 HERE = Path(__file__).resolve().parent
 
@@ -66,7 +67,7 @@ def values(name: str) -> Values:
     return Values(arrays, [int(i) for i in arrays["levels" if "levels" in arrays else "index"]])
 
 
-def lower_reference(conformer: Conformer, level: PyscfLevel, first: Reference, energy: float) -> Reference:
+def lower_reference(conformer: Conformer, level: LevelOfTheory, first: Reference, energy: float) -> Reference:
     """What PySCF finds from our density, where our ``energy`` is lower than that of ``first``.
 
     ``solve_lower`` goes on to other guesses until it is as low as ``energy``, within its own convergence.

@@ -7,10 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from qmgen.dft.level import LevelOfTheory
 from qmgen.errors import UsageError
 from qmgen.report.parity import draw
 from qmgen.validation.compare import ComparedRow, Tolerances, ValidationReport, compare
-from qmgen.validation.oracle import PyscfLevel
 
 
 def report(rows: int = 40, worst: float = 3e-10, orbital: float = 2e-8) -> ValidationReport:
@@ -29,7 +29,7 @@ def report(rows: int = 40, worst: float = 3e-10, orbital: float = 2e-8) -> Valid
     }
     return ValidationReport(
         directory="corpus",
-        level=PyscfLevel("b3lyp5", "sto-3g", 1),
+        level=LevelOfTheory("b3lyp5", "sto-3g", 1),
         tolerances=Tolerances(),
         sample=rows,
         seed=0,

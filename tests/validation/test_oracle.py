@@ -9,8 +9,9 @@ import pytest
 
 from qmgen.constants import AU_TO_DEBYE, BOHR_TO_ANGSTROM
 from qmgen.corpus.columns import CHECKED
+from qmgen.dft.level import LevelOfTheory
 from qmgen.errors import UsageError
-from qmgen.validation.oracle import REFERENCES, PyscfLevel, Thresholds, solve, solve_lower
+from qmgen.validation.oracle import REFERENCES, Thresholds, solve, solve_lower
 
 NUMBERS = np.array([8, 1, 1], dtype=np.uint8)
 POSITIONS = (
@@ -18,7 +19,7 @@ POSITIONS = (
 )
 #: Q-Chem, 6-31G, fine grid
 Q_CHEM = {"b3lyp": -76.3850899091, "b3lyp5": -76.3479565264, "pbe": -76.2983301284, "pbe0": -76.3011288827}
-SMALL = PyscfLevel("b3lyp5", "sto-3g", 1)
+SMALL = LevelOfTheory("b3lyp5", "sto-3g", 1)
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +29,13 @@ def water():
 
 @pytest.mark.parametrize("xc", Q_CHEM)
 def test_functionals_mean_what_other_programs_mean(xc):
-    found = solve(NUMBERS, POSITIONS, PyscfLevel(xc, "6-31g", 3))
+    found = solve(NUMBERS, POSITIONS, LevelOfTheory(xc, "6-31g", 3))
     assert found.converged
     assert abs(found.energy - Q_CHEM[xc]) < 2e-5
 
 
 def test_hartree_fock_needs_no_grid():
-    energies = [solve(NUMBERS, POSITIONS, PyscfLevel("hf", "sto-3g", level)).energy for level in (0, 5)]
+    energies = [solve(NUMBERS, POSITIONS, LevelOfTheory("hf", "sto-3g", level)).energy for level in (0, 5)]
     assert abs(energies[0] - energies[1]) < 1e-10
     assert energies[0] < -74.9
 
@@ -73,8 +74,8 @@ def test_the_first_solution_stands_where_nothing_lies_below(water):
 @pytest.mark.parametrize(
     ("numbers", "level", "message"),
     [
-        (NUMBERS, PyscfLevel("b3lyp7", "sto-3g", 1), "unknown functional"),
-        (NUMBERS, PyscfLevel("pbe", "sto-33g", 1), "no basis"),
+        (NUMBERS, LevelOfTheory("b3lyp7", "sto-3g", 1), "unknown functional"),
+        (NUMBERS, LevelOfTheory("pbe", "sto-33g", 1), "no basis"),
         (NUMBERS[:2], SMALL, "closed shells"),
     ],
 )

@@ -21,17 +21,18 @@ from qmgen.corpus.rows import failure_table, row_table
 from qmgen.corpus.schema import failure_schema, row_schema
 from qmgen.corpus.shard import write_unit
 from qmgen.corpus.splits import SPLITS
+from qmgen.dft.level import LevelOfTheory
 from qmgen.errors import UsageError
 from qmgen.labeling.types import Label, Settings
 from qmgen.molecules.types import Conformer
 from qmgen.pipeline.level import level_of_theory
 from qmgen.pipeline.rows import CONSTANTS, row
 from qmgen.validation import Tolerances, validate
-from qmgen.validation.oracle import PyscfLevel, Reference, own_density, solve
+from qmgen.validation.oracle import Reference, own_density, solve
 from qmgen.validation.run import FILE_NAME, ReferenceTask, _target, _write, draw, recompute
 
 ROWS = 6
-LEVEL = PyscfLevel("b3lyp5", "sto-3g", 0)
+LEVEL = LevelOfTheory("b3lyp5", "sto-3g", 0)
 NUMBERS = np.array([8, 1, 1], dtype=np.uint8)
 WATER = np.array([[0.0, 0.0, 0.1173], [0.0, 0.7572, -0.4692], [0.0, -0.7572, -0.4692]]) / BOHR_TO_ANGSTROM
 #: a report without contents

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from qmgen.dft.materialise import materialise
+from qmgen.dft.backend import materialise
 
 T_MAX = 36.0
 _SCALE = 24.0

@@ -23,10 +23,10 @@ from qmgen.dft.integrals.shell_pairs import MoleculePairs, PairRows, blocks, rou
 from qmgen.dft.integrals.shells import BRA_TILE, PAIR_CLASSES, ShellPairClass
 
 #: quartets of groups are skipped when the product of their bounds (Schwarz) is below this (Hartree)
-QUARTET_THRESHOLD: Final = 1e-12
+QUARTET_THRESHOLD = 1e-12
 #: and evaluated in float32 when it is below this: 24 bits leave an error of some 1e-11 Hartree (measured: 5e-11 at
 #: most, 2e-13 root mean square)
-FLOAT32_BELOW: Final = 1e-5
+FLOAT32_BELOW = 1e-5
 #: the molecule of a tile that is padding: outside of every batch, so that nothing is written
 _NO_MOLECULE: Final = np.iinfo(np.int32).max
 #: (bra class, ket class) by their places among ``PAIR_CLASSES``, in the order of the lists

@@ -27,13 +27,13 @@ import numpy as np
 
 from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.dft.forces import forces
+from qmgen.dft.level import LevelOfTheory
 from qmgen.dft.prepare import Shape, System
 from qmgen.dft.variational import density_of, field_of
 from qmgen.errors import Interrupted
-from qmgen.labeling.level import Level
 from qmgen.labeling.types import ERRORS
 from qmgen.learning.energy.geometries import Geometry, GeometrySet
-from qmgen.learning.energy.problems import Case, by_table, case_of, shapes_of
+from qmgen.learning.energy.problems import Case, case_of, shapes_of
 from qmgen.learning.energy.stored import StoredHamiltonian
 from qmgen.learning.training import checkpoint
 from qmgen.learning.training.progress import Progress
@@ -78,7 +78,7 @@ class Augmented:
 
 def augment(
     model: StoredHamiltonian,
-    level: Level,
+    level: LevelOfTheory,
     beginnings: Sequence[tuple[Geometry, Shape]],
     plan: WalkPlan,
     file: Path,
@@ -125,7 +125,7 @@ def augment(
 
 def moved_for(
     settings: TrainHamiltonianConfig,
-    level: Level,
+    level: LevelOfTheory,
     read: GeometrySet,
     train: Sequence[int],
     model: StoredHamiltonian | None,
@@ -149,7 +149,7 @@ def moved_for(
 class _Walk:
     """One walker from its beginning to its end: positions in Bohr, or why it was given up."""
 
-    def __init__(self, model: StoredHamiltonian, level: Level, plan: WalkPlan) -> None:
+    def __init__(self, model: StoredHamiltonian, level: LevelOfTheory, plan: WalkPlan) -> None:
         self._level, self._plan = level, plan
         network, params, statistics, functional = model.network, model.params, model.statistics, level.functional
 
@@ -157,7 +157,7 @@ class _Walk:
             correction = network.correction(params, statistics, network.describe(case.inputs))
             hamiltonian = case.inputs.initial + correction
             density = density_of(case.problem, case.orthogonaliser, hamiltonian)
-            return density, field_of(functional, case.problem, by_table)(density)[0]
+            return density, field_of(functional, case.problem)(density)[0]
 
         self._predicted = jax.jit(predicted)
 
@@ -173,7 +173,7 @@ class _Walk:
                 if (why := _spoilt(system.positions, energy - first)) is not None:
                     return why
                 force = forces(
-                    self._level.functional, self._level.basis, self._level.grid_level, system, shape, density
+                    self._level.functional, self._level.basis_set, self._level.grid_level, system, shape, density
                 )
                 step = MOBILITY * force + spread * noise.normal(size=force.shape)
                 length = np.linalg.norm(step, axis=1, keepdims=True)
@@ -199,9 +199,9 @@ def _spoilt(positions: np.ndarray, rise: float) -> str | None:
     return "far too high" if rise > HIGHEST else None
 
 
-def _key(model: StoredHamiltonian, level: Level, plan: WalkPlan, digest: str) -> str:
+def _key(model: StoredHamiltonian, level: LevelOfTheory, plan: WalkPlan, digest: str) -> str:
     """What the walkers depend on; not their number, so that more of them go on from those there."""
-    about: list[Any] = [model.checksum, level.functional.name, level.basis.checksum, level.grid_level, digest]
+    about: list[Any] = [model.checksum, level.xc, level.basis_set.checksum, level.grid_level, digest]
     return sha256(json.dumps([*about, plan.steps, plan.temperature, plan.seed]).encode()).hexdigest()
 
 

@@ -3,8 +3,8 @@
 Everything beside the same without a correction (W = 0), at once and after rebuilds, which help either. What the
 network's first guess saves in cycles: each geometry is labelled twice, as `qmgen generate` labels it, from spherical
 atoms and from the network's density. Cycles are those of ``Label.cycles``, the column ``cycles`` of a corpus: the steps
-of all attempts, those on the sketch of the grid too, and ``LEARNED_CYCLES`` for the Fock matrix that the network reads,
-which is that of the sketch.
+of all attempts, those on the coarse grid too, and ``LEARNED_CYCLES`` for the Fock matrix that the network reads,
+which is that of the coarse grid.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from qmgen import runtime
 from qmgen.config.train import EvaluateConfig
 from qmgen.constants import AU_TO_DEBYE, HARTREE_TO_EV
 from qmgen.dft.prepare import System
-from qmgen.dft.variational import Trial
+from qmgen.dft.variational import RoothaanStep
 from qmgen.errors import UsageError
 from qmgen.labeling.level import level_of
 from qmgen.labeling.stream import label
-from qmgen.labeling.types import Guess, Settings, Tally
+from qmgen.labeling.types import Guess, LabelCosts, Settings
 from qmgen.learning.energy.geometries import Geometry, GeometrySet, read_geometries
 from qmgen.learning.energy.problems import GeometryStore, PreparedGeometry
 from qmgen.learning.energy.references import Converged, References
@@ -58,9 +58,9 @@ def count_cycles(geometry: Geometry, settings: Settings, guess: Guess) -> CycleC
 
 
 def _labelled(geometry: Geometry, settings: Settings, guess: Guess | None) -> tuple[int, dict[str, float]] | None:
-    """Cycles, and wall seconds by station of ``Tally``."""
+    """Cycles, and wall seconds by station of ``LabelCosts``."""
     one = Conformer(0, 0, geometry.name, geometry.smiles, geometry.numbers, geometry.positions)
-    tally = Tally()
+    tally = LabelCosts()
     for found in label([one], settings, guess=guess, tally=tally):
         if not isinstance(found, Failure):
             return found[1].cycles, tally.seconds
@@ -173,7 +173,7 @@ class _Tallies:
 
 def _one(
     index: int, store: GeometryStore, references: References, task: HamiltonianTask, params: Any, tallies: _Tallies
-) -> tuple[PreparedGeometry, Trial] | None:
+) -> tuple[PreparedGeometry, RoothaanStep] | None:
     """Add a molecule to the tallies; what was predicted for it, None where there is nothing to compare with."""
     ready = store.get(index)
     if ready is None:
@@ -199,7 +199,7 @@ def _one(
 
 
 def _errors(
-    ready: PreparedGeometry, trial: Trial, best: Converged, fock: np.ndarray, reference: float
+    ready: PreparedGeometry, trial: RoothaanStep, best: Converged, fock: np.ndarray, reference: float
 ) -> dict[str, float]:
     problem = ready.case.problem
     n, occupied = int(problem.n_real), int(problem.n_occupied)
@@ -220,7 +220,7 @@ def _gap(levels: np.ndarray, occupied: int) -> float:
     return float(levels[occupied] - levels[occupied - 1])
 
 
-def _row(geometry: Geometry, found: tuple[PreparedGeometry, Trial] | None, reason: str) -> Prediction:
+def _row(geometry: Geometry, found: tuple[PreparedGeometry, RoothaanStep] | None, reason: str) -> Prediction:
     values: dict[str, np.ndarray] = {}
     if found is not None:
         ready, trial = found

@@ -19,9 +19,9 @@ import numpy as np
 
 from qmgen.corpus import SPLITS, Place, open_corpus
 from qmgen.corpus.splits import hill_formula
+from qmgen.dft.level import LevelOfTheory
 from qmgen.errors import QmgenError, UsageError, first_line
-from qmgen.labeling.level import Level
-from qmgen.labeling.screening import reject
+from qmgen.labeling.level import reject
 from qmgen.learning.data.splits import select
 from qmgen.molecules.embedding_pool import conformers as embedded
 from qmgen.molecules.geometry import symbol_of
@@ -79,7 +79,7 @@ class GeometrySet:
 def read_geometries(
     files: Sequence[Path] | None,
     data: Place | None,
-    level: Level,
+    level: LevelOfTheory,
     limit: int | None = None,
     seed: int = 0,
     conformers: int = 1,

@@ -17,14 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from qmgen.dft.basis import Basis
-from qmgen.dft.batched.exchange_correlation import OrbitalRows, dense_semilocal, orbital_rows
 from qmgen.dft.functionals import Functional
 from qmgen.dft.integrals.shells import shell_orbitals
+from qmgen.dft.level import LevelOfTheory
 from qmgen.dft.prepare import Shape, System, prepare, shape_of
-from qmgen.dft.scf import GridFunctions, Problem, Semilocal, blockwise, linear_part
+from qmgen.dft.scf import Problem, linear_part, semilocal_of
 from qmgen.dft.variational import orthogonaliser_of
 from qmgen.errors import QmgenError
-from qmgen.labeling.level import Level
 from qmgen.labeling.types import ERRORS
 from qmgen.learning.hamiltonian.inputs import Inputs
 from qmgen.learning.hamiltonian.network import Network
@@ -45,13 +44,13 @@ class Case(NamedTuple):
     dipole: Any = None
 
 
-def shapes_of(molecules: Sequence[np.ndarray], level: Level) -> list[Shape]:
+def shapes_of(molecules: Sequence[np.ndarray], level: LevelOfTheory) -> list[Shape]:
     """A shape for each molecule of ``numbers`` (A,): few different ones, each as large as the largest it stands for."""
-    own = [shape_of(numbers, level.basis, level.functional, level.grid_level) for numbers in molecules]
+    own = [shape_of(numbers, level.basis_set, level.functional, level.grid_level) for numbers in molecules]
     rooms: dict[int, Shape] = {}
     keys = []
     for numbers, shape in zip(molecules, own, strict=True):
-        orbitals = -(-level.basis.n_orbitals(numbers) // _STEP) * _STEP
+        orbitals = -(-level.basis_set.n_orbitals(numbers) // _STEP) * _STEP
         keys.append(orbitals)
         room = rooms.get(orbitals, Shape(orbitals, 1, 1))
         rooms[orbitals] = replace(
@@ -63,25 +62,12 @@ def shapes_of(molecules: Sequence[np.ndarray], level: Level) -> list[Shape]:
     return [rooms[key] for key in keys]
 
 
-def case_of(system: System, shape: Shape, level: Level) -> Case:
+def case_of(system: System, shape: Shape, level: LevelOfTheory) -> Case:
     """Raises ``ValueError`` and the like for a geometry that has no integrals."""
-    made = prepare(system, shape, level.basis, level.functional, level.grid_level)
+    made = prepare(system, shape, level.basis_set, level.functional, level.grid_level)
     problem = jax.tree.map(jnp.asarray, made.problem)
-    if jax.default_backend() != "cpu":
-        problem = with_rows(problem, system.numbers, level.basis)
-    bare = jax.tree.map(jnp.asarray, bare_inputs(system, shape, level.basis))
+    bare = jax.tree.map(jnp.asarray, bare_inputs(system, shape, level.basis_set))
     return _completed(level.functional, problem, bare)._replace(dipole=made.one_electron.dipole)
-
-
-def with_rows(problem: Problem, numbers: np.ndarray, basis: Basis) -> Problem:
-    """``problem`` with orbitals that an accelerator evaluates at once (``dft.batched``), not shell by shell."""
-    rows = orbital_rows(numbers, basis, np.shape(problem.overlap)[0])
-    return problem._replace(table=jax.tree.map(jnp.asarray, rows))  # type: ignore[arg-type]
-
-
-def by_table(functional: Functional, problem: Problem) -> tuple[Semilocal, Semilocal]:
-    """``scf.GridFunctions`` for either kind of table."""
-    return (dense_semilocal if isinstance(problem.table, OrbitalRows) else blockwise)(functional, problem)
 
 
 def bare_inputs(system: System, shape: Shape, basis: Basis) -> Inputs:
@@ -100,15 +86,9 @@ def bare_inputs(system: System, shape: Shape, basis: Basis) -> Inputs:
     return Inputs(numbers, positions, atom, place, l, m, *[nothing] * 6)
 
 
-def completed(
-    functional: Functional,
-    problem: Problem,
-    inputs: Inputs,
-    grid_functions: GridFunctions | None = None,
-    on_sketch: bool = False,
-) -> Case:
-    """The case of a problem: one Fock build from ``problem.guess``, on the asked grid or on its sketch. Pure."""
-    semilocal = (grid_functions or by_table)(functional, problem)[int(on_sketch)]
+def completed(functional: Functional, problem: Problem, inputs: Inputs, on_coarse: bool = False) -> Case:
+    """The case of a problem: one Fock build from ``problem.guess``, on the fine grid or on the coarse one. Pure."""
+    semilocal = semilocal_of(functional, problem)[int(on_coarse)]
     linear, _ = linear_part(problem, problem.guess)
     _, potential, _ = semilocal(problem.guess)
     full = inputs._replace(
@@ -143,7 +123,7 @@ class GeometryStore:
     """Geometries ``systems`` at one level, for one network. ``shapes`` has the shape of each; ``failed`` those that
     could not be prepared, with the reason. ``memory`` bytes at most are kept."""
 
-    def __init__(self, systems: Sequence[System], level: Level, network: Network, memory: float) -> None:
+    def __init__(self, systems: Sequence[System], level: LevelOfTheory, network: Network, memory: float) -> None:
         self.systems, self.level, self.network = list(systems), level, network
         self.shapes: list[Shape] = shapes_of([one.numbers for one in self.systems], level)
         self.failed: dict[int, str] = {}

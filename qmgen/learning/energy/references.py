@@ -22,19 +22,19 @@ import jax
 import numpy as np
 
 from qmgen import files
-from qmgen.dft.prepare import sketch_precision
-from qmgen.dft.scf import Options, solve
+from qmgen.dft.prepare import coarse_precision
+from qmgen.dft.scf import ScfOptions, solve
 from qmgen.dft.variational import field_of
 from qmgen.documents import LARGEST, table_of
 from qmgen.errors import Interrupted
-from qmgen.learning.energy.problems import Case, ConvergedLabels, GeometryStore, by_table
+from qmgen.learning.energy.problems import Case, ConvergedLabels, GeometryStore
 from qmgen.learning.training import checkpoint
 from qmgen.learning.training.progress import Progress
 from qmgen.signals import StopWatch
 
 REFERENCES: Final = "references.json"
 #: Hartree: references are converged further than any excess is read
-CONVERGED: Final = Options(conv_energy=1e-10, conv_gradient=1e-7, max_cycles=100)
+CONVERGED: Final = ScfOptions(conv_energy=1e-10, conv_gradient=1e-7, max_cycles=100)
 #: an energy lower than its reference by more than this (Hartree) is that of another solution
 LOWER: Final = 1e-8
 #: seconds between writes while references are made
@@ -65,8 +65,8 @@ class References:
 
     def __post_init__(self) -> None:
         functional = self.store.level.functional
-        self._solve = jax.jit(lambda problem, options: solve(functional, problem, options, by_table))
-        self._field = jax.jit(lambda problem, density: field_of(functional, problem, by_table)(density)[1])
+        self._solve = jax.jit(lambda problem, options: solve(functional, problem, options))
+        self._field = jax.jit(lambda problem, density: field_of(functional, problem)(density)[1])
         self._kept = time.monotonic()
         if self.file is not None:
             self._take(self.file)
@@ -89,10 +89,10 @@ class References:
         checkpoint.write(self.file, json.dumps({**about, "lower": sorted(self.lower)}).encode())
         self._kept = time.monotonic()
 
-    def converge(self, case: Case, guess: Any = None, options: Options = CONVERGED) -> Converged | None:
+    def converge(self, case: Case, guess: Any = None, options: ScfOptions = CONVERGED) -> Converged | None:
         """The self-consistent field from ``guess`` (n, n), by default spherical atoms; None where there is none."""
         problem = case.problem if guess is None else case.problem._replace(guess=guess)
-        wanted = sketch_precision(self.store.level.basis, float(options.conv_gradient))
+        wanted = coarse_precision(self.store.level.basis_set, float(options.conv_gradient))
         if problem.coarse is not None and problem.coarse.weights.dtype != wanted:  # further than its rounding allows
             problem = problem._replace(coarse=None)
         found = jax.tree.map(np.asarray, self._solve(problem, options))
@@ -135,7 +135,7 @@ class References:
 _DEPENDS: Final = ("geometries", "xc", "basis", "grid_level")
 _LABELS_EVERY: Final = 60.0
 #: labels as `qmgen generate` makes them, and no slower
-AS_GENERATED: Final = Options()
+AS_GENERATED: Final = ScfOptions()
 
 
 def make_labels(

@@ -3,7 +3,7 @@
 >>> guess = open_guess("run")
 >>> densities = guess(problems, numbers)            # idempotent, where the SCF begins
 
-The guess takes one Fock build from the density of spherical atoms (on the sketch where there is one: what its grid gets
+The guess takes one Fock build from the density of spherical atoms (on the coarse grid where there is one: what its grid gets
 wrong the SCF mends, and the asked grid would cost as much as several cycles), the network's correction, and the lowest
 orbitals.
 """
@@ -105,7 +105,7 @@ class LearnedGuess:
         network, statistics, known = stored.network, stored.statistics, functional(self.level[0])
 
         def density(params: Any, problem: Problem, inputs: Inputs) -> jax.Array:
-            case = completed(known, problem, inputs, on_sketch=problem.coarse is not None)
+            case = completed(known, problem, inputs, on_coarse=problem.coarse is not None)
             correction = network.correction(params, statistics, network.describe(case.inputs))
             return density_of(problem, case.orthogonaliser, case.inputs.initial + correction)
 

@@ -25,10 +25,11 @@ import numpy as np
 from qmgen import machine, runtime
 from qmgen.constants import HARTREE_TO_EV
 from qmgen.dft.functionals import Functional
+from qmgen.dft.level import LevelOfTheory
 from qmgen.dft.prepare import System
-from qmgen.dft.variational import Trial, energy_and_gradient, rebuild
+from qmgen.dft.variational import RoothaanStep, energy_and_gradient, roothaan_steps
 from qmgen.errors import Interrupted, QmgenError, UsageError
-from qmgen.labeling.level import Level, level_of
+from qmgen.labeling.level import level_of
 from qmgen.labeling.types import Settings
 from qmgen.learning.energy.augment import moved_for
 from qmgen.learning.energy.geometries import GeometrySet, read_geometries, split
@@ -39,7 +40,6 @@ from qmgen.learning.energy.problems import (
     EnergyBatch,
     GeometryStore,
     PreparedGeometry,
-    by_table,
 )
 from qmgen.learning.energy.references import REFERENCES as KEPT
 from qmgen.learning.energy.references import References, make_labels
@@ -112,7 +112,7 @@ class HamiltonianTask:
             case, w = pair
             hamiltonian = case.inputs.initial + w
             given = case.problem, case.orthogonaliser, hamiltonian, self.aim.refine
-            return energy_and_gradient(self.functional, *given, by_table)
+            return energy_and_gradient(self.functional, *given)
 
         fixed = jax.lax.stop_gradient((batch.cases, correction))
         # on a CPU one after another, each in the cache
@@ -132,7 +132,7 @@ class HamiltonianTask:
         """(n, n) the predicted Hamiltonian in Hartree."""
         return np.asarray(ready.case.inputs.initial) + np.asarray(self._correct(parameters, ready.seen), np.float64)
 
-    def trials(self, ready: PreparedGeometry, hamiltonian: np.ndarray) -> tuple[Trial, Trial]:
+    def trials(self, ready: PreparedGeometry, hamiltonian: np.ndarray) -> tuple[RoothaanStep, RoothaanStep]:
         """What follows from a Hamiltonian at once, and after ``REFINED`` rebuilds."""
         return jax.tree.map(np.asarray, self._rebuild(self.functional, ready.case, hamiltonian))
 
@@ -160,8 +160,8 @@ class HamiltonianTask:
         return Score(errors, f"excess {plain:.4g} meV, {refined:.4g} after {REFINED} rebuilds", chosen)
 
 
-def _both(functional: Functional, case: Case, hamiltonian: jax.Array) -> tuple[Trial, Trial]:
-    chain = rebuild(functional, case.problem, case.orthogonaliser, hamiltonian, REFINED, by_table)
+def _both(functional: Functional, case: Case, hamiltonian: jax.Array) -> tuple[RoothaanStep, RoothaanStep]:
+    chain = roothaan_steps(functional, case.problem, case.orthogonaliser, hamiltonian, REFINED)
     return jax.tree.map(lambda leaf: leaf[0], chain.before), chain.last
 
 
@@ -208,7 +208,7 @@ def run(
         _check_init(init, level, read)
         network = init.network
     else:
-        network = network_of(settings.model, level.basis, elements_of(read), settings.published_form)
+        network = network_of(settings.model, level.basis_set, elements_of(read), settings.published_form)
     if claim_folder:
         claim(settings)
     else:
@@ -239,7 +239,7 @@ def run(
 
 def _train(
     settings: TrainHamiltonianConfig,
-    level: Level,
+    level: LevelOfTheory,
     read: GeometrySet,
     sets: Sets,
     store: GeometryStore,
@@ -298,7 +298,7 @@ def _train(
     @jax.jit
     def plain(case: Case) -> Any:
         given = case.problem, case.orthogonaliser, case.inputs.initial, aim.refine
-        return rebuild(functional, *given, by_table).last.energy
+        return roothaan_steps(functional, *given).last.energy
 
     feed = CaseFeed(store, indices, settings.batch_size, settings.seed, plain, labels)
     params = jax.tree.map(jnp.array, init.params) if init else network.init(jax.random.key(settings.seed))
@@ -320,11 +320,11 @@ def _train(
     if references.lower:  # both sides of the comparison above the same references
         without = MEV * task.excesses(None).mean(axis=0)
     about = {
-        "xc": level.functional.name,
-        "basis": level.basis.name,
-        "basis_checksum": level.basis.checksum,
+        "xc": level.xc,
+        "basis": level.basis,
+        "basis_checksum": level.basis_set.checksum,
         "grid_level": level.grid_level,
-        "level_of_theory": {"xc": level.functional.name, "basis": level.basis.name, "grid_level": level.grid_level},
+        "level_of_theory": {"xc": level.xc, "basis": level.basis, "grid_level": level.grid_level},
         "elements": init.about["elements"] if init else elements_of(read),
         "refine": settings.refine,
         "precision": settings.precision,
@@ -363,10 +363,10 @@ def _peak(settings: TrainHamiltonianConfig, network: Network) -> float:
     return settings.learning_rate or network.learning_rate * (FINE_TUNING if settings.init else 1.0)
 
 
-def _check_init(init: StoredHamiltonian, level: Level, read: GeometrySet) -> None:
+def _check_init(init: StoredHamiltonian, level: LevelOfTheory, read: GeometrySet) -> None:
     """Raises ``UsageError`` where the network to begin with is of another basis set, or lacks an element."""
-    if init.about["basis_checksum"] != level.basis.checksum:
-        raise UsageError(f"--init {init.path} is for {init.about['basis']} and not for {level.basis.name}: set --basis")
+    if init.about["basis_checksum"] != level.basis_set.checksum:
+        raise UsageError(f"--init {init.path} is for {init.about['basis']} and not for {level.basis}: set --basis")
     if unknown := sorted(set(elements_of(read)) - set(init.about["elements"])):
         raise UsageError(f"--init {init.path} knows no element {unknown[0]}: leave such geometries out, or --init")
 

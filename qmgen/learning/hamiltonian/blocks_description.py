@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from qmgen.dft.electrons import doubly_occupied
 from qmgen.learning.hamiltonian.inputs import Inputs
 
 
@@ -244,7 +245,7 @@ def _density(inputs: Inputs) -> Array:
     values, vectors = jnp.linalg.eigh(inputs.overlap + padding)
     root = (vectors / jnp.sqrt(values)) @ vectors.T
     _, orbitals = jnp.linalg.eigh(root @ (inputs.initial + _SHELF * padding) @ root)
-    occupied = (root @ orbitals) * (jnp.arange(real.shape[0]) < inputs.numbers.sum() // 2)
+    occupied = (root @ orbitals) * (jnp.arange(real.shape[0]) < doubly_occupied(inputs.numbers))
     return 2.0 * occupied @ occupied.T
 
 

@@ -170,7 +170,7 @@ def network_from(about: dict[str, Any]) -> Network:
 def shells_of(basis: Basis, elements: Sequence[int] = ()) -> tuple[int, int]:
     """The most s and p shells that an atom of the first two rows has in a basis set, or one of ``elements``."""
     counts = [
-        [sum(shell.momenta.count(l) for shell in basis.shells(number)) for l in (0, 1)]
+        [sum(shell.angular_momenta.count(l) for shell in basis.shells(number)) for l in (0, 1)]
         for number in sorted(basis.elements)
         if number < _HEAVIER or number in elements
     ]

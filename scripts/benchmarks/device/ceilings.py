@@ -85,15 +85,15 @@ def floors(shape: Shape, cycles: float, visits: float, components: int, top: Cei
     - integrals: writing p² of them; supermatrix: reading these and writing half as many.
     - grid: writing three coordinates and a weight a point.
     - field: the larger of its operations (4 n² G for the two products with orbitals on a grid, in float32 twice as
-      fast on the sketch; 9 n³ of the eigensolver) and its bytes (orbitals on both grids twice a cycle, half of the
+      fast on the coarse grid; 9 n³ of the eigensolver) and its bytes (orbitals on both grids twice a cycle, half of the
       supermatrix once).
     """
     n = shape.n_orbitals
     pairs = n * (n + 1) // 2
     fine, coarse = shape.n_blocks * BLOCK, shape.n_coarse * BLOCK
-    sketched = max(cycles - visits, 0)
-    operations = 4 * n * n * (visits * fine + sketched * coarse / 2) + 9 * n**3 * cycles
-    read = 2 * components * n * (8 * visits * fine + 4 * sketched * coarse) + 4 * pairs**2 * cycles
+    on_coarse = max(cycles - visits, 0)
+    operations = 4 * n * n * (visits * fine + on_coarse * coarse / 2) + 9 * n**3 * cycles
+    read = 2 * components * n * (8 * visits * fine + 4 * on_coarse * coarse) + 4 * pairs**2 * cycles
     return {
         "host lists": None,
         "integrals": 8 * pairs**2 * top.byte,

@@ -158,7 +158,7 @@ def prepare(chosen: list[Conformer], settings: EnergySettings) -> Entry:
     level = level_of(Settings(settings.xc, settings.basis, settings.grid_level))
     elements = sorted({int(z) for one in chosen for z in one.numbers})
     systems = [System(one.numbers.astype(np.int64), one.positions) for one in chosen]
-    store = GeometryStore(systems, level, network_of(settings.model, level.basis, elements, False), 0.0)
+    store = GeometryStore(systems, level, network_of(settings.model, level.basis_set, elements, False), 0.0)
     took = []
     for index in range(len(store)):
         begin = perf_counter()

@@ -1,7 +1,7 @@
 """Seconds a conformer of each stage of a label, beside its floor.
 
 ``measure_stages``: molecule by molecule, as labels are made on a CPU; on an accelerator only rows and Parquet.
-``measure_batched_stages``: a whole batch through one program, ``qmgen.dft.batched``, on any device.
+``measure_batched_stages``: a whole batch through one program, on any device.
 """
 
 from __future__ import annotations
@@ -22,16 +22,24 @@ from qmgen.corpus.plan import Unit
 from qmgen.corpus.rows import failure_table, row_table
 from qmgen.corpus.schema import failure_schema, row_schema
 from qmgen.corpus.shard import write_unit
-from qmgen.dft.batch import mapping, solve_batch
-from qmgen.dft.batched.lists import batch_lists
-from qmgen.dft.batched.program import field_batch, grids_batch, integrals_batch, prepare_batch
-from qmgen.dft.batched.repulsion import supermatrices
-from qmgen.dft.fock import supermatrix
+from qmgen.dft.backend import current
+from qmgen.dft.batch import field_batch, solve_batch
+from qmgen.dft.coulomb_exchange import supermatrix
 from qmgen.dft.integrals.one_electron import one_electron_integrals
-from qmgen.dft.integrals.pairs import pair_classes
-from qmgen.dft.integrals.two_electron import repulsion_integrals
-from qmgen.dft.prepare import System, prepare, shape_of, sketch_precision
-from qmgen.dft.scf import Options
+from qmgen.dft.integrals.repulsion import repulsion_integrals
+from qmgen.dft.integrals.shell_pairs import pair_index, rows_of_molecule, shell_pairs
+from qmgen.dft.prepare import (
+    System,
+    batch_lists,
+    coarse_precision,
+    grids_batch,
+    integrals_batch,
+    prepare,
+    prepare_batch,
+    shape_of,
+    supermatrix_batch,
+)
+from qmgen.dft.scf import ScfOptions
 from qmgen.labeling import label
 from qmgen.labeling.level import level_of
 from qmgen.labeling.types import Label, Settings
@@ -66,10 +74,12 @@ def _molecule_by_molecule(task: Task, settings: Settings, chosen: list[Conformer
     """
     level, count = level_of(settings), len(chosen)
     systems = [System(np.asarray(c.numbers, np.int64), c.positions) for c in chosen]
-    basis, xc = level.basis, level.functional
+    basis, xc = level.basis_set, level.functional
     shape = shape_of(systems[0].numbers, basis, xc, level.grid_level)
     n = shape.n_orbitals
-    classes = [pair_classes(s.numbers, s.positions, basis) for s in systems]
+    molecules = [shell_pairs(s.numbers, s.positions, basis) for s in systems]
+    rows = [rows_of_molecule(pairs, n) for pairs in molecules]
+    index = [pair_index(pairs, r, n) for pairs, r in zip(molecules, rows, strict=True)]
     numbers, xyz = [], []
     for s in systems:
         padding = shape.n_atoms - len(s.numbers)
@@ -78,15 +88,16 @@ def _molecule_by_molecule(task: Task, settings: Settings, chosen: list[Conformer
 
     def integrals() -> list[Any]:
         return [
-            (one_electron_integrals(c, z, x, n), repulsion_integrals(c, x, n))
-            for c, z, x in zip(classes, numbers, xyz, strict=True)
+            (one_electron_integrals(pairs, r, i, z, x), repulsion_integrals(pairs, r, x))
+            for pairs, r, i, z, x in zip(molecules, rows, index, numbers, xyz, strict=True)
         ]
 
-    repulsion = [repulsion_integrals(c, x, n) for c, x in zip(classes, xyz, strict=True)]
+    repulsion = [repulsion_integrals(*one) for one in zip(molecules, rows, xyz, strict=True)]
     n_real = [basis.n_orbitals(s.numbers) for s in systems]
 
     def supermatrices() -> list[Any]:
-        return [supermatrix(values, real, xc.exact_exchange) for values, real in zip(repulsion, n_real, strict=True)]
+        every = zip(repulsion, index, n_real, strict=True)
+        return [supermatrix(current(), values, i, real, xc.exact_exchange) for values, i, real in every]
 
     def prepared() -> list[Any]:
         return [prepare(s, shape, basis, xc, level.grid_level).problem for s in systems]
@@ -94,9 +105,9 @@ def _molecule_by_molecule(task: Task, settings: Settings, chosen: list[Conformer
     task.tell("prepare")
     problems = prepared()
     task.tell("field")
-    solutions = solve_batch(xc, mapping(), problems, Options())
+    solutions = solve_batch(xc, problems, ScfOptions())
     cycles = float(np.mean([s.cycles for s in solutions]))
-    visits = float(np.mean([s.visits for s in solutions]))
+    visits = float(np.mean([s.fine_evaluations for s in solutions]))
     bounds = floors(shape, cycles, visits, 4 if xc.needs_gradient else 1, ceilings(task.accelerator, task.toy))
     seconds: dict[str, float] = {}
 
@@ -107,13 +118,14 @@ def _molecule_by_molecule(task: Task, settings: Settings, chosen: list[Conformer
 
         task.entry(name, timed)
 
-    stage("host lists", lambda: [pair_classes(s.numbers, s.positions, basis) for s in systems])
+    stage("host lists", lambda: [shell_pairs(s.numbers, s.positions, basis) for s in systems])
     stage("integrals", integrals)
     stage("supermatrix", supermatrices)
     stage("grid", prepared, less=("host lists", "integrals", "supermatrix"))
-    stage("field", lambda: solve_batch(xc, mapping(), problems, Options()))
+    stage("field", lambda: solve_batch(xc, problems, ScfOptions()))
     task.put(
-        "about", {"conformers": count, "cycles": cycles, "visits": visits, "mapping": mapping(), "shape": str(shape)}
+        "about",
+        {"conformers": count, "cycles": cycles, "visits": visits, "mapping": current().name, "shape": str(shape)},
     )
 
 
@@ -135,9 +147,9 @@ def measure_batched_stages(task: Task) -> None:
     level, size = level_of(settings), 2 if task.toy else 64 if task.accelerator else 2
     shape, chosen = task.geometries.of_one_shape(settings, size)
     systems = [System(np.asarray(c.numbers, np.int64), c.positions) for c in chosen]
-    xc, options = level.functional, Options()
-    sketch = np.dtype(sketch_precision(level.basis)).name
-    make_lists = partial(batch_lists, systems, shape, level.basis, xc, level.grid_level)
+    xc, options = level.functional, ScfOptions()
+    coarse = np.dtype(coarse_precision(level.basis_set)).name
+    make_lists = partial(batch_lists, systems, shape, level.basis_set, xc, level.grid_level)
     found: dict[str, Any] = {}
 
     def made(name: str, work: Any) -> Any:
@@ -149,13 +161,13 @@ def measure_batched_stages(task: Task) -> None:
     lists = made("host lists", lambda: jax.device_put(make_lists()))
     integrals = jax.jit(integrals_batch)
     _, repulsion = made("integrals", lambda: integrals(lists))
-    matrices = jax.jit(lambda r: supermatrices(r, jnp.asarray(lists.place), xc.exact_exchange))
-    grids = jax.jit(lambda x: grids_batch(xc, x, sketch))
-    whole = jax.jit(lambda x: prepare_batch(xc, x, sketch))
-    _, problems = made("problems", lambda: whole(lists))
+    matrices = jax.jit(lambda r: supermatrix_batch(r, jnp.asarray(lists.index), xc.exact_exchange))
+    grids = jax.jit(lambda x: grids_batch(xc, x, coarse))
+    whole = jax.jit(lambda x: prepare_batch(xc, x, coarse))
+    problems = made("problems", lambda: whole(lists)).problem
     field = jax.jit(lambda p: field_batch(xc, p, options))
     solution = made("field", lambda: field(problems))
-    cycles, visits = (float(np.mean(np.asarray(x))) for x in (solution.cycles, solution.visits))
+    cycles, visits = (float(np.mean(np.asarray(x))) for x in (solution.cycles, solution.fine_evaluations))
     bounds = floors(shape, cycles, visits, 4 if xc.needs_gradient else 1, ceilings(task.accelerator, task.toy))
     for name, work in (
         ("host lists", make_lists),

@@ -60,7 +60,7 @@ class Geometries:
         other ``conformer_id``: nothing is kept between conformers, so that each costs its full time.
         """
         level = level_of(settings)
-        shapes = [shape_of(c.numbers, level.basis, level.functional, level.grid_level) for c in self.conformers]
+        shapes = [shape_of(c.numbers, level.basis_set, level.functional, level.grid_level) for c in self.conformers]
         shape = Counter(shapes).most_common(1)[0][0]
         chosen = [c for c, s in zip(self.conformers, shapes, strict=True) if s == shape]
         chosen.sort(key=lambda c: ((c.molecule_id, level.grid_level) not in self.energies, c.molecule_id))

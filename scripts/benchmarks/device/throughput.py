@@ -20,7 +20,7 @@ from benchmarks.device.task import Entry, Task
 from qmgen.constants import HARTREE_TO_EV
 from qmgen.corpus.plan import Unit
 from qmgen.corpus.splits import Splitter
-from qmgen.dft.batch import mapping
+from qmgen.dft.backend import current
 from qmgen.dft.prepare import Shape
 from qmgen.labeling.level import level_of
 from qmgen.labeling.memory import bytes_by_part
@@ -178,8 +178,7 @@ def one_batch(task: Task, settings: Settings, size: int) -> Entry:
     done = to_parquet(chosen, settings, task.scratch)
     stats = jax.devices()[0].memory_stats() or {}
     in_batch = places(shape, settings)
-    components = 4 if level_of(settings).functional.needs_gradient else 1
-    parts = bytes_by_part(shape, components, in_batch, mapping())
+    parts = bytes_by_part(shape, level_of(settings).functional, in_batch, current())
     return {
         "device_peak": stats.get("peak_bytes_in_use"),
         "device_limit": stats.get("bytes_limit"),

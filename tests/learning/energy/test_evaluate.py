@@ -15,7 +15,7 @@ from few_molecules import LEVEL, SMALL, system, write_xyz
 from qmgen.cli.main import main
 from qmgen.config.train import EvaluateConfig
 from qmgen.dft.prepare import Shape
-from qmgen.dft.scf import Options
+from qmgen.dft.scf import ScfOptions
 from qmgen.dft.scf import solve as solve_scf
 from qmgen.labeling.stream import label
 from qmgen.labeling.types import Settings
@@ -34,7 +34,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network that corrects nothing."""
     seen = [jax.tree.map(np.asarray, SMALL.describe(case_of(system("water"), Shape(8, 4, 4), LEVEL).inputs))]
     about = {
-        "xc": "b3lyp5", "basis": "sto-3g", "basis_checksum": LEVEL.basis.checksum, "grid_level": 0, "loss": "energy",
+        "xc": "b3lyp5", "basis": "sto-3g", "basis_checksum": LEVEL.basis_set.checksum, "grid_level": 0,
+        "loss": "energy",
         "elements": [1, 7, 8], "refine": 0, "geometries": 1,
     }  # fmt: skip
     folder = tmp_path_factory.mktemp("evaluated")
@@ -100,7 +101,7 @@ def test_a_network_that_knows_the_answer_has_no_errors(
             pass
 
         def __call__(self, problems: Any, numbers: Any) -> list[np.ndarray]:
-            solve = jax.jit(lambda problem: solve_scf(LEVEL.functional, problem, Options()).density)
+            solve = jax.jit(lambda problem: solve_scf(LEVEL.functional, problem, ScfOptions()).density)
             return [np.asarray(solve(jax.tree.map(jax.numpy.asarray, problem))) for problem in problems]
 
     monkeypatch.setattr(module.HamiltonianTask, "predict", exact)

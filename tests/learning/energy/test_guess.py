@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from few_molecules import LEVEL, MOLECULES, SMALL, system
 
-from qmgen.dft.batched import batch_lists
-from qmgen.dft.batched.program import prepare_batch
-from qmgen.dft.prepare import Shape, prepare, shape_of
+from qmgen.dft.backend import ACCELERATOR, using
+from qmgen.dft.prepare import Shape, batch_lists, prepare, prepare_batch, shape_of
 from qmgen.dft.scf import Problem
 from qmgen.errors import UsageError
 from qmgen.learning.energy.problems import case_of
@@ -32,7 +31,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
         last = params[name]["out"]
         last["weight"] = 0.1 * jax.random.normal(jax.random.key(1), last["weight"].shape, jnp.float32)
     about = {
-        "xc": "b3lyp5", "basis": "sto-3g", "basis_checksum": LEVEL.basis.checksum, "grid_level": 0,
+        "xc": "b3lyp5", "basis": "sto-3g", "basis_checksum": LEVEL.basis_set.checksum, "grid_level": 0,
         "elements": [1, 7, 8],
     }  # fmt: skip
     folder = tmp_path_factory.mktemp("guess")
@@ -48,8 +47,8 @@ def guess(stored: Path) -> LearnedGuess:
 
 def problem_of(name: str, shape: Shape | None = None) -> Problem:
     one = system(name)
-    shape = shape or shape_of(one.numbers, LEVEL.basis, LEVEL.functional, 0)
-    return prepare(one, shape, LEVEL.basis, LEVEL.functional, 0).problem
+    shape = shape or shape_of(one.numbers, LEVEL.basis_set, LEVEL.functional, 0)
+    return prepare(one, shape, LEVEL.basis_set, LEVEL.functional, 0).problem
 
 
 def density(guess: LearnedGuess, name: str, problem: Any) -> np.ndarray:
@@ -87,15 +86,15 @@ def test_other_padding_is_the_same_density(guess: LearnedGuess) -> None:
 
 @pytest.mark.slow
 def test_problems_of_the_batched_path(guess: LearnedGuess) -> None:
-    """Their orbitals are ``OrbitalRows``, their supermatrix one panel."""
+    """Their supermatrix is one block, and padding has other places."""
     one = system("water")
-    shape = shape_of(one.numbers, LEVEL.basis, LEVEL.functional, 0)
-    _, problems = prepare_batch(
-        LEVEL.functional, batch_lists([one], shape, LEVEL.basis, LEVEL.functional, 0, 1), "float32"
-    )
+    shape = shape_of(one.numbers, LEVEL.basis_set, LEVEL.functional, 0)
+    lists = batch_lists([one], shape, LEVEL.basis_set, LEVEL.functional, 0, 1)
+    with using(ACCELERATOR):
+        problems = prepare_batch(LEVEL.functional, lists, "float32").problem
     first = jax.tree.map(lambda leaf: leaf[0], problems)
     found, expected = density(guess, "water", first), density(guess, "water", problem_of("water", shape))
-    # the sketch is in float32 on both sides, and its sums are ordered otherwise
+    # the coarse grid is in float32 on both sides, and its sums are ordered otherwise
     assert np.abs(found - expected).max() < 1e-5
 
 

@@ -26,7 +26,7 @@ LEVEL = level_of(Settings("b3lyp5", "sto-3g", 0))
 @pytest.mark.parametrize("preset", ["blocks-tiny", "qpt-tiny"])
 def test_corrections_are_near_those_of_float32(preset: str) -> None:
     """And their gradients: of numbers with 3 and 4 significant bits, through a few layers."""
-    network = network_of(preset, LEVEL.basis, [1, 8])
+    network = network_of(preset, LEVEL.basis_set, [1, 8])
     ready = GeometryStore([system("water", 0)], LEVEL, network, 0.0).get(0)
     assert ready is not None
     statistics = network.statistics([ready.seen])

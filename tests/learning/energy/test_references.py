@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from few_molecules import LEVEL, store_of
 
-from qmgen.dft.scf import Options, solve
+from qmgen.dft.scf import ScfOptions, solve
 from qmgen.learning.energy.problems import PreparedGeometry
 from qmgen.learning.energy.references import REFERENCES, References
 
@@ -32,7 +32,7 @@ def made() -> References:
 
 def test_they_are_the_self_consistent_field(made: References) -> None:
     problem = ready(0).case.problem._replace(coarse=None)
-    found = jax.jit(lambda p: solve(LEVEL.functional, p, Options(1e-10, 1e-7, 100)))(problem)
+    found = jax.jit(lambda p: solve(LEVEL.functional, p, ScfOptions(1e-10, 1e-7, 100)))(problem)
     assert bool(found.converged) and not made.missing
     # two programs, one of which has the options for arguments: rounding alone
     assert made.energies[0] == pytest.approx(float(found.energy), abs=1e-9)
@@ -69,7 +69,7 @@ def test_what_does_not_converge_is_counted_once(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_too_few_cycles_are_no_reference(made: References) -> None:
-    assert made.converge(ready(0).case, options=Options(1e-10, 1e-7, 1)) is None
+    assert made.converge(ready(0).case, options=ScfOptions(1e-10, 1e-7, 1)) is None
 
 
 def test_a_lower_solution_becomes_the_reference_and_is_counted(made: References) -> None:

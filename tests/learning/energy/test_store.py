@@ -26,7 +26,7 @@ def test_molecules_of_like_size_share_a_shape_that_holds_each() -> None:
     assert shapes[0] == shapes[1] == shapes[2] != shapes[3]
     assert (shapes[0].n_orbitals, shapes[0].n_atoms, shapes[3].n_orbitals) == (8, 4, 16)
     for one, shape in zip(numbers, shapes, strict=True):
-        own = shape_of(one, LEVEL.basis, LEVEL.functional, LEVEL.grid_level)
+        own = shape_of(one, LEVEL.basis_set, LEVEL.functional, LEVEL.grid_level)
         assert shape.n_blocks >= own.n_blocks and shape.n_coarse >= own.n_coarse
 
 

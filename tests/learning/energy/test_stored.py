@@ -23,7 +23,7 @@ ABOUT = {"xc": "b3lyp5", "basis": "sto-3g", "basis_checksum": "abc", "grid_level
 
 def stored(preset: str) -> tuple[StoredHamiltonian, Any]:
     """A network with weights at random, and what it sees of ammonia."""
-    network = network_of(preset, LEVEL.basis, [1, 7, 8, 9])
+    network = network_of(preset, LEVEL.basis_set, [1, 7, 8, 9])
     store = store_of(["water", "ammonia"], network)
     seen = [ready.seen for index in range(2) if (ready := store.get(index)) is not None]
     params = jax.tree.map(

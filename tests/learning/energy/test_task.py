@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from few_molecules import LEVEL, SMALL, SOMEWHERE, Mixture, store_of
 
-from qmgen.dft.variational import rebuild
+from qmgen.dft.variational import roothaan_steps
 from qmgen.learning.energy.problems import CaseFeed, ConvergedLabels, EnergyBatch, GeometryStore
 from qmgen.learning.energy.references import LOWER, References
 from qmgen.learning.energy.train import MEV, HamiltonianTask, LossWeights
@@ -23,7 +23,7 @@ STORE = store_of(NAMES)
 @cache
 def plain() -> Any:
     def energy(case: Any) -> jax.Array:
-        return rebuild(LEVEL.functional, case.problem, case.orthogonaliser, case.inputs.initial, 0).last.energy
+        return roothaan_steps(LEVEL.functional, case.problem, case.orthogonaliser, case.inputs.initial, 0).last.energy
 
     return jax.jit(energy)
 

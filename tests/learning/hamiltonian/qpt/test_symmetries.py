@@ -27,7 +27,7 @@ from made_up import (
 from qmgen.dft.basis import load_basis
 from qmgen.dft.guess import superposition_of_atoms
 from qmgen.dft.integrals.one_electron import one_electron_integrals
-from qmgen.dft.integrals.pairs import pair_classes
+from qmgen.dft.integrals.shell_pairs import pair_index, rows_of_molecule, shell_pairs
 from qmgen.learning.hamiltonian.inputs import Inputs
 from qmgen.learning.hamiltonian.qpt_description import orbital_rotation, principal_frame
 from qmgen.learning.hamiltonian.qpt_model import correct_qpt, describe_qpt, init_qpt
@@ -107,7 +107,9 @@ def real_water(positions: np.ndarray) -> Inputs:
     """S, core Hamiltonian and density of spherical atoms in 6-31G, the others left out."""
     numbers, basis = np.array([8, 1, 1]), load_basis("6-31g")
     n = basis.n_orbitals(numbers)
-    one = one_electron_integrals(pair_classes(numbers, positions, basis), numbers, positions, n)
+    pairs = shell_pairs(numbers, positions, basis)
+    rows = rows_of_molecule(pairs, n)
+    one = one_electron_integrals(pairs, rows, pair_index(pairs, rows, n), numbers, positions)
     core = np.asarray(one.kinetic + one.nuclear)
     oxygen = [(0, i, 0, 0) for i in range(3)] + [(0, 3 + i, 1, i % 3) for i in range(6)]
     orbitals = np.array(oxygen + [(a, i, 0, 0) for a in (1, 2) for i in (0, 1)], np.int32)

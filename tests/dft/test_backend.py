@@ -1,4 +1,4 @@
-"""The fence changes no number, under any transformation that the kernels meet."""
+"""The backend is chosen in one place; the fence changes no number, under any transformation that the kernels meet."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qmgen.dft.materialise import materialise
+from qmgen.dft.backend import ACCELERATOR, CPU, current, materialise, using
 
 
 def through(x: jax.Array) -> jax.Array:
@@ -30,3 +30,12 @@ def test_values_under_jit_and_vmap() -> None:
 def test_gradient() -> None:
     fenced, direct = (jax.grad(lambda x, f=f: f(x).sum())(X[0]) for f in (through, plain))
     assert np.allclose(fenced, direct, rtol=0, atol=3e-7)
+
+
+def test_a_backend_is_that_of_the_device_unless_chosen() -> None:
+    mine = CPU if jax.default_backend() == "cpu" else ACCELERATOR
+    assert current() is mine
+    for other in (ACCELERATOR, CPU):
+        with using(other):
+            assert current() is other
+    assert current() is mine

@@ -1,18 +1,18 @@
-"""Labels by the accelerator's path, run on whatever is here: the same numbers, failures of one alone, and retries."""
+"""Labels by the loops of accelerators, on whatever is here: the same numbers, failures of one alone, and retries."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
+from qmgen.dft.backend import ACCELERATOR, using
 from qmgen.dft.prepare import System
 from qmgen.labeling import Label, Settings, label
-from qmgen.labeling import together as together_module
 from qmgen.molecules.types import Conformer, Failure, Reason
 from tests.labeling.test_batches import ETHANE, METHANOL, METHYLAMINE, conformer, same_bits
 
@@ -36,13 +36,14 @@ def by_id(conformers: list[Conformer], settings: Settings = SETTINGS) -> dict[in
 
 @pytest.fixture(scope="module")
 def in_turn() -> dict[int, Label | Failure]:
-    """By the path for CPUs."""
+    """By the loops of CPUs."""
     return by_id(BATCH)
 
 
 @pytest.fixture(autouse=True)
-def as_on_an_accelerator(in_turn: dict[int, Label | Failure], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(label_module, "mapping", lambda: "vmap")
+def as_on_an_accelerator(in_turn: dict[int, Label | Failure]) -> Iterator[None]:
+    with using(ACCELERATOR):
+        yield
 
 
 def agrees(found: Label | Failure, expected: Label | Failure) -> None:
@@ -65,14 +66,14 @@ def test_the_same_labels(in_turn: dict[int, Label | Failure]) -> None:
 def test_a_defect_of_one_costs_no_neighbour_its_label(
     in_turn: dict[int, Label | Failure], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = together_module.batch_lists
+    real = label_module.batch_lists
 
     def fails_with_nitrogen(systems: Sequence[System], *rest: Any) -> Any:
         if any(7 in system.numbers for system in systems):
             raise ValueError("no nitrogen today")
         return real(systems, *rest)
 
-    monkeypatch.setattr(together_module, "batch_lists", fails_with_nitrogen)
+    monkeypatch.setattr(label_module, "batch_lists", fails_with_nitrogen)
     found = by_id(BATCH)
     failure = found[1]
     assert isinstance(failure, Failure)
@@ -93,14 +94,14 @@ def test_neighbours_and_places_change_no_bit() -> None:
 def test_what_does_not_fit_together_is_labelled_alone(
     in_turn: dict[int, Label | Failure], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = together_module.solve_systems
+    real = label_module.prepare_lists
 
     def full(functional: Any, lists: Any, *rest: Any) -> Any:
         if len(lists.numbers) > 1 or 7 in lists.numbers:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
         return real(functional, lists, *rest)
 
-    monkeypatch.setattr(together_module, "solve_systems", full)
+    monkeypatch.setattr(label_module, "prepare_lists", full)
     found = by_id(BATCH)
     agrees(found[0], in_turn[0])
     assert isinstance(found[1], Failure) and found[1].reason is Reason.OUT_OF_MEMORY
