@@ -3,9 +3,9 @@
 >>> guess = open_guess("run")
 >>> densities = guess(problems, numbers)            # idempotent, where the SCF begins
 
-The guess takes one Fock build from the density of spherical atoms (on the coarse grid where there is one: what its grid gets
-wrong the SCF mends, and the asked grid would cost as much as several cycles), the network's correction, and the lowest
-orbitals.
+The guess takes one Fock build from the density of spherical atoms (on the coarse grid where there is one: the SCF
+corrects what it gets wrong, and the fine grid would cost as much as several cycles), the network's correction, and the
+lowest orbitals.
 """
 
 from __future__ import annotations
