@@ -72,7 +72,7 @@ def using(backend: Backend) -> Iterator[None]:
         _chosen.pop()
 
 
-def materialise(compute: Callable[[], T], true: jax.Array) -> T:
+def materialize(compute: Callable[[], T], true: jax.Array) -> T:
     """``compute()``, its results written to memory once; ``true`` () holds at run time, which XLA must not know.
 
     On a CPU XLA fuses elementwise work into each of its consumers: a value with n consumers is evaluated n times over

@@ -79,7 +79,7 @@ class Basis:
 
 
 def _least_overlap(shells: tuple[Shell, ...]) -> float:
-    """The smallest eigenvalue of the overlap matrix of normalised functions on one centre."""
+    """The smallest eigenvalue of the overlap matrix of normalized functions on one centre."""
     least = 1.0
     functions = [
         (l, shell.exponents, shell.coefficients[:, k]) for shell in shells for k, l in enumerate(shell.angular_momenta)
@@ -171,7 +171,7 @@ def _merge_shells(raw: list) -> tuple[Shell, ...]:
         array = np.asarray(rows, dtype=np.float64)
         order = np.argsort(-array[:, 0], kind="stable")
         for column in range(1, array.shape[1]):
-            plain.append((l, array[order, 0], _normalised(l, array[order, 0], array[order, column])))
+            plain.append((l, array[order, 0], _normalized(l, array[order, 0], array[order, column])))
     shells: list[Shell] = []
     used: set[int] = set()
     for i, (l, exponents, coefficients) in enumerate(plain):
@@ -193,7 +193,7 @@ def _merge_shells(raw: list) -> tuple[Shell, ...]:
     return tuple(shells)
 
 
-def _normalised(l: int, exponents: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+def _normalized(l: int, exponents: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
     """Coefficients (K,) of raw Gaussians x^l exp(-a r^2) such that the contracted function has norm one."""
     double_factorial = math.prod(range(2 * l - 1, 0, -2))
     norms = (2 * exponents / np.pi) ** 0.75 * (4 * exponents) ** (l / 2) / math.sqrt(double_factorial)

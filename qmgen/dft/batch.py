@@ -34,13 +34,13 @@ def unstack(tree: Any, count: int) -> list[Any]:
     return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(count)]
 
 
-def field_batch(functional: Functional, problems: Problem, options: ScfOptions) -> Solution:
+def solve_many(functional: Functional, problems: Problem, options: ScfOptions) -> Solution:
     """``scf.solve`` of every molecule, with a leading axis; a cycle is made for all until the last is done."""
     return jax.vmap(lambda problem: solve(functional, problem, options))(problems)
 
 
 #: of one molecule, and of many
-SOLVE_ONE, SOLVE_MANY = jax.jit(solve, static_argnums=0), jax.jit(field_batch, static_argnums=0)
+SOLVE_ONE, SOLVE_MANY = jax.jit(solve, static_argnums=0), jax.jit(solve_many, static_argnums=0)
 _PREPARE = jax.jit(prepare_batch, static_argnums=(0, 2))
 
 
@@ -48,7 +48,7 @@ def prepare_lists(functional: Functional, lists: BatchLists, coarse_dtype: type[
     """Integrals and grids of a batch, in one program.
 
     It stands apart from ``SOLVE_MANY``: the lengths of the lists differ a little from batch to batch, and what depends
-    on them is compiled anew for each rung of their ladder; the field depends on the shape alone.
+    on them is compiled anew for each rung of their ladder; the SCF depends on the shape alone.
 
     Raises:
         RuntimeError: float64 is off.

@@ -59,7 +59,7 @@ def density_features(density: Array, phi: Array, halves: bool) -> tuple[Array, A
     """rho (g,) and its gradient (3 or 0, g) at points where the orbitals are ``phi`` (4 or 1, n, g).
 
     ``halves`` sums over orbitals by halves: XLA sums along a strided axis one number at a time on a CPU; halves are
-    vectorised (measured: 38 against 69 ms).
+    vectorized (measured: 38 against 69 ms).
     """
     x = phi * jnp.matmul(density, phi[0], precision=_EXACT)
     while halves and x.shape[1] > 8 and x.shape[1] % 2 == 0:
@@ -106,12 +106,14 @@ def blockwise(
     def anew(density: Array) -> Terms:
         return energy_and_potential_anew(functional, table, positions, fine, density, at_once)
 
-    asked = on_rows(anew, jnp.asarray(fine.weights).dtype)
+    on_fine = on_rows(anew, jnp.asarray(fine.weights).dtype)
     if coarse is None:
-        return GridFunctions(asked, asked)
+        return GridFunctions(on_fine, on_fine)
     dtype = jnp.asarray(coarse.weights).dtype
     kept = values_on_grid(table, positions, coarse, functional.needs_gradient).astype(dtype)
-    return GridFunctions(asked, on_rows(lambda density: energy_and_potential(functional, kept, coarse, density), dtype))
+    return GridFunctions(
+        on_fine, on_rows(lambda density: energy_and_potential(functional, kept, coarse, density), dtype)
+    )
 
 
 def values_on_grid(table: OrbitalTable, positions: Array, grid: Quadrature, gradient: bool) -> Array:

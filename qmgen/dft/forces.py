@@ -1,6 +1,6 @@
 """Forces on the nuclei, by central differences of the energy of a density that is carried along.
 
-At a displaced geometry the orbitals stay the same in the symmetrically orthogonalised basis (Lowdin, J. Chem. Phys. 18,
+At a displaced geometry the orbitals stay the same in the symmetrically orthogonalized basis (Lowdin, J. Chem. Phys. 18,
 365 (1950)):
 
     D(R') = T D T^T,      T = S(R')^(-1/2) S(R)^(1/2),      force = - dE[R, D(R)] / dR
@@ -24,7 +24,7 @@ from qmgen.dft.basis import Basis
 from qmgen.dft.functionals import Functional
 from qmgen.dft.prepare import Shape, System, prepare
 from qmgen.dft.scf import Problem
-from qmgen.dft.variational import field_of
+from qmgen.dft.variational import energy_and_fock_of
 
 #: displacement of a coordinate in Bohr: the rule's own error is 1e-7 Hartree/Bohr for the stiffest bonds, that of
 #: integrals, screened at 1e-12 Hartree and in part in float32, of 5e-8
@@ -74,7 +74,7 @@ def _spectrum(problem: Problem) -> tuple[Array, Array]:
 
 @partial(jax.jit, static_argnums=0)
 def _energy(functional: Functional, problem: Problem, orthogonal: Array) -> Array:
-    """() the energy of a density (n, n) given in the orthogonalised basis."""
+    """() the energy of a density (n, n) given in the orthogonalized basis."""
     values, vectors = _spectrum(problem)
     inverse = (vectors / jnp.sqrt(values)) @ vectors.T
-    return field_of(functional, problem)(inverse @ orthogonal @ inverse)[0]
+    return energy_and_fock_of(functional, problem)(inverse @ orthogonal @ inverse)[0]

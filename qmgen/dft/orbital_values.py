@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from qmgen.dft.backend import materialise
+from qmgen.dft.backend import materialize
 from qmgen.dft.basis import Basis
 from qmgen.dft.integrals.shells import SHELL_CLASSES, ShellClass, shell_orbitals
 
@@ -116,7 +116,7 @@ def _fill_class(
             r2 = xyz[0] * xyz[0] + xyz[1] * xyz[1] + xyz[2] * xyz[2]
             return jnp.exp(-a[:, None] * r2)
 
-        terms = materialise(exponentials, a[0] > 0.0)
+        terms = materialize(exponentials, a[0] > 0.0)
         radial = [_weighted(c[column], terms) for column in range(columns)]
         slope = [_weighted(-2.0 * a * c[column], terms) for column in range(columns)]
         # row by row: a stack of all rows is one scalar loop to XLA (measured: 2.4 times slower)

@@ -95,12 +95,12 @@ def roothaan_steps(
 
     ``problem.coarse`` and ``problem.guess`` are not used.
     """
-    field = field_of(functional, problem)
+    energy_and_fock = energy_and_fock_of(functional, problem)
 
     def evaluated(matrix: Array) -> RoothaanStep:
         levels, orbitals = diagonalise(problem, orthogonaliser, matrix)
         density = _filled(problem, orbitals)
-        energy, fock = field(density)
+        energy, fock = energy_and_fock(density)
         return RoothaanStep(matrix, orbitals, levels, density, energy, fock)
 
     def step(last: RoothaanStep) -> tuple[RoothaanStep, Array]:
@@ -140,11 +140,11 @@ def energy_and_gradient(
     """The energy () after ``refine`` Roothaan steps, and its derivative (n, n) with respect to ``hamiltonian``:
     symmetric, zero on padding. Pure; maps over a leading axis."""
     chain = roothaan_steps(functional, problem, orthogonaliser, hamiltonian, refine)
-    field = field_of(functional, problem)
+    energy_and_fock = energy_and_fock_of(functional, problem)
 
     def back(by_hamiltonian: Array, step: tuple[RoothaanStep, Array]) -> tuple[Array, None]:
         here, damping = step  # H' = (1 - damping) H + damping F[D(H)]
-        _, by_density = jax.jvp(lambda d: field(d)[1], (here.density,), (damping * by_hamiltonian,))
+        _, by_density = jax.jvp(lambda d: energy_and_fock(d)[1], (here.density,), (damping * by_hamiltonian,))
         return (1.0 - damping) * by_hamiltonian + _through_orbitals(problem, here, by_density), None
 
     end = _through_orbitals(problem, chain.last, chain.last.fock)
@@ -159,16 +159,16 @@ def _filled(problem: Problem, orbitals: Array) -> Array:
     return 2.0 * occupied @ occupied.T
 
 
-def field_of(functional: Functional, problem: Problem) -> Callable[[Array], tuple[Array, Array]]:
+def energy_and_fock_of(functional: Functional, problem: Problem) -> Callable[[Array], tuple[Array, Array]]:
     """density -> total energy (), Fock matrix (n, n)."""
     semilocal = semilocal_of(functional, problem._replace(coarse=None)).fine
 
-    def field(density: Array) -> tuple[Array, Array]:
+    def energy_and_fock(density: Array) -> tuple[Array, Array]:
         fock, energy = linear_part(problem, density)
         exchange_correlation, potential, _ = semilocal(density)
         return energy + exchange_correlation, fock + potential
 
-    return field
+    return energy_and_fock
 
 
 def _through_orbitals(problem: Problem, step: RoothaanStep, by_density: Any) -> Array:

@@ -1,4 +1,4 @@
-"""The level of theory of a run, and the geometries that cannot be labelled at it: found before any work is done."""
+"""The level of theory of a run, and the geometries that cannot be labeled at it: found before any work is done."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def label(
 ) -> Iterator[tuple[Conformer, Label] | Failure]:
     """Labels for a stream of conformers, each exactly once, in the order in which batches fill.
 
-    A label depends on the settings and its own conformer alone. What cannot be labelled comes as a ``Failure``.
+    A label depends on the settings and its own conformer alone. What cannot be labeled comes as a ``Failure``.
     ``starting(conformers)`` is called before a batch is sent to the device: if the process ends before their results
     have come, it ended on them. ``guess`` has learned where the first attempts should begin, and leads to the same
     labels in fewer cycles; retries, and what it cannot guess, begin from atoms, or from the core where

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qmgen.dft.backend import ACCELERATOR, CPU, current, materialise, using
+from qmgen.dft.backend import ACCELERATOR, CPU, current, materialize, using
 
 
 def through(x: jax.Array) -> jax.Array:
-    a, b = materialise(lambda: (jnp.sin(x), jnp.exp(-x)), x[0] > -1e30)
+    a, b = materialize(lambda: (jnp.sin(x), jnp.exp(-x)), x[0] > -1e30)
     return a * b + b
 
 

@@ -23,7 +23,7 @@ from qmgen.dft.orbital_values import dense_values, fill_values, orbital_table
 from qmgen.dft.prepare import Prepared, System, coarse_precision, model_gain, prepare, shape_of
 from qmgen.dft.properties import PROPERTIES, dipole_moment, frontier_orbitals, mulliken_charges, property_inputs
 from qmgen.dft.scf import ScfOptions, Solution
-from qmgen.dft.variational import field_of
+from qmgen.dft.variational import energy_and_fock_of
 from qmgen.validation.oracle import REFERENCES, TIGHT, mean_field
 from tests.reference.published import PUBLISHED, Published
 from tests.reference.stored import molecules
@@ -183,7 +183,7 @@ def levels_are_the_lowest(solution: Solution, prepared: Prepared, xc: str) -> bo
     weights, natural = np.linalg.eigh(root @ density @ root)
     assert np.allclose(weights[-occupied:], 2.0, atol=1e-9) and np.allclose(weights[:-occupied], 0.0, atol=1e-9)
     problem = jax.tree.map(jnp.asarray, prepared.problem)
-    field = field_of(functional(xc), problem)(jnp.asarray(solution.density))[1]
+    field = energy_and_fock_of(functional(xc), problem)(jnp.asarray(solution.density))[1]
     inverse = np.linalg.inv(root)
     fock = natural.T @ inverse @ np.asarray(field)[:n, :n] @ inverse @ natural
     highest = np.linalg.eigvalsh(fock[-occupied:, -occupied:])[-1]

@@ -16,7 +16,13 @@ from qmgen.dft.functionals import functional
 from qmgen.dft.guess import core_guess
 from qmgen.dft.prepare import Shape, System, prepare, shape_of
 from qmgen.dft.scf import Problem, ScfOptions, solve
-from qmgen.dft.variational import RoothaanSteps, energy_and_gradient, field_of, orthogonaliser_of, roothaan_steps
+from qmgen.dft.variational import (
+    RoothaanSteps,
+    energy_and_fock_of,
+    energy_and_gradient,
+    orthogonaliser_of,
+    roothaan_steps,
+)
 
 B3LYP, STO3G = functional("b3lyp5"), load_basis("sto-3g")
 
@@ -50,7 +56,7 @@ def root_of(name: str, shape: Shape = SHAPE) -> jax.Array:
     return orthogonaliser_of(problem.overlap, problem.n_real)
 
 
-FIELD = jax.jit(lambda problem, density: field_of(B3LYP, problem)(density))
+FIELD = jax.jit(lambda problem, density: energy_and_fock_of(B3LYP, problem)(density))
 SOLVE = jax.jit(lambda problem: solve(B3LYP, problem, ScfOptions(1e-10, 1e-7, 100)))
 
 

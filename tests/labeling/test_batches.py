@@ -11,7 +11,7 @@ import pytest
 from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.dft.backend import ACCELERATOR, CPU, Backend, using
 from qmgen.dft.basis import load_basis
-from qmgen.dft.batch import field_batch, solve_batch, stack
+from qmgen.dft.batch import solve_batch, solve_many, stack
 from qmgen.dft.functionals import functional
 from qmgen.dft.prepare import Shape, System, prepare, shape_of
 from qmgen.dft.scf import ScfOptions, Solution
@@ -119,7 +119,7 @@ def test_solve_batch_gives_the_same_bits_in_every_slot(backend: Backend) -> None
 def test_a_dummy_does_nothing() -> None:
     basis, xc, one = load_basis("sto-3g"), functional("b3lyp5"), conformer(METHANOL)
     problem = prepare(System(one.numbers.astype(np.int64), one.positions), SHAPE, basis, xc, 0).problem
-    both = field_batch(xc, stack([problem], 2), ScfOptions())
+    both = solve_many(xc, stack([problem], 2), ScfOptions())
     assert bool(both.converged[0]) and float(both.energy[1]) == 0.0 and int(both.cycles[1]) == 0
 
 

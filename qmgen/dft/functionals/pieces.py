@@ -165,7 +165,7 @@ def pbe_correlation(v: Variables) -> Array:
 
 
 def _uniform_gas(rs: Array) -> Array:
-    """Correlation energy per electron of the unpolarised gas, Hartree: J. P. Perdew, Y. Wang, Phys. Rev. B 45, 13244
+    """Correlation energy per electron of the unpolarized gas, Hartree: J. P. Perdew, Y. Wang, Phys. Rev. B 45, 13244
     (1992), eq. (10), with the leading constant to the digits PBE's authors use (libxc: lda_c_pw_mod).
     """
     b1, b2, b3, b4 = _PW_BETA

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from qmgen.dft.backend import materialise
+from qmgen.dft.backend import materialize
 
 T_MAX = 36.0
 _SCALE = 24.0
@@ -144,7 +144,7 @@ def coulomb_recursion(order: int, alpha: Array, x: Array, y: Array, z: Array, sc
 
     # every R needs several of these, which cost more than all that follows
     positive = (alpha.reshape(-1)[0] > -1.0) if order else None
-    terms = diagonal() if positive is None else materialise(diagonal, positive)
+    terms = diagonal() if positive is None else materialize(diagonal, positive)
     level: list[dict[tuple[int, int, int], Array]] = [{(0, 0, 0): term} for term in terms]
     for total in range(1, order + 1):
         for n in range(order - total + 1):

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from qmgen.dft.backend import materialise
+from qmgen.dft.backend import materialize
 from qmgen.dft.integrals.hermite import coulomb_recursion, hermite_count, hermite_indices
 from qmgen.dft.integrals.pair_data import PairData, support_table
 from qmgen.dft.integrals.shells import BRA_TILE, PRIMITIVES, TILE_BYTES, ShellPairClass
@@ -117,11 +117,11 @@ def tile_part(
         return tuple(coulomb_recursion(order, a * b * root * root, x, y, z, root))
 
     true = p[0] > 0.0
-    x, y, z = materialise(distances, true)
-    u = jnp.stack(materialise(hermite, true))  # stacked inside, each would be evaluated by itself
-    v = materialise(lambda: _contract_ket(bra_class, ket_class, u, ket_weight), true)
-    # fused with the addition, whose operands may overlap, this would not be vectorised
-    return materialise(lambda: _contract_bra(bra_class, v, bra_weight), true)
+    x, y, z = materialize(distances, true)
+    u = jnp.stack(materialize(hermite, true))  # stacked inside, each would be evaluated by itself
+    v = materialize(lambda: _contract_ket(bra_class, ket_class, u, ket_weight), true)
+    # fused with the addition, whose operands may overlap, this would not be vectorized
+    return materialize(lambda: _contract_bra(bra_class, v, bra_weight), true)
 
 
 def _part_of_layer(x: Array, layer: Array, first: Array, width: int, axis: int) -> Array:

@@ -29,7 +29,7 @@ from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.dft.forces import forces
 from qmgen.dft.level import LevelOfTheory
 from qmgen.dft.prepare import Shape, System
-from qmgen.dft.variational import density_of, field_of
+from qmgen.dft.variational import density_of, energy_and_fock_of
 from qmgen.errors import Interrupted
 from qmgen.labeling.types import ERRORS
 from qmgen.learning.energy.geometries import Geometry, GeometrySet
@@ -157,7 +157,7 @@ class _Walk:
             correction = network.correction(params, statistics, network.describe(case.inputs))
             hamiltonian = case.inputs.initial + correction
             density = density_of(case.problem, case.orthogonaliser, hamiltonian)
-            return density, field_of(functional, case.problem)(density)[0]
+            return density, energy_and_fock_of(functional, case.problem)(density)[0]
 
         self._predicted = jax.jit(predicted)
 

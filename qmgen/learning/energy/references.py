@@ -24,7 +24,7 @@ import numpy as np
 from qmgen import files
 from qmgen.dft.prepare import coarse_precision
 from qmgen.dft.scf import ScfOptions, solve
-from qmgen.dft.variational import field_of
+from qmgen.dft.variational import energy_and_fock_of
 from qmgen.documents import LARGEST, table_of
 from qmgen.errors import Interrupted
 from qmgen.learning.energy.problems import Case, ConvergedLabels, GeometryStore
@@ -66,7 +66,7 @@ class References:
     def __post_init__(self) -> None:
         functional = self.store.level.functional
         self._solve = jax.jit(lambda problem, options: solve(functional, problem, options))
-        self._field = jax.jit(lambda problem, density: field_of(functional, problem)(density)[1])
+        self._field = jax.jit(lambda problem, density: energy_and_fock_of(functional, problem)(density)[1])
         self._kept = time.monotonic()
         if self.file is not None:
             self._take(self.file)

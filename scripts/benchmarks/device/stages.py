@@ -23,7 +23,7 @@ from qmgen.corpus.rows import failure_table, row_table
 from qmgen.corpus.schema import failure_schema, row_schema
 from qmgen.corpus.shard import write_unit
 from qmgen.dft.backend import current
-from qmgen.dft.batch import field_batch, solve_batch
+from qmgen.dft.batch import solve_batch, solve_many
 from qmgen.dft.coulomb_exchange import supermatrix
 from qmgen.dft.integrals.one_electron import one_electron_integrals
 from qmgen.dft.integrals.repulsion import repulsion_integrals
@@ -165,7 +165,7 @@ def measure_batched_stages(task: Task) -> None:
     grids = jax.jit(lambda x: grids_batch(xc, x, coarse))
     whole = jax.jit(lambda x: prepare_batch(xc, x, coarse))
     problems = made("problems", lambda: whole(lists)).problem
-    field = jax.jit(lambda p: field_batch(xc, p, options))
+    field = jax.jit(lambda p: solve_many(xc, p, options))
     solution = made("field", lambda: field(problems))
     cycles, visits = (float(np.mean(np.asarray(x))) for x in (solution.cycles, solution.fine_evaluations))
     bounds = floors(shape, cycles, visits, 4 if xc.needs_gradient else 1, ceilings(task.accelerator, task.toy))
