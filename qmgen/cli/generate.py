@@ -108,7 +108,7 @@ def retry(
 ) -> int:
     """Label the failures of a finished corpus again, with more generous settings.
 
-    Only failures that another attempt can cure: SCF not converged, out of time, out of memory, crashed. If the command
+    Failures of these kinds are labelled again: SCF not converged, out of time, out of memory, crashed. If the command
     is stopped, the same command continues; after its end, the same command uses still more generous settings.
     """
     from qmgen.pipeline.retry import retry as run

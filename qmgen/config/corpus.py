@@ -39,7 +39,7 @@ class ValidateConfig(CommandConfig):
     workers: Annotated[Count | None, Setting("Number of PySCF processes.", unset="one per core")] = None
     out: Annotated[
         Folder | None,
-        Setting("Directory for the JSON file and the figure.", unset="the corpus", metavar="DIR"),
+        Setting("Directory for the JSON file and the figure, or the .json file.", unset="the corpus", metavar="DIR"),
     ] = None
 
 
