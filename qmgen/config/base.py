@@ -224,7 +224,7 @@ def path_trouble(path: str) -> str | None:
 
 Corpus = Annotated[Place, Setting("Directory of the corpus, or s3://bucket/prefix.", metavar="DIR", argument=True)]
 Xc = Annotated[str, Setting("Exchange-correlation functional, such as b3lyp5, pbe0 or pbe.")]
-Basis = Annotated[str, Setting("Basis set, such as sto-3g or 6-31g*.")]
+Basis = Annotated[str, Setting("Basis set, such as sto-3g or 6-31g.")]
 GRID_HELP: Final = "Integration grid, PySCF's level."
 Rules = Annotated[str, Setting("Rule set: gdb11, none (valences only), or a TOML file.")]
 ElementList = Annotated[Elements, Setting("Elements other than hydrogen, separated by commas.", metavar="LIST")]
