@@ -5,6 +5,8 @@ Anything else that escapes is a bug, and shows a traceback.
 
 from __future__ import annotations
 
+import traceback
+
 
 class QmgenError(Exception):
     """Work failed for a reason the user can act on (exit code 1). Each argument is a line of its own."""
@@ -55,13 +57,20 @@ def first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def from_process(where: str, exit_code: int | None, message: str, traceback: str) -> Exception:
+def to_process(error: Exception) -> tuple[int | None, str, str]:
+    """What another process needs to raise ``error`` by ``from_process``; called where ``error`` is handled."""
+    if isinstance(error, QmgenError):
+        return error.exit_code, "\n".join(error.lines), ""
+    return None, f"{type(error).__name__}: {error}", traceback.format_exc()
+
+
+def from_process(where: str, exit_code: int | None, message: str, trace: str) -> Exception:
     """The exception that ended another process, as one to be raised here: meant for the user where it has an
-    ``exit_code`` (``message`` then holds its ``lines``, one below the other), else a bug, with the ``traceback`` from
+    ``exit_code`` (``message`` then holds its ``lines``, one below the other), else a bug, with its ``trace``back from
     ``where`` it was."""
     if exit_code is None:
         error = RuntimeError(f"in {where}: {message}")
-        error.add_note(traceback)
+        error.add_note(trace)
         return error
     kinds = {kind.exit_code: kind for kind in (QmgenError, UsageError, Interrupted)}
     return kinds.get(exit_code, QmgenError)(*message.split("\n"))

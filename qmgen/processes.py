@@ -1,4 +1,13 @@
-"""Child processes: how one ended, whether it gets on, that none outlives its parent, and pipes that never block."""
+"""Child processes: started, watched, ended; pipes that never block; and groups of them that share out tasks.
+
+>>> child = Child.start("qmgen.pipeline.worker:main", core)     # calls main(Parent(...), core) in a new process
+>>> child.channel.send(order)
+>>> message = child.receive(0.5)                                # None: nothing came within half a second
+>>> ending(child.end())
+
+Nothing of the parent's ``__main__`` is imported in a child, no child outlives its parent, and the terminal's Ctrl-C
+reaches the parent alone.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +18,17 @@ import queue
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from importlib import import_module
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+from qmgen.errors import QmgenError, from_process, to_process
 
 #: signals that a process brings upon itself
 OWN_FAULT: Final = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE")
@@ -80,8 +94,10 @@ class StallClock:
         return self._stalled
 
 
-def ending(code: int) -> str:
-    """How a process with the return ``code`` ended: the name of a signal, or ``exit code n``."""
+def ending(code: int | None) -> str:
+    """How a process with the return ``code`` ended: the name of a signal, or ``exit code n``; None: not at all."""
+    if code is None:
+        return "it does not die"
     if code >= 0:
         return f"exit code {code}"
     try:
@@ -105,17 +121,6 @@ def end(process: subprocess.Popen[bytes], grace: float, group: bool = False) -> 
     with contextlib.suppress(subprocess.TimeoutExpired):
         return process.wait(2.0)
     return None
-
-
-def die_with_parent(parent: int) -> None:
-    """Let the kernel end this process with the thread of process ``parent`` that started it, even while it is stopped.
-
-    Only Linux does; elsewhere nothing happens.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)  # it died before it could be watched
 
 
 def offer_to_oom_killer() -> None:
@@ -177,3 +182,210 @@ class Channel:
                 return  # the receiving thread finds out as well
             except Exception as error:
                 self.inbox.put((self, error))
+
+
+class Parent(NamedTuple):
+    """What a child knows of its parent: the descriptor of its end of the pipe, the process, and whether its main thread
+    started the child."""
+
+    descriptor: int
+    pid: int
+    main_thread: bool
+
+    def connect(self, orphaned: Callable[[], object] | None = None) -> Connection:
+        """The child's first act: leave SIGINT and SIGTERM to the parent, end when the parent is gone, open the pipe.
+
+        The kernel ends the child where it can, even while it is stopped: on Linux, with the thread that started it,
+        for which only a main thread is sure to live as long as its process. Else a thread looks once a second; as it
+        does where something is to be done then (``orphaned``).
+        """
+        os.set_inheritable(self.descriptor, False)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if orphaned is not None or not self.main_thread or not _killed_with_parent():
+            threading.Thread(target=self._watch, args=(orphaned,), daemon=True).start()
+        elif os.getppid() != self.pid:
+            os._exit(1)  # it died before it could be watched
+        return Connection(self.descriptor)
+
+    def _watch(self, orphaned: Callable[[], object] | None) -> None:
+        while os.getppid() == self.pid:
+            time.sleep(1.0)
+        if orphaned is not None:
+            orphaned()
+        os._exit(1)
+
+
+def _killed_with_parent() -> bool:
+    """Ask the kernel to end this process with the thread that started it; whether it will."""
+    with contextlib.suppress(OSError, AttributeError):
+        return not ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    return False
+
+
+@dataclass
+class Child:
+    """A process of this Python at the other end of ``channel``; ``clock`` tells how long it has not got on."""
+
+    process: subprocess.Popen[bytes]
+    channel: Channel
+    clock: StallClock
+
+    @classmethod
+    def start(
+        cls,
+        entry: str,
+        *arguments: object,
+        environment: Mapping[str, str] | None = None,
+        inbox: queue.SimpleQueue[Any] | None = None,
+        quiet: bool = False,
+    ) -> Child:
+        """A new process that calls ``entry`` (``module:function``) with a ``Parent`` and ``arguments``, which ``repr``
+        must be able to write. It looks for modules where this process does; ``environment`` is added to this
+        process's; a ``quiet`` one prints nothing. Messages arrive in ``inbox``, where one is given.
+
+        It leads a process group. Raises ``OSError`` where there is no memory or no place for another process.
+        """
+        ours, theirs = Pipe()
+        module, _, function = entry.partition(":")
+        parent = Parent(theirs.fileno(), os.getpid(), threading.current_thread() is threading.main_thread())
+        program = (
+            f"import sys; sys.path[:] = {[path or os.getcwd() for path in sys.path]!r}; "
+            f"from qmgen.processes import Parent; from {module} import {function}; "
+            f"{function}({', '.join(map(repr, (parent, *arguments)))})"
+        )
+        output = subprocess.DEVNULL if quiet else None
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-c", program],
+                env={**os.environ, **(environment or {})},
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return cls(process, Channel(ours, inbox), StallClock(process.pid))
+
+    def receive(self, timeout: float) -> Any:
+        """The next message within ``timeout`` seconds, ``Gone`` at their end; None if nothing came. Not for a child
+        that shares its inbox.
+
+        Raises what kept a message from being packed or unpacked; the process is ended then.
+        """
+        try:
+            _, message = self.channel.inbox.get(timeout > 0, timeout or None)
+        except queue.Empty:
+            return None
+        if isinstance(message, Exception):
+            self.end()
+            raise message
+        self.clock.moved()
+        return message
+
+    def end(self, grace: float = 0.0) -> int | None:
+        """End the process and whatever it started, after ``grace`` seconds to end by itself. As ``end``."""
+        code = end(self.process, grace, group=True)
+        self.channel.close()
+        return code
+
+
+class ProcessGroup:
+    """``count`` children that each build ``entry`` (``module:callable``) from ``setup`` and call that with one task
+    after another; whichever is free gets the next.
+
+    ``name`` says in an error what one of them is, ``advice`` what to do where one died. ``cores``: child i is pinned to
+    the i-th of them. A context: leaving it ends the children.
+    """
+
+    def __init__(
+        self,
+        entry: str,
+        setup: Any,
+        count: int,
+        name: str,
+        advice: str,
+        environment: Mapping[str, str] | None = None,
+        cores: tuple[int, ...] = (),
+    ) -> None:
+        self.count = count
+        self._entry, self._setup, self._name, self._advice = entry, setup, name, advice
+        self._environment, self._cores = environment, cores
+        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._children: dict[Channel, Child] = {}
+
+    def __enter__(self) -> ProcessGroup:
+        """All are built when this returns."""
+        try:
+            for number in range(self.count):
+                core = self._cores[number % len(self._cores)] if self._cores else -1
+                child = Child.start(f"{__name__}:serve_group", core, environment=self._environment, inbox=self._inbox)
+                self._children[child.channel] = child
+                child.channel.send((self._entry, self._setup))
+            for _ in range(self.count):
+                self._receive()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for child in self._children.values():
+            child.end()
+        self._children.clear()
+
+    def results(self, tasks: Iterable[Any]) -> Iterator[tuple[int, int, Any]]:
+        """Of each task, as it is done: its place among ``tasks``, the number of the child, and the result.
+
+        Raises ``QmgenError`` when a child died; what a task raised where that is meant for the user, else
+        ``RuntimeError`` with its traceback.
+        """
+        numbers = {channel: number for number, channel in enumerate(self._children)}
+        waiting, doing = enumerate(tasks), {}
+        for channel in self._children:
+            if (task := next(waiting, None)) is not None:
+                doing[channel] = task[0]
+                channel.send(task[1])
+        while doing:
+            channel, result = self._receive()
+            place = doing.pop(channel)
+            if (task := next(waiting, None)) is not None:
+                doing[channel] = task[0]
+                channel.send(task[1])
+            yield place, numbers[channel], result
+
+    def _receive(self) -> tuple[Channel, Any]:
+        channel, message = self._inbox.get()
+        if isinstance(message, Gone):
+            how = ending(self._children[channel].end(5.0))
+            raise QmgenError(f"{self._name} died ({how}), perhaps for want of memory: {self._advice}")
+        if isinstance(message, Exception):
+            raise message
+        if message[0] == "error":
+            raise from_process(self._name, *message[1])
+        return channel, message[1]
+
+
+def serve_group(parent: Parent, core: int) -> None:
+    """The life of a child of a ``ProcessGroup``: pin, build, answer tasks until the pipe closes."""
+    connection = parent.connect()
+    if core >= 0 and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {core})
+    with contextlib.suppress(EOFError, ConnectionResetError, BrokenPipeError):
+        try:
+            entry, setup = connection.recv()
+            module, _, function = entry.partition(":")
+            act = getattr(import_module(module), function)(setup)
+            connection.send(("ready", None))
+            while True:
+                task = connection.recv()
+                connection.send(("done", act(task)))
+        except (EOFError, ConnectionResetError, BrokenPipeError):
+            raise
+        except Exception as error:
+            connection.send(("error", to_process(error)))

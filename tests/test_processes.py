@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from qmgen.errors import QmgenError, UsageError
 from qmgen.machine import lacks_memory
-from qmgen.processes import Channel, Gone, StallClock, end, ending, look
+from qmgen.processes import Channel, Child, Gone, ProcessGroup, StallClock, end, ending, look
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 IDLE, BUSY = "import time; time.sleep(600)", "while True: pass"
@@ -140,10 +141,9 @@ def test_what_cannot_be_unpacked_or_packed_is_heard_of() -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux ends a process with its parent")
 def test_a_stopped_process_ends_with_its_parent() -> None:
-    inner = "import os, time; from qmgen.processes import die_with_parent; die_with_parent(os.getppid()); "
-    inner += "print(os.getpid(), flush=True); time.sleep(600)"
-    outer = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {inner!r}]); time.sleep(600)"
-    path = os.pathsep.join(filter(None, sys.path))
+    outer = "import time; from qmgen.processes import Child; "
+    outer += "print(Child.start('process_fakes:wait').receive(30), flush=True); time.sleep(600)"
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
     with subprocess.Popen(
         [sys.executable, "-c", outer], stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": path}
     ) as parent:
@@ -176,3 +176,52 @@ def test_errors_that_say_that_memory_ran_out(error: Exception, lacks: bool) -> N
     outer = ValueError("it did not work")
     outer.__cause__ = error
     assert lacks_memory(outer) is lacks
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children find ``process_fakes`` by the search path that they inherit."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+
+
+@pytest.mark.usefixtures("fakes")
+def test_a_child_answers_leads_a_group_and_is_ended_with_what_it_started() -> None:
+    child = Child.start("process_fakes:echo", "a", 2, environment={"QMGEN_TOLD": "yes"}, quiet=True)
+    assert child.receive(30) == ("a", 2, "yes", child.process.pid)
+    child.channel.send("again")
+    assert child.receive(30) == "again"
+    child.channel.send("start another")
+    other = child.receive(30)
+    assert child.receive(0.0) is None
+    assert ending(child.end()) == "SIGKILL"
+    deadline = time.monotonic() + 30
+    while (seen := look(other)) is not None and seen.state != "Z" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert seen is None or seen.state == "Z"
+    assert isinstance(child.receive(30), Gone)
+
+
+@pytest.mark.usefixtures("fakes")
+def test_a_group_shares_out_tasks_and_each_child_is_built_once() -> None:
+    cores = tuple(sorted(os.sched_getaffinity(0)))
+    with ProcessGroup("process_fakes:Adder", 10, 2, "an adder", "use fewer", {"OMP_NUM_THREADS": "1"}, cores) as group:
+        done = list(group.results(range(5)))
+        assert sorted((place, result["sum"]) for place, _, result in done) == [(i, 10 + i) for i in range(5)]
+        assert {number for _, number, _ in done} == {0, 1}
+        assert {result["threads"] for _, _, result in done} == {"1"}
+        assert {tuple(result["cores"]) for _, _, result in done} <= {(core,) for core in cores}
+        assert list(group.results([])) == []
+
+
+@pytest.mark.usefixtures("fakes")
+@pytest.mark.parametrize(
+    ("task", "error", "said"),
+    [
+        ("die", QmgenError, r"an adder died \(exit code 3\), perhaps for want of memory: use fewer"),
+        ("refuse", UsageError, "told to refuse"),
+        ("bug", RuntimeError, "in an adder: ZeroDivisionError"),
+    ],
+)
+def test_what_happens_in_a_group_is_heard_of(task: str, error: type[Exception], said: str) -> None:
+    with ProcessGroup("process_fakes:Adder", 0, 1, "an adder", "use fewer") as group, pytest.raises(error, match=said):
+        list(group.results([task]))

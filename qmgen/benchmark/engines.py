@@ -1,5 +1,5 @@
 """What is measured, and by which engines: a seeded draw from a source of molecules, embedded once, the same for qmgen
-and for PySCF, as a process of a ``Crew`` runs them.
+and for PySCF, as ``EngineProcesses`` run them.
 
 Both engines take the same conformers and answer with energies in Hartree, by (molecule_id, conformer_id); what got no
 converged label has none.
@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Final
 
 import numpy as np
@@ -20,9 +22,12 @@ import qmgen
 from qmgen.dft.level import LevelOfTheory
 from qmgen.errors import UsageError
 from qmgen.labeling.types import Settings
+from qmgen.machine import peak_memory
 from qmgen.molecules.types import Conformer, Failure, Molecule
 from qmgen.pipeline.source import open_source
 from qmgen.pipeline.stages import Stages
+from qmgen.processes import ProcessGroup
+from qmgen.runtime import labelling_environment
 from qmgen.validation.oracle import mean_field
 
 CONV_TOL: Final = 1e-9
@@ -165,3 +170,59 @@ def singles(conformers: Sequence[Conformer]) -> list[list[Conformer]]:
 
 def _size(conformer: Conformer) -> tuple[int, int]:
     return int(np.sum(conformer.numbers > 1)), len(conformer.numbers)
+
+
+@dataclass(frozen=True)
+class TimedPass:
+    """One pass: wall-clock ``seconds`` from the first task handed out to the last result, ``results`` in the order of
+    the tasks, and the largest resident set of each process so far, in bytes."""
+
+    seconds: float
+    results: list[Any]
+    peak_memory: list[int]
+
+
+class EngineProcesses(ProcessGroup):
+    """``count`` processes that each build ``engine`` (``module:class``) from ``setup`` and stay together over several
+    timed passes. As in ``qmgen.pipeline``: one process per core, pinned to it, with one thread; on any core and with
+    any number of threads where ``cores`` is empty.
+
+    >>> with EngineProcesses("qmgen.benchmark.engines:PySCF", setup, count=2, cores=(0, 1)) as processes:
+    ...     done = processes.work(tasks)
+    ...     done.seconds, done.results, done.peak_memory
+    """
+
+    def __init__(self, engine: str, setup: Any, count: int, cores: tuple[int, ...] = ()) -> None:
+        self.cores = cores
+        self.start_seconds = 0.0
+        super().__init__(
+            f"{__name__}:watched",
+            (engine, setup),
+            count,
+            f"a {engine.rpartition(':')[2]} process of the benchmark",
+            "try fewer workers or smaller molecules",
+            labelling_environment(bool(cores)),
+            cores,
+        )
+
+    def __enter__(self) -> EngineProcesses:
+        begin = perf_counter()
+        super().__enter__()
+        self.start_seconds = perf_counter() - begin
+        return self
+
+    def work(self, tasks: Sequence[Any]) -> TimedPass:
+        """All ``tasks``, each by whichever process is free. Raises as ``ProcessGroup.results``."""
+        results: list[Any] = [None] * len(tasks)
+        peaks = [0] * self.count
+        begin = perf_counter()
+        for place, number, (result, peak) in self.results(tasks):
+            results[place], peaks[number] = result, peak
+        return TimedPass(perf_counter() - begin, results, peaks)
+
+
+def watched(given: tuple[str, Any]) -> Callable[[Any], tuple[Any, int]]:
+    """In a process: the engine (``module:class``, setup), which then answers with its peak of memory, in bytes."""
+    module, _, name = given[0].partition(":")
+    act = getattr(import_module(module), name)(given[1])
+    return lambda task: (act(task), peak_memory())

@@ -9,7 +9,6 @@ each turn, and its median is the result. After them come the wait for a first la
 from __future__ import annotations
 
 import statistics
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -19,14 +18,24 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from qmgen.benchmark.crew import Crew, Pass
-from qmgen.benchmark.engines import CONV_TOL, Energies, Setup, Subjects, shares, singles, subjects
+from qmgen.benchmark.engines import (
+    CONV_TOL,
+    Energies,
+    EngineProcesses,
+    Setup,
+    Subjects,
+    TimedPass,
+    shares,
+    singles,
+    subjects,
+)
 from qmgen.files import write_json
 from qmgen.labeling.types import Settings
 from qmgen.machine import granted_cpus, provenance, usable_cores
 from qmgen.molecules.types import Conformer, Molecule
 from qmgen.pipeline.layout import CoreLocks, layout
 from qmgen.pipeline.stages import Stages
+from qmgen.progress import ProgressLine
 from qmgen.runtime import environment
 
 if TYPE_CHECKING:
@@ -51,12 +60,20 @@ def run(config: BenchConfig, *, stages: Stages | None = None, progress: bool = T
     chosen = subjects(config.molecules, config.count, config.conformers, config.seed, stages)
     about = provenance()
     levels = []
-    tell = _teller(len(wanted) * passes(config.repeats), progress)
+    line = ProgressLine("bench", "measurement", len(wanted) * passes(config.repeats), quiet=not progress)
+
+    def tell(what: str) -> None:
+        """``what`` is begun, and what came before is done."""
+        line.advance(int(bool(line.note)))
+        line.note = what
+        line.show(now=True)
+
     for settings in wanted:
         with tempfile.TemporaryDirectory(prefix="qmgen-bench-") as folder:
             setup = Setup(settings, Path(folder) / "xla", stages)  # a level of its own is cold at its start
             levels.append(measure_level(setup, chosen, config, Path(folder), _prefixed(tell, settings)))
-    tell("")
+    line.advance(1)
+    line.close()
     result = {
         "schema_version": BENCH_SCHEMA,
         **about,
@@ -78,25 +95,6 @@ def _without_aliases(settings: Settings, stages: Stages) -> Settings:
 
 def _prefixed(tell: Teller, settings: Settings) -> Teller:
     return lambda what: tell(f"level {settings.grid_level}: {what}")
-
-
-def _teller(total: int, progress: bool) -> Teller:
-    """Says on standard error, if that is a terminal, which pass is running."""
-    from tqdm import tqdm
-
-    bar = tqdm(total=total, unit="pass", file=sys.stderr, disable=None if progress else True)
-    started = False
-
-    def tell(what: str) -> None:
-        nonlocal started
-        bar.update(int(started))
-        started = True
-        if what:
-            bar.set_description(what)
-        else:
-            bar.close()
-
-    return tell
 
 
 #: seconds, of a shape that was compiled nowhere yet and of one that was
@@ -121,12 +119,12 @@ def first_label(
     }
     for state in TARGETS:
         tell(f"first label, {state.replace('_', ' ')}")
-        with Crew("qmgen.benchmark.engines:Qmgen", setup, 1, cores[:1]) as crew:
-            done = crew.work([[conformer]])
+        with EngineProcesses("qmgen.benchmark.engines:Qmgen", setup, 1, cores[:1]) as processes:
+            done = processes.work([[conformer]])
         labelled = bool(done.results[0])
         found[state] = {
-            "seconds": round(crew.start_seconds + done.seconds, 3) if labelled else None,
-            "start_seconds": round(crew.start_seconds, 3),
+            "seconds": round(processes.start_seconds + done.seconds, 3) if labelled else None,
+            "start_seconds": round(processes.start_seconds, 3),
             "label_seconds": round(done.seconds, 3),
         }
     return found
@@ -178,16 +176,16 @@ class EngineRuns:
     """One of the two: its processes, its tasks, and the passes it has made; only qmgen makes a ``cold`` one."""
 
     name: str
-    crew: Crew
+    processes: EngineProcesses
     tasks: list[Any]
-    cold: Pass | None = None
-    warm: list[Pass] = field(default_factory=list)
+    cold: TimedPass | None = None
+    warm: list[TimedPass] = field(default_factory=list)
 
     def go_cold(self) -> None:
-        self.cold = self.crew.work(self.tasks)
+        self.cold = self.processes.work(self.tasks)
 
     def go(self) -> None:
-        self.warm.append(self.crew.work(self.tasks))
+        self.warm.append(self.processes.work(self.tasks))
 
     @property
     def energies(self) -> Energies:
@@ -201,10 +199,10 @@ class EngineRuns:
 
     def summary(self) -> dict[str, Any]:
         peaks = self.warm[-1].peak_memory
-        workers = min(self.crew.count, len(self.tasks))
+        workers = min(self.processes.count, len(self.tasks))
         return {
             "workers": workers,
-            "start_seconds": round(self.crew.start_seconds, 3),
+            "start_seconds": round(self.processes.start_seconds, 3),
             "labelled": len(self.energies),
             "cold": None
             if self.cold is None
@@ -230,11 +228,11 @@ def measure_level(setup: Setup, chosen: Subjects, config: BenchConfig, folder: P
     """
     with CoreLocks() as claims:
         ours, theirs = _sides(setup, chosen, config.workers, claims)
-        with ours.crew, theirs.crew:
+        with ours.processes, theirs.processes:
             _take_turns(ours, theirs, config.repeats, tell)
         # the largest is first: of all shapes here none takes longer
         largest = singles(chosen.conformers)[0][0]
-        first = first_label(setup, largest, ours.crew.cores, folder / "first-label", tell)
+        first = first_label(setup, largest, ours.processes.cores, folder / "first-label", tell)
     tell("generate")
     generated = whole(folder, setup, chosen.molecules, config.conformers, config.seed, config.workers)
     return {
@@ -255,10 +253,9 @@ def _sides(setup: Setup, chosen: Subjects, workers: int | None, claims: CoreLock
     count, pinned = len(ours_at.places), ours_at.cores
     many = min(workers or granted_cpus(), len(geometries))
     places = claims.take(usable_cores(), max(count, many))
-    crew = Crew("qmgen.benchmark.engines:Qmgen", setup, count, places if pinned else ())
-    ours = EngineRuns("qmgen", crew, shares(geometries, count))
-    theirs = EngineRuns("PySCF", Crew("qmgen.benchmark.engines:PySCF", setup, many, places), singles(geometries))
-    return ours, theirs
+    ours = EngineProcesses("qmgen.benchmark.engines:Qmgen", setup, count, places if pinned else ())
+    theirs = EngineProcesses("qmgen.benchmark.engines:PySCF", setup, many, places)
+    return EngineRuns("qmgen", ours, shares(geometries, count)), EngineRuns("PySCF", theirs, singles(geometries))
 
 
 def _take_turns(ours: EngineRuns, theirs: EngineRuns, repeats: int, tell: Teller) -> None:
@@ -270,7 +267,7 @@ def _take_turns(ours: EngineRuns, theirs: EngineRuns, repeats: int, tell: Teller
             side.go()
 
 
-def _rate(found: Pass) -> float:
+def _rate(found: TimedPass) -> float:
     return sum(map(len, found.results)) / found.seconds
 
 

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from qmgen.validation.compare import align
+from qmgen import tables
 
 Lines = list[list[str]]
+#: columns of text
+LEFT = (0, 1, -1)
 
 
 def table(result: dict[str, Any]) -> str:
     """For the terminal: what was measured, where, a table for each level, and one of the ratios."""
-    return "\n".join([f"{_head(result)}\n{_machine(result)}", *_sections(result, align, "")])
+    return "\n".join(
+        [f"{_head(result)}\n{_machine(result)}", *_sections(result, partial(tables.aligned, left=LEFT), "")]
+    )
 
 
 def markdown(result: dict[str, Any]) -> str:
     """The same as Markdown, with date, machine and command: to be pasted into docs/performance.md."""
     head = f"{_head(result)}. {result['date'][:10]}, {_machine(result)}."
-    return "\n".join([head, *_sections(result, _pipes, "- "), "", f"`{result['command']}`", ""])
+    return "\n".join(
+        [head, *_sections(result, partial(tables.markdown, left=LEFT), "- "), "", f"`{result['command']}`", ""]
+    )
 
 
 def _sections(result: dict[str, Any], form: Callable[[Lines], str], bullet: str) -> list[str]:
@@ -26,14 +33,15 @@ def _sections(result: dict[str, Any], form: Callable[[Lines], str], bullet: str)
     for level in result["levels"]:
         settings, total = level["settings"], result["subjects"]["conformers"]
         name = f"{settings['xc']}/{settings['basis']}, grid level {settings['grid_level']}"
-        lines += ["", f"{name}:", "", form(_level(level)), "", *(bullet + line for line in _remarks(level, total))]
+        lines += [
+            "",
+            f"{name}:",
+            "",
+            form(_level(level)),
+            "",
+            *(bullet + line for line in _remarks(level, total)),
+        ]
     return [*lines, "", "Warm, median (lowest to highest):", "", form(_summary(result["levels"]))]
-
-
-def _pipes(lines: Lines) -> str:
-    head, *body = lines
-    rule = ["---", "---", *["---:"] * (len(head) - 3), "---"]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [head, rule, *body])
 
 
 def _head(result: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ import typer
 
 from qmgen.cli.console import plain, print_json, say
 from qmgen.cli.options import AsJson
+from qmgen.progress import ProgressLine
 from qmgen.quantities import duration, size
 
 if TYPE_CHECKING:
@@ -127,19 +128,9 @@ def merge(settings: InspectConfig, as_json: AsJson = False) -> int:
 
 @contextmanager
 def _bytes_bar(what: str) -> Iterator[dict[str, Callable[[int], None]]]:
-    """``begin`` and ``advance`` of a bar with rate and time left, where standard error is a terminal."""
-    from tqdm import tqdm
-
-    quiet = not sys.stderr.isatty()
-    with tqdm(desc=what, unit="B", unit_scale=True, disable=quiet, leave=False, dynamic_ncols=True) as bar:
-
-        def begin(total: int) -> None:
-            bar.reset(total)
-
-        def advance(read: int) -> None:
-            bar.update(read)
-
-        yield {"begin": begin, "advance": advance}
+    """``begin`` and ``advance`` of a progress line, where standard error is a terminal."""
+    with ProgressLine(what, "B") as line:
+        yield {"begin": lambda total: line.begin(what, "B", total), "advance": line.advance}
 
 
 def _say_inspected(found: Inspected) -> None:

@@ -30,7 +30,7 @@ def enumerate_molecules(settings: EnumerateConfig, as_json: AsJson = False) -> i
     If the command is stopped while it writes a file, the same command continues.
     """
     from qmgen.pipeline.enumeration import run as runner
-    from qmgen.pipeline.enumeration.progress import Meter
+    from qmgen.pipeline.enumeration.progress import EnumerationProgress
 
     if settings.check is not None:
         from qmgen.pipeline.enumeration.run import check_file
@@ -42,7 +42,7 @@ def enumerate_molecules(settings: EnumerateConfig, as_json: AsJson = False) -> i
         raise UsageError("--json and the molecules cannot both go to standard output: give --out FILE")
     if settings.limit is not None:
         say(f"qmgen: --limit {settings.limit} takes the first molecules in order, which are no sample: see --sample")
-    outcome = runner.run(settings, Meter())
+    outcome = runner.run(settings, EnumerationProgress())
     if as_json:
         print_json(runner.as_json(settings, outcome))
     elif outcome.counts is not None:

@@ -11,14 +11,8 @@ the trouble is the machine's.
 
 from __future__ import annotations
 
-import os
-import queue
-import subprocess
-import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from multiprocessing import Pipe
 from typing import Any, Final, NamedTuple
 
 from qmgen.errors import Interrupted
@@ -28,7 +22,7 @@ from qmgen.molecules.embedding_worker import OUT_OF_TIME
 from qmgen.molecules.entries import failure
 from qmgen.molecules.geometry import geometry_problem
 from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned, Reason
-from qmgen.processes import OWN_FAULT, Channel, Gone, StallClock, end, ending
+from qmgen.processes import OWN_FAULT, Child, Gone, ending
 
 Embed = Callable[[str, int, int, Procedure], list[Ensemble]]
 #: entries taken from the source ahead of the one being handed out
@@ -42,6 +36,7 @@ _ASLEEP: Final = 5.0
 _TRIES: Final = 3
 _LOOK_EVERY: Final = 0.25
 _HUNG: Final = "it slept"
+_ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 #: what any machine that is well can embed
 _PLAIN_MOLECULE: Final = "C"
 
@@ -180,16 +175,15 @@ class _Worker:
     def __init__(self, embed_with: Embed, time_limit: float) -> None:
         self._embed, self._limit = embed_with, time_limit
         self._tasks: deque[tuple[str, int, int, Procedure, float]] = deque()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._channel: Channel | None = None
+        self._child: Child | None = None
         self._ready = False
 
     def submit(self, smiles: str, count: int, seed: int, procedure: Procedure) -> None:
         self._tasks.append((smiles, count, seed, procedure, self._limit))
-        if self._channel is None:
+        if self._child is None:
             self._start()
         else:
-            self._channel.send(self._tasks[-1])
+            self._child.channel.send(self._tasks[-1])
 
     def result(self) -> list[Ensemble] | tuple[Reason, str]:
         """The answer to the oldest task, waiting for it; or why there is none."""
@@ -231,7 +225,7 @@ class _Worker:
     def _drop(self) -> None:
         """Forget the oldest task, and go on with the others."""
         self._tasks.popleft()
-        if self._tasks and self._channel is None:
+        if self._tasks and self._child is None:
             self._start()
 
     def _require_a_sound_machine(self, ended: str) -> None:
@@ -252,52 +246,32 @@ class _Worker:
         )
 
     def _start(self) -> None:
-        ours, theirs = Pipe()
-        program = f"import sys; sys.path[:] = {sys.path!r}; from qmgen.molecules.embedding_worker import serve; "
-        # the kernel watches the thread that starts it: only the main thread is sure to live as long as its process
-        parent = os.getpid() if threading.current_thread() is threading.main_thread() else None
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", f"{program}serve({theirs.fileno()}, {parent})"],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-                start_new_session=True,  # Ctrl-C at the shell reaches the parent alone
-            )
+            self._child = Child.start("qmgen.molecules.embedding_worker:serve", environment=_ONE_THREAD, quiet=True)
         except OSError as error:  # no memory or no place for another process
-            ours.close()
             raise Interrupted(
                 f"no process that embeds can be started ({error.strerror or error}); when that is mended, the same "
                 "command continues"
             ) from error
-        finally:
-            theirs.close()
-        self._channel, self._ready = Channel(ours), False
-        self._channel.send(self._embed)
-        for task in self._tasks:
-            self._channel.send(task)
+        self._ready = False
+        for message in (self._embed, *self._tasks):
+            self._child.channel.send(message)
 
     def _outcome(self) -> _Outcome:
         """Wait for the answer to the oldest task. Where there is none, the process has been ended."""
-        assert self._channel is not None and self._process is not None
+        assert self._child is not None
         begun = False
-        clock = StallClock(self._process.pid)
+        clock = self._child.clock
+        clock.moved()
         while True:
-            try:
-                _, message = self._channel.inbox.get(timeout=_LOOK_EVERY)
-            except queue.Empty:
+            message = self._child.receive(_LOOK_EVERY)
+            if message is None:
                 if clock.stalled() < self._patience(clock.state):
                     continue
                 self._end(0.0)
                 return _Outcome(begun, None, _HUNG if clock.state == "S" else "it was stopped or starved")
             if isinstance(message, Gone):
                 return _Outcome(begun, None, self._end(5.0))
-            if isinstance(message, Exception):
-                self._end(0.0)
-                raise message
-            clock.moved()
             self._ready = True
             if message[0] == "begin":
                 begun = True
@@ -315,9 +289,8 @@ class _Worker:
 
     def _end(self, grace: float) -> str:
         """End the process, after ``grace`` seconds to end by itself; tell how it ended."""
-        if self._process is None or self._channel is None:
+        if self._child is None:
             return ""
-        code = end(self._process, grace)
-        self._channel.close()
-        self._process = self._channel = None
-        return "it does not die" if code is None else ending(code)
+        code = self._child.end(grace)
+        self._child = None
+        return ending(code)

@@ -15,24 +15,16 @@ import signal
 from multiprocessing.connection import Connection
 
 from qmgen.machine import lacks_memory
-from qmgen.processes import die_with_parent
+from qmgen.processes import Parent
 
 #: how a process ends whose molecule has used up its time
 OUT_OF_TIME = "SIGPROF"
 
 
-def serve(descriptor: int, parent: int | None = None) -> None:
-    """Answer tasks on the connection with this file descriptor until its other end is closed, or the thread of process
-    ``parent`` that started this one has ended.
-
-    Interrupts are for the parent to handle: it closes the connection, or kills this process.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def serve(parent: Parent) -> None:
+    """Answer the tasks of ``parent`` until it closes the pipe, or is gone."""
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    if parent is not None:
-        die_with_parent(parent)
-    with Connection(descriptor) as connection:
+    with parent.connect() as connection:
         try:
             _answer(connection)
         except (EOFError, BrokenPipeError, ConnectionResetError):

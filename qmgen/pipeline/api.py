@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import reprlib
-import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,11 +30,11 @@ from qmgen.pipeline.job import LabelJob, procedure_of, settings_of, with_guess
 from qmgen.pipeline.layout import layout
 from qmgen.pipeline.messages import UnitListener
 from qmgen.pipeline.pool import Pool
-from qmgen.pipeline.progress import Bar, Progress, Quiet
 from qmgen.pipeline.rows import CONSTANTS, failure_row
 from qmgen.pipeline.source import Entry, UnitInput, open_source, unique_keys
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.unit import UnitAttempt, UnitResult
+from qmgen.progress import RunProgress
 
 if TYPE_CHECKING:
     import pandas
@@ -163,7 +162,7 @@ Advance = Callable[[int, int], None]
 def label(
     molecules: Any,
     *,
-    progress: bool | Progress | None = None,
+    progress: bool | RunProgress | None = None,
     stages: Stages | None = None,
     **settings: Any,
 ) -> Labels:
@@ -270,9 +269,9 @@ class _Teller(UnitListener):
         self._rows, self._failures = rows, failures
 
 
-def _shown(progress: bool | Progress | None) -> Progress:
+def _shown(progress: bool | RunProgress | None) -> RunProgress:
     if progress is None or isinstance(progress, bool):
-        return Bar() if (sys.stderr.isatty() if progress is None else progress) else Quiet()
+        return RunProgress(log=False, quiet=progress is False, always=progress is True)
     return progress
 
 

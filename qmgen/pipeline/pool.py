@@ -17,7 +17,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from multiprocessing.connection import Pipe
 from typing import Any, Final
 
 from qmgen.errors import Interrupted, QmgenError, from_process
@@ -38,10 +37,9 @@ from qmgen.pipeline.messages import (
 )
 from qmgen.pipeline.source import UnitInput
 from qmgen.pipeline.unit import UnitResult
-from qmgen.processes import Channel, Gone, StallClock, end
+from qmgen.processes import Child, Gone, StallClock
 from qmgen.runtime import labelling_environment
 
-_MAIN = "import sys; from qmgen.pipeline.worker import main; main(int(sys.argv[1]), int(sys.argv[2]))"
 #: seconds that a worker may be silent, without CPU time, before it is taken for one that answers no more
 SILENT_LIMIT: Final = 30.0
 #: seconds that its main thread may be without CPU time while other threads give signs of life, by what it does: files
@@ -53,10 +51,8 @@ _STILL_LIMITS: Final = {"start": 300.0, "write": 300.0, "commit": 300.0, "label"
 class WorkerProcess:
     """One process: its pipe, its place, what it is doing and holds on its device, and what it told about itself."""
 
-    process: subprocess.Popen[bytes]
-    channel: Channel
+    child: Child
     place: WorkerPlace
-    silence: StallClock
     stillness: StallClock
     oom_kills: int | None = None
     ready: bool = False
@@ -80,7 +76,7 @@ class WorkerProcess:
 
     def silent_for(self) -> str | None:
         """In which way it answers no more, if it does so. To be asked about once a second."""
-        silent, still = self.silence.stalled(), self.stillness.stalled()
+        silent, still = self.child.clock.stalled(), self.stillness.stalled()
         limit = _STILL_LIMITS.get("start" if self.stage == "idle" and self.work is not None else self.stage)
         if self.ready and silent >= SILENT_LIMIT:
             return f"no sign of life for {silent:.0f} s"
@@ -91,26 +87,10 @@ class WorkerProcess:
 
 def start_worker(job: LabelJob, place: WorkerPlace, one_thread: bool, inbox: queue.SimpleQueue[Any]) -> WorkerProcess:
     """A new worker for ``job`` at ``place``, whose messages arrive in ``inbox``. ``OSError``: there is no room."""
-    ours, theirs = Pipe()
-    environment = os.environ | labelling_environment(one_thread=one_thread) | dict(place.environment)
-    environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
-    # a session of its own: the terminal's Ctrl-C reaches us alone, and the whole group can be killed
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-c", _MAIN, str(theirs.fileno()), str(place.core)],
-            env=environment,
-            pass_fds=(theirs.fileno(),),
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    except OSError:
-        ours.close()
-        raise
-    finally:
-        theirs.close()
-    channel = Channel(ours, inbox)
-    channel.send(job)
-    return WorkerProcess(process, channel, place, StallClock(process.pid), StallClock(process.pid), oom_kills())
+    environment = labelling_environment(one_thread=one_thread) | dict(place.environment)
+    child = Child.start("qmgen.pipeline.worker:main", place.core, environment=environment, inbox=inbox)
+    child.channel.send(job)
+    return WorkerProcess(child, place, StallClock(child.process.pid), oom_kills())
 
 
 #: seconds that workers have to stop when they are told to
@@ -225,7 +205,7 @@ class Pool:
         while self.workers and left and time.monotonic() < until:
             for worker, message in self._heard():
                 if isinstance(message, WorkerState) and not message.leaving:
-                    worker.channel.send(request)
+                    worker.child.channel.send(request)
                 elif isinstance(message, Measurement):
                     left -= 1
                     yield message
@@ -245,14 +225,14 @@ class Pool:
         """End every worker now, and whatever it started."""
         everyone = [*self.workers, *self.gone]
         for worker in everyone:
-            if worker.process.poll() is None:
+            if worker.child.process.poll() is None:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(worker.process.pid, signal.SIGKILL)
+                    os.killpg(worker.child.process.pid, signal.SIGKILL)
         deadline = time.monotonic() + _DIE_WITHIN
         for worker in everyone:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                worker.process.wait(max(deadline - time.monotonic(), 0.0))
-            worker.channel.close()
+                worker.child.process.wait(max(deadline - time.monotonic(), 0.0))
+            worker.child.channel.close()
         self.workers.clear()
         self.claims.release()
 
@@ -269,12 +249,12 @@ class Pool:
             heard.append(self._inbox.get(timeout=_LOOK_EVERY))
             while True:
                 heard.append(self._inbox.get_nowait())
-        by_channel = {worker.channel: worker for worker in self.workers}
+        by_channel = {worker.child.channel: worker for worker in self.workers}
         for channel, message in heard:
             worker = by_channel.get(channel)
             if worker is None or worker not in self.workers:
                 continue  # its last words, after it was taken off
-            worker.silence.moved()
+            worker.child.clock.moved()
             if isinstance(message, str):
                 worker.stage = message
                 continue
@@ -367,13 +347,13 @@ class Pool:
         if work is not None:
             crashes = self._crashes.get(work.unit.index) or UnitCrashes()
             worker.work, worker.begun, worker.oom_kills = work, None, oom_kills()
-            worker.channel.send(UnitAssignment(work, tuple(crashes.suspected), dict(crashes.excluded)))
+            worker.child.channel.send(UnitAssignment(work, tuple(crashes.suspected), dict(crashes.excluded)))
         elif self._no_more:
             self._stop(worker)
 
     def _stop(self, worker: WorkerProcess) -> None:
         worker.told = True
-        worker.channel.send(STOP)
+        worker.child.channel.send(STOP)
 
     def _replace(self, worker: WorkerProcess, died: _Died, stopping: bool) -> None:
         """Take back what a dead worker had, judge, and start another in its place if there is work for it."""
@@ -417,10 +397,10 @@ class Pool:
     def _bury(self, worker: WorkerProcess, death: WorkerDeath | None = None) -> _Died:
         """Take a worker off the list that says no more; how it died, where that is not known."""
         guess = "label" if worker.on_device else "idle" if worker.ready else "start"
-        stage = shown_stage(worker.process.pid) or guess  # before its process is waited for, and gone for good
-        code = end(worker.process, 2.0 if death is None else 0.0, group=True)
+        # before its process is waited for, and gone for good
+        stage = shown_stage(worker.child.process.pid) or guess
+        code = worker.child.end(2.0 if death is None else 0.0)
         before, now = worker.oom_kills, oom_kills()
-        worker.channel.close()
         self.workers.remove(worker)
         self.gone.append(worker)
         if death is None:

@@ -35,7 +35,6 @@ from qmgen.molecules.types import Failure, Molecule, Reason
 from qmgen.pipeline.enumeration.as_source import source_of
 from qmgen.pipeline.job import canonical, job_of
 from qmgen.pipeline.level import recorded_guess
-from qmgen.pipeline.progress import Progress, Quiet, default_progress
 from qmgen.pipeline.ranks import Rank, refuse_if_busy, retry_command
 from qmgen.pipeline.resume import as_rank, refuse_links
 from qmgen.pipeline.revise import RunSpec, as_revision, refuse_unfinished, stored_config, with_revision
@@ -43,6 +42,7 @@ from qmgen.pipeline.run import work_at
 from qmgen.pipeline.run_record import RetrySummary, RunClock
 from qmgen.pipeline.source import Entry, FailureKey, FileSource, MoleculeSource, UnitInput, UnitRevision
 from qmgen.pipeline.stages import Stages
+from qmgen.progress import RunProgress
 from qmgen.signals import STOP_WITHIN, StopWatch
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ Failed = dict[int, list[FailureKey]]
 
 def retry(
     config: RetryConfig,
-    progress: Progress | None = None,
+    progress: RunProgress | None = None,
     stages: Stages | None = None,
     quiet: bool = False,
     dry_run: bool = False,
@@ -157,7 +157,7 @@ def retry(
             with_revision(history, generation),
             generation,
         )
-        summary = work_at(aim, store, rank, progress or (Quiet() if quiet else default_progress()), clock, watch)
+        summary = work_at(aim, store, rank, progress or RunProgress(quiet=quiet), clock, watch)
         return RetrySummary(
             store.place, number, tried, settings, _rows(store, number), summary.failures, summary, config.max_failures
         )

@@ -25,7 +25,6 @@ from qmgen.pipeline.job import canonical, job_of, refuse_elements, refuse_molecu
 from qmgen.pipeline.layout import layout
 from qmgen.pipeline.messages import show_stage
 from qmgen.pipeline.pool import Pool
-from qmgen.pipeline.progress import Progress, Quiet, default_progress
 from qmgen.pipeline.ranks import Rank, generate_command, rank_of, refuse_if_busy
 from qmgen.pipeline.resume import as_rank, forget_partials, mine, missing, start_anew, take_back, write_config
 from qmgen.pipeline.revise import RunSpec, refuse_other_enumeration, run_spec
@@ -33,6 +32,7 @@ from qmgen.pipeline.run_record import RunClock, RunRecord, RunSummary
 from qmgen.pipeline.source import FileSource
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.unit import UnitResult
+from qmgen.progress import RunProgress
 from qmgen.runtime import chosen_cache
 from qmgen.signals import STOP_WITHIN, StopWatch
 
@@ -44,7 +44,7 @@ _FEW_UNITS: Final = 1000
 
 
 def generate(
-    config: GenerateConfig, progress: Progress | None = None, stages: Stages | None = None, quiet: bool = False
+    config: GenerateConfig, progress: RunProgress | None = None, stages: Stages | None = None, quiet: bool = False
 ) -> RunSummary:
     """Label the molecules of ``config`` and write the corpus ``config.out``; ``quiet`` shows no progress.
 
@@ -66,7 +66,7 @@ def generate(
         if config.extend:
             refuse_other_enumeration(config, store)
         refuse_elements(config, settings_of(config, learned), stages)
-        shown = progress or (Quiet() if quiet else default_progress())
+        shown = progress or RunProgress(quiet=quiet)
         show_stage("read")
 
         def aim() -> RunSpec:
@@ -88,7 +88,7 @@ def generate(
 
 
 def work_at(
-    aim: RunSpec, store: Store, rank: Rank, progress: Progress, clock: RunClock, watch: StopWatch
+    aim: RunSpec, store: Store, rank: Rank, progress: RunProgress, clock: RunClock, watch: StopWatch
 ) -> RunSummary:
     """Do the share of ``rank`` in ``aim``; its lock is held. Raises as ``generate`` does."""
     layout(aim.config.workers, aim.config.devices, aim.plan.count)  # refuses wrong devices before anything is begun
@@ -111,7 +111,7 @@ class _Run:
     aim: RunSpec
     store: Store
     rank: Rank
-    progress: Progress
+    progress: RunProgress
     clock: RunClock
     workers: int = 0
     results: list[UnitResult] = field(default_factory=list)

@@ -1,20 +1,16 @@
 """A worker process: pins itself, imports what it needs, labels the units that it is given.
 
-Started by ``pool`` as ``python -c "from qmgen.pipeline.worker import main; main(...)"``, and not by
-``multiprocessing``: nothing of the parent's ``__main__`` is imported, and the environment is exactly what it is given.
-At the top of this file only the standard library is imported, and what imports no more: numpy and jax come after the
-pinning. What happens to a unit stands in ``unit``.
+Started by ``pool`` as a ``processes.Child``. At the top of this file only the standard library is imported, and what
+imports no more: numpy and jax come after the pinning. What happens to a unit stands in ``unit``.
 """
 
 from __future__ import annotations
 
 import os
 import queue
-import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Final
@@ -31,7 +27,7 @@ from qmgen.pipeline.messages import (
     WorkerState,
     show_stage,
 )
-from qmgen.processes import die_with_parent, offer_to_oom_killer
+from qmgen.processes import Parent, offer_to_oom_killer
 
 if TYPE_CHECKING:
     from qmgen.pipeline.crash_policy import Key
@@ -47,19 +43,13 @@ _WRITING: Final = ("write", "commit")
 _NO_PARENT: Final = (BrokenPipeError, EOFError, ConnectionResetError)
 
 
-def main(handle: int, core: int) -> None:
-    """Serve the parent at the other end of the socket ``handle``; ``core`` is the only one to run on (-1: any)."""
-    os.set_inheritable(handle, False)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent receives them and sends STOP
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    parent = os.getppid()
-    die_with_parent(parent)
+def main(parent: Parent, core: int) -> None:
+    """Serve ``parent``; ``core`` is the only one to run on (-1: any)."""
+    connection = parent.connect()
     offer_to_oom_killer()
     show_stage("start")
     if core >= 0 and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
-    threading.Thread(target=_leave_with_parent, args=(parent,), daemon=True).start()
-    connection = Connection(handle)
     try:
         try:
             _work(connection, core)
@@ -228,15 +218,6 @@ def _about(core: int) -> dict[str, Any]:
 
 
 def _failure(error: Exception) -> WorkerFailure:
-    from qmgen.errors import QmgenError
+    from qmgen.errors import QmgenError, to_process
 
-    if isinstance(error, QmgenError):
-        return WorkerFailure(error.exit_code, "\n".join(error.lines), "")
-    return WorkerFailure(None, f"{type(error).__name__}: {error}", traceback.format_exc(), lacks_memory(error))
-
-
-def _leave_with_parent(parent: int) -> None:
-    """A worker whose parent was killed must not go on alone."""
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(1)
+    return WorkerFailure(*to_process(error), not isinstance(error, QmgenError) and lacks_memory(error))

@@ -17,6 +17,7 @@ import numpy as np
 
 from qmgen.corpus.columns import CHECKED, ReferenceCheck
 from qmgen.dft.level import LevelOfTheory
+from qmgen.tables import aligned
 
 PERCENTILES: Final = (50, 90, 99)
 
@@ -144,21 +145,7 @@ def table(comparison: Comparison) -> str:
         numbers = [found.mean, *found.percentiles.values(), found.maximum, found.tolerance]
         verdict = "ok" if found.passed else f"{found.outside} of {comparison.rows} outside"
         lines.append([check_of(name).symbol, check_of(name).unit, *(f"{number:.1e}" for number in numbers), verdict])
-    return align(lines)
-
-
-def align(lines: Sequence[Sequence[str]]) -> str:
-    """Columns padded to equal width: the first two and the last to the left, all else to the right."""
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    left = {0, 1, len(widths) - 1}
-    padded = (
-        "  ".join(
-            cell.ljust(width) if column in left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
-    return "\n".join(padded)
+    return aligned(lines, left=(0, 1, -1))
 
 
 def _json_statistics(unit: str, found: ErrorStatistics) -> dict[str, Any]:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 
@@ -24,7 +18,9 @@ from qmgen.corpus.reader import Corpus, open_corpus
 from qmgen.dft.level import LevelOfTheory
 from qmgen.errors import QmgenError, UsageError
 from qmgen.machine import granted_cpus, versions
-from qmgen.runtime import ONE_THREAD, environment
+from qmgen.processes import ProcessGroup
+from qmgen.progress import ProgressLine
+from qmgen.runtime import ONE_THREAD
 from qmgen.validation.compare import DEFAULT, ComparedRow, RowWithoutReference, Tolerances, ValidationReport, compare
 from qmgen.validation.oracle import FUNCTIONALS, Reference, own_density, solve, solve_lower
 
@@ -136,64 +132,6 @@ def _sampled_row(row: Mapping[str, Any], checked: Mapping[str, Column], factor: 
     )
 
 
-_PoolTask = TypeVar("_PoolTask")
-_PoolResult = TypeVar("_PoolResult")
-
-
-@contextmanager
-def single_threaded_pool(jobs: int | None = None) -> Iterator[ProcessPoolExecutor]:
-    """A pool of ``jobs`` processes (one per core by default) with one thread each.
-
-    Tasks not yet begun are dropped when the block is left by an exception.
-    """
-    with environment(ONE_THREAD):
-        executor = ProcessPoolExecutor(jobs or granted_cpus(), multiprocessing.get_context("spawn"), _begin)
-        try:
-            yield executor
-        except BaseException:
-            executor.shutdown(wait=False, cancel_futures=True)
-            raise
-        finally:
-            executor.shutdown()
-
-
-def unordered(
-    executor: ProcessPoolExecutor, work: Callable[[_PoolTask], _PoolResult], tasks: Iterable[_PoolTask], ahead: int = 64
-) -> Iterator[_PoolResult]:
-    """Results as they come; at most ``ahead`` tasks are handed over at a time.
-
-    Raises what ``work`` raised, and ``QmgenError`` when a process died (out of memory, most likely).
-    """
-    waiting: set[Future[_PoolResult]] = set()
-    source = iter(tasks)
-    exhausted = False
-    try:
-        while waiting or not exhausted:
-            while not exhausted and len(waiting) < ahead:
-                try:
-                    waiting.add(executor.submit(work, next(source)))
-                except StopIteration:
-                    exhausted = True
-            if waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-    except BrokenProcessPool as error:
-        raise QmgenError(
-            "a PySCF process was killed, most likely for memory: try again with fewer processes (jobs)"
-        ) from error
-
-
-def _begin() -> None:
-    """In each process, once: PySCF imported and held to one thread; Ctrl-C is the parent's to handle."""
-    os.environ["JAX_PLATFORMS"] = "cpu"  # for our density: many processes cannot share an accelerator's memory
-    from pyscf import lib
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    lib.num_threads(1)
-
-
 FILE_NAME = "validation.json"
 TRIED_FIRST = 6  # restarts before it is decided whether more are worth their time
 
@@ -276,6 +214,14 @@ def recompute(task: ReferenceTask) -> ReferenceOutcome:
     return ReferenceOutcome(task.index, found, below, restarted=first is not None)
 
 
+def recomputer(_: None) -> Callable[[ReferenceTask], ReferenceOutcome]:
+    """In a PySCF process, once: PySCF imported and held to one thread."""
+    from pyscf import lib
+
+    lib.num_threads(1)
+    return recompute
+
+
 def _density(task: ReferenceTask) -> np.ndarray | None:
     """Our density for a row; None where it cannot be had: a help for PySCF, which then goes on with its own guesses."""
     try:
@@ -293,13 +239,15 @@ def _solve_all(
     of those few was worth it. (A whole corpus below PySCF was made at another level; no restart will mend that.)
     """
     order = sorted(range(len(entries)), key=lambda index: (-entries[index].n_orbitals, index))
-    with single_threaded_pool(workers) as pool:
+    environment = {**ONE_THREAD, "JAX_PLATFORMS": "cpu"}  # many processes cannot share an accelerator's memory
+    name, advice = "a PySCF process", "try again with fewer processes (jobs)"
+    with ProcessGroup(f"{__name__}:recomputer", None, workers, name, advice, environment) as group:
         tasks = [ReferenceTask(index, entries[index], level, tolerance) for index in order]
-        found = {outcome.index: outcome for outcome in _shown(unordered(pool, recompute, tasks), len(tasks), progress)}
+        found = {outcome.index: outcome for outcome in _shown(group, tasks, progress)}
         below = [index for index in order if found[index].below]
         for part in (below[:TRIED_FIRST], below[TRIED_FIRST:]):
             tasks = [ReferenceTask(index, entries[index], level, tolerance, found[index].reference) for index in part]
-            again = list(_shown(unordered(pool, recompute, tasks), len(tasks), progress and bool(part), "restarts"))
+            again = list(_shown(group, tasks, progress and bool(part), "restarts"))
             found.update((outcome.index, outcome) for outcome in again)
             if not any(_reached(entries[outcome.index], outcome, tolerance) for outcome in again):
                 break
@@ -313,12 +261,12 @@ def _reached(entry: SampledRow, outcome: ReferenceOutcome, tolerance: float) -> 
 
 
 def _shown(
-    outcomes: Iterator[ReferenceOutcome], total: int, progress: bool, what: str = "PySCF"
+    group: ProcessGroup, tasks: list[ReferenceTask], progress: bool, what: str = "PySCF"
 ) -> Iterator[ReferenceOutcome]:
-    from tqdm import tqdm
-
-    shown = tqdm(outcomes, total=total, desc=what, unit="row", file=sys.stderr, disable=None if progress else True)
-    yield from shown
+    with ProgressLine(what, "row", len(tasks), quiet=not progress) as line:
+        for _, _, outcome in group.results(tasks):
+            line.advance(1)
+            yield outcome
 
 
 def _report_of(

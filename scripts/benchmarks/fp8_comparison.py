@@ -29,6 +29,7 @@ from qmgen.learning.lm.texts import read_texts
 from qmgen.learning.lm.train import first_of, peak_of
 from qmgen.learning.training import checkpoint
 from qmgen.learning.training.folder import RESULT
+from qmgen.tables import aligned
 
 ARCHS: Final = ("gpt", "llama")
 #: what decides, other recipes, and 16 bit
@@ -354,9 +355,8 @@ def text(report: dict[str, Any]) -> str:
         f"over {ngram['tokens']:,} tokens of the same molecules: {ngram['loss']:.4f} nats",
         *_verdicts(report),
         "",
-        f"{'model':<8}{'precision':<14}{'seeds':>6}{'loss, nats':>20}  {'against f32, each seed':<30}"
-        f"{'below n-gram':>13}",
     ]
+    rows = [["model", "precision", "seeds", "loss, nats", "against f32, each seed", "below n-gram"]]
     for row in report["table"]:
         spread = f" ± {row['spread']:.4f}" if row["spread"] is not None else ""
         each = (
@@ -364,10 +364,9 @@ def text(report: dict[str, Any]) -> str:
         )
         against = f"{each} %" if each else ""
         loss = f"{row['loss']:.4f}{spread}"
-        lines.append(
-            f"{row['arch']:<8}{row['precision']:<14}{len(row['seeds']):>6}{loss:>20}  {against:<30}"
-            f"{100 * row['below_ngram']:>11.1f} %"
-        )
+        below = f"{100 * row['below_ngram']:.1f} %"
+        rows.append([row["arch"], row["precision"], str(len(row["seeds"])), loss, against, below])
+    lines.append(aligned(rows, left=(0, 1, 4)))
     if report["sweep"]:
         lines += ["", "FP8-CSCALE, share of f32's next-token accuracy by bias, a quarter of the length"]
     for one in report["sweep"]:

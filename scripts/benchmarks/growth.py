@@ -33,6 +33,7 @@ from qmgen.machine import forget_peak_memory, peak_memory, provenance, resident_
 from qmgen.molecules.embedding import embed
 from qmgen.molecules.types import Conformer, Failure
 from qmgen.power_law import power_law
+from qmgen.tables import markdown
 
 
 @dataclass(frozen=True)
@@ -346,5 +347,4 @@ def _mb(size: int) -> str:
 
 
 def _table(head: list[str], lines: Iterable[list[Any]]) -> str:
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in [head, rule, *lines])
+    return markdown([head, *(list(map(str, line)) for line in lines)])

@@ -16,6 +16,7 @@ from qmgen import files
 from qmgen.documents import LARGEST, table_of
 from qmgen.errors import UsageError
 from qmgen.learning.training.folder import METRICS, RESULT
+from qmgen.tables import aligned
 
 #: an error that is compared at is this multiple of the one before
 _STEP: Final = 10.0**0.5
@@ -91,13 +92,11 @@ def text(report: dict[str, Any]) -> str:
         (f"{row['excess_meV']:.3g}", f"{row['energy']:.1f}", f"{row['labels']:.1f}", f"{row['ratio']:.2f}")
         for row in report["equal_error"]
     ]
-    widths = [max(len(row[k]) for row in rows) for k in range(4)]
-    table = "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in rows)
     parts = "\n".join(
         f"{side}: preparing {of['preparing']:.0f} s, labelling {of['labelling']:.0f} s, training {of['training']:.0f} s"
         for side, of in report["sides"].items()
     )
-    return f"{table}\n{parts}"
+    return f"{aligned(rows, left=())}\n{parts}"
 
 
 def _until(curve: dict[str, Any], error: float) -> float:

@@ -28,7 +28,7 @@ from qmgen.config.generate import EnumerateConfig
 from qmgen.errors import QmgenError, UsageError
 from qmgen.machine import provenance
 from qmgen.pipeline.enumeration.run import selection
-from qmgen.validation.compare import align
+from qmgen.tables import aligned
 
 
 class Trend(NamedTuple):
@@ -291,4 +291,4 @@ def table(result: dict[str, Any]) -> str:
         f"{result['rows_per_second']:.1f} rows/s\n{machine['cpu']}, {machine['usable_cpus']} cores"
     )
     limit = f"growth from {SETTLED:.0%} of the rows to the end below {FLAT_PART:.0%} + {FLAT_BYTES / 1e6:.0f} MB"
-    return f"{head}\n\n{align(lines)}\n\n{limit}: {'holds' if result['flat'] else 'DOES NOT HOLD'}"
+    return f"{head}\n\n{aligned(lines, left=(0, 1, -1))}\n\n{limit}: {'holds' if result['flat'] else 'DOES NOT HOLD'}"

@@ -32,7 +32,7 @@ from qmgen.pipeline.pool import Pool
 from qmgen.pipeline.source import UnitInput, open_source
 from qmgen.pipeline.stages import Stages
 from qmgen.pipeline.unit import UnitResult
-from qmgen.validation.compare import align
+from qmgen.tables import aligned
 
 #: what must hold: this much of ``workers``, or of PySCF's scaling in the same run; and the parent, in cores
 OF_WORKERS: Final = 0.9
@@ -231,7 +231,7 @@ def table(result: dict[str, Any]) -> str:
             f"atoms), {level}; median (lowest to highest) of {turns} turns",
             f"{machine['cpu']}, {machine['usable_cpus']} cores",
             "",
-            align(lines),
+            aligned(lines, left=(0, 1, -1)),
             "",
             *_verdicts(result, workers),
         ]

@@ -11,8 +11,7 @@ from typing import Any
 import bench_fakes
 import pytest
 
-from qmgen.benchmark.crew import Crew
-from qmgen.benchmark.engines import shares, singles, subjects
+from qmgen.benchmark.engines import EngineProcesses, shares, singles, subjects
 from qmgen.benchmark.measure import run
 from qmgen.benchmark.tables import markdown, table
 from qmgen.config import BenchConfig
@@ -130,7 +129,7 @@ def test_processes_have_one_thread_and_their_own_core(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     core = min(os.sched_getaffinity(0))
     before = os.environ.get("OMP_NUM_THREADS")
-    with Crew("crew_sides:Looking", "setup", 2, (core,)) as crew:
+    with EngineProcesses("crew_sides:Looking", "setup", 2, (core,)) as crew:
         done = crew.work(list(range(6)))
     assert os.environ.get("OMP_NUM_THREADS") == before
     assert [result["task"] for result in done.results] == list(range(6))

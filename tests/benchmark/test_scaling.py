@@ -51,7 +51,7 @@ def test_turns_alternate_and_scaling_is_taken_within_each(
     theirs = {1: iter((4.0, 1.0)), 2: iter((8.0, 1.5))}
     monkeypatch.setattr(scaling, "_ours", lambda scale, chosen, many, *_: Ours(next(ours[many]), 0.01, [None] * many))
     monkeypatch.setattr(scaling, "_theirs", lambda crew, chosen: next(theirs[crew.count]))
-    monkeypatch.setattr(scaling, "Crew", _NoCrew)
+    monkeypatch.setattr(scaling, "EngineProcesses", _NoProcesses)
     said: list[str] = []
     result = measure(Scale((str(source),), 1, 0, turns=2), said.append, stages)
     assert [line.split(": ")[1] for line in said] == [
@@ -63,7 +63,7 @@ def test_turns_alternate_and_scaling_is_taken_within_each(
     assert result["ratio_of_scalings"]["each"] == pytest.approx([0.95, 1.4])
 
 
-class _NoCrew(contextlib.nullcontext):  # type: ignore[type-arg]
+class _NoProcesses(contextlib.nullcontext):  # type: ignore[type-arg]
     def __init__(self, side: str, setup: object, count: int, cores: tuple[int, ...]) -> None:
         super().__init__()
         self.count = count
@@ -72,7 +72,7 @@ class _NoCrew(contextlib.nullcontext):  # type: ignore[type-arg]
 def test_nothing_labelled_is_an_error(stages: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "molecules.smi"
     source.write_text("O\n")
-    monkeypatch.setattr(scaling, "Crew", _NoCrew)
+    monkeypatch.setattr(scaling, "EngineProcesses", _NoProcesses)
     monkeypatch.setattr(scaling, "Pool", _IdlePool)
     with pytest.raises(QmgenError, match="no molecule of the draw got a label"):
         measure(Scale((str(source),), 1, 0, turns=1, passes=1), lambda what: None, stages)

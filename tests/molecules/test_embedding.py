@@ -100,7 +100,7 @@ def test_given_geometries_and_failures_pass_through_in_order():
 
 
 def test_no_worker_where_nothing_is_embedded(monkeypatch):
-    monkeypatch.setattr(embedding_pool.subprocess, "Popen", None)
+    monkeypatch.setattr("qmgen.processes.subprocess.Popen", None)
     given = Molecule(0, "", "", np.array([2], np.uint8), np.zeros((1, 3)))
     assert isinstance(next(conformers([given], count=1, seed=0)), Conformer)
     assert list(conformers([], count=1, seed=0)) == []
@@ -248,7 +248,7 @@ def test_where_no_process_can_be_started_all_of_it_ends(monkeypatch):
     def refuse(*_, **__):
         raise OSError(12, "Cannot allocate memory")
 
-    monkeypatch.setattr(embedding_pool.subprocess, "Popen", refuse)
+    monkeypatch.setattr("qmgen.processes.subprocess.Popen", refuse)
     with pytest.raises(Interrupted, match="Cannot allocate memory"):
         list(conformers(molecules("C"), count=1, seed=0))
 
@@ -312,7 +312,7 @@ def test_a_worker_ends_when_its_parent_is_killed(hostile, tmp_path):
 
 
 def test_a_worker_that_cannot_start_is_an_error(monkeypatch):
-    monkeypatch.setattr(embedding_pool.sys, "executable", "/bin/false")
+    monkeypatch.setattr("qmgen.processes.sys.executable", "/bin/false")
     with pytest.raises(Interrupted, match="does not start"):
         list(conformers(molecules("C"), count=1, seed=0))
 

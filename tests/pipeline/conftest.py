@@ -15,9 +15,9 @@ from qmgen.corpus import FAILURES, Plan, Splitter
 from qmgen.labeling.types import Settings
 from qmgen.molecules.embedding import PLAIN
 from qmgen.pipeline.job import LabelJob
-from qmgen.pipeline.progress import Lines
 from qmgen.pipeline.source import UnitInput
 from qmgen.pipeline.stages import Stages
+from qmgen.progress import RunProgress
 
 MOLECULES = [f"C{'C' * (i % 7)}_{i} mol{i}" for i in range(40)]
 
@@ -45,9 +45,9 @@ def config(tmp_path: Path) -> Callable[..., GenerateConfig]:
 
 
 @pytest.fixture
-def lines() -> Lines:
+def lines() -> RunProgress:
     """Progress into a string, a line for every advance."""
-    return Lines(io.StringIO(), every=0.0)
+    return RunProgress(io.StringIO(), every=0.0)
 
 
 @pytest.fixture

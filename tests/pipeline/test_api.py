@@ -14,13 +14,13 @@ from qmgen.config import GenerateConfig
 from qmgen.corpus import open_corpus
 from qmgen.errors import UsageError
 from qmgen.molecules.types import Molecule
-from qmgen.pipeline.progress import Lines
 from qmgen.pipeline.run import generate
 from qmgen.pipeline.stages import Stages
+from qmgen.progress import RunProgress
 
 
 def test_same_rows_as_the_command(
-    config: Callable[..., GenerateConfig], stages: Stages, lines: Lines, tmp_path: Path
+    config: Callable[..., GenerateConfig], stages: Stages, lines: RunProgress, tmp_path: Path
 ) -> None:
     settings = config(["C_0", "C_1", "bad", "C_0"], conformers=3, validation_fraction=0.0, test_fraction=0.0, units=1)
     generate(settings, lines, stages)

@@ -22,10 +22,10 @@ from qmgen.corpus.merge import merge
 from qmgen.corpus.status import status
 from qmgen.corpus.verify import inspect
 from qmgen.errors import UsageError
-from qmgen.pipeline.progress import Lines
 from qmgen.pipeline.retry import retry
 from qmgen.pipeline.run import generate
 from qmgen.pipeline.stages import Stages
+from qmgen.progress import RunProgress
 
 Config = Callable[..., GenerateConfig]
 NEW_COLUMNS = {"mapped_smiles", "spin_hint", "pIC50", "input_energy"}
@@ -64,7 +64,7 @@ def table(config: Config, tmp_path: Path) -> Config:
     return lambda **settings: config([], **{"molecules": [str(tmp_path / "table.csv")], "units": 3, **settings})
 
 
-def test_columns_of_the_source_and_bonds_are_in_the_rows(table: Config, real: Stages, lines: Lines) -> None:
+def test_columns_of_the_source_and_bonds_are_in_the_rows(table: Config, real: Stages, lines: RunProgress) -> None:
     settings = table(keep=["name", "pIC50", "energy"], conformers=2)
     summary = generate(settings, lines, real)
     corpus = open_corpus(settings.out)
@@ -90,7 +90,7 @@ def test_columns_of_the_source_and_bonds_are_in_the_rows(table: Config, real: St
     assert all(f"| `{name}` | string |" in (Path(settings.out) / "README.md").read_text() for name in NEW_COLUMNS)
 
 
-def test_names_of_duplicates_are_listed(table: Config, real: Stages, lines: Lines) -> None:
+def test_names_of_duplicates_are_listed(table: Config, real: Stages, lines: RunProgress) -> None:
     settings = table(conformers=2)
     generate(settings, lines, real)
     assert listed(settings.out) == [
@@ -114,7 +114,7 @@ def test_names_of_duplicates_are_listed(table: Config, real: Stages, lines: Line
 
 @pytest.mark.parametrize("names", ["ab", "b"])
 def test_an_extension_lists_what_one_run_would(
-    config: Config, stages: Stages, lines: Lines, tmp_path: Path, names: str
+    config: Config, stages: Stages, lines: RunProgress, tmp_path: Path, names: str
 ) -> None:
     old, new = (
         ["C_0 zero", "bad x", "C_0 again", "CC_1", "C_2"],
@@ -142,7 +142,9 @@ def test_an_extension_lists_what_one_run_would(
     assert inspect(added.directory).findings == []
 
 
-def test_bytes_do_not_depend_on_ranks_and_stops(table: Config, real: Stages, lines: Lines, tmp_path: Path) -> None:
+def test_bytes_do_not_depend_on_ranks_and_stops(
+    table: Config, real: Stages, lines: RunProgress, tmp_path: Path
+) -> None:
     def contents(place: Path) -> dict[str, bytes]:
         paths = [*place.glob("data/*"), *place.glob("failures/*"), place / "SHA256SUMS", place / "duplicates.csv"]
         return {path.name: path.read_bytes() for path in paths}
@@ -158,7 +160,7 @@ def test_bytes_do_not_depend_on_ranks_and_stops(table: Config, real: Stages, lin
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
-def test_the_hash_knows_of_kept_columns_only(table: Config, real: Stages, lines: Lines) -> None:
+def test_the_hash_knows_of_kept_columns_only(table: Config, real: Stages, lines: RunProgress) -> None:
     plain, kept = table(), table(keep=["pIC50"])
     generate(plain, lines, real)
     assert "keep" not in plain.row_fields() and "keep" not in manifest(plain.out)["recipe"]
@@ -167,7 +169,7 @@ def test_the_hash_knows_of_kept_columns_only(table: Config, real: Stages, lines:
         generate(kept, lines, real)
 
 
-def test_a_column_that_is_not_there_costs_no_work(table: Config, real: Stages, lines: Lines) -> None:
+def test_a_column_that_is_not_there_costs_no_work(table: Config, real: Stages, lines: RunProgress) -> None:
     settings = table(keep=["pic50"])
     with pytest.raises(UsageError, match="no column 'pic50' to keep; the columns are smiles, name, pIC50, energy"):
         generate(settings, lines, real)
@@ -206,7 +208,7 @@ MOLECULES = ["C_0 zero", "bad x", "C_0 again", "CC_1", "stiff_2", "C_3", "CCC_4"
 
 
 @pytest.fixture
-def old(config: Config, stages: Stages, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> GenerateConfig:
+def old(config: Config, stages: Stages, lines: RunProgress, monkeypatch: pytest.MonkeyPatch) -> GenerateConfig:
     """A finished corpus of version 1 of the format."""
     settings = config(MOLECULES, units=3, validation_fraction=0.2, test_fraction=0.2)
     with monkeypatch.context() as before:
@@ -230,7 +232,7 @@ def test_a_corpus_from_before_is_read_and_described(old: GenerateConfig) -> None
     assert_sound(old.out)
 
 
-def test_a_corpus_from_before_is_continued(old: GenerateConfig, stages: Stages, lines: Lines) -> None:
+def test_a_corpus_from_before_is_continued(old: GenerateConfig, stages: Stages, lines: RunProgress) -> None:
     before = {path.name: path.read_bytes() for path in Path(old.out).glob("*/*.parquet")}
     for path in Path(old.out).glob("*/*-00001-of-00003.parquet"):
         path.unlink()
@@ -240,7 +242,7 @@ def test_a_corpus_from_before_is_continued(old: GenerateConfig, stages: Stages, 
 
 
 def test_a_corpus_from_before_is_extended_and_tried_again(
-    old: GenerateConfig, stages: Stages, lines: Lines, tmp_path: Path
+    old: GenerateConfig, stages: Stages, lines: RunProgress, tmp_path: Path
 ) -> None:
     summary = retry(RetryConfig(directory=old.out, workers=1), lines, stages)
     assert summary.rows == 1
@@ -252,12 +254,12 @@ def test_a_corpus_from_before_is_extended_and_tried_again(
     assert_sound(old.out)
 
 
-def test_starting_anew_brings_the_new_columns(old: GenerateConfig, stages: Stages, lines: Lines) -> None:
+def test_starting_anew_brings_the_new_columns(old: GenerateConfig, stages: Stages, lines: RunProgress) -> None:
     generate(old.model_copy(update={"overwrite": True}), lines, stages)
     assert manifest(old.out)["schema_version"] == SCHEMA_VERSION and "mapped_smiles" in qmgen.load(old.out).column_names
 
 
-def test_a_version_that_is_not_known_is_refused(old: GenerateConfig, stages: Stages, lines: Lines) -> None:
+def test_a_version_that_is_not_known_is_refused(old: GenerateConfig, stages: Stages, lines: RunProgress) -> None:
     for path in Path(old.out).glob("*/*.parquet"):
         table = pq.read_table(path)
         pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"qmgen.schema_version": b"3"}), path)

@@ -15,9 +15,9 @@ import pytest
 from qmgen.config import GenerateConfig
 from qmgen.pipeline import layout
 from qmgen.pipeline.layout import ANY_CORE, CoreLocks
-from qmgen.pipeline.progress import Lines
 from qmgen.pipeline.run import generate
 from qmgen.pipeline.stages import Stages
+from qmgen.progress import RunProgress
 
 OTHER_RUN = """
 import sys, time
@@ -74,7 +74,7 @@ def test_a_directory_of_somebody_else_claims_nothing(folder: Path, tmp_path: Pat
 def test_a_worker_without_a_core_has_one_thread_all_the_same(
     config: Callable[..., GenerateConfig],
     stages: Stages,
-    lines: Lines,
+    lines: RunProgress,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

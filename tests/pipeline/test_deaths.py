@@ -292,9 +292,9 @@ def test_kills_from_outside_change_nothing(
     def kill() -> None:
         while wanted and not over.is_set():
             for worker in list(crew.pool.workers):
-                stage = shown_stage(worker.process.pid)
-                if stage in wanted and worker.process.returncode is None:
-                    os.kill(worker.process.pid, signal.SIGKILL)
+                stage = shown_stage(worker.child.process.pid)
+                if stage in wanted and worker.child.process.returncode is None:
+                    os.kill(worker.child.process.pid, signal.SIGKILL)
                     wanted.remove(stage)
                     killed.append(stage)
                     time.sleep(0.3)
@@ -373,7 +373,7 @@ def test_a_worker_that_dies_while_the_run_stops_is_not_replaced(
         if not worker.on_device:
             return False
         asked.append(worker)
-        os.kill(worker.process.pid, signal.SIGSTOP if len(asked) == 1 else signal.SIGKILL)
+        os.kill(worker.child.process.pid, signal.SIGSTOP if len(asked) == 1 else signal.SIGKILL)
         return True
 
     pool = crew.run(works(units=2), stopping)
@@ -460,6 +460,6 @@ def test_a_run_ends_in_time_whatever_its_workers_do(
 
     crew.run(works(["C_0", "C_1", "C_3", "C_4", "C_5", line, "C_6"]), stopping)
     assert time.monotonic() - begin[0] < 60 and not crew.results and not done(mine)
-    assert crew.pool.gone[0].process.poll() is not None
+    assert crew.pool.gone[0].child.process.poll() is not None
     kept = list(mine.partials.glob("part-*"))  # type: ignore[union-attr]
     assert len(kept) == (1 if line == "stuck_2" else 0)  # a thread of the worker keeps what it has, if it runs

@@ -9,9 +9,9 @@ import pytest
 from qmgen.config import GenerateConfig
 from qmgen.corpus import open_corpus
 from qmgen.pipeline.estimate import estimate
-from qmgen.pipeline.progress import Lines
 from qmgen.pipeline.run import generate
 from qmgen.pipeline.stages import Stages
+from qmgen.progress import RunProgress
 
 #: GDB-11's molecules of two heavy atoms
 TWO = 9
@@ -22,7 +22,9 @@ def config(out: Path, **settings: object) -> GenerateConfig:
 
 
 @pytest.mark.parametrize("some", [{"limit": 5}, {"sample": 5}, {"sample_parts": "1/1"}])
-def test_what_was_listed_is_labelled(tmp_path: Path, stages: Stages, lines: Lines, some: dict[str, object]) -> None:
+def test_what_was_listed_is_labelled(
+    tmp_path: Path, stages: Stages, lines: RunProgress, some: dict[str, object]
+) -> None:
     settings = config(tmp_path / "corpus", **some)
     number = TWO if "sample_parts" in some else 5
     assert generate(settings, lines, stages).molecules == number
@@ -33,7 +35,7 @@ def test_what_was_listed_is_labelled(tmp_path: Path, stages: Stages, lines: Line
     assert again.run_rows == 0 and again.rows == number
 
 
-def test_a_sample_is_of_the_asked_size_and_the_seeds(tmp_path: Path, stages: Stages, lines: Lines) -> None:
+def test_a_sample_is_of_the_asked_size_and_the_seeds(tmp_path: Path, stages: Stages, lines: RunProgress) -> None:
     drawn = []
     for seed in (0, 0, 1):
         settings = config(tmp_path / str(len(drawn)), sample=4, seed=seed)

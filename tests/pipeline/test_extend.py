@@ -15,9 +15,9 @@ import pytest
 from qmgen.config import GenerateConfig
 from qmgen.corpus import open_corpus
 from qmgen.errors import Interrupted, QmgenError, UsageError
-from qmgen.pipeline.progress import Lines
 from qmgen.pipeline.run import generate
 from qmgen.pipeline.stages import Stages
+from qmgen.progress import RunProgress
 
 Config = Callable[..., GenerateConfig]
 Make = Callable[..., GenerateConfig]
@@ -78,7 +78,7 @@ def contents(place: Path | str) -> dict[str, bytes]:
         ("b", {"conformers": 3}),
     ],
 )
-def test_rows_are_those_of_one_run(make: Make, stages: Stages, lines: Lines, names: str, settings: dict) -> None:
+def test_rows_are_those_of_one_run(make: Make, stages: Stages, lines: RunProgress, names: str, settings: dict) -> None:
     whole = generate(make("a" if names == "a" else "ab", out="whole", **settings), lines, stages)
     first = generate(make("a"), lines, stages)
     before = contents(first.directory)
@@ -101,7 +101,7 @@ def test_rows_are_those_of_one_run(make: Make, stages: Stages, lines: Lines, nam
     assert (Path(added.directory) / written["molecules"][0]).samefile(make("a").molecules[0])
 
 
-def test_steps_add_up(make: Make, stages: Stages, lines: Lines) -> None:
+def test_steps_add_up(make: Make, stages: Stages, lines: RunProgress) -> None:
     whole = generate(make("ab", out="whole", conformers=4), lines, stages)
     generate(make("a"), lines, stages)
     generate(make("a", extend=True, conformers=2), lines, stages)
@@ -121,7 +121,7 @@ def test_steps_add_up(make: Make, stages: Stages, lines: Lines) -> None:
         assert generate(step, lines, stages).run_units == 0
 
 
-def test_files_say_which_generation_they_are_of(make: Make, stages: Stages, lines: Lines) -> None:
+def test_files_say_which_generation_they_are_of(make: Make, stages: Stages, lines: RunProgress) -> None:
     place = generate(make("a"), lines, stages).directory
     base = open_corpus(place).metadata
     generate(make("ab", extend=True, conformers=2), lines, stages)
@@ -141,7 +141,7 @@ def test_files_say_which_generation_they_are_of(make: Make, stages: Stages, line
 
 
 def test_the_corpus_itself_stands_in_for_lost_sources(
-    make: Make, stages: Stages, lines: Lines, sources: dict[str, str]
+    make: Make, stages: Stages, lines: RunProgress, sources: dict[str, str]
 ) -> None:
     whole = generate(make("ab", out="whole"), lines, stages)
     first = generate(make("a"), lines, stages)
@@ -155,7 +155,7 @@ def test_the_corpus_itself_stands_in_for_lost_sources(
 
 
 def test_isotopes_in_an_older_corpus_stand_for_their_molecule(
-    make: Make, stages: Stages, lines: Lines, sources: dict[str, str]
+    make: Make, stages: Stages, lines: RunProgress, sources: dict[str, str]
 ) -> None:
     """Rows written before labels were left out; the reader of these stand-ins keeps a SMILES as it is."""
     Path(sources["a"]).write_text("C_0\n[13CH3]O\nCC_1\n[2H]/C=C/C\n")
@@ -168,7 +168,7 @@ def test_isotopes_in_an_older_corpus_stand_for_their_molecule(
     assert counts(added.directory)["merged"] == 2
 
 
-def test_stopped_and_continued_is_the_same_bytes(make: Make, stages: Stages, lines: Lines) -> None:
+def test_stopped_and_continued_is_the_same_bytes(make: Make, stages: Stages, lines: RunProgress) -> None:
     straight = make("ab", out="straight", extend=True, conformers=3)
     generate(make("a", out="straight"), lines, stages)
     generate(straight, lines, stages)
@@ -191,7 +191,7 @@ def test_stopped_and_continued_is_the_same_bytes(make: Make, stages: Stages, lin
 
 
 @pytest.mark.parametrize("world", [2, 3])
-def test_ranks_share_an_addition(make: Make, stages: Stages, lines: Lines, world: int) -> None:
+def test_ranks_share_an_addition(make: Make, stages: Stages, lines: RunProgress, world: int) -> None:
     alone = make("ab", out="alone", extend=True, conformers=2)
     generate(make("a", out="alone"), lines, stages)
     generate(alone, lines, stages)
@@ -213,7 +213,7 @@ def test_ranks_share_an_addition(make: Make, stages: Stages, lines: Lines, world
     ],
 )
 def test_other_changes_are_refused(
-    make: Make, stages: Stages, lines: Lines, names: str, settings: dict, said: str
+    make: Make, stages: Stages, lines: RunProgress, names: str, settings: dict, said: str
 ) -> None:
     place = generate(make("a", conformers=2), lines, stages).directory
     before = contents(place)
@@ -226,7 +226,7 @@ def test_other_changes_are_refused(
     "kept", [{"prune_rms": 0.5}, {"energy_window": 3.0}, {"stereo": "enumerate"}, {"embed": "qm1b", "seed": 43}]
 )
 def test_conformers_that_depend_on_their_number_are_refused(
-    make: Make, stages: Stages, lines: Lines, kept: dict
+    make: Make, stages: Stages, lines: RunProgress, kept: dict
 ) -> None:
     generate(make("a", conformers=2, **kept), lines, stages)
     with pytest.raises(UsageError, match="cannot get more conformers"):
@@ -236,7 +236,7 @@ def test_conformers_that_depend_on_their_number_are_refused(
     assert rows(added.directory) == rows(whole.directory) and counts(added.directory) == counts(whole.directory)
 
 
-def test_only_a_finished_corpus_is_extended(make: Make, stages: Stages, lines: Lines) -> None:
+def test_only_a_finished_corpus_is_extended(make: Make, stages: Stages, lines: RunProgress) -> None:
     with pytest.raises(UsageError, match="holds no finished corpus"):
         generate(make("a", extend=True), lines, stages)
     assert not make("a").out.exists()
@@ -251,7 +251,7 @@ def test_only_a_finished_corpus_is_extended(make: Make, stages: Stages, lines: L
     assert generate(make("ab", extend=True), lines, stages).complete
 
 
-def test_plain_refusal_names_the_word(make: Make, stages: Stages, lines: Lines) -> None:
+def test_plain_refusal_names_the_word(make: Make, stages: Stages, lines: RunProgress) -> None:
     generate(make("a", conformers=2), lines, stages)
     for settings in (make("ab", conformers=2), make("b", conformers=2), make("a", conformers=3)):
         with pytest.raises(UsageError, match=r"holds another corpus .*--extend to add to it, or --overwrite"):
@@ -261,7 +261,7 @@ def test_plain_refusal_names_the_word(make: Make, stages: Stages, lines: Lines) 
     assert "--extend" not in str(refused.value)
 
 
-def test_given_geometries_are_not_made_more(config: Config, stages: Stages, lines: Lines, tmp_path: Path) -> None:
+def test_given_geometries_are_not_made_more(config: Config, stages: Stages, lines: RunProgress, tmp_path: Path) -> None:
     given = ["given_9_1", "given_9_0", "C_1", "given_9_1", "given_7_1"]
     whole = generate(config(given, conformers=2, units=2, out=tmp_path / "whole"), lines, stages)
     generate(config(given, units=2), lines, stages)
@@ -269,7 +269,7 @@ def test_given_geometries_are_not_made_more(config: Config, stages: Stages, line
     assert rows(added.directory) == rows(whole.directory) and counts(added.directory) == counts(whole.directory)
 
 
-def test_damage_in_an_addition_is_mended(make: Make, stages: Stages, lines: Lines) -> None:
+def test_damage_in_an_addition_is_mended(make: Make, stages: Stages, lines: RunProgress) -> None:
     generate(make("a"), lines, stages)
     settings = make("ab", extend=True, conformers=2)
     generate(settings, lines, stages)
@@ -282,7 +282,7 @@ def test_damage_in_an_addition_is_mended(make: Make, stages: Stages, lines: Line
     assert contents(settings.out) == before
 
 
-def test_overwrite_removes_all_of_it(make: Make, stages: Stages, lines: Lines) -> None:
+def test_overwrite_removes_all_of_it(make: Make, stages: Stages, lines: RunProgress) -> None:
     generate(make("a"), lines, stages)
     generate(make("ab", extend=True), lines, stages)
     new = generate(make("a", overwrite=True), lines, stages)
@@ -292,7 +292,7 @@ def test_overwrite_removes_all_of_it(make: Make, stages: Stages, lines: Lines) -
 
 
 def test_a_failing_worker_leaves_the_addition_to_be_continued(
-    make: Make, stages: Stages, lines: Lines, sources: dict[str, str]
+    make: Make, stages: Stages, lines: RunProgress, sources: dict[str, str]
 ) -> None:
     generate(make("a"), lines, stages)
     broken = stages.replace(label=pipeline_fakes.label_that_fails)
@@ -316,7 +316,7 @@ def test_real_conformers_do_not_depend_on_how_many_there_are(relax: str) -> None
 
 
 @pytest.mark.slow
-def test_real_molecules_give_the_very_rows_of_one_run(make: Make, tmp_path: Path, lines: Lines) -> None:
+def test_real_molecules_give_the_very_rows_of_one_run(make: Make, tmp_path: Path, lines: RunProgress) -> None:
     """Water, methane and ethane, labelled: bit by bit, since a row knows nothing of its neighbours in a batch."""
     (tmp_path / "a.smi").write_text("O water\nC methane\nnot_smiles\n")
     (tmp_path / "b.smi").write_text("C again\nCC ethane\n")

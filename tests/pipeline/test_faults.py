@@ -33,12 +33,12 @@ from qmgen.corpus.status import status
 from qmgen.corpus.store import LocalStore, store_of
 from qmgen.corpus.verify import inspect
 from qmgen.errors import AlreadyRunning, QmgenError, UsageError
-from qmgen.pipeline.progress import Lines
 from qmgen.pipeline.ranks import RunningCommand, generate_command, retry_command
 from qmgen.pipeline.retry import retry
 from qmgen.pipeline.run import generate
 from qmgen.pipeline.run_record import RunSummary
 from qmgen.pipeline.stages import Stages
+from qmgen.progress import RunProgress
 
 Config = Callable[..., GenerateConfig]
 UNITS = 8
@@ -71,7 +71,7 @@ def contents(directory: Path | str) -> dict[str, str]:
 
 
 @pytest.fixture
-def run(config: Config, stages: Stages, lines: Lines) -> Callable[..., RunSummary]:
+def run(config: Config, stages: Stages, lines: RunProgress) -> Callable[..., RunSummary]:
     """``run(**settings)``: one `qmgen generate` of eight units."""
     return lambda **settings: generate(config(**{"units": UNITS, **settings}), lines, stages)
 
@@ -313,7 +313,7 @@ def held_by(command: RunningCommand, out: Path, rank: int = 0) -> Iterator[int]:
     ],
 )
 def test_another_command_meets_what_is_in_its_way(
-    config: Config, stages: Stages, lines: Lines, rank: int, changes: dict[str, Any], said: str
+    config: Config, stages: Stages, lines: RunProgress, rank: int, changes: dict[str, Any], said: str
 ) -> None:
     """Whichever rank writes: two commands would mix two corpora."""
     settings = config()
@@ -330,7 +330,7 @@ def test_another_command_meets_what_is_in_its_way(
     "changes", [{}, {"workers": 2, "max_failures": 3}, {"time_limit": 60.0}, {"rank": 0, "world_size": 2}]
 )
 def test_the_same_command_again_finds_it_being_done(
-    config: Config, stages: Stages, lines: Lines, changes: dict[str, Any]
+    config: Config, stages: Stages, lines: RunProgress, changes: dict[str, Any]
 ) -> None:
     settings = config()
     with held_by(generate_command(settings, "atoms"), settings.out) as pid:
@@ -339,7 +339,9 @@ def test_the_same_command_again_finds_it_being_done(
         assert generate(config(rank=1, world_size=2), lines, stages).run_units > 0  # its neighbours may come
 
 
-def test_a_retry_is_the_same_command_only_with_the_same_settings(config: Config, stages: Stages, lines: Lines) -> None:
+def test_a_retry_is_the_same_command_only_with_the_same_settings(
+    config: Config, stages: Stages, lines: RunProgress
+) -> None:
     settings = config(["C_0", "stiff_1"])
     generate(settings, lines, stages)
     running = RetryConfig(directory=settings.out, max_cycles=300)
@@ -353,7 +355,7 @@ def test_a_retry_is_the_same_command_only_with_the_same_settings(config: Config,
 
 
 def test_what_comes_on_standard_input_is_compared_once_it_is_read(
-    config: Config, stages: Stages, lines: Lines, monkeypatch: pytest.MonkeyPatch
+    config: Config, stages: Stages, lines: RunProgress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = config().model_copy(update={"molecules": ["-"]})
     told = hashlib.sha256(b"C_0\nC_1\n").hexdigest()
@@ -365,7 +367,7 @@ def test_what_comes_on_standard_input_is_compared_once_it_is_read(
 
 
 def test_an_addition_that_another_process_begins_for_ever_is_not_waited_for(
-    config: Config, stages: Stages, lines: Lines, monkeypatch: pytest.MonkeyPatch
+    config: Config, stages: Stages, lines: RunProgress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = config(["C_0"])
     generate(settings, lines, stages)

@@ -23,9 +23,9 @@ from qmgen.molecules.types import Molecule
 from qmgen.pipeline import crash_policy
 from qmgen.pipeline import estimate as estimate_module
 from qmgen.pipeline.estimate import Estimate, estimate
-from qmgen.pipeline.progress import Lines
 from qmgen.pipeline.run import generate
 from qmgen.pipeline.stages import Stages
+from qmgen.progress import RunProgress
 
 Config = Callable[..., GenerateConfig]
 
@@ -37,7 +37,7 @@ def contents(directory: Path | str) -> dict[str, str]:
     return {str(p.relative_to(directory)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(paths)}
 
 
-def test_corpus_is_whole(config: Config, stages: Stages, lines: Lines) -> None:
+def test_corpus_is_whole(config: Config, stages: Stages, lines: RunProgress) -> None:
     settings = config(conformers=2, units=3)
     summary = generate(settings, lines, stages)
     corpus = open_corpus(settings.out)
@@ -57,7 +57,7 @@ def test_corpus_is_whole(config: Config, stages: Stages, lines: Lines) -> None:
     assert summary.seconds_to_first_row is not None and "80 rows" in summary.text()
 
 
-def test_rows_hold_what_the_labels_said(config: Config, stages: Stages, lines: Lines) -> None:
+def test_rows_hold_what_the_labels_said(config: Config, stages: Stages, lines: RunProgress) -> None:
     from pipeline_fakes import conformers as fake_conformers  # on the search path by the fixture
     from pipeline_fakes import make_label
 
@@ -73,7 +73,7 @@ def test_rows_hold_what_the_labels_said(config: Config, stages: Stages, lines: L
 
 @pytest.mark.parametrize("workers", [2, 5])
 def test_bytes_do_not_depend_on_workers_or_order(
-    config: Config, stages: Stages, lines: Lines, tmp_path: Path, workers: int
+    config: Config, stages: Stages, lines: RunProgress, tmp_path: Path, workers: int
 ) -> None:
     troubled = ["bad x", "flat_1", "diverge_1", *[f"C_{i}" for i in range(30)], "C_3 again"]
     one = generate(config(troubled, out=tmp_path / "one", units=6), lines, stages)
@@ -83,7 +83,7 @@ def test_bytes_do_not_depend_on_workers_or_order(
     assert one.merged == 1 and one.rows == 30
 
 
-def test_every_failure_is_a_row(config: Config, stages: Stages, lines: Lines) -> None:
+def test_every_failure_is_a_row(config: Config, stages: Stages, lines: RunProgress) -> None:
     settings = config(
         ["bad hopeless", "C_1", "flat_1 plane", "diverge_1", "nan_1", "C_1"], conformers=2, max_failures=5
     )
@@ -101,7 +101,7 @@ def test_every_failure_is_a_row(config: Config, stages: Stages, lines: Lines) ->
     assert summary.rows == 2 and summary.merged == 1 and summary.too_many_failures
 
 
-def test_only_failures_still_make_a_readable_corpus(config: Config, stages: Stages, lines: Lines) -> None:
+def test_only_failures_still_make_a_readable_corpus(config: Config, stages: Stages, lines: RunProgress) -> None:
     settings = config(["bad", "flat_1"])
     assert generate(settings, lines, stages).rows == 0
     corpus = open_corpus(settings.out)
@@ -118,7 +118,7 @@ def test_only_failures_still_make_a_readable_corpus(config: Config, stages: Stag
     ],
 )
 def test_a_level_that_can_label_nothing_is_refused_before_any_work(
-    config: Config, stages: Stages, lines: Lines, settings: list[str] | dict[str, Any], basis: str, said: str
+    config: Config, stages: Stages, lines: RunProgress, settings: list[str] | dict[str, Any], basis: str, said: str
 ) -> None:
     names = ("read", "parse", "check", "theory")
     real = stages.replace(**{name: getattr(Stages(), name) for name in names})
@@ -134,14 +134,14 @@ def test_a_level_that_can_label_nothing_is_refused_before_any_work(
 
 @pytest.mark.parametrize("lines_", [["bad", "C"], ["CCI", "O"], ["bad", "I", "bad", "O"]])
 def test_a_level_that_can_label_one_of_them_is_not(
-    config: Config, stages: Stages, lines: Lines, lines_: list[str]
+    config: Config, stages: Stages, lines: RunProgress, lines_: list[str]
 ) -> None:
     real = stages.replace(check=Stages().check, theory=Stages().theory)
     summary = generate(config(lines_, basis="6-31g"), lines, real)
     assert summary.rows == 1 and summary.nothing_made is None
 
 
-def test_a_run_without_a_row_has_failed(config: Config, stages: Stages, lines: Lines) -> None:
+def test_a_run_without_a_row_has_failed(config: Config, stages: Stages, lines: RunProgress) -> None:
     settings = config(["bad", "bad", "flat_1", "diverge_1"], conformers=2)
     for _ in range(2):  # also where nothing is left to do
         error = generate(settings, lines, stages).nothing_made
@@ -151,7 +151,7 @@ def test_a_run_without_a_row_has_failed(config: Config, stages: Stages, lines: L
 
 
 def test_an_extension_without_a_row_has_failed_too(
-    config: Config, stages: Stages, lines: Lines, tmp_path: Path
+    config: Config, stages: Stages, lines: RunProgress, tmp_path: Path
 ) -> None:
     first = config(["C_0", "bad"])
     assert generate(first, lines, stages).nothing_made is None
@@ -166,7 +166,7 @@ def test_an_extension_without_a_row_has_failed_too(
 
 
 def test_what_may_be_the_machines_doing_is_tried_again_by_the_same_command(
-    config: Config, stages: Stages, lines: Lines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, stages: Stages, lines: RunProgress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed = ["C_0", "starve_1 thin", "bad", "C_3", "diverge_4", "C_5", "C_6", "C_7"]
     monkeypatch.setenv("QMGEN_TEST_MEMORY", "enough")
@@ -188,7 +188,7 @@ def test_what_may_be_the_machines_doing_is_tried_again_by_the_same_command(
 
 
 def test_what_an_extension_stands_on_is_not_taken_back(
-    config: Config, stages: Stages, lines: Lines, monkeypatch: pytest.MonkeyPatch
+    config: Config, stages: Stages, lines: RunProgress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = config(["C_0", "starve_1", "C_2"], units=1)
     assert generate(settings, lines, stages).failures == {"machine_trouble": 1}
@@ -198,7 +198,7 @@ def test_what_an_extension_stands_on_is_not_taken_back(
     assert generate(settings, lines, stages).run_units == 0 and contents(settings.out) == before
 
 
-def test_the_same_command_continues(config: Config, stages: Stages, lines: Lines) -> None:
+def test_the_same_command_continues(config: Config, stages: Stages, lines: RunProgress) -> None:
     settings = config(units=4)
     first = generate(settings, lines, stages)
     before = contents(first.directory)
@@ -209,7 +209,9 @@ def test_the_same_command_continues(config: Config, stages: Stages, lines: Lines
     assert generate(settings, lines, stages).run_units == 0
 
 
-def test_a_limit_is_continued_by_a_run_without_it(config: Config, stages: Stages, lines: Lines, tmp_path: Path) -> None:
+def test_a_limit_is_continued_by_a_run_without_it(
+    config: Config, stages: Stages, lines: RunProgress, tmp_path: Path
+) -> None:
     whole = generate(config(out=tmp_path / "whole", units=4), lines, stages)
     short = generate(config(units=4, limit=13), lines, stages)
     assert (short.rows, short.entries) == (13, 13)
@@ -221,7 +223,9 @@ def test_a_limit_is_continued_by_a_run_without_it(config: Config, stages: Stages
     assert full.rows == 40 and contents(full.directory) == contents(whole.directory)
 
 
-def test_several_sources_are_numbered_through(config: Config, stages: Stages, lines: Lines, tmp_path: Path) -> None:
+def test_several_sources_are_numbered_through(
+    config: Config, stages: Stages, lines: RunProgress, tmp_path: Path
+) -> None:
     more = tmp_path / "more.smi"
     more.write_text("C_1\nC_9\n")
     settings = config(["C_0", "C_1"])
@@ -240,7 +244,7 @@ def test_several_sources_are_numbered_through(config: Config, stages: Stages, li
     ],
 )
 def test_another_corpus_in_the_directory_is_refused(
-    config: Config, stages: Stages, lines: Lines, changes: dict, said: str
+    config: Config, stages: Stages, lines: RunProgress, changes: dict, said: str
 ) -> None:
     first = generate(config(["C_0", "C_1"]), lines, stages)
     before = contents(first.directory)
@@ -251,7 +255,7 @@ def test_another_corpus_in_the_directory_is_refused(
 
 
 @pytest.mark.parametrize(("xc", "basis"), [("lda,vwn", "STO3G"), ("LDA", "sto3g"), (" svwn ", "Sto-3g")])
-def test_an_alias_is_the_same_corpus(config: Config, stages: Stages, lines: Lines, xc: str, basis: str) -> None:
+def test_an_alias_is_the_same_corpus(config: Config, stages: Stages, lines: RunProgress, xc: str, basis: str) -> None:
     real = stages.replace(theory=Stages().theory)
     first = config(["C_0"], xc="lda", basis="sto-3g")
     assert generate(first, lines, real).run_rows == 1
@@ -260,7 +264,7 @@ def test_an_alias_is_the_same_corpus(config: Config, stages: Stages, lines: Line
     assert (first.out / "config.toml").read_text() == written
 
 
-def test_what_changes_no_row_is_not_refused(config: Config, stages: Stages, lines: Lines, tmp_path: Path) -> None:
+def test_what_changes_no_row_is_not_refused(config: Config, stages: Stages, lines: RunProgress, tmp_path: Path) -> None:
     generate(config(), lines, stages)
     moved = tmp_path / "elsewhere.smi"
     moved.write_bytes((tmp_path / "source.smi").read_bytes())
@@ -280,7 +284,7 @@ def test_what_changes_no_row_is_not_refused(config: Config, stages: Stages, line
     ],
 )
 def test_wrong_input_is_refused_before_any_work(
-    config: Config, stages: Stages, lines: Lines, settings: dict, said: str
+    config: Config, stages: Stages, lines: RunProgress, settings: dict, said: str
 ) -> None:
     wrong = config(**settings)
     with pytest.raises(UsageError, match=said):
@@ -288,7 +292,9 @@ def test_wrong_input_is_refused_before_any_work(
     assert not wrong.out.exists()
 
 
-def test_out_that_is_a_file_or_foreign_is_refused(config: Config, stages: Stages, lines: Lines, tmp_path: Path) -> None:
+def test_out_that_is_a_file_or_foreign_is_refused(
+    config: Config, stages: Stages, lines: RunProgress, tmp_path: Path
+) -> None:
     (tmp_path / "corpus").write_text("mine")
     with pytest.raises(UsageError, match="is a file"):
         generate(config(), lines, stages)
@@ -316,7 +322,7 @@ def test_out_that_is_a_file_or_foreign_is_refused(config: Config, stages: Stages
 def test_a_broken_worker_is_reported_and_nothing_partial_kept(
     config: Config,
     stages: Stages,
-    lines: Lines,
+    lines: RunProgress,
     monkeypatch: pytest.MonkeyPatch,
     line: str,
     kind: type[Exception],
@@ -334,7 +340,9 @@ def test_a_broken_worker_is_reported_and_nothing_partial_kept(
     assert not list((settings.out / ".tmp").glob("*"))
 
 
-def test_a_molecule_that_kills_its_worker_twice_is_a_failure(config: Config, stages: Stages, lines: Lines) -> None:
+def test_a_molecule_that_kills_its_worker_twice_is_a_failure(
+    config: Config, stages: Stages, lines: RunProgress
+) -> None:
     settings = config(["C_0", "C_1", "C_2", "segfault_1", "C_4", "C_5"], units=3)
     summary = generate(settings, lines, stages)
     assert (summary.rows, summary.failures, summary.run_units) == (5, {"worker_crashed": 1}, 3)
@@ -342,7 +350,7 @@ def test_a_molecule_that_kills_its_worker_twice_is_a_failure(config: Config, sta
     assert failure["molecule_id"] == 3 and failure["detail"] == "SIGSEGV twice while it was being labelled"
 
 
-def test_file_metadata_name_the_level_of_theory(config: Config, stages: Stages, lines: Lines) -> None:
+def test_file_metadata_name_the_level_of_theory(config: Config, stages: Stages, lines: RunProgress) -> None:
     settings = config(["C_0"])
     generate(settings, lines, stages)
     corpus = open_corpus(settings.out)
@@ -352,7 +360,7 @@ def test_file_metadata_name_the_level_of_theory(config: Config, stages: Stages, 
     assert not any(b"workers" in value or str(settings.out).encode() in value for value in metadata.values())
 
 
-def test_pruned_conformers_are_counted_and_are_no_failures(config: Config, stages: Stages, lines: Lines) -> None:
+def test_pruned_conformers_are_counted_and_are_no_failures(config: Config, stages: Stages, lines: RunProgress) -> None:
     settings = config(["C_0", "C_1", "bad", "C_0"], conformers=3, prune_rms=0.5, units=2)
     summary = generate(settings, lines, stages)
     assert (summary.rows, summary.pruned, summary.merged, summary.failed) == (2, 4, 1, 1)
@@ -363,7 +371,9 @@ def test_pruned_conformers_are_counted_and_are_no_failures(config: Config, stage
     assert (again.run_units, again.pruned) == (0, 4)  # the files alone say so
 
 
-def test_a_corpus_from_before_there_was_pruning_is_continued(config: Config, stages: Stages, lines: Lines) -> None:
+def test_a_corpus_from_before_there_was_pruning_is_continued(
+    config: Config, stages: Stages, lines: RunProgress
+) -> None:
     settings = config(["C_0", "C_1"], conformers=2)
     summary = generate(settings, lines, stages)
     assert summary.pruned == 0 and "pruned" not in summary.text()
@@ -409,7 +419,9 @@ def test_estimate_writes_nothing(config: Config, stages: Stages) -> None:
     assert (many.rows, many.sampled, many.sample_failures) == (40000, 8, 0)
 
 
-def test_sources_may_bring_their_own_identifiers(config: Config, stages: Stages, lines: Lines, tmp_path: Path) -> None:
+def test_sources_may_bring_their_own_identifiers(
+    config: Config, stages: Stages, lines: RunProgress, tmp_path: Path
+) -> None:
     """Rows of another corpus keep their keys, in whatever order; a doubled key is a failure, not a second row."""
     given = ["given_9_1", "given_9_0", "given_2_0", "given_9_1", "given_2_1"]
     more = tmp_path / "more.smi"

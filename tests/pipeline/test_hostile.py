@@ -15,10 +15,10 @@ from qmgen.config.generate import RetryConfig
 from qmgen.corpus.identity import config_hash
 from qmgen.corpus.seal import sealed
 from qmgen.errors import QmgenError
-from qmgen.pipeline.progress import Lines
 from qmgen.pipeline.retry import retry
 from qmgen.pipeline.run import generate
 from qmgen.pipeline.stages import Stages
+from qmgen.progress import RunProgress
 
 Config = Callable[..., GenerateConfig]
 #: ``...`` stands for no such member
@@ -26,14 +26,14 @@ ODD: Final = (..., None, True, -1, 10**12, 10**400, 0.5, "x", "a\nb", [], [None]
 
 
 @pytest.fixture
-def corpus(config: Config, stages: Stages, lines: Lines) -> Path:
+def corpus(config: Config, stages: Stages, lines: RunProgress) -> Path:
     """One of two units with a failure that a retry would try again."""
     out = Path(generate(config(["CC_0", "diverge_1", "CCC_2"], units=2), lines, stages).directory)
     return out
 
 
 @pytest.fixture
-def survives(config: Config, stages: Stages, lines: Lines, corpus: Path) -> Callable[[str], None]:
+def survives(config: Config, stages: Stages, lines: RunProgress, corpus: Path) -> Callable[[str], None]:
     """``survives(what)``: a retry that is only asked about, the same command again, and one that would add to it."""
 
     def check(what: str) -> None:

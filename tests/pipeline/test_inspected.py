@@ -13,10 +13,10 @@ from qmgen.config.generate import RetryConfig
 from qmgen.corpus.merge import merge
 from qmgen.corpus.status import status
 from qmgen.corpus.verify import inspect
-from qmgen.pipeline.progress import Lines
 from qmgen.pipeline.retry import retry
 from qmgen.pipeline.run import generate
 from qmgen.pipeline.stages import Stages
+from qmgen.progress import RunProgress
 
 Config = Callable[..., GenerateConfig]
 
@@ -30,7 +30,7 @@ def is_sound(place: Path, units: int, rows: int) -> None:
 
 
 @pytest.mark.parametrize("lost", [(), ("manifest.json",), ("manifest.json", "runs"), ("generations", "runs")])
-def test_additions(config: Config, stages: Stages, lines: Lines, tmp_path: Path, lost: tuple[str, ...]) -> None:
+def test_additions(config: Config, stages: Stages, lines: RunProgress, tmp_path: Path, lost: tuple[str, ...]) -> None:
     settings = config(["C_0", "stiff_1", "bad", "C_0", "C_2"], units=2)
     generate(settings, lines, stages)
     is_sound(settings.out, 2, 2)
@@ -50,7 +50,7 @@ def test_additions(config: Config, stages: Stages, lines: Lines, tmp_path: Path,
 
 
 @pytest.mark.parametrize("lost", [(), ("manifest.json", "runs")])
-def test_parts_of_an_enumeration(stages: Stages, lines: Lines, tmp_path: Path, lost: tuple[str, ...]) -> None:
+def test_parts_of_an_enumeration(stages: Stages, lines: RunProgress, tmp_path: Path, lost: tuple[str, ...]) -> None:
     out = tmp_path / "corpus"
     settings = GenerateConfig(enumerate="1-2", rules="none", units=3, out=out, workers=1)
     rows = generate(settings, lines, stages).rows

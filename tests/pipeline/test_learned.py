@@ -26,10 +26,10 @@ from qmgen.errors import QmgenError, UsageError
 from qmgen.molecules.types import Molecule
 from qmgen.pipeline import level as learned_module
 from qmgen.pipeline.estimate import estimate
-from qmgen.pipeline.progress import Lines
 from qmgen.pipeline.retry import retry
 from qmgen.pipeline.run import generate
 from qmgen.pipeline.stages import Stages
+from qmgen.progress import RunProgress
 
 Config = Callable[..., GenerateConfig]
 
@@ -62,7 +62,7 @@ def manifest(corpus: Path | str) -> dict[str, Any]:
 
 
 def test_a_run_says_which_network_began_it_and_what_that_took(
-    config: Config, guessing: Stages, lines: Lines, run: Path
+    config: Config, guessing: Stages, lines: RunProgress, run: Path
 ) -> None:
     settings = config(["C_0", "CC_1", "CCC_2", "CCCC_3"], guess=str(run), units=2)
     summary = generate(settings, lines, guessing)
@@ -82,7 +82,7 @@ def test_a_run_says_which_network_began_it_and_what_that_took(
         assert "trained" not in str(metadata)  # where it lay, and under which name, is not in the rows' files
 
 
-def test_without_one_nothing_is_said_of_it(config: Config, guessing: Stages, lines: Lines) -> None:
+def test_without_one_nothing_is_said_of_it(config: Config, guessing: Stages, lines: RunProgress) -> None:
     settings = config(["C_0", "CC_1"])
     summary = generate(settings, lines, guessing)
     assert summary.mean_cycles == 9.0 and summary.guess_seconds is None
@@ -91,7 +91,7 @@ def test_without_one_nothing_is_said_of_it(config: Config, guessing: Stages, lin
 
 
 def test_every_worker_opens_it_once(
-    config: Config, guessing: Stages, lines: Lines, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, guessing: Stages, lines: RunProgress, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = tmp_path / "opened"
     monkeypatch.setenv("QMGEN_TEST_OPENED", str(told))
@@ -103,7 +103,7 @@ def test_every_worker_opens_it_once(
 
 
 def test_the_hash_covers_the_weights_and_not_their_place(
-    config: Config, guessing: Stages, lines: Lines, run: Path, tmp_path: Path
+    config: Config, guessing: Stages, lines: RunProgress, run: Path, tmp_path: Path
 ) -> None:
     settings = config(["C_0", "CC_1"], guess=str(run))
     generate(settings, lines, guessing)
@@ -122,7 +122,9 @@ def test_the_hash_covers_the_weights_and_not_their_place(
         generate(config(["C_0", "CC_1"]), lines, guessing)
 
 
-def test_a_corpus_without_a_network_has_the_hash_it_always_had(config: Config, guessing: Stages, lines: Lines) -> None:
+def test_a_corpus_without_a_network_has_the_hash_it_always_had(
+    config: Config, guessing: Stages, lines: RunProgress
+) -> None:
     """The recipe of a plain guess is the settings' own word, as in corpora that were made before."""
     settings = config(["C_0"])
     generate(settings, lines, guessing)
@@ -130,7 +132,7 @@ def test_a_corpus_without_a_network_has_the_hash_it_always_had(config: Config, g
 
 
 def test_config_toml_leads_back_to_the_run(
-    config: Config, guessing: Stages, lines: Lines, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, guessing: Stages, lines: RunProgress, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(run.parent)
     settings = config(["C_0"], guess="trained")
@@ -157,7 +159,7 @@ def test_config_toml_leads_back_to_the_run(
     ],
 )
 def test_one_line_for_what_is_no_guess(
-    config: Config, guessing: Stages, lines: Lines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, guess: str,
+    config: Config, guessing: Stages, lines: RunProgress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, guess: str,
     message: str,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
@@ -192,7 +194,7 @@ def test_a_dry_run_opens_it(config: Config, guessing: Stages, run: Path) -> None
     assert expected.sample_failures == 0 and expected.rows == 40
 
 
-def test_extending_asks_for_the_same_network(config: Config, guessing: Stages, lines: Lines, run: Path) -> None:
+def test_extending_asks_for_the_same_network(config: Config, guessing: Stages, lines: RunProgress, run: Path) -> None:
     settings = config(["C_0", "CC_1"], guess=str(run))
     generate(settings, lines, guessing)
     summary = generate(config(["C_0", "CC_1"], guess=str(run), conformers=2, extend=True), lines, guessing)
@@ -202,7 +204,7 @@ def test_extending_asks_for_the_same_network(config: Config, guessing: Stages, l
         generate(config(["C_0", "CC_1"], guess=str(run), conformers=3, extend=True), lines, guessing)
 
 
-def test_a_retry_needs_no_network(config: Config, guessing: Stages, lines: Lines, run: Path) -> None:
+def test_a_retry_needs_no_network(config: Config, guessing: Stages, lines: RunProgress, run: Path) -> None:
     settings = config(["C_0", "stiff_1", "big_2"], guess=str(run))
     summary = generate(settings, lines, guessing)
     assert summary.failed == 2

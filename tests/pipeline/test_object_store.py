@@ -21,9 +21,9 @@ from qmgen.config import GenerateConfig
 from qmgen.corpus import open_corpus
 from qmgen.corpus.store import Store, store_of
 from qmgen.errors import QmgenError, UsageError
-from qmgen.pipeline.progress import Lines
 from qmgen.pipeline.run import generate
 from qmgen.pipeline.stages import Stages
+from qmgen.progress import RunProgress
 
 Config = Callable[..., GenerateConfig]
 
@@ -59,7 +59,9 @@ def everything(store: Store) -> bytes:
     return b"".join(store.read(name) for folder in ("", "runs") for name in store.names(folder))
 
 
-def test_the_same_bytes_as_on_a_disk(config: Config, stages: Stages, lines: Lines, url: str, tmp_path: Path) -> None:
+def test_the_same_bytes_as_on_a_disk(
+    config: Config, stages: Stages, lines: RunProgress, url: str, tmp_path: Path
+) -> None:
     troubled = ["bad x", "flat_1", "diverge_1", *[f"C_{i}" for i in range(30)], "C_3 again"]
     there = generate(config(troubled, out=url, units=6), lines, stages)
     generate(config(troubled, out=tmp_path / "here", units=6), lines, stages)
@@ -69,7 +71,9 @@ def test_the_same_bytes_as_on_a_disk(config: Config, stages: Stages, lines: Line
     assert again.run_units == 0 and again.rows == 30
 
 
-def test_it_is_read_like_any_other(config: Config, stages: Stages, lines: Lines, url: str, tmp_path: Path) -> None:
+def test_it_is_read_like_any_other(
+    config: Config, stages: Stages, lines: RunProgress, url: str, tmp_path: Path
+) -> None:
     generate(config(out=url, units=3), lines, stages)
     generate(config(out=tmp_path / "here", units=3), lines, stages)
     assert qmgen.load(url).equals(qmgen.load(tmp_path / "here"))
@@ -80,7 +84,7 @@ def test_it_is_read_like_any_other(config: Config, stages: Stages, lines: Lines,
 
 
 def test_nothing_in_it_says_how_it_was_reached(
-    config: Config, stages: Stages, lines: Lines, url: str, object_server: Any
+    config: Config, stages: Stages, lines: RunProgress, url: str, object_server: Any
 ) -> None:
     summary = generate(config(out=url, units=3), lines, stages)
     text = everything(store_of(url)) + summary.text().encode()
@@ -89,7 +93,7 @@ def test_nothing_in_it_says_how_it_was_reached(
         assert secret.encode() not in text
 
 
-def test_ranks_share_the_units(config: Config, stages: Stages, lines: Lines, url: str, tmp_path: Path) -> None:
+def test_ranks_share_the_units(config: Config, stages: Stages, lines: RunProgress, url: str, tmp_path: Path) -> None:
     generate(config(out=tmp_path / "here", units=5), lines, stages)
     first = generate(config(out=url, units=5, rank=1, world_size=3), lines, stages)
     assert (first.run_units, first.units_done, first.complete) == (2, 2, False)
@@ -99,7 +103,7 @@ def test_ranks_share_the_units(config: Config, stages: Stages, lines: Lines, url
     assert last.complete and contents(url) == contents(tmp_path / "here")
 
 
-def test_overwrite_starts_anew(config: Config, stages: Stages, lines: Lines, url: str, tmp_path: Path) -> None:
+def test_overwrite_starts_anew(config: Config, stages: Stages, lines: RunProgress, url: str, tmp_path: Path) -> None:
     generate(config(out=url, units=5), lines, stages)
     with pytest.raises(UsageError, match=r"holds another corpus \(conformers: 1 -> 2"):
         generate(config(out=url, units=5, conformers=2), lines, stages)
@@ -110,7 +114,7 @@ def test_overwrite_starts_anew(config: Config, stages: Stages, lines: Lines, url
 
 @pytest.mark.parametrize("name", ["data/train-00001-of-00003.parquet", "failures/part-00001-of-00003.parquet"])
 def test_a_damaged_object_is_found_and_made_again(
-    config: Config, stages: Stages, lines: Lines, url: str, name: str, capfd: pytest.CaptureFixture[str]
+    config: Config, stages: Stages, lines: RunProgress, url: str, name: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     generate(config(out=url, units=3), lines, stages)
     before, store = contents(url), store_of(url)
@@ -123,7 +127,9 @@ def test_a_damaged_object_is_found_and_made_again(
     assert f"{store.place}/{name}" in capfd.readouterr().err
 
 
-def test_a_truncated_object_is_refused_by_the_reader(config: Config, stages: Stages, lines: Lines, url: str) -> None:
+def test_a_truncated_object_is_refused_by_the_reader(
+    config: Config, stages: Stages, lines: RunProgress, url: str
+) -> None:
     generate(config(out=url, units=3), lines, stages)
     store, name = store_of(url), "data/train-00000-of-00003.parquet"
     store.write(name, store.read(name)[:-100])
@@ -133,7 +139,7 @@ def test_a_truncated_object_is_refused_by_the_reader(config: Config, stages: Sta
 
 @pytest.mark.parametrize("part", ["data/test-00001", "failures/part-00000", "SHA256SUMS"])
 def test_a_writer_killed_in_the_middle_of_an_upload(
-    config: Config, stages: Stages, lines: Lines, object_server: Any, url: str, tmp_path: Path, part: str
+    config: Config, stages: Stages, lines: RunProgress, object_server: Any, url: str, tmp_path: Path, part: str
 ) -> None:
     from object_proxy import HoldingProxy  # on the search path by the fixture
 
@@ -155,14 +161,14 @@ def test_a_writer_killed_in_the_middle_of_an_upload(
     assert contents(url) == contents(tmp_path / "here")
 
 
-def test_a_missing_bucket_is_named(config: Config, stages: Stages, lines: Lines, object_server: Any) -> None:
+def test_a_missing_bucket_is_named(config: Config, stages: Stages, lines: RunProgress, object_server: Any) -> None:
     with pytest.raises(UsageError, match=r"cannot use s3://none/x: .*bucket does not exist \(NO_SUCH_BUCKET\)"):
         generate(config(out=object_server.url("x", bucket="none")), lines, stages)
     with pytest.raises(UsageError, match=r"NO_SUCH_BUCKET"):
         qmgen.load(object_server.url("x", bucket="none"))
 
 
-def test_wrong_credentials_are_refused(config: Config, stages: Stages, lines: Lines, serve_objects: Any) -> None:
+def test_wrong_credentials_are_refused(config: Config, stages: Stages, lines: RunProgress, serve_objects: Any) -> None:
     with (
         serve_objects(INITIAL_NO_AUTH_ACTION_COUNT="1") as strict,  # after the bucket is made, moto asks who is there
         pytest.raises(UsageError, match=r"^cannot use s3://bucket/x: .*Access Key Id .*does not exist.*$") as caught,
@@ -171,7 +177,7 @@ def test_wrong_credentials_are_refused(config: Config, stages: Stages, lines: Li
     assert "AKIATESTKEY" not in str(caught.value)
 
 
-def test_an_endpoint_that_is_not_there_ends_soon(config: Config, stages: Stages, lines: Lines) -> None:
+def test_an_endpoint_that_is_not_there_ends_soon(config: Config, stages: Stages, lines: RunProgress) -> None:
     begin = time.monotonic()
     with pytest.raises(UsageError, match=r"^cannot use s3://bucket/x: Failed to connect .*\(NETWORK_CONNECTION\)$"):
         generate(config(out="s3://bucket/x?endpoint_override=127.0.0.1:1&scheme=http"), lines, stages)
@@ -179,7 +185,7 @@ def test_an_endpoint_that_is_not_there_ends_soon(config: Config, stages: Stages,
 
 
 def test_a_store_that_goes_away_ends_the_run_in_one_line(
-    config: Config, stages: Stages, lines: Lines, serve_objects: Any
+    config: Config, stages: Stages, lines: RunProgress, serve_objects: Any
 ) -> None:
     with serve_objects() as server:
         settings = config(out=server.url("x"), units=3)
@@ -189,7 +195,7 @@ def test_a_store_that_goes_away_ends_the_run_in_one_line(
     assert "\n" not in str(caught.value) and caught.value.exit_code in (1, 2)
 
 
-def test_an_unfinished_corpus_says_so(config: Config, stages: Stages, lines: Lines, url: str) -> None:
+def test_an_unfinished_corpus_says_so(config: Config, stages: Stages, lines: RunProgress, url: str) -> None:
     with pytest.raises(UsageError, match=r"is not a qmgen corpus"):
         qmgen.load(url)
     store_of(url).write("config.toml", b"")

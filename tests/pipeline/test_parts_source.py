@@ -36,10 +36,10 @@ from qmgen.pipeline.enumeration.feeder import (
 from qmgen.pipeline.enumeration.parts import EnumerationParts, expected_molecules, fingerprint
 from qmgen.pipeline.enumeration.run import selection
 from qmgen.pipeline.estimate import estimate
-from qmgen.pipeline.progress import Lines
 from qmgen.pipeline.run import generate
 from qmgen.pipeline.source import UnitInput
 from qmgen.pipeline.stages import Stages
+from qmgen.progress import RunProgress
 
 #: 4 + 19 + 94 molecules by valence alone
 SMALL = "1-3"
@@ -80,7 +80,7 @@ def test_a_block_of_parts_in_one_pass_is_its_parts_one_by_one(sizes: str, rules:
     assert Counter(text for unit in found.values() for text in unit) == Counter(whole(sizes, rules))
 
 
-def test_the_units_hold_the_enumeration_each_molecule_once(tmp_path: Path, stages: Stages, lines: Lines) -> None:
+def test_the_units_hold_the_enumeration_each_molecule_once(tmp_path: Path, stages: Stages, lines: RunProgress) -> None:
     settings = config(tmp_path / "corpus")
     summary = generate(settings, lines, stages)
     table = open_corpus(settings.out).table()
@@ -112,7 +112,7 @@ def test_an_identifier_is_unit_and_place(stages: Stages) -> None:
 
 
 def test_each_process_enumerates_what_it_has_to_do(
-    tmp_path: Path, stages: Stages, lines: Lines, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, stages: Stages, lines: RunProgress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[list[int]] = []
 
@@ -135,7 +135,7 @@ def test_each_process_enumerates_what_it_has_to_do(
 
 
 def test_another_enumeration_is_another_corpus(
-    tmp_path: Path, stages: Stages, lines: Lines, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, stages: Stages, lines: RunProgress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = config(tmp_path / "corpus", enumerate="2", units=None, rules="gdb11")
     generate(settings, lines, stages)
@@ -183,7 +183,7 @@ def test_refused_and_doubled_entries_are_kept_in_the_books(tmp_path: Path, stage
 
 def test_the_feeder_is_killed(stages: Stages) -> None:
     with EnumerationFeed(parts_of(stages).config.model_dump(), 5, range(5), stages, patience=1.0) as feed:
-        feed.process.send_signal(signal.SIGKILL)
+        feed.child.process.send_signal(signal.SIGKILL)
         with pytest.raises(QmgenError, match=r"the process that enumerates died: SIGKILL.*the same command continues"):
             list(feed.blocks())
     assert not feed.folder.exists()
@@ -199,7 +199,7 @@ def test_the_feeder_cannot_write(stages: Stages) -> None:
         feed.folder.mkdir()
 
 
-def test_the_time_limit_ends_the_waiting(tmp_path: Path, stages: Stages, lines: Lines) -> None:
+def test_the_time_limit_ends_the_waiting(tmp_path: Path, stages: Stages, lines: RunProgress) -> None:
     with pytest.raises(Interrupted, match="stopped by the time limit with 1000 of 1000 work units left"):
         generate(config(tmp_path / "corpus", time_limit=3.0, **LARGE), lines, stages)
 

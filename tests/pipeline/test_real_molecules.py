@@ -9,9 +9,9 @@ from pathlib import Path
 from qmgen.config import GenerateConfig
 from qmgen.corpus import open_corpus
 from qmgen.molecules.embedding import without_stereo
-from qmgen.pipeline.progress import Lines
 from qmgen.pipeline.run import generate
 from qmgen.pipeline.stages import Stages
+from qmgen.progress import RunProgress
 
 WRITTEN = [
     "OCC ethanol",
@@ -23,7 +23,7 @@ WRITTEN = [
 ]
 
 
-def test_smiles_to_rows(config: Callable[..., GenerateConfig], stages: Stages, lines: Lines) -> None:
+def test_smiles_to_rows(config: Callable[..., GenerateConfig], stages: Stages, lines: RunProgress) -> None:
     real = Stages().replace(label=stages.label)
     settings = config(WRITTEN, conformers=2, validation_fraction=0.0, test_fraction=0.0)
     summary = generate(settings, lines, real)
@@ -40,7 +40,7 @@ OPEN = ["CC(O)F", "CC(O)F again", "CC=CC(O)F", "C[C@H](O)F", "C[C@@H](O)F", "CCO
 
 
 def test_isomers_have_rows_of_their_own_and_never_part(
-    config: Callable[..., GenerateConfig], stages: Stages, lines: Lines, tmp_path: Path
+    config: Callable[..., GenerateConfig], stages: Stages, lines: RunProgress, tmp_path: Path
 ) -> None:
     real = Stages().replace(label=stages.label)
     thirds = {"validation_fraction": 0.3, "test_fraction": 0.4, "units": 1}

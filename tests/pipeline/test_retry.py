@@ -16,10 +16,10 @@ from qmgen.config.generate import RetryConfig
 from qmgen.corpus import open_corpus
 from qmgen.corpus.schema import decode
 from qmgen.errors import Interrupted, UsageError
-from qmgen.pipeline.progress import Lines
 from qmgen.pipeline.retry import harder_settings, retry
 from qmgen.pipeline.run import generate
 from qmgen.pipeline.stages import Stages
+from qmgen.progress import RunProgress
 
 Config = Callable[..., GenerateConfig]
 
@@ -52,7 +52,9 @@ def contents(place: Path | str) -> dict[str, bytes]:
     return {str(path.relative_to(place)): path.read_bytes() for path in names}
 
 
-def test_what_fails_is_tried_harder_and_harder(config: Config, stages: Stages, lines: Lines, tmp_path: Path) -> None:
+def test_what_fails_is_tried_harder_and_harder(
+    config: Config, stages: Stages, lines: RunProgress, tmp_path: Path
+) -> None:
     settings = config(TROUBLED, conformers=2, units=3)
     first = generate(settings, lines, stages)
     assert first.failures == BEFORE
@@ -110,7 +112,9 @@ def test_what_fails_is_tried_harder_and_harder(config: Config, stages: Stages, l
     assert counts(settings.out)["molecules"] == counts(easy.out)["molecules"]
 
 
-def test_stopped_and_continued_is_the_same_bytes(config: Config, stages: Stages, lines: Lines, tmp_path: Path) -> None:
+def test_stopped_and_continued_is_the_same_bytes(
+    config: Config, stages: Stages, lines: RunProgress, tmp_path: Path
+) -> None:
     stiff = [f"stiff_{i}" for i in range(24)]
     straight = config(stiff, out=tmp_path / "straight", conformers=2)
     stopped = config(stiff, conformers=2)
@@ -130,7 +134,9 @@ def test_stopped_and_continued_is_the_same_bytes(config: Config, stages: Stages,
     assert contents(stopped.out) == contents(straight.out)
 
 
-def test_given_geometries_are_tried_one_by_one(config: Config, stages: Stages, lines: Lines, tmp_path: Path) -> None:
+def test_given_geometries_are_tried_one_by_one(
+    config: Config, stages: Stages, lines: RunProgress, tmp_path: Path
+) -> None:
     """Two geometries of one molecule: the one that failed is tried again, and the other is left alone."""
     stubborn = stages.replace(label=pipeline_fakes.label_but_one)
     settings = config(["given_9_1", "given_9_0", "given_2_0", "given_9_1"], units=2)
@@ -142,7 +148,7 @@ def test_given_geometries_are_tried_one_by_one(config: Config, stages: Stages, l
     assert counts(settings.out)["molecules"] == 2
 
 
-def test_what_cannot_be_retried_is_refused(config: Config, stages: Stages, lines: Lines) -> None:
+def test_what_cannot_be_retried_is_refused(config: Config, stages: Stages, lines: RunProgress) -> None:
     settings = config(["stiff_1", "C_0", "C_1"], units=2)
     with pytest.raises(UsageError, match="holds no finished corpus"):
         retry(RetryConfig(directory=settings.out), lines, stages)

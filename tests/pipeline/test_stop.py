@@ -19,9 +19,9 @@ import pytest
 from qmgen.config import GenerateConfig
 from qmgen.corpus import open_corpus
 from qmgen.errors import Interrupted
-from qmgen.pipeline.progress import Lines
 from qmgen.pipeline.run import generate
 from qmgen.pipeline.stages import Stages
+from qmgen.progress import RunProgress
 from qmgen.signals import StopWatch
 
 Config = Callable[..., GenerateConfig]
@@ -129,7 +129,7 @@ def test_a_process_that_cannot_even_be_interrupted_is_ended() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
-def test_a_signal_ends_a_run_whose_workers_are_stopped(config: Config, stages: Stages, lines: Lines) -> None:
+def test_a_signal_ends_a_run_whose_workers_are_stopped(config: Config, stages: Stages, lines: RunProgress) -> None:
     settings = config(units=8)
     process = launch(settings)
     workers = workers_of(process)
@@ -144,7 +144,7 @@ def test_a_signal_ends_a_run_whose_workers_are_stopped(config: Config, stages: S
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_first_signal_stops_in_good_order(config: Config, stages: Stages, lines: Lines, number: int) -> None:
+def test_first_signal_stops_in_good_order(config: Config, stages: Stages, lines: RunProgress, number: int) -> None:
     settings = config(units=8)
     process = launch(settings)
     workers = workers_of(process)
@@ -177,7 +177,7 @@ def test_second_signal_exits_at_once(config: Config, stages: Stages) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
-def test_workers_do_not_outlive_a_killed_parent(config: Config, stages: Stages, lines: Lines) -> None:
+def test_workers_do_not_outlive_a_killed_parent(config: Config, stages: Stages, lines: RunProgress) -> None:
     settings = config(units=8)
     process = launch(settings)
     workers = workers_of(process)
@@ -188,7 +188,7 @@ def test_workers_do_not_outlive_a_killed_parent(config: Config, stages: Stages, 
     assert not list((settings.out / ".tmp").glob("*"))
 
 
-def test_time_limit_stops_like_a_signal(config: Config, stages: Stages, lines: Lines) -> None:
+def test_time_limit_stops_like_a_signal(config: Config, stages: Stages, lines: RunProgress) -> None:
     slow = stages.replace(label=pipeline_fakes.label_slowly)
     with pytest.raises(Interrupted, match=r"stopped by the time limit with .* work units left") as caught:
         generate(config([f"C_{i}" for i in range(200)], time_limit=2.0), lines, slow)

@@ -17,9 +17,9 @@ from qmgen.errors import UsageError
 from qmgen.pipeline import layout
 from qmgen.pipeline.job import settings_of
 from qmgen.pipeline.level import level_of_theory
-from qmgen.pipeline.progress import Lines
 from qmgen.pipeline.run import generate
 from qmgen.pipeline.stages import Stages
+from qmgen.progress import RunProgress
 
 Config = Callable[..., GenerateConfig]
 
@@ -27,7 +27,7 @@ Config = Callable[..., GenerateConfig]
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no pinning on this system")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_worker_has_one_core_and_one_thread(
-    config: Config, stages: Stages, lines: Lines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+    config: Config, stages: Stages, lines: RunProgress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     monkeypatch.setenv("QMGEN_TEST_TOLD", str(tmp_path))
     monkeypatch.setattr(layout, "on_accelerator", lambda: False)
@@ -64,23 +64,23 @@ def test_the_device_is_judged_without_jax(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_lines_for_log_files() -> None:
     stream = io.StringIO()
-    lines = Lines(stream, every=0.0)
+    lines = RunProgress(stream, every=0.0)
     lines.start(10)
     lines.advance(3, 1)
     lines.expect(-2)
     lines.advance(4, 0)
     said = stream.getvalue().splitlines()
-    assert said[0].startswith("qmgen: 3 rows, 1 failures of 10; ") and said[1].startswith(
-        "qmgen: 7 rows, 1 failures of 8"
-    )
-    assert said[1].endswith(" 0 s left")
-    quiet = Lines(stream, every=60.0)
+    assert said[0].startswith("qmgen: labeling: 4 of 10 conformers (40%), ")
+    assert said[0].endswith("; 3 rows, 1 failures")
+    assert said[1].startswith("qmgen: labeling: 8 of 8 conformers (100%), ")
+    assert said[1].endswith(" 0 s left; 7 rows, 1 failures")
+    quiet = RunProgress(stream, every=60.0)
     quiet.start(10)
     quiet.advance(3, 1)
     assert len(stream.getvalue().splitlines()) == 2
 
 
-def test_standard_input(config: Config, stages: Stages, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_input(config: Config, stages: Stages, lines: RunProgress, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = config().model_copy(update={"molecules": ["-"]})
     for text, rows in ((b"C_0\nC_1\nC_2\n", 3), (b"C_0\nC_1\nC_2\n", 0)):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))

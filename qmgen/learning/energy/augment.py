@@ -36,7 +36,7 @@ from qmgen.learning.energy.geometries import Geometry, GeometrySet
 from qmgen.learning.energy.problems import Case, case_of, shapes_of
 from qmgen.learning.energy.stored import StoredHamiltonian
 from qmgen.learning.training import checkpoint
-from qmgen.learning.training.progress import Progress
+from qmgen.progress import TrainingProgress
 from qmgen.quantities import duration
 from qmgen.signals import StopWatch
 
@@ -84,7 +84,7 @@ def augment(
     file: Path,
     digest: str,
     stop: StopWatch,
-    progress: Progress,
+    progress: TrainingProgress,
 ) -> Augmented:
     """``plan.count`` walkers from ``beginnings`` in turn, continued from ``file`` and kept there; ``digest`` tells what
     these are.
@@ -130,7 +130,7 @@ def moved_for(
     train: Sequence[int],
     model: StoredHamiltonian | None,
     stop: StopWatch,
-    progress: Progress,
+    progress: TrainingProgress,
 ) -> Augmented:
     """What ``settings`` ask for, of the geometries ``train`` of ``read``: nothing where they know no ``augment``.
 

@@ -34,6 +34,7 @@ from qmgen.learning.energy.train import MEV, REFINED, HamiltonianTask, LossWeigh
 from qmgen.learning.evaluate.files import Prediction
 from qmgen.learning.targets import targets_of
 from qmgen.molecules.types import Conformer, Failure
+from qmgen.tables import aligned
 
 
 @dataclass(frozen=True)
@@ -267,9 +268,9 @@ def text(report: HamiltonianReport) -> str:
     sides = list(report.errors)
     heads = [s.replace("_refine_", ", rebuilds ").replace("no_correction", "W = 0") for s in sides]
     lines = [f"{report.molecules} geometries, {about['xc']}/{about['basis']}, grid level {about['grid_level']}"]
-    lines.append(f"{'mean absolute error':27s} {'unit':6s}" + "".join(f"{head:>21s}" for head in heads))
-    for key, unit, name in MEASURES:
-        lines.append(f"{name:27s} {unit:6s}" + "".join(f"{report.errors[side][key]:21.4g}" for side in sides))
+    rows = [["mean absolute error", "unit", *heads]]
+    rows += [[name, unit, *(f"{report.errors[side][key]:.4g}" for side in sides)] for key, unit, name in MEASURES]
+    lines.append(aligned(rows, left=(0, 1)))
     cycles, seconds = report.cycles, report.seconds
     if not cycles:
         lines.append("SCF cycles: not counted, no geometry has a label from either guess")

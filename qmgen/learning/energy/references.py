@@ -29,7 +29,7 @@ from qmgen.documents import LARGEST, table_of
 from qmgen.errors import Interrupted
 from qmgen.learning.energy.problems import Case, ConvergedLabels, GeometryStore
 from qmgen.learning.training import checkpoint
-from qmgen.learning.training.progress import Progress
+from qmgen.progress import TrainingProgress
 from qmgen.signals import StopWatch
 
 REFERENCES: Final = "references.json"
@@ -144,7 +144,7 @@ def make_labels(
     file: Path,
     identity: Mapping[str, Any],
     stop: StopWatch,
-    progress: Progress,
+    progress: TrainingProgress,
 ) -> dict[int, ConvergedLabels]:
     """Labels of those of ``indices`` that converge, continued from ``file`` and kept there.
 

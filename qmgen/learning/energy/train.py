@@ -49,9 +49,10 @@ from qmgen.learning.hamiltonian.network import Network, network_of
 from qmgen.learning.training.checkpoint import MODEL
 from qmgen.learning.training.folder import alone, claim, finished, store_result
 from qmgen.learning.training.loop import Score, TrainingPlan, train
-from qmgen.learning.training.progress import Progress, Quiet, default_progress
 from qmgen.learning.training.step import adamw, schedule_of
+from qmgen.progress import TrainingProgress
 from qmgen.signals import StopWatch
+from qmgen.tables import aligned
 
 if TYPE_CHECKING:
     from qmgen.config.train import TrainHamiltonianConfig, TrainLabelsConfig
@@ -221,7 +222,7 @@ def run(
         "geometries": read.digest,
         "init": init.checksum if init else None,
     }
-    progress: Progress = Quiet() if quiet else default_progress()
+    progress = TrainingProgress(quiet=quiet)
     with alone(settings.out), StopWatch(settings.time_limit, unit="step", kept="checkpoints") as stop:
         if (done := finished(settings.out, identity, "--overwrite trains anew")) is not None:  # by who held the folder
             return done
@@ -247,7 +248,7 @@ def _train(
     init: StoredHamiltonian | None,
     identity: dict[str, Any],
     stop: StopWatch,
-    progress: Progress,
+    progress: TrainingProgress,
     told: Callable[[dict[str, Any]], None] | None,
 ) -> dict[str, Any]:
     begin = time.monotonic()
@@ -392,7 +393,7 @@ def _prepared(
     indices: Sequence[int],
     label: str,
     stop: StopWatch,
-    progress: Progress,
+    progress: TrainingProgress,
     references: References | None = None,
 ) -> list[Any]:
     """The descriptions of those geometries that can be prepared; with ``references``, these made too."""
@@ -424,8 +425,7 @@ def result_text(result: dict[str, Any]) -> str:
         for refine in result["excess_meV"]
     ]
     head = ("rebuilds", "without correction", "with it", "largest", "times lower")
-    widths = [max(len(row[k]) for row in [head, *rows]) for k in range(len(head))]
-    table = "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in [head, *rows])
+    table = aligned([head, *rows], left=())
     labelled = f", labels {result['seconds_labelling']:.0f} s" if result["loss"] == "labels" else ""
     lower = f"; {result['lower_solutions']} references were lowered" if result["lower_solutions"] else ""
     moved = f", {result['augmented']} of them moved by forces," if result.get("augmented") else ""

@@ -25,6 +25,7 @@ from qmgen.learning.lm.stored import ROWS, StoredLm, load_model, own_files, pare
 from qmgen.learning.lm.task import LmTask
 from qmgen.learning.lm.texts import SPLIT_SEED, Sequences, encoded, read_lines
 from qmgen.molecules.entries import canonical
+from qmgen.tables import aligned
 
 if TYPE_CHECKING:
     from qmgen.config.train import EvaluateConfig
@@ -85,15 +86,15 @@ def text(report: dict[str, Any]) -> str:
     lines = [
         f"{report['arch']}, {report['parameters']:,} parameters, {report['texts']} texts, {report['samples']} drawn"
         f"{note}",
-        f"{'precision':<22}{'loss, nats':>11}{'accuracy':>10}{'of 16 bit':>11}{'valid':>9}{'of 16 bit':>11}",
     ]
+    rows = [["precision", "loss, nats", "accuracy", "of 16 bit", "valid", "of 16 bit"]]
     for name, row in report["precisions"].items():
         share = "" if "accuracy_of_16_bit" not in row else f"{100 * row['accuracy_of_16_bit']:.2f} %"
         valid = "" if row["valid"] is None else f"{100 * row['valid']:.2f} %"
         of_valid = "" if "valid_of_16_bit" not in row else f"{100 * row['valid_of_16_bit']:.2f} %"
         accuracy = f"{100 * row['accuracy']:.2f} %"
-        lines.append(f"{name:<22}{row['loss']:>11.4f}{accuracy:>10}{share:>11}{valid:>9}{of_valid:>11}")
-    return "\n".join(lines)
+        rows.append([name, f"{row['loss']:.4f}", accuracy, share, valid, of_valid])
+    return "\n".join([*lines, aligned(rows)])
 
 
 def _variants(model: StoredLm, tell: Callable[[str], None]) -> dict[str, StoredLm]:

@@ -31,6 +31,7 @@ from qmgen.errors import UsageError
 from qmgen.learning.lm.shape import LmShape
 from qmgen.learning.lm.sharding import check_layout, divides
 from qmgen.learning.lm.stored import activations_of, unrolled
+from qmgen.tables import aligned
 
 if TYPE_CHECKING:
     from qmgen.config.train import TrainLmConfig
@@ -276,22 +277,27 @@ def plan_text(found: dict[str, Any]) -> str:
         f"{found['counted_vocabulary']:,}" + (", activations computed again" if found["remat"] else ""),
     ]
     for title, kinds in (("training", found["training"]), ("serving", found["serving"])):
-        lines.append(f"{title:<18}" + "".join(f"{kind:>10}" for kind in kinds))
+        rows = [[title, *kinds]]
         for part in next(iter(kinds.values()))["bytes"]:
-            lines.append(f"  {part:<16}" + "".join(f"{kind['bytes'][part] / GB:>10.4g}" for kind in kinds.values()))
-        lines.append(f"  {'total':<16}" + "".join(f"{kind['total_bytes'] / GB:>10.4g}" for kind in kinds.values()))
+            rows.append([f"  {part}", *(_gigabytes(kind["bytes"][part]) for kind in kinds.values())])
+        rows.append(["  total", *(_gigabytes(kind["total_bytes"]) for kind in kinds.values())])
         if title == "training" and found["layout"]:
             tensor, data, sharded = found["layout"].values()
-            name = f"each of {tensor}×{data}{'*' if sharded else ''}"
-            lines.append(f"  {name:<16}" + "".join(f"{kind['bytes_each'] / GB:>10.4g}" for kind in kinds.values()))
+            name = f"  each of {tensor}×{data}{'*' if sharded else ''}"
+            rows.append([name, *(_gigabytes(kind["bytes_each"]) for kind in kinds.values())])
         if title == "training":
-            lines.append(f"  {'devices':<16}" + "".join(f"{_devices(kind['devices']):>10}" for kind in kinds.values()))
+            rows.append(["  devices", *(_devices(kind["devices"]) for kind in kinds.values())])
+        lines.append(aligned(rows))
     each = [kind["devices"] for kind in found["training"].values() if kind["devices"]]
     lines.append("")
     lines.append(f"devices are of {found['device_bytes'] / GB:g} GB, as tensor × data parallel, filled to nine tenths")
     if any(one["fully_sharded"] for one in [*each, found["layout"] or {"fully_sharded": False}]):
         lines.append("* with --fully-sharded: weights cut over the data parallel devices too")
     return "\n".join(lines)
+
+
+def _gigabytes(count: float) -> str:
+    return f"{count / GB:.4g}"
 
 
 def _devices(found: dict[str, Any] | None) -> str:

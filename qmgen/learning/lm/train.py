@@ -35,8 +35,8 @@ from qmgen.learning.lm.texts import Sequences, Texts, Vocabulary, read_texts
 from qmgen.learning.training.checkpoint import MODEL
 from qmgen.learning.training.folder import alone, claim, finished, store_result
 from qmgen.learning.training.loop import TrainingPlan, train
-from qmgen.learning.training.progress import Progress, Quiet, default_progress
 from qmgen.learning.training.step import schedule_of
+from qmgen.progress import TrainingProgress
 from qmgen.signals import StopWatch
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def run(settings: TrainLmConfig, quiet: bool = False) -> dict[str, Any]:
         "digest": texts.digest,
         "init": begin_with.checksum if begin_with else None,
     }
-    progress: Progress = Quiet() if quiet else default_progress()
+    progress = TrainingProgress(quiet=quiet)
     with alone(settings.out), StopWatch(settings.time_limit, unit="step", kept="checkpoints") as stop:
         if (done := finished(settings.out, identity, "--overwrite trains anew")) is not None:
             return done
@@ -128,7 +128,7 @@ def _train(
     begin_with: StoredLm | None,
     identity: dict[str, Any],
     stop: StopWatch,
-    progress: Progress,
+    progress: TrainingProgress,
 ) -> dict[str, Any]:
     assert settings.out is not None
     arithmetic = arithmetic_of(settings, shape)

@@ -24,6 +24,7 @@ from qmgen.learning.targets import targets_of
 from qmgen.learning.training import checkpoint
 from qmgen.learning.training.folder import RESULT
 from qmgen.machine import machine, versions
+from qmgen.tables import aligned
 
 
 def read_cells(folders: Iterable[Path]) -> list[dict[str, Any]]:
@@ -272,7 +273,7 @@ def summary_text(cells: Sequence[dict[str, Any]], elsewhere: Sequence[str], repo
 
 def _target_lines(name: str, unit: str, curve: list[dict[str, Any]]) -> list[str]:
     title = f"{name}: validation MAE, {unit}"
-    lines = [f"{'rows':>10}  {title:>36}  {'test':>8}  {'best/steps':>16}  {'seconds':>8}"]
+    rows = [["rows", title, "test", "best/steps", "seconds"]]
     for point in curve:
         spread = "" if point["spread"] is None else f" ± {point['spread']:.3g}"
         count = f" ({len(point['seeds'])} seeds)" if len(point["seeds"]) > 1 else ""
@@ -281,8 +282,8 @@ def _target_lines(name: str, unit: str, curve: list[dict[str, Any]]) -> list[str
         steps = f"{last['best_step']}/{last['steps']}"
         seconds = sum(one["seconds"] or 0 for one in point["seeds"])
         error = f"{point['mean']:.4g}{spread}{count}"
-        lines.append(f"{point['rows']:>10}  {error:>36}  {test:>8}  {steps:>16}  {seconds:>8.0f}")
-    return lines
+        rows.append([str(point["rows"]), error, test, steps, f"{seconds:.0f}"])
+    return [aligned(rows, left=())]
 
 
 def _rough(of: dict[str, Any]) -> list[str]:

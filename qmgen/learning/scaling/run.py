@@ -24,7 +24,7 @@ from qmgen.learning.schnet.stored import load_model
 from qmgen.learning.schnet.train import shape_of, train_cell
 from qmgen.learning.targets import targets_of
 from qmgen.learning.training.folder import cell_of, claim
-from qmgen.learning.training.progress import Quiet, default_progress
+from qmgen.progress import TrainingProgress
 from qmgen.signals import StopWatch
 
 #: below RUN: the trainings from scratch that those with --init are compared with
@@ -123,13 +123,13 @@ def run(settings: TrainSchnetConfig, quiet: bool = False) -> ScalingSummary:
     check_splits(source)
     claim(settings)
     if not quiet and (few := few_molecules(division.molecules(settings.validation_rows))):
-        default_progress().say(few)
+        TrainingProgress(quiet=True).say(few)
     plain = settings.model_copy(update={"init": None, "preset": preset})
 
     with StopWatch(settings.time_limit, unit="step", kept="checkpoints") as stop:
 
         def one(cell: Cell) -> None:
-            progress = Quiet() if quiet else default_progress()
+            progress = TrainingProgress(quiet=quiet)
             own, begin = (plain, None) if cell.scratch else (settings, init)
             train_cell(own, source, cell.rows, cell.seed, cell.folder, stop, progress, begin)
 

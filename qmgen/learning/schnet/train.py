@@ -36,8 +36,8 @@ from qmgen.learning.targets.normalisation import Normalisation
 from qmgen.learning.training.checkpoint import MODEL
 from qmgen.learning.training.folder import finished, store_result
 from qmgen.learning.training.loop import Score, TrainingPlan, train
-from qmgen.learning.training.progress import Progress
 from qmgen.learning.training.step import Schedule, adamw, schedule_of
+from qmgen.progress import TrainingProgress
 from qmgen.signals import StopWatch
 
 EPOCHS: Final = 100
@@ -245,7 +245,7 @@ def train_cell(
     seed: int,
     folder: Path,
     stop: StopWatch,
-    progress: Progress,
+    progress: TrainingProgress,
     init: StoredSchnet | None = None,
 ) -> dict[str, Any]:
     """Train on ``rows`` rows of ``source`` chosen by ``seed``, in ``folder``; from ``init``, where it is given.

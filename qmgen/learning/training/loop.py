@@ -24,8 +24,8 @@ from qmgen.errors import Interrupted, QmgenError, UsageError, first_line
 from qmgen.learning.training import checkpoint
 from qmgen.learning.training.folder import METRICS, Journal
 from qmgen.learning.training.prefetch import Prefetch
-from qmgen.learning.training.progress import Progress
 from qmgen.learning.training.step import Params, Step, TrainingState, emptied, first, stepper
+from qmgen.progress import TrainingProgress
 from qmgen.signals import StopWatch
 
 #: steps that may be waiting on the device: it never idles, and a wish to stop is heard soon
@@ -122,7 +122,7 @@ def train(
     folder: Path,
     identity: Mapping[str, Any],
     stop: StopWatch,
-    progress: Progress,
+    progress: TrainingProgress,
     step: Step | None = None,
     watch: Callable[[Params, int], dict[str, Any]] | None = None,
 ) -> TrainingOutcome:
@@ -185,7 +185,7 @@ def train(
                             f"{plan.unit}s_per_second": round(speed, 2),
                         }
                     )
-                    progress.advance(books.step, loss_now, speed)
+                    progress.advance_to(books.step, loss_now, speed)
                 if watch is not None and (seen := watch(state.parameters, books.step)):
                     lines.append({"step": books.step, **seen})
                 if books.step % plan.validate_every == 0 or books.step == plan.steps:
@@ -199,7 +199,7 @@ def train(
                         best = jax.tree.map(jnp.copy, state.parameters)
                         books.best_step, books.best_total, books.errors = books.step, score.total, score.errors
                     books.worse = 0 if better else books.worse + 1
-                    progress.validated(books.step, score.text, better)
+                    progress.validated(score.text, better)
                     save()
                     logged, logged_rows = time.monotonic(), books.rows_seen
                 elif time.monotonic() - saved >= plan.checkpoint_seconds:
@@ -221,7 +221,7 @@ def _begin(
     optimiser: optax.GradientTransformation,
     folder: Path,
     identity: Mapping[str, Any],
-    progress: Progress,
+    progress: TrainingProgress,
 ) -> tuple[TrainingState, Params, _Books]:
     """The state, best weights and books of the last checkpoint, or of the beginning."""
     state, best, books = first(parameters, optimiser), jax.tree.map(jnp.copy, parameters), _Books()

@@ -71,14 +71,14 @@ def _set(config: GenerateConfig, **more: Any) -> EnumerateConfig:
 
 
 def _enumerated(config: GenerateConfig, path: Path, quiet: bool, stopping: Callable[[], bool]) -> Sequence[str]:
-    from qmgen.pipeline.enumeration.progress import Meter
+    from qmgen.pipeline.enumeration.progress import EnumerationProgress
     from qmgen.pipeline.enumeration.run import run
 
     some = {"sample": config.sample, "sample_parts": config.sample_parts, "seed": config.seed}
     wanted = _set(config, **some, time_limit=config.time_limit, out=str(path))
     while True:
         try:
-            run(wanted, Meter(quiet))
+            run(wanted, EnumerationProgress(quiet))
             return [str(path)]
         except BeingWritten:  # another rank enumerates: its file is ours
             if stopping():

@@ -15,17 +15,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import queue
 import shutil
-import signal
-import subprocess
-import sys
-import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection, Pipe
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
@@ -33,16 +28,12 @@ from typing import TYPE_CHECKING, Any, Final
 from qmgen.errors import Interrupted, from_process
 from qmgen.pipeline.messages import WorkerFailure
 from qmgen.pipeline.stages import Stages
-from qmgen.processes import Channel, Gone, StallClock, end, ending
+from qmgen.processes import Child, Gone, Parent, ending
 
 if TYPE_CHECKING:
     from qmgen.molecules.selection import Selection
 
 
-_MAIN = (
-    "import sys; from qmgen.pipeline.enumeration.feeder import main; "
-    "main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])"
-)
 #: seconds without CPU time after which it stands still; it gives way to others
 STALL_LIMIT: Final = 120.0
 #: it computes in one thread: the cores belong to those that label
@@ -86,11 +77,12 @@ class EnumerationFeed:
     def __enter__(self) -> EnumerationFeed:
         with contextlib.ExitStack() as stack:
             self.folder = Path(stack.enter_context(TemporaryDirectory(prefix="qmgen-")))
-            self._channel, self.process = self._start()
-            self._clock = StallClock(self.process.pid)
-            stack.callback(self._kill)
+            self.child = Child.start(
+                "qmgen.pipeline.enumeration.feeder:main", str(self.folder), environment=_ONE_THREAD
+            )
+            stack.callback(self.child.end)
             self._stack = stack.pop_all()
-        self._channel.send(EnumerationOrder(self.settings, self.of, str(self.folder), self.stages))
+        self.child.channel.send(EnumerationOrder(self.settings, self.of, str(self.folder), self.stages))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -103,54 +95,29 @@ class EnumerationFeed:
         Raises what the process refused, and ``Interrupted`` when it died or stands still.
         """
         done = 0
-        self._channel.send(tuple(self.units[:MOST_UNITS]))
+        self.child.channel.send(tuple(self.units[:MOST_UNITS]))
         while done < len(self.units):
             block = self._next_block()
             if block is not None:
                 done += len(block)
                 if done < len(self.units):
-                    self._channel.send(tuple(self.units[done : done + MOST_UNITS]))
+                    self.child.channel.send(tuple(self.units[done : done + MOST_UNITS]))
             yield block
 
     def _next_block(self) -> dict[int, int] | None:
-        try:
-            _, message = self._channel.inbox.get(self.patience > 0, self.patience or None)
-        except queue.Empty:
-            if self._clock.stalled() < STALL_LIMIT:
+        message = self.child.receive(self.patience)
+        if message is None:
+            if self.child.clock.stalled() < STALL_LIMIT:
                 return None
-            self._kill()
-            raise _ended("stands still") from None
-        self._clock.moved()
+            self.child.end()
+            raise _ended("stands still")
         if isinstance(message, Gone):
-            raise self._death()
-        if isinstance(message, Exception):
-            raise message
+            code = self.child.end(5.0)
+            raise _ended("does not die" if code is None else f"died: {ending(code)}")
         if isinstance(message, WorkerFailure):
             raise from_process("the process that enumerates", message.exit_code, message.message, message.traceback)
         assert isinstance(message, dict)
         return message
-
-    def _start(self) -> tuple[Channel, subprocess.Popen[bytes]]:
-        ours, theirs = Pipe()
-        environment = os.environ | _ONE_THREAD
-        environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
-        process = subprocess.Popen(
-            [sys.executable, "-c", _MAIN, str(theirs.fileno()), str(os.getpid()), str(self.folder)],
-            env=environment,
-            pass_fds=(theirs.fileno(),),
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # the terminal's Ctrl-C reaches the parent alone
-        )
-        theirs.close()
-        return Channel(ours), process
-
-    def _kill(self) -> None:
-        end(self.process, 0.0, group=True)
-        self._channel.close()
-
-    def _death(self) -> Interrupted:
-        code = end(self.process, 5.0)
-        return _ended("does not die" if code is None else f"died: {ending(code)}")
 
 
 def _ended(how: str) -> Interrupted:
@@ -163,17 +130,11 @@ def file_of(folder: Path, unit: int) -> Path:
     return folder / f"{unit}.jsonl"
 
 
-def main(handle: int, parent: int, folder: str) -> None:
-    """Serve the process ``parent`` at the other end of the socket ``handle``, until it closes it or dies; then
-    ``folder`` is cleared away.
-    """
-    os.set_inheritable(handle, False)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears them
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def main(parent: Parent, folder: str) -> None:
+    """Serve ``parent`` until it closes the pipe or dies; then ``folder`` is cleared away."""
+    connection = parent.connect(orphaned=partial(shutil.rmtree, folder, ignore_errors=True))
     os.nice(NICENESS)
-    connection = Connection(handle)
     try:
-        threading.Thread(target=_leave_with, args=(parent, folder), daemon=True).start()
         order: EnumerationOrder = connection.recv()
         _serve(connection, order)
     except (BrokenPipeError, EOFError, ConnectionResetError):
@@ -182,20 +143,20 @@ def main(handle: int, parent: int, folder: str) -> None:
 
 
 def _serve(connection: Connection, order: EnumerationOrder) -> None:
-    from qmgen.errors import QmgenError, one_line
+    from qmgen.errors import QmgenError, one_line, to_process
 
     try:
         for block in blocks(order, connection.recv):
             connection.send(block)
     except QmgenError as error:
-        connection.send(WorkerFailure(error.exit_code, "\n".join(error.lines), ""))
+        connection.send(WorkerFailure(*to_process(error)))
     except (BrokenPipeError, EOFError, ConnectionResetError):
         raise
     except OSError as error:
         room = f"cannot write to {order.folder}: {error.strerror or error}; make room, or set TMPDIR to another place"
         connection.send(WorkerFailure(1, one_line(room), ""))
     except Exception as error:
-        connection.send(WorkerFailure(None, f"{type(error).__name__}: {error}", traceback.format_exc()))
+        connection.send(WorkerFailure(*to_process(error)))
 
 
 def blocks(order: EnumerationOrder, asked: Callable[[], Sequence[int]]) -> Iterator[dict[int, int]]:
@@ -260,11 +221,3 @@ def _write(order: EnumerationOrder, unit: int, smiles: list[str]) -> int:
             stream.write(json.dumps([place, entry.smiles, *problem]) + "\n")
             written += 1
     return len(smiles) - written
-
-
-def _leave_with(parent: int, folder: str) -> None:
-    """When the parent was killed, clear up after it and go."""
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    shutil.rmtree(folder, ignore_errors=True)
-    os._exit(1)

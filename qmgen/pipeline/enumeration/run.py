@@ -22,8 +22,9 @@ from qmgen.molecules.rules.ruleset import RuleSet, check_lines, load_rules
 from qmgen.molecules.rules.table import Stage
 from qmgen.molecules.selection import FormulaCount, Selection
 from qmgen.pipeline.enumeration.output import EnumerationFile, HashSample, drawn_from, merged_samples
-from qmgen.pipeline.enumeration.progress import Meter
+from qmgen.pipeline.enumeration.progress import EnumerationProgress
 from qmgen.signals import StopWatch
+from qmgen.tables import aligned
 
 
 def selection(config: EnumerateConfig) -> Selection:
@@ -98,7 +99,7 @@ class EnumerationResult:
     cut: bool = False
 
 
-def run(config: EnumerateConfig, meter: Meter, stdout: IO[str] | None = None) -> EnumerationResult:
+def run(config: EnumerateConfig, progress: EnumerationProgress, stdout: IO[str] | None = None) -> EnumerationResult:
     """Do what ``config`` asks for; molecules on standard output go to ``stdout``.
 
     Raises ``UsageError`` before any work where something cannot be; ``Interrupted`` after a signal or the time limit:
@@ -116,16 +117,16 @@ def run(config: EnumerateConfig, meter: Meter, stdout: IO[str] | None = None) ->
         _write_list(config, found, stdout, about)
         return EnumerationResult(config.out, len(found), time.monotonic() - begin)
     chosen = selection(config)
-    with StopWatch(config.time_limit) as watch, meter:
+    with StopWatch(config.time_limit) as watch, progress:
         if config.formula is not None and not any(len(batch) for batch in _unpruned(config)):
             raise UsageError(f"no molecule has the formula {config.formula}: no structure satisfies its valences")
         if config.count:
-            return _run_count(config, chosen, meter, watch, begin)
+            return _run_count(config, chosen, progress, watch, begin)
         if config.sample is not None:
-            return _run_sample(config, chosen, meter, watch, begin, stdout)
+            return _run_sample(config, chosen, progress, watch, begin, stdout)
         if config.out == STDOUT:
-            return _run_stream(config, chosen, meter, watch, begin, stdout)
-        return _run_file(config, chosen, meter, watch, begin)
+            return _run_stream(config, chosen, progress, watch, begin, stdout)
+        return _run_file(config, chosen, progress, watch, begin)
 
 
 def _unpruned(config: EnumerateConfig) -> Iterator[MultigraphBatch]:
@@ -135,12 +136,12 @@ def _unpruned(config: EnumerateConfig) -> Iterator[MultigraphBatch]:
 
 
 def _run_count(
-    config: EnumerateConfig, chosen: Selection, meter: Meter, watch: StopWatch, begin: float
+    config: EnumerateConfig, chosen: Selection, progress: EnumerationProgress, watch: StopWatch, begin: float
 ) -> EnumerationResult:
     counts = MoleculeCounts({})
     for one in chosen.counts():
         counts.add(one)
-        meter.found(one.molecules)
+        progress.found(one.molecules)
         _heed(watch, "nothing was written")
     return EnumerationResult(
         "", counts.totals()["molecules"], time.monotonic() - begin, *_removed(chosen), counts=counts
@@ -148,7 +149,12 @@ def _run_count(
 
 
 def _run_sample(
-    config: EnumerateConfig, chosen: Selection, meter: Meter, watch: StopWatch, begin: float, stdout: IO[str]
+    config: EnumerateConfig,
+    chosen: Selection,
+    progress: EnumerationProgress,
+    watch: StopWatch,
+    begin: float,
+    stdout: IO[str],
 ) -> EnumerationResult:
     assert config.sample is not None
     if config.out != STDOUT:
@@ -158,11 +164,11 @@ def _run_sample(
         with output:  # before the long pass, not after it, one wants to hear that the file cannot be written
             pass
     drawn, seen = HashSample(config.sample, config.seed), 0
-    meter.total(chosen)
+    progress.count_items(chosen)
     for piece in chosen.pieces():
         drawn.add(piece.smiles)
         seen += len(piece.smiles)
-        meter.found(len(piece.smiles), piece.place)
+        progress.found(len(piece.smiles), piece.place)
         _heed(watch, "a sample takes one whole pass, nothing was written; --part K/N makes it shorter, --merge joins")
     found = drawn.ordered()
     _write_list(config, found, stdout, {"drawn_from": seen})
@@ -170,15 +176,20 @@ def _run_sample(
 
 
 def _run_stream(
-    config: EnumerateConfig, chosen: Selection, meter: Meter, watch: StopWatch, begin: float, stdout: IO[str]
+    config: EnumerateConfig,
+    chosen: Selection,
+    progress: EnumerationProgress,
+    watch: StopWatch,
+    begin: float,
+    stdout: IO[str],
 ) -> EnumerationResult:
     written = 0
-    meter.total(chosen)
+    progress.count_items(chosen)
     for piece in chosen.pieces():
         smiles = piece.smiles if config.limit is None else piece.smiles[: config.limit - written]
         stdout.writelines(f"{text}\n" for text in smiles)
         written += len(smiles)
-        meter.found(len(smiles), piece.place)
+        progress.found(len(smiles), piece.place)
         if written == config.limit:
             break
         _heed(watch, "what was written to standard output is not whole; --out FILE can be gone on with")
@@ -187,7 +198,7 @@ def _run_stream(
 
 
 def _run_file(
-    config: EnumerateConfig, chosen: Selection, meter: Meter, watch: StopWatch, begin: float
+    config: EnumerateConfig, chosen: Selection, progress: EnumerationProgress, watch: StopWatch, begin: float
 ) -> EnumerationResult:
     output = EnumerationFile(Path(config.out), set_fingerprint(config), config.overwrite, config.of_set())
     if (known := output.finished()) is not None:
@@ -196,12 +207,12 @@ def _run_file(
         )
     with output:
         before = dict(output.at.removed)
-        meter.total(chosen)
-        meter.start(output.at.molecules, output.at.place)
+        progress.count_items(chosen)
+        progress.resume(output.at.molecules, output.at.place)
         for piece in chosen.pieces(output.at.place):
             left = None if config.limit is None else config.limit - output.at.molecules
             output.write(piece.smiles[:left])
-            meter.found(len(piece.smiles[:left]), piece.place)
+            progress.found(len(piece.smiles[:left]), piece.place)
             if piece.place is not None:
                 output.reached(piece.place, _added(before, _removed(chosen)[0]))
             if output.at.molecules == config.limit:
@@ -326,8 +337,7 @@ def counts_table(counts: MoleculeCounts) -> str:
     total = counts.totals()
     if len(counts.sizes()) != 1:
         lines.append(("all", "all", str(total["multigraphs"]), str(total["molecules"])))
-    widths = [max(len(line[k]) for line in lines) for k in range(4)]
-    return "\n".join(f"{a:>{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in lines)
+    return aligned(lines, left=(1,))
 
 
 def check_file(file: str, rules: str, tautomers: str) -> Iterator[tuple[str, str]]:

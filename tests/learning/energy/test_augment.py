@@ -18,7 +18,7 @@ from qmgen.learning.energy.augment import NAME, Augmented, WalkPlan, augment
 from qmgen.learning.energy.geometries import Geometry
 from qmgen.learning.energy.problems import shapes_of
 from qmgen.learning.energy.stored import StoredHamiltonian
-from qmgen.learning.training.progress import Quiet
+from qmgen.progress import TrainingProgress
 from qmgen.signals import StopWatch
 
 MODEL = StoredHamiltonian(Mixture(), {"a": SOMEWHERE}, (), {}, checksum="of a mixture")
@@ -29,7 +29,7 @@ PLAN = WalkPlan(count=4, steps=2, temperature=400.0, seed=0)
 
 def moved(file: Path, plan: WalkPlan = PLAN, beginnings: Any = BEGINNINGS, limit: float | None = None) -> Augmented:
     with StopWatch(limit, unit="step", kept="checkpoints") as stop:
-        return augment(MODEL, LEVEL, beginnings, plan, file, "", stop, Quiet())
+        return augment(MODEL, LEVEL, beginnings, plan, file, "", stop, TrainingProgress(quiet=True))
 
 
 def energy(geometry: Geometry) -> float:

@@ -12,7 +12,7 @@ from few_molecules import store_of
 from qmgen.errors import Interrupted
 from qmgen.learning.energy.problems import ConvergedLabels
 from qmgen.learning.energy.references import Converged, References, make_labels
-from qmgen.learning.training.progress import Quiet
+from qmgen.progress import TrainingProgress
 from qmgen.signals import StopWatch
 
 STORE = store_of(["water", "ammonia", "fluoride", "water"])
@@ -52,7 +52,7 @@ def made(
 ) -> tuple[dict[int, ConvergedLabels], int]:
     """The labels, and how many fields were made for them."""
     references = Counted(STORE)
-    found = make_labels(references, indices, file, level, stop or StopWatch(), Quiet())
+    found = make_labels(references, indices, file, level, stop or StopWatch(), TrainingProgress(quiet=True))
     return found, len(references.__dict__.get("asked", []))
 
 

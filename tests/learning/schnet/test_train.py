@@ -32,7 +32,7 @@ from qmgen.learning.targets import targets_of
 from qmgen.learning.training import checkpoint
 from qmgen.learning.training.checkpoint import MODEL
 from qmgen.learning.training.folder import METRICS, RESULT, read_journal, timeless
-from qmgen.learning.training.progress import Quiet
+from qmgen.progress import TrainingProgress
 from qmgen.signals import StopWatch
 
 #: what each test here trains unless it says otherwise
@@ -52,7 +52,7 @@ def train(
     stop: StopWatch | None = None,
 ) -> dict[str, Any]:
     source = open_rows(settings.data, targets_of(settings.target))
-    return train_cell(settings, source, rows, seed, folder, stop or StopWatch(), Quiet(), init)
+    return train_cell(settings, source, rows, seed, folder, stop or StopWatch(), TrainingProgress(quiet=True), init)
 
 
 @pytest.fixture(scope="module")

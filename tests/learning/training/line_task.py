@@ -13,8 +13,8 @@ import optax
 
 from qmgen.learning.data.packed import MoleculeBatch
 from qmgen.learning.training.loop import Score, TrainingOutcome, TrainingPlan, train
-from qmgen.learning.training.progress import Progress, Quiet
 from qmgen.learning.training.step import schedule_of
+from qmgen.progress import TrainingProgress
 from qmgen.signals import StopWatch
 
 PEAK = 0.05
@@ -64,7 +64,7 @@ def run(
     patience: int | None = None,
     checkpoint_seconds: float = 1000.0,
     identity: dict[str, Any] | None = None,
-    progress: Progress | None = None,
+    progress: TrainingProgress | None = None,
 ) -> TrainingOutcome:
     """Train in ``folder``: lines every 7 steps, validations every 20, checkpoints at those unless it is said sooner."""
     rate = schedule_of("cosine", PEAK, 5, steps)
@@ -78,7 +78,7 @@ def run(
         folder,
         identity or {"data": "points"},
         stop or StopWatch(),
-        progress or Quiet(),
+        progress or TrainingProgress(quiet=True),
     )
 
 

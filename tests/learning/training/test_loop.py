@@ -16,7 +16,7 @@ from line_task import Points, run
 from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.learning.training import checkpoint
 from qmgen.learning.training.folder import CLOCKS, METRICS, Journal, read_journal, timeless
-from qmgen.learning.training.progress import Quiet
+from qmgen.progress import TrainingProgress
 from qmgen.signals import StopWatch
 
 
@@ -101,7 +101,7 @@ def test_an_infinite_loss_ends_it_in_one_line_and_overwrites_nothing(tmp_path: P
 def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(tmp_path: Path, undisturbed: list[dict]) -> None:
     said: list[str] = []
 
-    class Heard(Quiet):
+    class Heard(TrainingProgress):
         def say(self, line: str) -> None:
             said.append(line)
 
@@ -111,7 +111,7 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(tmp_path: Pat
     path = tmp_path / checkpoint.NAME
     path.write_bytes(path.read_bytes()[:-9])
     points = Points()
-    run(tmp_path, points=points, progress=Heard())
+    run(tmp_path, points=points, progress=Heard(quiet=True))
     assert points.begun == [20]
     assert len(said) == 1 and "damaged" in said[0] and "step 20" in said[0]
     assert timeless(read_journal(tmp_path / METRICS)) == timeless(undisturbed)
