@@ -114,12 +114,12 @@ class RunProgress(ProgressLine):
 
     def __init__(
         self,
+        stream: TextIO | None = None,
+        every: float = LINE_EVERY,
         *,
         quiet: bool = False,
         always: bool = False,
         log: bool = True,
-        stream: TextIO | None = None,
-        every: float = LINE_EVERY,
     ) -> None:
         super().__init__("labeling", "conformer", 0, quiet=quiet, log=log, always=always, stream=stream, every=every)
 
