@@ -19,8 +19,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-from qmgen.benchmark.crew import Crew
-from qmgen.benchmark.engines import CONV_TOL, PySCF, Setup, Subjects, subjects
+from qmgen.benchmark.engines import CONV_TOL, EngineProcesses, PySCF, Setup, Subjects, subjects
 from qmgen.corpus.plan import Unit
 from qmgen.errors import QmgenError
 from qmgen.labeling.types import Settings
@@ -89,8 +88,8 @@ def measure(scale: Scale, tell: Callable[[str], None], stages: Stages | None = N
     with tempfile.TemporaryDirectory(prefix="qmgen-scaling-") as folder:
         setup = Setup(settings, Path(folder), stages)
         cores = usable_cores()
-        crews = {many: Crew(f"{__name__}:TimedPySCF", setup, many, cores[:many]) for many in theirs}
-        with crews[1], crews[scale.workers]:
+        groups = {many: EngineProcesses(f"{__name__}:TimedPySCF", setup, many, cores[:many]) for many in theirs}
+        with groups[1], groups[scale.workers]:
             for turn in range(scale.turns):
                 order = [(side, many) for side in ("qmgen", "PySCF") for many in ours]
                 for side, many in order if turn % 2 == 0 else order[::-1]:
@@ -99,7 +98,7 @@ def measure(scale: Scale, tell: Callable[[str], None], stages: Stages | None = N
                         place = Path(folder) / f"{turn}-{many}"
                         ours[many].append(_ours(scale, chosen, many, place, stages))
                     else:
-                        theirs[many].append(_theirs(crews[many], chosen))
+                        theirs[many].append(_theirs(groups[many], chosen))
     return {
         "schema_version": SCHEMA_VERSION,
         **about,
@@ -171,9 +170,9 @@ def _job(scale: Scale, chosen: Subjects, folder: Path, stages: Stages) -> LabelJ
     return job
 
 
-def _theirs(crew: Crew, chosen: Subjects) -> float:
-    """Conformers per second of a crew in which every process does all conformers at once."""
-    done = crew.work([list(chosen.conformers)] * crew.count)
+def _theirs(processes: EngineProcesses, chosen: Subjects) -> float:
+    """Conformers per second of a processes in which every process does all conformers at once."""
+    done = processes.work([list(chosen.conformers)] * processes.count)
     return sum(labelled / seconds for labelled, seconds in done.results)
 
 
