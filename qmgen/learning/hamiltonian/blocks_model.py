@@ -75,10 +75,10 @@ def message(
     """One round: x (A, F), v (A, 3, K), features of pairs (A, A, F) -> the same, renewed."""
     width, vectors = x.shape[-1], v.shape[-1]
     filters = apply(params["pairs"], pairs) * envelope[..., None]
-    sent = filters * apply_atoms(params, x)[None, :, :]
+    sent = filters * run_two(params["atoms"], normed(x))[None, :, :]
     scalar, along, through, across = jnp.split(sent, [width, width + vectors, width + 2 * vectors], axis=-1)
     # atom b sends to atom a; a vector that b has may turn where the pair points
-    x = x + _sum(scalar) / 4.0
+    x = x + scalar.sum(1) / 4.0
     received = jnp.einsum("abk,abx->axk", along, direction) + jnp.einsum("abk,bxk->axk", through, v)
     turned = jnp.einsum("bxk,abx->abk", v, direction)
     received = received + jnp.einsum("abk,abx->axk", across * turned, direction)
@@ -95,18 +95,10 @@ def message(
     return x, v, pairs
 
 
-def apply_atoms(params: Params, x: Array) -> Array:
-    return run_two(params["atoms"], normed(x))
-
-
 def normed(x: Array) -> Array:
     """Without mean, of spread 1."""
     x = x - x.mean(-1, keepdims=True)
     return x / jnp.sqrt((x * x).mean(-1, keepdims=True) + 1e-5)
-
-
-def _sum(sent: Array) -> Array:
-    return sent.sum(1)
 
 
 def _both(x: Array, pairs: Array) -> list[Array]:

@@ -109,10 +109,13 @@ def run(settings: TrainLmConfig, quiet: bool = False) -> dict[str, Any]:
             return done
         if not quiet:
             if texts.unreadable.count:
-                progress.say(f"{_left_out(texts)}: {texts.unreadable.places()}")
+                count, lines = texts.unreadable.count, texts.unreadable.lines
+                left_out = f"{count} of {lines} lines cannot be tokenised and are left out"
+                progress.say(f"{left_out}: {texts.unreadable.places()}")
+            note = f"; {NOTE}" if emulated(recipe_of(settings)) else ""
             progress.say(
                 f"{shape.total():,} parameters, {len(texts.train)} molecules to learn from, {len(texts.validation)} "
-                f"held out, {len(texts.vocabulary)} tokens, {settings.precision}{_note(settings)}"
+                f"held out, {len(texts.vocabulary)} tokens, {settings.precision}{note}"
             )
         result = _train(settings, preset, shape, texts, length, mesh, begin_with, identity, stop, progress)
         return store_result(settings.out, result, identity)
@@ -251,14 +254,6 @@ def _length(settings: TrainLmConfig, texts: Texts, shape: LmShape) -> _Length:
     steps = settings.steps or max(round(wanted[0] / per_step), 1)
     warmup = min(100, steps // 10) if settings.warmup is None else settings.warmup
     return _Length(steps, warmup, epoch)
-
-
-def _left_out(texts: Texts) -> str:
-    return f"{texts.unreadable.count} of {texts.unreadable.lines} lines cannot be tokenised and are left out"
-
-
-def _note(settings: TrainLmConfig) -> str:
-    return f"; {NOTE}" if emulated(recipe_of(settings)) else ""
 
 
 def result_text(result: dict[str, Any]) -> str:

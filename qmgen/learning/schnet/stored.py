@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -94,17 +93,6 @@ def _file(path: Path) -> Path:
         state = "no training in it is finished yet" if list(path.glob("rows-*/seed-*")) else "it holds no training"
         raise UsageError(f"no trained network in {path}: {state}; give what `qmgen train schnet --out` was given")
     return found[min(found)]
-
-
-def init_summary(stored: StoredSchnet) -> Mapping[str, Any]:
-    """What a result says of the network it began with."""
-    return {
-        "path": str(stored.path),
-        "checksum": stored.checksum,
-        "targets": [target.name for target in stored.targets],
-        "level_of_theory": stored.metadata.get("level_of_theory"),
-        "rows": stored.metadata.get("rows"),
-    }
 
 
 #: molecules at once, small enough for the pairs of the largest preset in the memory of a laptop

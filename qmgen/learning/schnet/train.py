@@ -30,7 +30,7 @@ from qmgen.learning.data.splits import VALIDATION_SEED, divided, select
 from qmgen.learning.fp8 import NONE, ScalingRecipe, by_recipe
 from qmgen.learning.schnet import model
 from qmgen.learning.schnet.model import PRESETS, SchNetShape, outputs_of, predict
-from qmgen.learning.schnet.stored import KIND, StoredSchnet, init_summary, save_model
+from qmgen.learning.schnet.stored import KIND, StoredSchnet, save_model
 from qmgen.learning.targets import Kind, Target, targets_of
 from qmgen.learning.targets.normalisation import Normalisation
 from qmgen.learning.training.checkpoint import MODEL
@@ -362,7 +362,15 @@ def train_cell(
             for target in targets
         },
         "level_of_theory": source.level_of_theory,
-        "init": init_summary(init) if init else None,
+        "init": {
+            "path": str(init.path),
+            "checksum": init.checksum,
+            "targets": [target.name for target in init.targets],
+            "level_of_theory": init.metadata.get("level_of_theory"),
+            "rows": init.metadata.get("rows"),
+        }
+        if init
+        else None,
         "matmul_precision": str(jax.config.jax_default_matmul_precision),  # type: ignore[attr-defined]
     }
     return store_result(folder, result, identity)
