@@ -35,7 +35,7 @@ OTHER_FLAGS = {"--array", "--exclusive", "--any", "--xla_cpu_prefer_vector_width
 #: keys in code that are no setting of a command: those of rule sets, and a definition of one's own in docs/rules.md
 OTHER_KEYS = {*TABLE_KEYS, *RULE_KEYS, "small"}
 #: keys that stand in Parquet files as ``qmgen.key``
-METADATA = {"unit", "more"}
+METADATA = {"unit", "more", "schema_version"}
 
 #: a command line, to the end of a word list: "qmgen train lm --data x", "qmgen submit CONFIG", not "qmgen.label"
 _COMMAND = re.compile(r"(?<![\w./-])qmgen +(?P<words>[a-z][\w-]*(?: [^\n#|]*)?)")
