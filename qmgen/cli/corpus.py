@@ -20,7 +20,7 @@ from qmgen.quantities import duration, size
 if TYPE_CHECKING:
     from qmgen.config import InspectConfig, StatusConfig, ValidateConfig
     from qmgen.corpus.status import Status
-    from qmgen.corpus.verify import Inspected
+    from qmgen.corpus.verify import VerificationReport
 
 #: the exit code of a check that failed
 FAILED = 1
@@ -133,7 +133,7 @@ def _bytes_bar(what: str) -> Iterator[dict[str, Callable[[int], None]]]:
         yield {"begin": lambda total: line.begin(what, "B", total), "advance": line.advance}
 
 
-def _say_inspected(found: Inspected) -> None:
+def _say_inspected(found: VerificationReport) -> None:
     """A short table, then a line per finding."""
     report = found.as_json()
     counts = report["counts"]
@@ -151,7 +151,7 @@ def _say_inspected(found: Inspected) -> None:
         say(f"  and {len(findings) - SHOWN} more; --json lists all")
 
 
-def _verdict(found: Inspected) -> str:
+def _verdict(found: VerificationReport) -> str:
     """The last line: ``sound and complete``, or what else."""
     damaged = len(found.damaged)
     if damaged:

@@ -31,12 +31,12 @@ SUMS = "SHA256SUMS"
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, MemoryError, pa.ArrowException)
 
 
-class Damaged(Exception):
+class DamagedUnit(Exception):
     """A file is not what was written; the message names it and says in which way."""
 
 
 @dataclass(frozen=True)
-class Book:
+class UnitRecord:
     """Of one unit: ``entries`` of the source, ``merged`` duplicates, ``pruned`` conformers, failures by reason, the
     records of its data files by split, that of the failures file, and the decoded metadata of the latter.
 
@@ -61,31 +61,31 @@ class Book:
         return [*self.data.values(), self.failures]
 
 
-def book_of(store: Store, failures: str) -> Book:
+def unit_record_of(store: Store, failures: str) -> UnitRecord:
     """The book in a failures file. Raises ``Damaged`` where it cannot be read, ``OSError`` where the store refuses."""
     try:
         content = read_small(store, failures)
     except OSError as error:
         if error.errno in (errno.EFBIG, errno.EINVAL, errno.EISDIR):
-            raise Damaged(f"{failures} cannot be read ({error.strerror})") from error
+            raise DamagedUnit(f"{failures} cannot be read ({error.strerror})") from error
         raise
     try:
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
         table, metadata = file.read(), decode(file.schema_arrow.metadata)
     except UNREADABLE as error:
-        raise Damaged(f"{failures} cannot be read ({first_line(error)})") from error
+        raise DamagedUnit(f"{failures} cannot be read ({first_line(error)})") from error
     if not _agree(file):
-        raise Damaged(f"{failures} contradicts itself (the metadata of the file and those of its schema differ)")
+        raise DamagedUnit(f"{failures} contradicts itself (the metadata of the file and those of its schema differ)")
     if not table.schema.remove_metadata().equals(failure_schema().remove_metadata()):
-        raise Damaged(f"{failures} has other columns than a failures file")
+        raise DamagedUnit(f"{failures} has other columns than a failures file")
     for name in ("recipe", "level_of_theory", "constants"):
         if not isinstance(metadata.get(name, {}), dict):
-            raise Damaged(f"{failures} holds no table {name}")
+            raise DamagedUnit(f"{failures} holds no table {name}")
     unit = unit_in(metadata, failures)
     try:
         duplicates = len(stated_in(unit))
     except ValueError as error:
-        raise Damaged(f"{failures}: {error}") from error
+        raise DamagedUnit(f"{failures}: {error}") from error
     unit.pop(KEY, None)  # there may be many, and nobody needs them here
     molecules = len(np.unique(table["molecule_id"].to_numpy()))
     own = FileRecord(failures, table.num_rows, molecules, len(content), sha256(content).hexdigest())
@@ -97,8 +97,8 @@ def book_of(store: Store, failures: str) -> Book:
             for kind, name in names.items()
         }
     except (KeyError, TypeError, AttributeError) as error:
-        raise Damaged(f"{failures} does not say what its companions are ({first_line(error)})") from error
-    return Book(
+        raise DamagedUnit(f"{failures} does not say what its companions are ({first_line(error)})") from error
+    return UnitRecord(
         entries=unit.get("entries", 0),
         merged=unit.get("merged", 0),
         pruned=unit.get("pruned", 0),
@@ -123,7 +123,7 @@ def unit_in(metadata: Mapping[str, Any], failures: str) -> dict[str, Any]:
         )
         if counts and keys and isinstance(again, dict) and all(map(is_count, again.values())):
             return unit
-    raise Damaged(f"{failures} does not say what its unit holds")
+    raise DamagedUnit(f"{failures} does not say what its unit holds")
 
 
 def _record(name: str, known: Mapping[str, Any]) -> FileRecord:
@@ -141,8 +141,8 @@ def damage_of(store: Store, listing: Listing, failures: str, sums: Mapping[str, 
     which nothing is known there may have any. Every byte is read.
     """
     try:
-        book = book_of(store, failures)
-    except Damaged as damaged:
+        book = unit_record_of(store, failures)
+    except DamagedUnit as damaged:
         yield str(damaged)
         return
     except FileNotFoundError:  # another process has found it damaged first
@@ -188,7 +188,7 @@ def _measured(store: Store, name: str) -> FileRecord:
         with store.open(name) as stream:
             size = int(stream.size())
     except FileNotFoundError:
-        raise Damaged(f"{name} is missing") from None
+        raise DamagedUnit(f"{name} is missing") from None
     except UNREADABLE as error:
-        raise Damaged(f"{name} cannot be read ({first_line(error)})") from error
+        raise DamagedUnit(f"{name} cannot be read ({first_line(error)})") from error
     return FileRecord(name, len(ids), len(np.unique(ids)), size, content)

@@ -16,7 +16,7 @@ MERGE: Final = "run `qmgen merge` on the corpus, which writes it anew"
 
 
 @dataclass(frozen=True)
-class Finding:
+class VerificationIssue:
     """``severity`` is one of those above; ``file`` a name within the corpus; ``todo`` is empty where nothing is."""
 
     severity: str

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from qmgen.corpus.findings import DAMAGE, Finding
+from qmgen.corpus.findings import DAMAGE, VerificationIssue
 from qmgen.corpus.store import Store
 from qmgen.corpus.unit_check import UnitCheck, read_keys
 
@@ -20,7 +20,7 @@ from qmgen.corpus.unit_check import UnitCheck, read_keys
 WINDOW: Final = 2_000_000
 
 
-def doubled_keys(store: Store, units: Sequence[UnitCheck], window: int = WINDOW) -> Iterator[Finding]:
+def doubled_keys(store: Store, units: Sequence[UnitCheck], window: int = WINDOW) -> Iterator[VerificationIssue]:
     """One finding for each pair of units that share keys of rows, or a row of one and a failure of the other.
 
     A row of a later generation may stand beside the failure of an earlier one, which it makes good.
@@ -40,7 +40,7 @@ def doubled_keys(store: Store, units: Sequence[UnitCheck], window: int = WINDOW)
             more = f" (and {len(keys) - 1} more)" if len(keys) > 1 else ""
             what = f"molecule {molecule}, conformer {conformer}{more} {how} {second}"
             todo = f"remove {first} and {second} and run the same `qmgen generate` again"
-            yield Finding(DAMAGE, first, what, todo)
+            yield VerificationIssue(DAMAGE, first, what, todo)
 
 
 def clusters(units: Sequence[UnitCheck]) -> Iterator[list[UnitCheck]]:

@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from qmgen.corpus import duplicates
-from qmgen.corpus.books import SUMS, Book, Damaged, book_of
+from qmgen.corpus.books import SUMS, DamagedUnit, UnitRecord, unit_record_of
 from qmgen.corpus.card import card
 from qmgen.corpus.columns import SCHEMA_VERSION
 from qmgen.corpus.identity import MANIFEST, config_hash
@@ -89,7 +89,7 @@ def write_manifest(
     return table_of(content)
 
 
-def write_duplicates(store: Store, books: list[Book]) -> None:
+def write_duplicates(store: Store, books: list[UnitRecord]) -> None:
     """Write the list of merged names, where there are any."""
     if any(book.named_duplicates for book in books):
         store.write(duplicates.NAME, duplicates.text_of(store, named_in(books)))
@@ -97,12 +97,12 @@ def write_duplicates(store: Store, books: list[Book]) -> None:
         store.remove(duplicates.NAME)
 
 
-def named_in(books: Sequence[Book]) -> list[str]:
+def named_in(books: Sequence[UnitRecord]) -> list[str]:
     """The failures files that list merged names."""
     return [book.failures.name for book in books if book.named_duplicates]
 
 
-def counts_of(books: list[Book]) -> dict[str, Any]:
+def counts_of(books: list[UnitRecord]) -> dict[str, Any]:
     """Rows and molecules per split, failures by reason, entries, merged duplicates and pruned conformers.
 
     Each molecule and each failure counts once, however many generations had to do with it.
@@ -132,7 +132,7 @@ def counts_of(books: list[Book]) -> dict[str, Any]:
     }
 
 
-def _refuse_mixture(store: Store, books: list[Book], known: set[str]) -> None:
+def _refuse_mixture(store: Store, books: list[UnitRecord], known: set[str]) -> None:
     """Raise ``QmgenError`` where a unit was made with other settings: two runs have met in a new directory."""
     for book in books:
         if book.metadata.get("config_hash", next(iter(known))) not in known:
@@ -143,11 +143,11 @@ def _refuse_mixture(store: Store, books: list[Book], known: set[str]) -> None:
             )
 
 
-def _books(store: Store, listing: Listing) -> list[Book]:
+def _books(store: Store, listing: Listing) -> list[UnitRecord]:
     found = []
     for _, name in listing.units():
         try:
-            found.append(book_of(store, name))
-        except Damaged as damaged:
+            found.append(unit_record_of(store, name))
+        except DamagedUnit as damaged:
             raise QmgenError(f"{store.place}: {damaged}; run the same `qmgen generate` again, which mends it") from None
     return found

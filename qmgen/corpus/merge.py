@@ -12,7 +12,7 @@ from qmgen.corpus.manifest import write_manifest
 from qmgen.corpus.plan import Plan, plan_of_parts
 from qmgen.corpus.store import Place, Store, store_of
 from qmgen.corpus.store.local import FOLDERS
-from qmgen.corpus.verify import THREADS, Inspected, inspect
+from qmgen.corpus.verify import THREADS, VerificationReport, inspect
 from qmgen.documents import LARGEST_SETTINGS, toml_of
 from qmgen.errors import QmgenError
 from qmgen.machine import versions
@@ -26,7 +26,7 @@ class Merged:
     """``manifest`` is None where damage was found and nothing was written. ``doubtful`` names what stands in it though
     nothing but a manifest that was changed since tells it."""
 
-    inspected: Inspected
+    inspected: VerificationReport
     manifest: dict[str, Any] | None
     doubtful: tuple[str, ...] = ()
 
@@ -62,7 +62,7 @@ def merge(
     return Merged(found, manifest, doubtful)
 
 
-def _write(found: Inspected) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _write(found: VerificationReport) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Write it; return it, and what of it is doubtful."""
     base = next((generation for generation in found.generations if generation.revision == 0), None)
     plan = base.plan if base is not None else None
@@ -83,7 +83,7 @@ def _write(found: Inspected) -> tuple[dict[str, Any], tuple[str, ...]]:
         ) from error
 
 
-def _from_books(found: Inspected) -> Plan:
+def _from_books(found: VerificationReport) -> Plan:
     """The plan of a corpus whose runs and manifest are lost: known where all of it is there, uncut."""
     base = found.generations[0]
     if found.lacking or base.cuts:
@@ -101,7 +101,7 @@ def _from_books(found: Inspected) -> Plan:
     return Plan(entries, base.count)
 
 
-def _licence(found: Inspected) -> tuple[str, bool]:
+def _licence(found: VerificationReport) -> tuple[str, bool]:
     """What the last run was told; else the old manifest, else config.toml; and whether it is doubtful."""
     for source in (*reversed(found.records), found.manifest, _config(found.store), found.doubtful):
         licence = source.get("licence")
@@ -112,7 +112,7 @@ def _licence(found: Inspected) -> tuple[str, bool]:
     )
 
 
-def _guess(found: Inspected) -> tuple[dict[str, Any], bool]:
+def _guess(found: VerificationReport) -> tuple[dict[str, Any], bool]:
     """What the run was called whose network guessed, where it is that of the recipe; and whether it is doubtful."""
     wanted = found.books[0].metadata.get("recipe", {}).get("guess")
     for source in (*reversed(found.records), found.manifest, found.doubtful):
@@ -122,7 +122,7 @@ def _guess(found: Inspected) -> tuple[dict[str, Any], bool]:
     return {}, False
 
 
-def _versions(found: Inspected) -> tuple[dict[str, str | None], bool]:
+def _versions(found: VerificationReport) -> tuple[dict[str, str | None], bool]:
     """Of the programs that made the rows, of this installation where nothing says; and whether they are doubtful."""
     for source in (*reversed(found.records), found.manifest, found.doubtful):
         known = source.get("versions")

@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qmgen.corpus.books import UNREADABLE, Damaged, book_of, unit_in
+from qmgen.corpus.books import UNREADABLE, DamagedUnit, unit_in, unit_record_of
 from qmgen.corpus.identity import MANIFEST, config_hash, odd_recipe, stored_recipe
 from qmgen.corpus.listing import Listing, siblings
 from qmgen.corpus.locks import Held, Lock
@@ -255,8 +255,8 @@ def _plan_of_files(store: Store, listing: Listing) -> Plan | None:
     if len(counts) != 1 or len(first) != (count := counts.pop()) or any(".first-" in name for _, name in first):
         return None
     try:
-        return Plan(sum(book_of(store, name).entries for _, name in first), count)
-    except (Damaged, OSError):
+        return Plan(sum(unit_record_of(store, name).entries for _, name in first), count)
+    except (DamagedUnit, OSError):
         return None
 
 
@@ -285,7 +285,7 @@ def standing_failures(store: Store, listing: Listing, below: int | None = None) 
         with _readable(store, name):
             table = pq.ParquetFile(store.open(name)).read().replace_schema_metadata(None)
             if not table.schema.equals(failure_schema().remove_metadata()):
-                raise Damaged(f"{name} has other columns than a failures file")
+                raise DamagedUnit(f"{name} has other columns than a failures file")
         gone = set().union(*(those for number, those in known.items() if number > key[0]))
         yield _without(table, gone) if gone and table.num_rows else table
 
@@ -295,8 +295,8 @@ def _readable(store: Store, name: str) -> Iterator[None]:
     """Raises ``UsageError`` where the failures file ``name`` is damaged."""
     try:
         yield
-    except (Damaged, *UNREADABLE) as error:
-        what = str(error) if isinstance(error, Damaged) else f"{name} cannot be read ({first_line(error)})"
+    except (DamagedUnit, *UNREADABLE) as error:
+        what = str(error) if isinstance(error, DamagedUnit) else f"{name} cannot be read ({first_line(error)})"
         raise UsageError(f"{store.place}: {what}: run the same `qmgen generate` again, which mends it") from error
 
 

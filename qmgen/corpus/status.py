@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
-from qmgen.corpus.books import Damaged, book_of
+from qmgen.corpus.books import DamagedUnit, unit_record_of
 from qmgen.corpus.listing import Listing, parse
 from qmgen.corpus.liveness import LIVE, RankState, rank_states
 from qmgen.corpus.plan import Unit
@@ -138,8 +138,8 @@ def _held(
 
     def count(name: str) -> tuple[int, Mapping[str, int], Mapping[str, int]] | None:
         try:
-            book = book_of(store, name)
-        except (Damaged, FileNotFoundError):
+            book = unit_record_of(store, name)
+        except (DamagedUnit, FileNotFoundError):
             return None
         return sum(record.rows for record in book.data.values()), book.reasons, book.retried
 

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from qmgen.corpus.books import SUMS, UNREADABLE, Book, Damaged, book_of
+from qmgen.corpus.books import SUMS, UNREADABLE, DamagedUnit, UnitRecord, unit_record_of
 from qmgen.corpus.columns import KNOWN_VERSIONS, SCHEMA_VERSION, faults
-from qmgen.corpus.findings import DAMAGE, GENERATE, MERGE, STALE, Finding, anew
+from qmgen.corpus.findings import DAMAGE, GENERATE, MERGE, STALE, VerificationIssue, anew
 from qmgen.corpus.identity import config_hash
 from qmgen.corpus.listing import Key, siblings
 from qmgen.corpus.plan import FAILURES, Unit
@@ -42,7 +42,7 @@ class Checksums:
 
 
 @dataclass
-class Keys:
+class UnitKeys:
     """Of the rows and failures of a unit: ``molecules``, ``conformers``, and whether it ``failed``, (n,) each."""
 
     molecules: np.ndarray
@@ -57,8 +57,8 @@ class UnitCheck:
 
     key: Key
     failures: str
-    findings: list[Finding] = field(default_factory=list)
-    book: Book | None = None
+    findings: list[VerificationIssue] = field(default_factory=list)
+    book: UnitRecord | None = None
     low: int | None = None
     high: int | None = None
     keys: int = 0
@@ -73,10 +73,10 @@ def check_unit(store: Store, key: Key, failures: str, sums: Checksums, expected:
     """
     found = UnitCheck(key, failures)
     try:
-        book = book_of(store, failures)
-    except (Damaged, FileNotFoundError) as damaged:
-        what = str(damaged).removeprefix(f"{failures} ") if isinstance(damaged, Damaged) else "is missing"
-        found.findings.append(Finding(DAMAGE, failures, what, GENERATE))
+        book = unit_record_of(store, failures)
+    except (DamagedUnit, FileNotFoundError) as damaged:
+        what = str(damaged).removeprefix(f"{failures} ") if isinstance(damaged, DamagedUnit) else "is missing"
+        found.findings.append(VerificationIssue(DAMAGE, failures, what, GENERATE))
         return found
     found.book = book
     found.bytes = book.failures.bytes
@@ -89,24 +89,24 @@ def check_unit(store: Store, key: Key, failures: str, sums: Checksums, expected:
                 size = int(stream.size())
             content = store.read(record.name) if size == record.bytes else None
         except FileNotFoundError:
-            found.findings.append(Finding(DAMAGE, record.name, "is missing", GENERATE))
+            found.findings.append(VerificationIssue(DAMAGE, record.name, "is missing", GENERATE))
             continue
         found.bytes += size
         if content is None:
             what = f"has {size} bytes instead of {record.bytes}"
-            found.findings.append(Finding(DAMAGE, record.name, what, GENERATE))
+            found.findings.append(VerificationIssue(DAMAGE, record.name, what, GENERATE))
         elif sha256(content).hexdigest() != record.sha256:
             what = "is not what was written (its checksum differs)"
-            found.findings.append(Finding(DAMAGE, record.name, what, GENERATE))
+            found.findings.append(VerificationIssue(DAMAGE, record.name, what, GENERATE))
         else:
             if sums.listed.get(record.name, record.sha256) != record.sha256:
-                found.findings.append(Finding(STALE, SUMS, f"has another checksum for {record.name}", MERGE))
+                found.findings.append(VerificationIssue(STALE, SUMS, f"has another checksum for {record.name}", MERGE))
             parts.append(_data_file(content, record.name, record.rows, found, failures))
     _keys_of_unit(parts, found)
     return found
 
 
-def read_keys(store: Store, failures: str) -> Keys:
+def read_keys(store: Store, failures: str) -> UnitKeys:
     """The keys of a unit; a file that cannot be read counts for nothing. A failure that only says that its key is taken
     by another entry is left out."""
     parts = [_failure_keys(store, failures)]
@@ -122,33 +122,35 @@ def read_keys(store: Store, failures: str) -> Keys:
 _KEY: Final = ["molecule_id", "conformer_id"]
 
 
-def _failures_file(book: Book, sums: Checksums, expected: Unit | None) -> Iterator[Finding]:
+def _failures_file(book: UnitRecord, sums: Checksums, expected: Unit | None) -> Iterator[VerificationIssue]:
     name, content = book.failures.name, book.failures.sha256
     listed, recorded = sums.listed.get(name), sums.recorded.get(name, frozenset())
     if listed is not None and listed != content:
         if content in recorded:
-            yield Finding(STALE, SUMS, f"has another checksum for {name} than the run that wrote it", MERGE)
+            yield VerificationIssue(STALE, SUMS, f"has another checksum for {name} than the run that wrote it", MERGE)
         else:
-            yield Finding(DAMAGE, name, f"is not what {SUMS} says", GENERATE)
+            yield VerificationIssue(DAMAGE, name, f"is not what {SUMS} says", GENERATE)
     elif listed is None and recorded and content not in recorded:
-        yield Finding(DAMAGE, name, "is not what the record of its run in runs/ says", GENERATE)
+        yield VerificationIssue(DAMAGE, name, "is not what the record of its run in runs/ says", GENERATE)
     # how much a part of an enumeration holds it alone says; and what was added counts no entry that was there
     planned = 0 if expected is None or expected.part or expected.revision else expected.end - expected.start
     if expected is not None and planned > 0 and book.entries != planned:
         what = f"accounts for {book.entries} entries instead of {expected.end - expected.start}"
-        yield Finding(DAMAGE, name, what, anew(name))
+        yield VerificationIssue(DAMAGE, name, what, anew(name))
     version = book.metadata.get("schema_version", SCHEMA_VERSION)
     if version not in KNOWN_VERSIONS:
         what = f"is of version {version} of the format; this qmgen knows {' and '.join(map(str, KNOWN_VERSIONS))}"
-        yield Finding(DAMAGE, name, what, "use the version of qmgen that wrote it")
+        yield VerificationIssue(DAMAGE, name, what, "use the version of qmgen that wrote it")
     recipe = book.metadata.get("recipe")
     if isinstance(recipe, dict) and config_hash(recipe) != book.metadata.get("config_hash"):
-        yield Finding(DAMAGE, name, "holds a recipe that is not the one of its configuration hash", anew(name))
+        yield VerificationIssue(
+            DAMAGE, name, "holds a recipe that is not the one of its configuration hash", anew(name)
+        )
 
 
-def _data_file(content: bytes, name: str, rows: int, found: UnitCheck, failures: str) -> Keys:
+def _data_file(content: bytes, name: str, rows: int, found: UnitCheck, failures: str) -> UnitKeys:
     def wrong(what: str, todo: str = "") -> None:
-        found.findings.append(Finding(DAMAGE, name, what, todo or anew(failures)))
+        found.findings.append(VerificationIssue(DAMAGE, name, what, todo or anew(failures)))
 
     try:
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
@@ -171,7 +173,7 @@ def _data_file(content: bytes, name: str, rows: int, found: UnitCheck, failures:
     return _row_keys(table)
 
 
-def _keys_of_unit(parts: list[Keys], found: UnitCheck) -> None:
+def _keys_of_unit(parts: list[UnitKeys], found: UnitCheck) -> None:
     """Doubled keys within the unit, and its range of molecules."""
     keys = _joined(parts)
     found.keys = len(keys.molecules)
@@ -181,12 +183,14 @@ def _keys_of_unit(parts: list[Keys], found: UnitCheck) -> None:
     counts = Counter(zip(keys.molecules[~keys.failed].tolist(), keys.conformers[~keys.failed].tolist()))
     doubled = sorted(key for key, count in counts.items() if count > 1)
     if doubled:
-        found.findings.append(Finding(DAMAGE, found.failures, _doubled(doubled, "twice"), anew(found.failures)))
+        found.findings.append(
+            VerificationIssue(DAMAGE, found.failures, _doubled(doubled, "twice"), anew(found.failures))
+        )
     failed = zip(keys.molecules[keys.failed].tolist(), keys.conformers[keys.failed].tolist())
     both = sorted(counts.keys() & set(failed))
     if both:
         what = _doubled(both, "both as row and as failure")
-        found.findings.append(Finding(DAMAGE, found.failures, what, anew(found.failures)))
+        found.findings.append(VerificationIssue(DAMAGE, found.failures, what, anew(found.failures)))
 
 
 def _doubled(keys: list[tuple[int, int]], how: str) -> str:
@@ -195,7 +199,7 @@ def _doubled(keys: list[tuple[int, int]], how: str) -> str:
     return f"molecule {molecule}, conformer {conformer}{more} stands {how}"
 
 
-def _failure_keys(store: Store, failures: str) -> Keys:
+def _failure_keys(store: Store, failures: str) -> UnitKeys:
     try:
         table = pq.read_table(pa.BufferReader(store.read(failures)), columns=[*_KEY, "detail"])
     except UNREADABLE:
@@ -204,20 +208,20 @@ def _failure_keys(store: Store, failures: str) -> Keys:
     return _row_keys(table, failed=True)
 
 
-def _row_keys(table: pa.Table, failed: bool = False) -> Keys:
+def _row_keys(table: pa.Table, failed: bool = False) -> UnitKeys:
     molecules, conformers = table["molecule_id"].to_numpy(), table["conformer_id"].to_numpy()
-    return Keys(molecules, conformers, np.full(len(molecules), failed))
+    return UnitKeys(molecules, conformers, np.full(len(molecules), failed))
 
 
-def _joined(parts: list[Keys]) -> Keys:
-    return Keys(
+def _joined(parts: list[UnitKeys]) -> UnitKeys:
+    return UnitKeys(
         np.concatenate([part.molecules for part in parts]),
         np.concatenate([part.conformers for part in parts]),
         np.concatenate([part.failed for part in parts]),
     )
 
 
-_NONE: Final = Keys(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, bool))
+_NONE: Final = UnitKeys(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, bool))
 
 
 def _common(metadata: Mapping[str, Any]) -> str:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Final
 
-from qmgen.corpus.books import Book, sums_of
-from qmgen.corpus.findings import DAMAGE, NOTE, Finding, anew
+from qmgen.corpus.books import UnitRecord, sums_of
+from qmgen.corpus.findings import DAMAGE, NOTE, VerificationIssue, anew
 from qmgen.corpus.key_check import doubled_keys
 from qmgen.corpus.listing import Key, Listing
 from qmgen.corpus.manifest import counts_of
@@ -40,7 +40,7 @@ MOST_NAMED: Final = 10_000
 
 
 @dataclass(frozen=True)
-class Inspected:
+class VerificationReport:
     """A corpus as it was found: everything that ``verify`` reports on and ``merge`` writes from.
 
     ``manifest`` is that of manifest.json where it is what was written; else that is ``doubtful``, and nothing follows
@@ -54,8 +54,8 @@ class Inspected:
     generations: list[RecoveredPlan]
     done: int
     missing: list[str]
-    books: list[Book]
-    findings: list[Finding]
+    books: list[UnitRecord]
+    findings: list[VerificationIssue]
     bytes: int
 
     @property
@@ -64,7 +64,7 @@ class Inspected:
         return bool(self.generations) and not self.lacking
 
     @property
-    def damaged(self) -> list[Finding]:
+    def damaged(self) -> list[VerificationIssue]:
         """The findings that concern rows."""
         return [finding for finding in self.findings if finding.severity == DAMAGE]
 
@@ -111,7 +111,7 @@ def inspect(
     threads: int = THREADS,
     begin: Callable[[int], None] = lambda total: None,
     advance: Callable[[int], None] = lambda read: None,
-) -> Inspected:
+) -> VerificationReport:
     """Read every byte of the corpus at ``place`` and say what was found.
 
     ``begin`` hears how many bytes there are to read, ``advance`` how many more have been. Raises ``UsageError`` where
@@ -135,7 +135,9 @@ def refuse_other(store: Store, listing: Listing) -> None:
         )
 
 
-def _inspect(store: Store, threads: int, begin: Callable[[int], None], advance: Callable[[int], None]) -> Inspected:
+def _inspect(
+    store: Store, threads: int, begin: Callable[[int], None], advance: Callable[[int], None]
+) -> VerificationReport:
     listing = Listing.of(store)
     refuse_other(store, listing)
     told = list(records(store))
@@ -178,10 +180,10 @@ def _inspect(store: Store, threads: int, begin: Callable[[int], None], advance: 
     findings = list(dict.fromkeys(findings))
     total = sum(result.bytes for result in checks)
     doubtful = {} if trusted else manifest or {}
-    return Inspected(store, listing, told, trusted, doubtful, found, done, missing, books, findings, total)
+    return VerificationReport(store, listing, told, trusted, doubtful, found, done, missing, books, findings, total)
 
 
-def _settings(checks: list[UnitCheck]) -> Iterator[Finding]:
+def _settings(checks: list[UnitCheck]) -> Iterator[VerificationIssue]:
     """Units of one generation that were made with other settings than most of it."""
     for more in sorted({check.key[0] for check in checks}):
         mine = [check for check in checks if check.key[0] == more and check.common is not None]
@@ -191,4 +193,4 @@ def _settings(checks: list[UnitCheck]) -> Iterator[Finding]:
         for check in mine:
             if check.common != usual:
                 what = "was made with other settings than the rest (its configuration hash or level of theory differs)"
-                yield Finding(DAMAGE, check.failures, what, anew(check.failures))
+                yield VerificationIssue(DAMAGE, check.failures, what, anew(check.failures))

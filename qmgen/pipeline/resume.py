@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow.parquet as pq
 
 from qmgen import files
-from qmgen.corpus.books import SUMS, Damaged, book_of, damage_of, sums_of
+from qmgen.corpus.books import SUMS, DamagedUnit, damage_of, sums_of, unit_record_of
 from qmgen.corpus.identity import MANIFEST, stored_recipe
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.locks import Held
@@ -205,8 +205,8 @@ def take_back(store: Store, units: list[Unit], job: LabelJob) -> list[Unit]:
         name = unit.files()[FAILURES]
         if name not in listing.sizes or not listing.done(unit) or not told.get(name, True):
             continue
-        with contextlib.suppress(Damaged):
-            count = book_of(store, name).reasons.get(_REASON, 0)
+        with contextlib.suppress(DamagedUnit):
+            count = unit_record_of(store, name).reasons.get(_REASON, 0)
             if count:
                 _keep(store, unit, job)
                 _unfinished(store)

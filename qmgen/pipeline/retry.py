@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from qmgen.config.generate import MOST_CYCLES
-from qmgen.corpus.books import book_of
+from qmgen.corpus.books import unit_record_of
 from qmgen.corpus.identity import config_hash, difference
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.plan import Plan, part_of_molecule, plan
@@ -292,7 +292,7 @@ def _generation(
 
 def _rows(store: Store, number: int) -> int:
     """Rows that a generation has gained."""
-    books = (book_of(store, name) for key, name in Listing.of(store).units() if key[0] == number)
+    books = (unit_record_of(store, name) for key, name in Listing.of(store).units() if key[0] == number)
     return sum(record.rows for book in books for record in book.data.values())
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from qmgen import caches
-from qmgen.corpus.books import book_of
+from qmgen.corpus.books import unit_record_of
 from qmgen.corpus.identity import check_same, stored_version
 from qmgen.corpus.listing import Listing
 from qmgen.corpus.manifest import counts_of
@@ -248,7 +248,7 @@ class _Run:
         if generation is None or generation.kind != EXTEND:
             return {}
         names = [name for key, name in listing.units() if key[0] == generation.number]
-        counts = counts_of([book_of(self.store, name) for name in names])
+        counts = counts_of([unit_record_of(self.store, name) for name in names])
         return {"added_rows": counts["rows"], "added_failures": counts["failures_by_reason"]}
 
     def _machine_health(self) -> MachineHealth:
@@ -276,7 +276,7 @@ class _Run:
     def _counts(self, listing: Listing, units: list[Unit]) -> dict[str, Any]:
         """What this rank's units hold."""
         keys = {(unit.revision, unit.count, unit.index) for unit in units}
-        return counts_of([book_of(self.store, name) for key, name in listing.units() if key in keys])
+        return counts_of([unit_record_of(self.store, name) for key, name in listing.units() if key in keys])
 
     def _done(self, result: UnitResult) -> None:
         self.results.append(result)

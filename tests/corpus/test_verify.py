@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from qmgen.corpus.findings import DAMAGE, NOTE, STALE, Finding
+from qmgen.corpus.findings import DAMAGE, NOTE, STALE, VerificationIssue
 from qmgen.corpus.key_check import doubled_keys
 from qmgen.corpus.merge import merge
 from qmgen.corpus.plan import Plan
@@ -25,7 +25,7 @@ from qmgen.corpus.seal import sealed
 from qmgen.corpus.shard import FileRecord, digest, with_records, write_table
 from qmgen.corpus.store import store_of
 from qmgen.corpus.unit_check import Checksums, check_unit
-from qmgen.corpus.verify import Inspected, inspect
+from qmgen.corpus.verify import VerificationReport, inspect
 from qmgen.corpus.whole_check import damaged_notes, description
 from qmgen.errors import QmgenError, UsageError
 
@@ -33,7 +33,7 @@ TRAIN, FAILED = "data/train-00001-of-00004.parquet", "failures/part-00001-of-000
 Change = Callable[[dict[str, Any]], Any]
 
 
-def said(found: Inspected, severity: str) -> list[str]:
+def said(found: VerificationReport, severity: str) -> list[str]:
     return [f"{finding.file}: {finding.what}" for finding in found.findings if finding.severity == severity]
 
 
@@ -328,7 +328,7 @@ def test_every_changed_byte_of_what_describes_a_corpus_is_found(written: Any, na
     assert [finding.file for finding in inspect(store).findings] == before
 
 
-def _describing(directory: Path) -> Callable[[], list[Finding]]:
+def _describing(directory: Path) -> Callable[[], list[VerificationIssue]]:
     """The part of an inspection that looks at descriptions, for a complete corpus: its files are read once."""
     store = store_of(directory)
     found = inspect(store)

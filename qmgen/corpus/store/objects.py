@@ -29,7 +29,7 @@ SCHEMES: Final = tuple(DEFAULTS)
 _AWS: Final = re.compile(r"AWS Error (?P<code>\w+) during \w+ operation: (?P<text>.*?)( \(Request ID: [^)]*\))?$")
 
 
-class Refused(QmgenError, OSError):
+class StoreRefused(QmgenError, OSError):
     """The object store refuses, or cannot be reached: a line that also does for the person at the shell."""
 
 
@@ -85,7 +85,7 @@ class ObjectStore:
             size = self._system.get_file_info(path).size
             if size != len(data):
                 self._system.delete_file(path)
-                raise Refused(f"{name}: {size} of {len(data)} bytes arrived")
+                raise StoreRefused(f"{name}: {size} of {len(data)} bytes arrived")
 
     def put(self, name: str, finished: Path) -> None:
         self.write(name, finished.read_bytes())
@@ -136,10 +136,10 @@ def _said(what: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{what} is not there") from error
-    except Refused:
+    except StoreRefused:
         raise
     except OSError as error:
-        raise Refused(f"{what}: {_reason(error)}" if what else _reason(error)) from error
+        raise StoreRefused(f"{what}: {_reason(error)}" if what else _reason(error)) from error
 
 
 def _reason(error: BaseException) -> str:
