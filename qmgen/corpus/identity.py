@@ -10,14 +10,12 @@ from typing import Any, Final
 
 import pyarrow.parquet as pq
 
-from qmgen.corpus.books import UNREADABLE
 from qmgen.corpus.columns import KNOWN_VERSIONS, SCHEMA_VERSION
-from qmgen.corpus.listing import Listing, parse
-from qmgen.corpus.plan import FAILURES, MOST_UNITS
-from qmgen.corpus.record_values import LARGEST, is_count
+from qmgen.corpus.plan import FAILURES, MOST_UNITS, SPLITS, Listing, parse
 from qmgen.corpus.schema import canonical_json, decode
-from qmgen.corpus.splits import SPLITS
+from qmgen.corpus.seal import LARGEST, is_count
 from qmgen.corpus.store import Place, Store, read_small, store_of
+from qmgen.corpus.unit_records import UNREADABLE
 from qmgen.documents import table_of
 from qmgen.errors import UsageError, first_line
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from qmgen import files
-from qmgen.corpus.listing import Listing
 from qmgen.corpus.manifest import write_manifest
-from qmgen.corpus.plan import Plan, plan_of_parts
+from qmgen.corpus.plan import Listing, Plan, plan_of_parts
 from qmgen.corpus.store import Place, Store, store_of
 from qmgen.corpus.store.local import FOLDERS
 from qmgen.corpus.verify import THREADS, VerificationReport, inspect

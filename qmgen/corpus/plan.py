@@ -1,20 +1,71 @@
-"""The work units of a corpus: fixed ranges of the source's entries, or the parts of an enumeration; and the files each
-of them becomes.
+"""The work units of a corpus, the files of each, the files that exist, and the split of each molecule.
 
-A unit writes one data file per split and one failures file, all with its index and the number of units in their names,
-even if empty. It is done when all of them exist. Units follow from the source and the configuration alone.
+Units are fixed ranges of the source's entries, or the parts of an enumeration; they follow from the source and the
+configuration alone. A unit writes one data file per split and one failures file, all with its index and the number of
+units in their names, even if empty. It is done when all of them exist.
 
-A limit ("the first 20 molecules") changes no unit. The one that it cuts is written under names of its own
+A limit ("the first 20 molecules") changes no unit. The unit that the limit cuts is written under names of its own
 (``train-00000-of-00064.first-20.parquet``); without the limit that unit is not done, and its whole files replace those.
+
+The split is a seeded hash of the canonical SMILES, of the Hill formula where there is none. It depends on neither the
+machine nor the run nor any other molecule; conformers of one molecule are in one split. Where stereoisomers are
+enumerated, the caller gives the SMILES without stereo marks, so that they are in one split too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import blake2b
 from typing import Final
 
-from qmgen.corpus.splits import SPLITS
+from qmgen.corpus.store import Store
+
+SPLITS: Final = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Splitter:
+    """``validation`` and ``test`` are fractions of the molecules; the rest is ``train``.
+
+    Raises ``ValueError`` when the fractions are negative or leave nothing to train on.
+    """
+
+    seed: int = 0
+    validation: float = 0.05
+    test: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.validation < 0 or self.test < 0 or self.validation + self.test >= 1:
+            raise ValueError("validation and test fractions must not be negative, and their sum must be less than 1")
+
+    def split(self, smiles: str, symbols: Iterable[str]) -> str:
+        """The split of a molecule, by ``smiles``, or by the formula of its element ``symbols`` if that is empty.
+
+        The digest's first 64 bits are a number u in [0, 1): test for u < test, validation up to test + validation.
+        """
+        place = self.place(smiles, symbols)
+        if place < self.test:
+            return "test"
+        return "validation" if place < self.test + self.validation else "train"
+
+    def place(self, smiles: str, symbols: Iterable[str]) -> float:
+        """The number u in [0, 1) of a molecule, which ``split`` decides by."""
+        key = smiles or hill_formula(symbols)
+        digest = blake2b(f"{self.seed}\0{key}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") / 2**64
+
+
+def hill_formula(symbols: Iterable[str]) -> str:
+    """Formula in Hill order: C, H, then the alphabet; the alphabet alone where there is no carbon. ``C2H6O``."""
+    counts = Counter(symbols)
+    first = ["C", "H"] if "C" in counts else []
+    order = [s for s in first if s in counts] + sorted(counts.keys() - set(first))
+    return "".join(f"{symbol}{counts[symbol] if counts[symbol] > 1 else ''}" for symbol in order)
+
 
 ROWS_PER_UNIT: Final = 1000
 LEAST_UNITS: Final = 8  # so that a small job keeps several workers busy
@@ -140,3 +191,112 @@ def part_molecule_id(unit: int, place: int) -> int:
 def part_of_molecule(molecule_id: int) -> int:
     """The unit of the molecule with this identifier, inverse to ``part_molecule_id``."""
     return molecule_id >> PLACE_BITS
+
+
+_NAME: Final = re.compile(
+    r"(?P<folder>data/(?P<split>train|validation|test)|failures/part)-(?P<index>\d{5,7})-of-(?P<count>\d{5,7})"
+    r"(\.more-(?P<more>\d{1,7}))?(\.first-(?P<first>\d{1,18}))?\.parquet",
+    re.ASCII,
+)
+#: a unit without its entries: (more, count, index)
+Key = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Named:
+    """What the name of a file says: its ``kind`` (a split or ``failures``), unit, and cut (None where whole)."""
+
+    kind: str
+    key: Key
+    first: int | None
+
+    @property
+    def covered(self) -> float:
+        """Entries of its unit that it covers."""
+        return float("inf") if self.first is None else float(self.first)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """``sizes``: bytes of each file in data/ and failures/, by its name within the corpus."""
+
+    sizes: Mapping[str, int]
+
+    @classmethod
+    def of(cls, store: Store) -> Listing:
+        """What is there now. Raises ``OSError`` where the store cannot be listed."""
+        return cls({**store.names("data"), **store.names(FAILURES)})
+
+    def files(self, kind: str) -> list[str]:
+        """Names of the files of a split or of ``failures``, in order of their units, what was added later last.
+
+        A cut unit's files are left out where the whole unit, or a longer cut of it, stands beside them.
+        """
+        best: dict[Key, tuple[float, str]] = {}
+        for name, named in self._named.items():
+            if named.kind == kind:
+                best[named.key] = max(best.get(named.key, (0.0, "")), (named.covered, name))
+        return [best[key][1] for key in sorted(best)]
+
+    def done(self, unit: Unit) -> bool:
+        """Whether all files of ``unit`` are there; for a cut one, a longer cut will do."""
+        if self._all(unit):
+            return True
+        if unit.first is None:
+            return False
+        key = (unit.revision, unit.count, unit.index)
+        return any(
+            self._all(replace(unit, first=named.first))
+            for named in self._committed.get(key, ())
+            if named.covered > unit.first
+        )
+
+    def superseded(self) -> list[str]:
+        """Names of the files of cut units for which a whole or longer one is complete: safe to remove."""
+        kept = {name for kind in (*SPLITS, FAILURES) for name in self.files(kind)}
+        committed = {_tail(name) for name in self.files(FAILURES)}
+        cut = (name for name, named in self._named.items() if named.first is not None)
+        return sorted(name for name in cut if name not in kept and _tail(name) not in committed)
+
+    def foreign(self) -> list[str]:
+        """Names of the files that are none of a corpus."""
+        return sorted(name for name in self.sizes if name not in self._named)
+
+    def units(self) -> Iterator[tuple[Key, str]]:
+        """The committed units, in order: key, and the name of the failures file."""
+        return ((self._named[name].key, name) for name in self.files(FAILURES))
+
+    def _all(self, unit: Unit) -> bool:
+        return all(name in self.sizes for name in unit.files().values())
+
+    @cached_property
+    def _named(self) -> dict[str, Named]:
+        return {name: named for name in self.sizes if (named := parse(name)) is not None}
+
+    @cached_property
+    def _committed(self) -> dict[Key, list[Named]]:
+        found: dict[Key, list[Named]] = {}
+        for named in self._named.values():
+            if named.kind == FAILURES:
+                found.setdefault(named.key, []).append(named)
+        return found
+
+
+def parse(name: str) -> Named | None:
+    """What ``data/train-00000-of-00064.parquet`` says; None for a name that is none of ours."""
+    match = _NAME.fullmatch(name)
+    if match is None or not 0 < int(match["count"]) <= MOST_UNITS:  # as many units would be asked for
+        return None
+    first = None if match["first"] is None else int(match["first"])
+    return Named(match["split"] or FAILURES, (int(match["more"] or 0), int(match["count"]), int(match["index"])), first)
+
+
+def siblings(failures: str) -> dict[str, str]:
+    """The names of all files of a unit, by kind, from that of its failures file."""
+    tail = _tail(failures)
+    return {split: f"data/{split}-{tail}" for split in SPLITS} | {FAILURES: failures}
+
+
+def _tail(name: str) -> str:
+    """What the files of one unit share: all after the split's name."""
+    return name.rsplit("/", 1)[-1].split("-", 1)[1]

@@ -13,10 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qmgen.corpus.identity import MANIFEST
-from qmgen.corpus.listing import Key, Listing, parse
-from qmgen.corpus.plan import MOST_ADDITIONS, MOST_UNITS, REVISIONS_FOLDER, Plan, Unit
-from qmgen.corpus.record_values import is_count, units_of
-from qmgen.corpus.seal import sound_table
+from qmgen.corpus.plan import MOST_ADDITIONS, MOST_UNITS, REVISIONS_FOLDER, Key, Listing, Plan, Unit, parse
+from qmgen.corpus.seal import is_count, sound_table, units_of
 from qmgen.corpus.store import Store, read_small
 from qmgen.documents import table_of
 

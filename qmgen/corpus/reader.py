@@ -9,13 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qmgen.corpus.books import UNREADABLE
-from qmgen.corpus.listing import Listing, siblings
-from qmgen.corpus.plan import FAILURES
+from qmgen.corpus.plan import FAILURES, SPLITS, Listing, siblings
 from qmgen.corpus.revisions import standing_failures
 from qmgen.corpus.schema import decode
-from qmgen.corpus.splits import SPLITS
 from qmgen.corpus.store import Place, Store, store_of
+from qmgen.corpus.unit_records import UNREADABLE
 from qmgen.errors import UsageError, first_line
 
 

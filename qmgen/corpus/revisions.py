@@ -23,16 +23,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qmgen.corpus.books import UNREADABLE, DamagedUnit, unit_in, unit_record_of
 from qmgen.corpus.identity import MANIFEST, config_hash, odd_recipe, stored_recipe
-from qmgen.corpus.listing import Listing, siblings
 from qmgen.corpus.locks import Held, Lock
-from qmgen.corpus.plan import FAILURES, MOST_ADDITIONS, MOST_UNITS, REVISIONS_FOLDER, Plan, Unit, plan_of_parts
+from qmgen.corpus.plan import (
+    FAILURES,
+    MOST_ADDITIONS,
+    MOST_UNITS,
+    REVISIONS_FOLDER,
+    Listing,
+    Plan,
+    Unit,
+    plan_of_parts,
+    siblings,
+)
 from qmgen.corpus.plan_recovery import plan_of, sound_manifest_of
-from qmgen.corpus.record_values import is_count, list_of
 from qmgen.corpus.schema import decode, failure_schema
-from qmgen.corpus.seal import sealed, sound_table
+from qmgen.corpus.seal import is_count, list_of, sealed, sound_table
 from qmgen.corpus.store import Store, read_small
+from qmgen.corpus.unit_records import UNREADABLE, DamagedUnit, unit_in, unit_record_of
 from qmgen.errors import UsageError, first_line
 from qmgen.files import Linked
 

@@ -1,7 +1,8 @@
-"""One JSON file in runs/ per process that wrote to the corpus: who, where, with what, how far; and the locks of ranks.
+"""One JSON file in runs/ per process that wrote to the corpus, the locks of ranks, and which ranks are running.
 
-The file is written when the run begins, now and then while it goes on, and at its end: whoever asks how a corpus is
-getting on reads these, and asks the kernel who still holds a rank's lock.
+The record says who, where, with what, and how far; it is written when the run begins, now and then while it goes on,
+and at its end. The kernel's lock on a rank tells for certain whether its process runs, on this machine or on a file
+system that shares locks. Elsewhere a record that was written lately means "perhaps".
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ import re
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
-from qmgen.corpus.locks import Lock, held
-from qmgen.corpus.seal import sealed, sound_table
+from qmgen.corpus.locks import Lock, held, knows_locks
+from qmgen.corpus.plan import MOST_UNITS
+from qmgen.corpus.seal import is_count, number_of, sealed, sound_table, units_of, whole_of
 from qmgen.corpus.store import Store, read_small
+from qmgen.errors import one_line
 
 FOLDER: Final = "runs"
 #: of the lines of a record
@@ -91,3 +94,113 @@ def _lock_path(store: Store, rank: int) -> Path:
         return store.local / FOLDER / f"rank-{rank:05d}.lock"
     place = sha256(store.place.encode()).hexdigest()[:24]
     return Path(tempfile.gettempdir()) / f"qmgen-locks-{os.getuid()}" / f"{place}-rank-{rank:05d}.lock"
+
+
+PERHAPS, KILLED, SILENT = "perhaps running", "killed", "silent"
+#: states of a rank that something may still come from
+LIVE: Final = (RUNNING, PERHAPS)
+#: seconds for which a record that cannot be checked counts as a sign of life: three writings on an object store
+FRESH: Final = 180.0
+
+
+@dataclass(frozen=True)
+class RankState:
+    """The latest word of a rank. ``state``: running (it holds its lock), perhaps running, finished, stopped, failed,
+    killed (without a last word), or silent (no word for long, and its lock cannot be seen). ``age`` is that of the
+    record in seconds by this machine's calendar, None where it is dated in the future or not at all."""
+
+    rank: int
+    world_size: int | None
+    state: str
+    host: str | None = None
+    pid: int | None = None
+    rows: int = 0
+    units_done: int = 0
+    units_to_do: int = 0
+    seconds: float = 0.0
+    written: str | None = None
+    age: float | None = None
+    note: str = ""
+    record: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+
+
+def rank_states(store: Store, told: list[dict[str, Any]], now: datetime | None = None) -> list[RankState]:
+    """The state of every rank that has a record or a lock here, in order. ``told`` are the records, oldest first."""
+    now = now or datetime.now(UTC)
+    by_rank: dict[int, list[dict[str, Any]]] = {}
+    for record in told:
+        if is_count(rank := record.get("rank"), 0, MOST_UNITS):
+            by_rank.setdefault(rank, []).append(record)
+    seen = {rank for name in store.names(FOLDER) if (rank := rank_of_lock(name)) is not None}
+    return [
+        state for rank in sorted(by_rank.keys() | seen) for state in _states(store, rank, by_rank.get(rank, []), now)
+    ]
+
+
+def _states(store: Store, rank: int, told: list[dict[str, Any]], now: datetime) -> list[RankState]:
+    holder = running(store, rank)
+    if holder is not None:
+        for record in reversed(told):  # whatever the calendar says, the holder of the lock is the one at work
+            if (record.get("pid"), record.get("host")) == (holder.get("pid"), holder.get("host")):
+                if record.get("state") == RUNNING:
+                    return [_state(rank, RUNNING, record, now)]
+                break
+        pid, host = holder.get("pid"), holder.get("host")
+        size = told[-1].get("world_size") if told else None
+        note = "no record yet: it has just begun, or is at its end"
+        return [_state(rank, RUNNING, {"world_size": size, "pid": pid, "host": host}, now, note, of_lock=True)]
+    if not told:
+        return []
+    record = told[-1]
+    state = record.get("state")
+    if state != RUNNING:
+        known = state if state in (FINISHED, STOPPED, FAILED) else SILENT
+        return [_state(rank, known, record, now)]
+    if record.get("host") == socket.gethostname() and _locks_tell(store):
+        return [_state(rank, KILLED, record, now)]
+    age = _age(record, now)
+    if age is None or age < -FRESH:
+        note = "its record is dated in the future: clocks differ" if age is not None else "its record has no date"
+        return [_state(rank, SILENT, record, now, note)]
+    return [_state(rank, PERHAPS if age <= FRESH else SILENT, record, now)]
+
+
+def _state(
+    rank: int, state: str, record: Mapping[str, Any], now: datetime, note: str = "", of_lock: bool = False
+) -> RankState:
+    age = _age(record, now)
+    if not note and age is not None and age < -FRESH:
+        note = "its record is dated in the future: clocks differ"
+    size, host, pid, written = (record.get(key) for key in ("world_size", "host", "pid", "written"))
+    return RankState(
+        rank=rank,
+        world_size=size if isinstance(size, int) else None,
+        state=state,
+        host=one_line(host) if isinstance(host, str) else None,
+        pid=pid if isinstance(pid, int) else None,
+        rows=whole_of(record.get("rows")),
+        units_done=len(units_of(record)),
+        units_to_do=whole_of(record.get("units_to_do")),
+        seconds=number_of(record.get("seconds")),
+        written=written if isinstance(written, str) else None,
+        age=age if age is not None and age >= 0 else None,
+        note=note,
+        record=None if of_lock else record,
+    )
+
+
+def _age(record: Mapping[str, Any], now: datetime) -> float | None:
+    """Seconds since the record was written; negative for one from the future."""
+    try:
+        written = datetime.fromisoformat(record["written"])
+        return (now - written).total_seconds()
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+
+
+def _locks_tell(store: Store) -> bool:
+    """Whether a lock that nobody holds means that nobody is there: not on a file system without locks."""
+    if store.local is None:
+        return True  # then it lies in this machine's own temporary directory
+    names = [name for name in store.names(FOLDER) if name.endswith(".json")]
+    return bool(names) and knows_locks(store.local / names[0], store.local)

@@ -1,18 +1,22 @@
-"""The schema of data and failures files, and their metadata.
+"""The schema of data and failures files, their metadata, and tables of rows.
 
 Every field carries ``unit`` and ``description``; what holds for all rows (level of theory, grid, thresholds, seeds,
 constants, configuration hash) stands once in the file's metadata, under keys that begin with ``qmgen.``.
+
+A row is a mapping from column names to plain values or numpy arrays, in the units of the schema. A table is sorted by
+(molecule_id, conformer_id), so that its bytes do not depend on which label was finished first.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 
-from qmgen.corpus.columns import COLUMNS, SCHEMA_VERSION, Column
+from qmgen.corpus.columns import COLUMNS, SCHEMA_VERSION, Column, faults
 from qmgen.documents import json_of
 
 PREFIX: Final = "qmgen."
@@ -118,3 +122,47 @@ def decode(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces: one text for one value. NaN raises ``ValueError``."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+Row = Mapping[str, Any]
+
+
+def row_table(rows: Iterable[Row], schema: pa.Schema) -> pa.Table:
+    """Rows as a sorted table of ``schema`` (see ``row_schema``).
+
+    Raises ``ValueError`` on a missing or unknown column, a doubled (molecule_id, conformer_id), a number that is not
+    finite, or lists whose lengths do not fit one another.
+    """
+    table = _table(rows, schema)
+    _check_unique(table)
+    for fault in faults(table):
+        raise ValueError(fault)
+    return table
+
+
+def failure_table(rows: Iterable[Row], schema: pa.Schema) -> pa.Table:
+    """Failures as a sorted table of ``failure_schema``. Raises ``ValueError`` on a missing or unknown column."""
+    return _table(rows, schema, ("molecule_id", "conformer_id", "reason", "detail"))
+
+
+def _table(
+    rows: Iterable[Row], schema: pa.Schema, order: tuple[str, ...] = ("molecule_id", "conformer_id")
+) -> pa.Table:
+    listed: Sequence[Row] = sorted(rows, key=lambda row: tuple(row[name] for name in order))
+    wanted = set(schema.names)
+    for row in listed:
+        if row.keys() != wanted:
+            raise ValueError(f"columns missing: {sorted(wanted - row.keys())}; unknown: {sorted(row.keys() - wanted)}")
+    arrays = [pa.array([row[field.name] for row in listed], type=field.type) for field in schema]
+    for field, array in zip(schema, arrays, strict=True):
+        if array.null_count:
+            raise ValueError(f"column {field.name} holds an empty value")
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _check_unique(table: pa.Table) -> None:
+    molecules, conformers = table["molecule_id"].to_numpy(), table["conformer_id"].to_numpy()
+    doubled = (np.diff(molecules) == 0) & (np.diff(conformers) == 0)
+    if np.any(doubled):
+        at = int(np.argmax(doubled))
+        raise ValueError(f"molecule {molecules[at]}, conformer {conformers[at]} stands twice")

@@ -1,7 +1,8 @@
-"""JSON files that carry a checksum of themselves, so that a changed byte shows wherever it is.
+"""JSON files with a checksum of themselves, and values out of JSON files that anybody may have written.
 
 The last member, ``sha256``, is that of the canonical JSON of all others; and the text must be the one that the values
-are written as. Files from before there were seals are taken as they are.
+are written as. Files from before there were checksums are taken as they are. Values are taken with their types and
+bounds, or not at all.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from qmgen.corpus.schema import canonical_json
 from qmgen.documents import table_of
@@ -58,3 +59,33 @@ def _sum(inside: Mapping[str, Any]) -> str:
 
 def _document(value: Mapping[str, Any], indent: int) -> bytes:
     return (json.dumps(value, indent=indent, ensure_ascii=False) + "\n").encode()
+
+
+#: larger than any count of molecules, rows, bytes or seconds; twice it still fits into 64 bits
+LARGEST: Final = 2**62
+
+
+def units_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The finished units that a record names."""
+    return [unit for unit in list_of(record.get("units")) if isinstance(unit, dict)]
+
+
+def list_of(value: Any) -> list[Any]:
+    """A list; an empty one for anything else."""
+    return value if isinstance(value, list) else []
+
+
+def number_of(value: Any) -> float:
+    """A number that is not negative; 0 for anything else."""
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if plain and 0 <= value < LARGEST else 0.0
+
+
+def is_count(value: Any, least: int = 0, most: int = LARGEST) -> TypeGuard[int]:
+    """Whether it is an integer within these bounds."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def whole_of(value: Any) -> int:
+    """A count; 0 for anything else."""
+    return int(number_of(value))

@@ -13,10 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
-from qmgen.corpus.books import DamagedUnit, unit_record_of
-from qmgen.corpus.listing import Listing, parse
-from qmgen.corpus.liveness import LIVE, RankState, rank_states
-from qmgen.corpus.plan import Unit
+from qmgen.corpus.plan import Listing, Unit, parse
 from qmgen.corpus.plan_recovery import (
     RecoveredPlan,
     plan_of,
@@ -25,9 +22,10 @@ from qmgen.corpus.plan_recovery import (
     sound_manifest_of,
     stated_plans,
 )
-from qmgen.corpus.record_values import list_of, number_of, units_of, whole_of
-from qmgen.corpus.runs import records
+from qmgen.corpus.runs import LIVE, RankState, rank_states, records
+from qmgen.corpus.seal import list_of, number_of, units_of, whole_of
 from qmgen.corpus.store import Place, Store, store_of
+from qmgen.corpus.unit_records import DamagedUnit, unit_record_of
 from qmgen.corpus.verify import refuse_other
 from qmgen.errors import QmgenError
 

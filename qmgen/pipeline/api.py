@@ -17,11 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qmgen.config import CallConfig, check
-from qmgen.corpus.plan import FAILURES, Plan
+from qmgen.corpus.plan import FAILURES, SPLITS, Plan, Splitter
 from qmgen.corpus.reader import load
-from qmgen.corpus.rows import failure_table, row_table
-from qmgen.corpus.schema import failure_schema, kept_columns, row_schema
-from qmgen.corpus.splits import SPLITS, Splitter
+from qmgen.corpus.schema import failure_schema, failure_table, kept_columns, row_schema, row_table
 from qmgen.errors import UsageError
 from qmgen.molecules.readers.objects import ACCEPTED, entries_of, is_one
 from qmgen.molecules.readers.text import Kept

@@ -25,11 +25,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qmgen import files
-from qmgen.corpus.plan import FAILURES, Unit
-from qmgen.corpus.rows import row_table
-from qmgen.corpus.schema import row_schema
-from qmgen.corpus.shard import write_table
-from qmgen.corpus.splits import SPLITS
+from qmgen.corpus.plan import FAILURES, SPLITS, Unit
+from qmgen.corpus.schema import row_schema, row_table
+from qmgen.corpus.unit_records import write_table
 from qmgen.documents import table_of
 from qmgen.labeling.types import LabelCosts
 from qmgen.molecules.types import Failure, Reason

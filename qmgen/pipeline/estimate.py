@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from qmgen.corpus.listing import Listing
-from qmgen.corpus.rows import Row, row_table
-from qmgen.corpus.schema import row_schema
-from qmgen.corpus.shard import write_table
-from qmgen.corpus.splits import SPLITS
+from qmgen.corpus.plan import SPLITS, Listing
+from qmgen.corpus.schema import Row, row_schema, row_table
 from qmgen.corpus.store import store_of
+from qmgen.corpus.unit_records import write_table
 from qmgen.machine import peak_memory
 from qmgen.pipeline.enumeration.as_source import source_of
 from qmgen.pipeline.job import LabelJob, canonical, job_of, refuse_elements, refuse_molecules, settings_of

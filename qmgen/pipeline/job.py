@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from qmgen.corpus.identity import config_hash
-from qmgen.corpus.splits import Splitter
+from qmgen.corpus.plan import Splitter
 from qmgen.corpus.store import Place, store_of
 from qmgen.corpus.store.local import TEMPORARY
 from qmgen.defaults import PLAIN_GUESSES

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from qmgen.corpus.shard import digest
+from qmgen.corpus.unit_records import digest
 from qmgen.defaults import PLAIN_GUESSES
 from qmgen.dft.electrons import doubly_occupied
 from qmgen.documents import table_of

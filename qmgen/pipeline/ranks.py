@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qmgen.corpus.identity import difference
 from qmgen.corpus.runs import holders
-from qmgen.corpus.shard import digest
 from qmgen.corpus.store import Store
+from qmgen.corpus.unit_records import digest
 from qmgen.errors import AlreadyRunning, UsageError
 
 if TYPE_CHECKING:

@@ -15,18 +15,16 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow.parquet as pq
 
 from qmgen import files
-from qmgen.corpus.books import SUMS, DamagedUnit, damage_of, sums_of, unit_record_of
 from qmgen.corpus.identity import MANIFEST, stored_recipe
-from qmgen.corpus.listing import Listing
 from qmgen.corpus.locks import Held
-from qmgen.corpus.plan import FAILURES, Plan, Unit
+from qmgen.corpus.plan import FAILURES, SPLITS, Listing, Plan, Unit
 from qmgen.corpus.plan_recovery import recorded_sums, recorded_units
 from qmgen.corpus.runs import FOLDER as RUNS
 from qmgen.corpus.runs import rank_lock, rank_of_lock, records, running
 from qmgen.corpus.seal import sealed, sound_table
-from qmgen.corpus.splits import SPLITS
 from qmgen.corpus.store import Store, read_small
 from qmgen.corpus.store.local import FOLDERS, TEMPORARY
+from qmgen.corpus.unit_records import SUMS, DamagedUnit, damage_of, sums_of, unit_record_of
 from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.molecules.types import Failure, Reason
 from qmgen.pipeline.checkpoint import RETRIED_REASONS, UnitCheckpoint, UnitContents, remove_checkpoint, rows_of

@@ -16,10 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from qmgen.config.generate import MOST_CYCLES
-from qmgen.corpus.books import unit_record_of
 from qmgen.corpus.identity import config_hash, difference
-from qmgen.corpus.listing import Listing
-from qmgen.corpus.plan import Plan, part_of_molecule, plan
+from qmgen.corpus.plan import Listing, Plan, part_of_molecule, plan
 from qmgen.corpus.revisions import (
     RETRY,
     CorpusHistory,
@@ -29,6 +27,7 @@ from qmgen.corpus.revisions import (
     standing_failures,
 )
 from qmgen.corpus.store import Store, store_of
+from qmgen.corpus.unit_records import unit_record_of
 from qmgen.defaults import PLAIN_GUESSES
 from qmgen.errors import Interrupted, UsageError
 from qmgen.molecules.types import Failure, Molecule, Reason

@@ -15,12 +15,11 @@ import pyarrow.parquet as pq
 from qmgen.config.generate import GenerateConfig
 from qmgen.config.sources import check
 from qmgen.corpus.identity import check_same, config_hash, difference, only_adds
-from qmgen.corpus.listing import Listing
 from qmgen.corpus.manifest import write_manifest
-from qmgen.corpus.plan import Plan, Unit, plan
+from qmgen.corpus.plan import Listing, Plan, Unit, plan
 from qmgen.corpus.revisions import EXTEND, CorpusHistory, Revision, StoredMolecules, history_of, is_whole
-from qmgen.corpus.shard import digest
 from qmgen.corpus.store import Store, place_of, read_small
+from qmgen.corpus.unit_records import digest
 from qmgen.defaults import PLAIN_GUESSES
 from qmgen.documents import toml_of
 from qmgen.errors import UsageError, first_line

@@ -9,15 +9,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from qmgen import caches
-from qmgen.corpus.books import unit_record_of
 from qmgen.corpus.identity import check_same, stored_version
-from qmgen.corpus.listing import Listing
 from qmgen.corpus.manifest import counts_of
-from qmgen.corpus.plan import Unit
-from qmgen.corpus.record_values import list_of, units_of, whole_of
+from qmgen.corpus.plan import Listing, Unit
 from qmgen.corpus.revisions import EXTEND, begin_revision
 from qmgen.corpus.runs import FAILED, FINISHED, STOPPED, RunFile, records
+from qmgen.corpus.seal import list_of, units_of, whole_of
 from qmgen.corpus.store import Store, store_of
+from qmgen.corpus.unit_records import unit_record_of
 from qmgen.errors import Interrupted, QmgenError
 from qmgen.pipeline.crash_policy import Key, MachineHealth
 from qmgen.pipeline.enumeration.as_source import is_listed, source_of

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from qmgen.corpus.plan import Plan, Unit, plan
-from qmgen.corpus.shard import digest
+from qmgen.corpus.unit_records import digest
 from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.molecules.entries import NamedDuplicates, merge_key
 from qmgen.molecules.types import Failure, Molecule, Reason

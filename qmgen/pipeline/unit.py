@@ -16,9 +16,8 @@ from typing import Any
 
 from qmgen.corpus.columns import SCHEMA_VERSION
 from qmgen.corpus.plan import FAILURES
-from qmgen.corpus.rows import failure_table, row_table
-from qmgen.corpus.schema import failure_schema, keep_of, kept_columns, row_schema
-from qmgen.corpus.shard import FileRecord, write_unit
+from qmgen.corpus.schema import failure_schema, failure_table, keep_of, kept_columns, row_schema, row_table
+from qmgen.corpus.unit_records import FileRecord, write_unit
 from qmgen.errors import Interrupted
 from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned
 from qmgen.pipeline.checkpoint import RETRIED_REASONS, UnitCheckpoint, UnitContents

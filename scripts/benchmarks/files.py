@@ -16,16 +16,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from qmgen.corpus.books import damage_of, sums_of
 from qmgen.corpus.columns import COLUMNS
-from qmgen.corpus.listing import Listing
 from qmgen.corpus.manifest import write_manifest
-from qmgen.corpus.plan import FAILURES, Plan, Unit
-from qmgen.corpus.rows import failure_table, row_table
-from qmgen.corpus.schema import failure_schema, row_schema
-from qmgen.corpus.shard import write_unit
-from qmgen.corpus.splits import SPLITS
+from qmgen.corpus.plan import FAILURES, SPLITS, Listing, Plan, Unit
+from qmgen.corpus.schema import failure_schema, failure_table, row_schema, row_table
 from qmgen.corpus.store import store_of
+from qmgen.corpus.unit_records import damage_of, sums_of, write_unit
 from qmgen.machine import peak_memory
 
 _ATOMS: Final = (18, 28)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from qmgen.corpus import SPLITS, load, open_corpus, shard
+from qmgen.corpus import SPLITS, load, open_corpus, unit_records
 from qmgen.corpus.verify import inspect
 
 Reader = Callable[[list[Path]], list[dict[str, Any]]]
@@ -166,7 +166,9 @@ def test_shards_with_a_row_group_of_no_rows_are_still_read(
     """As files were written before."""
     expected = {split: load(with_empty_shards.directory, split) for split in SPLITS}
     failures = open_corpus(with_empty_shards.directory).failures()
-    monkeypatch.setattr(shard, "write_table", lambda table, stream: pq.write_table(table, stream, compression="zstd"))
+    monkeypatch.setattr(
+        unit_records, "write_table", lambda table, stream: pq.write_table(table, stream, compression="zstd")
+    )
     for index in range(4):
         with_empty_shards.write(
             index, lambda tables, index=index: empty(tables, *(["validation"] * (index == 1)), "test")

@@ -15,19 +15,17 @@ import pytest
 
 from qmgen.cli.main import main
 from qmgen.corpus import open_corpus, write_manifest
-from qmgen.corpus.findings import DAMAGE, NOTE, STALE
 from qmgen.corpus.identity import check_same, config_hash
-from qmgen.corpus.listing import Listing, parse
-from qmgen.corpus.liveness import rank_states
 from qmgen.corpus.merge import merge
-from qmgen.corpus.plan import MOST_UNITS, Plan, plan
+from qmgen.corpus.plan import MOST_UNITS, Listing, Plan, parse, plan
 from qmgen.corpus.revisions import RETRY, Revision, history_of
-from qmgen.corpus.runs import records
+from qmgen.corpus.runs import rank_states, records
 from qmgen.corpus.schema import encode
-from qmgen.corpus.shard import write_table
 from qmgen.corpus.status import status
 from qmgen.corpus.store import store_of
+from qmgen.corpus.unit_records import write_table
 from qmgen.corpus.verify import MOST_NAMED, inspect
+from qmgen.corpus.verify_units import DAMAGE, NOTE, STALE
 from qmgen.errors import QmgenError
 from qmgen.validation.run import level_of
 

@@ -10,9 +10,8 @@ import pytest
 
 from qmgen.cli.main import main
 from qmgen.corpus.identity import config_hash
-from qmgen.corpus.listing import Listing
 from qmgen.corpus.merge import merge
-from qmgen.corpus.plan import Plan
+from qmgen.corpus.plan import Listing, Plan
 from qmgen.corpus.revisions import EXTEND, Revision, begin_revision, begun_revisions, history_of
 from qmgen.corpus.runs import RunFile, records
 from qmgen.corpus.status import status

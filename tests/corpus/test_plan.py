@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qmgen.corpus import SPLITS, Listing, Plan, Splitter, Unit, plan, store_of
-from qmgen.corpus.splits import hill_formula
+from qmgen.corpus.plan import hill_formula
 
 
 @pytest.mark.parametrize(

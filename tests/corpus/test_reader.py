@@ -24,7 +24,7 @@ from qmgen.corpus import (
     write_unit,
 )
 from qmgen.corpus.identity import difference
-from qmgen.corpus.rows import failure_table
+from qmgen.corpus.schema import failure_table
 from qmgen.errors import UsageError
 
 Row = Callable[..., dict[str, Any]]

@@ -11,10 +11,9 @@ import pyarrow as pa
 import pytest
 
 from qmgen.corpus import failure_schema, row_schema, row_table
-from qmgen.corpus.card import column_table
 from qmgen.corpus.columns import SCHEMA_VERSION
-from qmgen.corpus.rows import failure_table
-from qmgen.corpus.schema import decode
+from qmgen.corpus.manifest import column_table
+from qmgen.corpus.schema import decode, failure_table
 
 Row = Callable[..., dict[str, Any]]
 

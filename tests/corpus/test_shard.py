@@ -19,11 +19,11 @@ from qmgen.corpus import (
     failure_schema,
     row_schema,
     row_table,
-    shard,
     store_of,
+    unit_records,  # fmt: skip
     write_unit,
-)  # fmt: skip
-from qmgen.corpus.rows import failure_table
+)
+from qmgen.corpus.schema import failure_table
 from qmgen.errors import QmgenError
 
 Row = Callable[..., dict[str, Any]]
@@ -51,7 +51,7 @@ def test_all_files_even_empty_ones(tmp_path: Path, tables: dict[str, pa.Table]) 
     assert listing.done(UNIT) and not listing.done(Unit(0, 4, 0, 10))
     for record in records:
         assert (tmp_path / record.name).stat().st_size == record.bytes
-        assert shard.digest(tmp_path / record.name) == record.sha256
+        assert unit_records.digest(tmp_path / record.name) == record.sha256
     back = pq.read_table(tmp_path / records[0].name)
     assert back.equals(tables["train"]) and back.schema.equals(tables["train"].schema, check_metadata=True)
 
@@ -62,7 +62,7 @@ def test_encodings_took_effect(tmp_path: Path, tables: dict[str, pa.Table]) -> N
     group = pq.ParquetFile(tmp_path / "data/train-00001-of-00004.parquet").metadata.row_group(0)
     columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
     floats = {"energy", "homo", "lumo", "std", "y", "orbital_gradient", "pos.list.element", "dipole.list.element",
-              "charges.list.element"}  # fmt: skip
+              "charges.list.element", "quadrupole.list.element", "lowdin_charges.list.element"}  # fmt: skip
     strings = {"smile", "atoms", "name", "precision", "mapped_smiles", "spin_hint"}
     assert floats | strings < columns.keys()
     for path, column in columns.items():
@@ -81,7 +81,7 @@ def test_bytes_do_not_depend_on_the_order_of_completion(tmp_path: Path, row: Row
     rows = [row(m, c) for m in range(5) for c in range(3)]
     for name, order in (("a", rows), ("b", rows[::-1])):
         with (tmp_path / name).open("wb") as stream:
-            shard.write_table(row_table(order, row_schema()), stream)
+            unit_records.write_table(row_table(order, row_schema()), stream)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -97,7 +97,7 @@ def wrong(*_: Any, **__: Any) -> pa.Table:
 def test_an_exception_while_writing_leaves_nothing(
     tmp_path: Path, tables: dict[str, pa.Table], monkeypatch: pytest.MonkeyPatch, where: str, what: Any
 ) -> None:
-    monkeypatch.setattr(shard.pq, where, what)
+    monkeypatch.setattr(unit_records.pq, where, what)
     with pytest.raises(QmgenError, match=r"No space left on device|differs from what was written"):
         write_unit(tmp_path, UNIT, tables)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]

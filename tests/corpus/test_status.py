@@ -127,9 +127,8 @@ def test_rows_that_were_in_hand_and_are_finished_since_count_once(
 
 def write_part(directory: Path, index: int, rows: int) -> None:
     """Unit ``index`` of 4, whose failures file says that it has ``rows``, and no failure."""
-    from qmgen.corpus.rows import failure_table
-    from qmgen.corpus.schema import failure_schema
-    from qmgen.corpus.shard import FileRecord, with_records, write_table
+    from qmgen.corpus.schema import failure_schema, failure_table
+    from qmgen.corpus.unit_records import FileRecord, with_records, write_table
 
     files = list(plan(40, 1, 4))[index].files()
     for name in files.values():

@@ -14,19 +14,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from qmgen.corpus.findings import DAMAGE, NOTE, STALE, VerificationIssue
-from qmgen.corpus.key_check import doubled_keys
 from qmgen.corpus.merge import merge
 from qmgen.corpus.plan import Plan
 from qmgen.corpus.plan_recovery import manifest_of
 from qmgen.corpus.revisions import RETRY, Revision
 from qmgen.corpus.runs import RunFile
 from qmgen.corpus.seal import sealed
-from qmgen.corpus.shard import FileRecord, digest, with_records, write_table
 from qmgen.corpus.store import store_of
-from qmgen.corpus.unit_check import Checksums, check_unit
-from qmgen.corpus.verify import VerificationReport, inspect
-from qmgen.corpus.whole_check import damaged_notes, description
+from qmgen.corpus.unit_records import FileRecord, digest, with_records, write_table
+from qmgen.corpus.verify import VerificationReport, damaged_notes, description, inspect
+from qmgen.corpus.verify_units import DAMAGE, NOTE, STALE, Checksums, VerificationIssue, check_unit, doubled_keys
 from qmgen.errors import QmgenError, UsageError
 
 TRAIN, FAILED = "data/train-00001-of-00004.parquet", "failures/part-00001-of-00004.parquet"

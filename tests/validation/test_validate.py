@@ -15,12 +15,10 @@ import pytest
 
 from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.corpus.columns import COLUMNS
-from qmgen.corpus.plan import FAILURES, Unit
+from qmgen.corpus.plan import FAILURES, SPLITS, Unit
 from qmgen.corpus.reader import open_corpus
-from qmgen.corpus.rows import failure_table, row_table
-from qmgen.corpus.schema import failure_schema, row_schema
-from qmgen.corpus.shard import write_unit
-from qmgen.corpus.splits import SPLITS
+from qmgen.corpus.schema import failure_schema, failure_table, row_schema, row_table
+from qmgen.corpus.unit_records import write_unit
 from qmgen.dft.level import LevelOfTheory
 from qmgen.errors import UsageError
 from qmgen.labeling.types import Label, Settings

@@ -1,6 +1,7 @@
-"""What a corpus asks of the place where it lies. Names are relative, with ``/``: ``data/train-00000-of-00008.parquet``.
+"""The interface of the place where a corpus lies, and the store at a directory or URL.
 
-A file stands under its name only when it is whole; a second file of the same name replaces the first in one step.
+Names are relative, with ``/``: ``data/train-00000-of-00008.parquet``. A file stands under its name only when it is
+whole; a second file of the same name replaces the first in one step.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
+
+from qmgen.corpus.store.local import LocalStore
+from qmgen.documents import LARGEST
 
 
 class Store(Protocol):
@@ -55,3 +59,37 @@ class Store(Protocol):
     def clear(self) -> None:
         """Remove what killed processes have left behind in their workspaces."""
         ...
+
+
+#: a directory, or the URL of a prefix in an object store
+Place = Path | str
+
+
+def store_of(place: Place | Store) -> Store:
+    """The store at ``place``. Raises ``UsageError`` for a URL that will not do."""
+    if not isinstance(place, str | Path):
+        return place
+    if isinstance(place, str) and "://" in place:
+        from qmgen.corpus.store.objects import ObjectStore
+
+        return ObjectStore(place)
+    return LocalStore(Path(place))
+
+
+def place_of(store: Store) -> Place:
+    """What ``store_of`` makes the same store from, in another process."""
+    return store.local if store.local is not None else str(getattr(store, "url", store.place))
+
+
+def read_small(store: Store, name: str) -> bytes:
+    """The whole of a file that describes the corpus. Raises ``OSError``, also for one that is far too large for that:
+    a file may be as long as it says without taking any room."""
+    return store.read(name, LARGEST)
+
+
+def joined(place: Place, name: str) -> Place:
+    """The place ``name`` below another; a URL's query stays at its end."""
+    if isinstance(place, str) and "://" in place:
+        url, mark, query = place.partition("?")
+        return f"{url.rstrip('/')}/{name}{mark}{query}"
+    return Path(place) / name

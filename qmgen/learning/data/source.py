@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from qmgen.corpus import SPLITS, Corpus, Place, open_corpus
 from qmgen.corpus.identity import difference
-from qmgen.corpus.listing import Listing, parse
+from qmgen.corpus.plan import Listing, parse
 from qmgen.corpus.schema import canonical_json, decode
 from qmgen.errors import QmgenError, UsageError
 from qmgen.learning.data.columns import columns_of, packed_of

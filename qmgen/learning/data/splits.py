@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from qmgen.config.base import LARGEST_SEED
-from qmgen.corpus.splits import Splitter
+from qmgen.corpus.plan import Splitter
 from qmgen.errors import UsageError
 from qmgen.learning.data.source import RowSource
 

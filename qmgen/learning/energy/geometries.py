@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from qmgen.corpus import SPLITS, Place, open_corpus
-from qmgen.corpus.splits import hill_formula
+from qmgen.corpus.plan import hill_formula
 from qmgen.dft.level import LevelOfTheory
 from qmgen.errors import QmgenError, UsageError, first_line
 from qmgen.labeling.level import reject

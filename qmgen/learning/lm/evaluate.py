@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from qmgen import runtime
-from qmgen.corpus.splits import Splitter
+from qmgen.corpus.plan import Splitter
 from qmgen.errors import UsageError
 from qmgen.learning.fp8 import AMAX, NOTE, emulated
 from qmgen.learning.lm.packing import in_order

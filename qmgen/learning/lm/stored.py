@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qmgen import files
-from qmgen.corpus.record_values import list_of
+from qmgen.corpus.seal import list_of
 from qmgen.errors import UsageError
 from qmgen.learning.fp8 import NONE, Scaled8, ScalingRecipe, emulated, on_ipu, weight8
 from qmgen.learning.lm.model import Arithmetic, init, probes_of

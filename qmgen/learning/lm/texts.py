@@ -19,7 +19,7 @@ from typing import Final
 
 import numpy as np
 
-from qmgen.corpus.splits import Splitter
+from qmgen.corpus.plan import Splitter
 from qmgen.errors import UsageError
 
 PAD: Final = "<pad>"

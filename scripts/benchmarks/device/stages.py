@@ -19,9 +19,8 @@ import numpy as np
 from benchmarks.device.ceilings import best_seconds, ceilings, floors
 from benchmarks.device.task import Entry, Task
 from qmgen.corpus.plan import Unit
-from qmgen.corpus.rows import failure_table, row_table
-from qmgen.corpus.schema import failure_schema, row_schema
-from qmgen.corpus.shard import write_unit
+from qmgen.corpus.schema import failure_schema, failure_table, row_schema, row_table
+from qmgen.corpus.unit_records import write_unit
 from qmgen.dft.backend import current
 from qmgen.dft.batch import solve_batch, solve_many
 from qmgen.dft.coulomb_exchange import supermatrix

@@ -18,8 +18,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.device.task import Entry, Task
 from qmgen.constants import HARTREE_TO_EV
-from qmgen.corpus.plan import Unit
-from qmgen.corpus.splits import Splitter
+from qmgen.corpus.plan import Splitter, Unit
 from qmgen.dft.backend import current
 from qmgen.dft.prepare import Shape
 from qmgen.labeling.level import level_of

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from qmgen.corpus import FAILURES, SPLITS, Splitter, failure_schema, failure_table, plan, row_schema, row_table
-from qmgen.corpus.shard import write_table, write_unit
+from qmgen.corpus.unit_records import write_table, write_unit
 from tests.made_up import properties
 
 LEVEL = {"xc": "b3lyp5", "basis": "sto-3g"}

@@ -104,7 +104,7 @@ def test_unknown_elements_have_no_density(guess: LearnedGuess) -> None:
 
 
 def test_what_generate_asks_of_it(guess: LearnedGuess, stored: Path) -> None:
-    from qmgen.corpus.shard import digest
+    from qmgen.corpus.unit_records import digest
 
     assert guess.level == ("b3lyp5", "sto-3g") and guess.checksum == digest(stored / MODEL)
 

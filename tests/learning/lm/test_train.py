@@ -16,7 +16,7 @@ import pytest
 from small_models import settings_of
 
 from qmgen.cli.main import main
-from qmgen.corpus.splits import Splitter
+from qmgen.corpus.plan import Splitter
 from qmgen.errors import UsageError
 from qmgen.learning.fp8 import NOTE
 from qmgen.learning.lm.shape import published

@@ -1,30 +1,161 @@
-"""What a finished unit says of itself, and whether its files are still what was written.
+"""The files of one work unit: how they are written, and whether they are still what was written.
 
-The failures file, which commits a unit, holds rows, bytes and SHA-256 of its companions; its own pages carry checksums,
-and SHA256SUMS covers it too, where there is one. So damage is found with nothing but the unit's own files.
+Each file is written to a temporary place on the same file system, synchronized, and read back; only then are all
+renamed, the failures file last: it commits the unit. It holds rows, bytes and SHA-256 of its companions; its own pages
+carry checksums, and SHA256SUMS covers it too, where there is one. So damage is found with nothing but the unit's own
+files. A killed process leaves temporaries, or whole files of a unit that is not committed and will be made again, with
+the same bytes.
+
+``duplicates.csv`` lists the names of entries of the source that were merged into an equal molecule before them. Each
+unit states in its failures file those in its range of the source; the list over all units is made from these.
 """
 
 from __future__ import annotations
 
+import csv
 import errno
+import json
+import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
-from typing import Any
+from io import StringIO
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qmgen.corpus.duplicates import KEY, stated_in
-from qmgen.corpus.listing import Listing, siblings
-from qmgen.corpus.plan import FAILURES
-from qmgen.corpus.record_values import is_count
-from qmgen.corpus.schema import decode, failure_schema
-from qmgen.corpus.shard import FILES, FileRecord, digest
-from qmgen.corpus.store import Store, read_small
-from qmgen.errors import first_line
+from qmgen.corpus.plan import FAILURES, Listing, Unit, siblings
+from qmgen.corpus.schema import PREFIX, decode, failure_schema
+from qmgen.corpus.seal import is_count
+from qmgen.corpus.store import Place, Store, read_small, store_of
+from qmgen.errors import QmgenError, first_line
+
+DUPLICATES_FILE: Final = "duplicates.csv"
+#: the key within the metadata ``unit`` of a failures file
+DUPLICATES_KEY: Final = "duplicates"
+#: place of the entry in the source, its name, and the molecule_id of the rows that it was merged into
+DUPLICATES_COLUMNS: Final = ("molecule_id", "name", "merged_into")
+
+
+def stated_duplicates(unit: Mapping[str, Any]) -> list[list[Any]]:
+    """The duplicates that the metadata of a unit state. Raises ``ValueError`` where they are none."""
+    found = unit.get(DUPLICATES_KEY, [])
+    if isinstance(found, list) and all(
+        isinstance(one, list) and [type(x) for x in one] == [int, str, int] for one in found
+    ):
+        return found
+    raise ValueError("duplicates are not listed as numbers and names")
+
+
+def duplicates_text(store: Store, failures: Iterable[str]) -> bytes:
+    """The list, from the failures files of these names, in this order."""
+    stream = StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(DUPLICATES_COLUMNS)
+    for name in failures:
+        writer.writerows(
+            stated_duplicates(decode(pq.ParquetFile(store.open(name)).schema_arrow.metadata).get("unit", {}))
+        )
+    return stream.getvalue().encode("utf-8", "replace")
+
+
+#: metadata of a failures file: the records of its companions
+FILES: Final = "files"
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """One finished file: its name within the corpus, rows, the molecules in them, bytes, and SHA-256 (hexadecimal)."""
+
+    name: str
+    rows: int
+    molecules: int
+    bytes: int
+    sha256: str
+
+
+def write_unit(
+    place: Place | Store,
+    unit: Unit,
+    tables: Mapping[str, pa.Table],
+    on_stage: Callable[[str], None] = lambda stage: None,
+) -> list[FileRecord]:
+    """Write the files of ``unit``: ``tables`` holds one table per split, and ``failures``.
+
+    Returns their records in the order of ``unit.files()``. ``on_stage`` hears "write", then "commit". Raises
+    ``QmgenError`` when the store refuses, or what was read back differs from what was written; then the unit is not
+    committed, and nothing stands under a final name that is not whole.
+    """
+    names = unit.files()
+    if tables.keys() != names.keys():
+        raise ValueError(f"a unit needs the tables {sorted(names)}, not {sorted(tables)}")
+    store = store_of(place)
+    try:
+        with store.workspace() as nest:
+            on_stage("write")
+            records = [_write(nest, name, tables[kind]) for kind, name in names.items() if kind != FAILURES]
+            records.append(_write(nest, names[FAILURES], with_records(tables[FAILURES], records)))
+            on_stage("commit")
+            for record in records:
+                store.put(record.name, nest / Path(record.name).name)
+    except OSError as error:
+        raise QmgenError(
+            f"cannot write to {store.place}: {error.strerror or error}; the unit was not kept, make room or choose "
+            "another --out, and run again"
+        ) from error
+    return records
+
+
+def with_records(failures: pa.Table, records: list[FileRecord]) -> pa.Table:
+    """The table with the records of its companions in its metadata."""
+    about = json.dumps({r.name: {k: v for k, v in asdict(r).items() if k != "name"} for r in records})
+    return failures.replace_schema_metadata({**(failures.schema.metadata or {}), f"{PREFIX}{FILES}": about})
+
+
+def write_table(table: pa.Table, target: Path | pa.NativeFile) -> None:
+    """Parquet as this project writes it: zstd-3, floats split by byte stream, dictionaries for strings only, and a
+    checksum for every page. A table without rows becomes a file without row groups."""
+    # A list column is addressed by the path of its elements: plain "pos" would be ignored without a word.
+    paths = {f.name: f"{f.name}.list.element" if pa.types.is_list(f.type) else f.name for f in table.schema}
+    kinds = {f.name: f.type.value_type if pa.types.is_list(f.type) else f.type for f in table.schema}
+    with pq.ParquetWriter(
+        target,
+        table.schema,
+        compression="zstd",
+        compression_level=3,
+        write_page_checksum=True,
+        use_dictionary=[paths[name] for name, kind in kinds.items() if pa.types.is_string(kind)],
+        column_encoding={paths[n]: "BYTE_STREAM_SPLIT" for n, kind in kinds.items() if pa.types.is_floating(kind)},
+    ) as writer:
+        if table.num_rows:  # Hugging Face's `datasets` cannot read a row group of 0 rows
+            writer.write_table(table)
+
+
+def digest(source: Path | pa.NativeFile) -> str:
+    """SHA-256 of a file, hexadecimal, read in pieces."""
+    total = sha256()
+    with source.open("rb") if isinstance(source, Path) else source as stream:
+        while piece := stream.read(1 << 20):
+            total.update(piece)
+    return total.hexdigest()
+
+
+def _write(nest: Path, name: str, table: pa.Table) -> FileRecord:
+    path = nest / Path(name).name
+    with path.open("wb") as stream:
+        write_table(table, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    back = pq.read_table(path, page_checksum_verification=True)
+    if not back.schema.equals(table.schema, check_metadata=True) or not back.equals(table):
+        raise QmgenError(f"{name}: what was read back differs from what was written; check the disk, then run again")
+    molecules = len(np.unique(table["molecule_id"].to_numpy()))
+    return FileRecord(name, table.num_rows, molecules, path.stat().st_size, digest(path))
+
 
 SUMS = "SHA256SUMS"
 #: what pyarrow raises on a damaged file: sometimes MemoryError for a size that was never written, or its own kinds
@@ -62,7 +193,7 @@ class UnitRecord:
 
 
 def unit_record_of(store: Store, failures: str) -> UnitRecord:
-    """The book in a failures file. Raises ``Damaged`` where it cannot be read, ``OSError`` where the store refuses."""
+    """The record in a failures file. Raises ``DamagedUnit`` where it cannot be read, ``OSError`` where the store refuses."""
     try:
         content = read_small(store, failures)
     except OSError as error:
@@ -83,10 +214,10 @@ def unit_record_of(store: Store, failures: str) -> UnitRecord:
             raise DamagedUnit(f"{failures} holds no table {name}")
     unit = unit_in(metadata, failures)
     try:
-        duplicates = len(stated_in(unit))
+        duplicates = len(stated_duplicates(unit))
     except ValueError as error:
         raise DamagedUnit(f"{failures}: {error}") from error
-    unit.pop(KEY, None)  # there may be many, and nobody needs them here
+    unit.pop(DUPLICATES_KEY, None)  # there may be many, and nobody needs them here
     molecules = len(np.unique(table["molecule_id"].to_numpy()))
     own = FileRecord(failures, table.num_rows, molecules, len(content), sha256(content).hexdigest())
     names = {kind: name for kind, name in siblings(failures).items() if kind != FAILURES}
@@ -113,7 +244,7 @@ def unit_record_of(store: Store, failures: str) -> UnitRecord:
 
 
 def unit_in(metadata: Mapping[str, Any], failures: str) -> dict[str, Any]:
-    """What the decoded ``metadata`` of a failures file say of its unit. Raises ``Damaged`` for what no unit has."""
+    """What the decoded ``metadata`` of a failures file say of its unit. Raises ``DamagedUnit`` for what no unit has."""
     unit = metadata.get("unit", {})
     if isinstance(unit, dict):
         decided, again = unit.get("decided", []), unit.get("again", {})

@@ -1,14 +1,17 @@
-"""Whether the files of one finished unit are what was written, and whether that was right.
+"""Verification of work units: whether their files are what was written, and whether rows and keys are right.
 
-Every file is read once: its bytes are compared with the checksums, then decoded, and the rows are looked at.
+Every file is read once: its bytes are compared with the checksums, then decoded, and the rows are checked. Of each unit
+the range of its molecules is kept. Where no ranges overlap, as in any corpus made from a list of molecules, no key can
+be in two units and nothing more is read; else the keys of units that overlap are compared in windows.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -16,16 +19,40 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from qmgen.corpus.books import SUMS, UNREADABLE, DamagedUnit, UnitRecord, unit_record_of
 from qmgen.corpus.columns import KNOWN_VERSIONS, SCHEMA_VERSION, faults
-from qmgen.corpus.findings import DAMAGE, GENERATE, MERGE, STALE, VerificationIssue, anew
 from qmgen.corpus.identity import config_hash
-from qmgen.corpus.listing import Key, siblings
-from qmgen.corpus.plan import FAILURES, Unit
+from qmgen.corpus.plan import FAILURES, Key, Unit, siblings
 from qmgen.corpus.schema import canonical_json, decode, row_schema
-from qmgen.corpus.shard import FILES
 from qmgen.corpus.store import Store
-from qmgen.errors import first_line
+from qmgen.corpus.unit_records import FILES, SUMS, UNREADABLE, DamagedUnit, UnitRecord, unit_record_of
+from qmgen.errors import first_line, one_line
+
+#: rows are wrong, lost or doubled · what describes the corpus is lost or out of date · no harm
+DAMAGE, STALE, NOTE = "damage", "stale", "note"
+
+#: what mends a file that is not what was written
+GENERATE: Final = "run the same `qmgen generate` again, which makes this work unit anew"
+MERGE: Final = "run `qmgen merge` on the corpus, which writes it anew"
+
+
+@dataclass(frozen=True)
+class VerificationIssue:
+    """``severity`` is one of those above; ``file`` a name within the corpus; ``todo`` is empty where nothing is."""
+
+    severity: str
+    file: str
+    what: str
+    todo: str = ""
+
+    def text(self) -> str:
+        """One line."""
+        return one_line(f"{self.severity}: {self.file}: {self.what}" + (f"; {self.todo}" if self.todo else ""))
+
+
+def anew(failures: str) -> str:
+    """What to do with a unit whose files are as they were written, and wrong: nothing else would make it again."""
+    return f"remove {failures} and run the same `qmgen generate` again"
+
 
 #: metadata of failures files alone
 _OWN: Final = frozenset({FILES, "unit"})
@@ -226,3 +253,81 @@ _NONE: Final = UnitKeys(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0
 
 def _common(metadata: Mapping[str, Any]) -> str:
     return canonical_json({key: value for key, value in metadata.items() if key not in _OWN})
+
+
+#: keys that are compared at once: some 100 bytes each
+WINDOW: Final = 2_000_000
+
+
+def doubled_keys(store: Store, units: Sequence[UnitCheck], window: int = WINDOW) -> Iterator[VerificationIssue]:
+    """One finding for each pair of units that share keys of rows, or a row of one and a failure of the other.
+
+    A row of a later generation may stand beside the failure of an earlier one, which it makes good.
+    """
+    for cluster in clusters(units):
+        total = sum(unit.keys for unit in cluster)
+        low, high = min(_low(unit) for unit in cluster), max(_high(unit) for unit in cluster)
+        pieces = min(-(-total // window), high - low + 1)
+        bounds = [low + (high - low + 1) * piece // pieces for piece in range(pieces + 1)]
+        pairs: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
+        for begin, end in pairwise(bounds):
+            inside = [unit for unit in cluster if _low(unit) < end and _high(unit) >= begin]
+            for how, one, other, key in _shared(store, inside, begin, end):
+                pairs.setdefault((how, one.failures, other.failures), []).append(key)
+        for (how, first, second), keys in sorted(pairs.items()):
+            molecule, conformer = min(keys)
+            more = f" (and {len(keys) - 1} more)" if len(keys) > 1 else ""
+            what = f"molecule {molecule}, conformer {conformer}{more} {how} {second}"
+            todo = f"remove {first} and {second} and run the same `qmgen generate` again"
+            yield VerificationIssue(DAMAGE, first, what, todo)
+
+
+def clusters(units: Sequence[UnitCheck]) -> Iterator[list[UnitCheck]]:
+    """Groups of two and more units whose ranges of molecules overlap, directly or by way of others."""
+    group: list[UnitCheck] = []
+    end = -1
+    for unit in sorted((unit for unit in units if unit.low is not None), key=lambda unit: (_low(unit), unit.key)):
+        if group and _low(unit) > end:
+            if len(group) > 1:
+                yield group
+            group = []
+        group.append(unit)
+        end = max(end, _high(unit)) if len(group) > 1 else _high(unit)
+    if len(group) > 1:
+        yield group
+
+
+def _shared(
+    store: Store, units: list[UnitCheck], begin: int, end: int
+) -> Iterator[tuple[str, UnitCheck, UnitCheck, tuple[int, int]]]:
+    parts = []
+    for number, unit in enumerate(units):
+        keys = read_keys(store, unit.failures)
+        here = (keys.molecules >= begin) & (keys.molecules < end)
+        owner = np.full(int(here.sum()), number, np.int32)
+        parts.append((keys.molecules[here], keys.conformers[here], keys.failed[here], owner))
+    if not parts:
+        return
+    molecules, conformers, failed, owner = (np.concatenate(columns) for columns in zip(*parts))
+    generation = np.array([unit.key[0] for unit in units])[owner]
+    # rows of any generation: the key alone; a row and a failure: within one generation
+    for how, chosen, leading in (
+        ("stands also in", np.flatnonzero(~failed), np.zeros(len(owner), int)),
+        ("is a row here and a failure in", np.arange(len(owner)), generation),
+    ):
+        columns = (owner, failed, conformers, molecules, leading)
+        order = chosen[np.lexsort([column[chosen] for column in columns])]
+        a, b = order[:-1], order[1:]
+        equal = [column[a] == column[b] for column in (conformers, molecules, leading)]
+        kinds = [~failed[a], failed[b] == (leading is generation)]  # rows come before failures
+        same = np.logical_and.reduce([*equal, *kinds, owner[a] != owner[b]])
+        for i, j in zip(a[same], b[same]):
+            yield how, units[owner[i]], units[owner[j]], (int(molecules[i]), int(conformers[i]))
+
+
+def _low(unit: UnitCheck) -> int:
+    return -1 if unit.low is None else unit.low
+
+
+def _high(unit: UnitCheck) -> int:
+    return -1 if unit.high is None else unit.high
