@@ -193,7 +193,7 @@ class UnitRecord:
 
 
 def unit_record_of(store: Store, failures: str) -> UnitRecord:
-    """The record in a failures file. Raises ``DamagedUnit`` where it cannot be read, ``OSError`` where the store refuses."""
+    """The record in a failures file. Raises ``DamagedUnit`` where it is unreadable, ``OSError`` as the store does."""
     try:
         content = read_small(store, failures)
     except OSError as error:
