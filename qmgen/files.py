@@ -101,17 +101,25 @@ def open_for_writing(folder: int, name: str, path: Path, append: bool = False) -
 
 
 def write(top: Path, name: str, data: bytes, keep: str | None = None) -> None:
-    """``data`` as the file ``name`` below ``top``: whole, or not at all; a link under that name is replaced. What was
-    there before gets the name ``keep``, where one is given.
+    """``data`` as the file ``name`` below ``top``. As ``replacing``."""
+    with replacing(top, name, keep) as stream:
+        stream.write(data)
+
+
+@contextmanager
+def replacing(top: Path, name: str, keep: str | None = None, make: bool = True) -> Iterator[BinaryIO]:
+    """What is written becomes the file ``name`` below ``top`` at the end of the block: whole, or not at all; a link
+    under that name is replaced. What was there before gets the name ``keep``, where one is given. Missing folders
+    are made, or with ``make`` False are an error.
 
     Raises ``Linked`` where a folder on the way is a link, other ``OSError`` where the system refuses.
     """
     path = PurePath(name)
-    with opened(top, path.parent, make=True) as folder:
+    with opened(top, path.parent, make) as folder:
         temporary = f".{path.name}.{socket.gethostname()}-{os.getpid()}-{next(_numbers)}"
         try:
             with open_for_writing(folder, temporary, top / name) as stream:
-                stream.write(data)
+                yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
             if keep is not None:

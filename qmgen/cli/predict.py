@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qmgen import files
 from qmgen.cli.console import print_json, say
 from qmgen.cli.options import AsJson, Quiet
 from qmgen.errors import UsageError
@@ -105,7 +105,6 @@ def _written_whole(path: Path) -> Iterator[Callable[[str], None]]:
     """What writes a line of ``path``, which is there when all are written, or not at all. Raises ``UsageError``."""
     if not path.name or (path.exists() and not path.is_file()):
         raise UsageError(f"{path} is no file: give another --out, or - for standard output")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
 
     @contextmanager
     def told() -> Iterator[None]:
@@ -116,20 +115,17 @@ def _written_whole(path: Path) -> Iterator[Callable[[str], None]]:
 
     def write(line: str) -> None:
         with told():
-            print(line, file=stream)
+            stream.write(f"{line}\n".encode())
 
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that what follows is done
     try:
-        with told():
-            temporary.unlink(missing_ok=True)
-            stream = temporary.open("x", encoding="utf-8")
-        yield write
-        with told():
-            stream.close()
-            os.replace(temporary, path)
+        with ExitStack() as stack:
+            with told():
+                stream = stack.enter_context(files.replacing(path.parent, path.name, make=False))
+            yield write
+            with told():
+                stack.close()
     finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
         signal.signal(signal.SIGTERM, before)
 
 

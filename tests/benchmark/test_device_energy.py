@@ -14,11 +14,11 @@ import pytest
 from benchmarks.device import energy
 from benchmarks.device.energy import TARGET, measure_energy, report, settings_of, train
 from benchmarks.device.task import Geometries, Task
+from benchmarks.thermal import PER_TRAJECTORY, thermal_geometries
 from qmgen.config.train import TrainEnergyConfig
 from qmgen.labeling.level import level_of
 from qmgen.labeling.types import Settings
 from qmgen.learning.energy.geometries import read_geometries
-from qmgen.molecules.thermal import PER_TRAJECTORY, thermal_geometries
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = (ROOT / "scripts" / "alanine_dipeptide").read_text()

@@ -25,6 +25,7 @@ import numpy as np
 
 from benchmarks.device.task import Entry, Task
 from benchmarks.device.task import toy as toy_geometries
+from benchmarks.thermal import frame
 from qmgen import machine
 from qmgen.dft.prepare import System
 from qmgen.errors import Interrupted
@@ -34,7 +35,6 @@ from qmgen.learning.energy.problems import GeometryStore
 from qmgen.learning.energy.train import run
 from qmgen.learning.hamiltonian.network import network_of
 from qmgen.learning.training.folder import METRICS, read_journal
-from qmgen.molecules.thermal_file import frame
 from qmgen.molecules.types import Conformer
 
 SHIPPED: Final = Path(__file__).with_name("alanine.npz")

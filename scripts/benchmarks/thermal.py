@@ -1,4 +1,5 @@
-"""Geometries of a molecule as of a temperature, by Langevin dynamics in a force field.
+"""Geometries of a molecule as of a temperature, by Langevin dynamics in a force field; and as a multi-frame ``.xyz``,
+which ``read_xyz`` gives back to the last bit.
 
 >>> made = thermal_geometries("CCO", 500, (300.0, 500.0), seed=0)
 >>> made.conformers[7].positions                      # Bohr, as the corpus stores them
@@ -6,24 +7,98 @@
 The field is MMFF94, or UFF where MMFF94 has no parameters. Each trajectory has a temperature of its own, begins at an
 embedding of its own, relaxed, and gives ``PER_TRAJECTORY`` geometries; all it does is settled by the seed, the molecule
 and its number. So the first 100 geometries of 500 are those that 100 alone would be.
+
+The integrator is BAOAB: kick, drift, friction and noise (exact), drift, kick. In a harmonic well its positions have
+exactly the variance k_B T / k at any stable step; velocities are colder by (1 - ω² dt² / 4) in a vibration ω.
+
+References:
+B. Leimkuhler, C. Matthews, Appl. Math. Res. eXpress 2013, 34 (2013).
+
+Units of the dynamics: Angstrom, femtosecond, atomic mass unit (Dalton), kcal/mol (that of a calorie of 4.184 J),
+Kelvin.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count as count_from
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from qmgen import files
+from qmgen.constants import BOHR_TO_ANGSTROM
+from qmgen.errors import UsageError
 from qmgen.molecules import embedding
 from qmgen.molecules.embedding import EmbeddingRefused
 from qmgen.molecules.entries import from_smiles, quiet_chem
-from qmgen.molecules.geometry import bohr_from_angstrom, geometry_problem
-from qmgen.molecules.langevin import Gradient, dynamics
-from qmgen.molecules.types import Conformer, Failure, Reason
+from qmgen.molecules.geometry import bohr_from_angstrom, geometry_problem, symbol_of
+from qmgen.molecules.stated_charge import has_statement
+from qmgen.molecules.types import Conformer, Failure, Molecule, Reason
+
+#: the molar gas constant of CODATA 2018, 8.31446261815324 J/(mol K), in kcal/(mol K)
+BOLTZMANN: Final = 8.31446261815324 / 4184.0
+#: 1 kcal/mol/Angstrom over 1 Dalton is 4184 J/mol / (1e-10 m · 1e-3 kg/mol) = 4.184e16 m/s², in Angstrom/fs²
+ACCELERATION: Final = 4184.0 / 1e7
+#: a vibration of X-H takes about nine femtoseconds
+TIME_STEP: Final = 0.5
+FRICTION: Final = 0.02
+
+#: flat coordinates (3 N,) to the flat derivatives of the energy, kcal/mol/Angstrom
+Gradient = Callable[[list[float]], Sequence[float]]
+
+
+class LangevinState(NamedTuple):
+    """``positions`` and ``velocities`` (N, 3), Angstrom and Angstrom/fs."""
+
+    positions: np.ndarray
+    velocities: np.ndarray
+
+
+def kinetic_energy(velocities: np.ndarray, masses: np.ndarray) -> float:
+    """kcal/mol, of velocities (N, 3) and masses (N,)."""
+    return float(0.5 * (masses[:, None] * velocities**2).sum() / ACCELERATION)
+
+
+def dynamics(
+    gradient: Gradient,
+    positions: np.ndarray,
+    masses: np.ndarray,
+    temperature: float,
+    random: np.random.Generator,
+    stride: int,
+    time_step: float = TIME_STEP,
+    friction: float = FRICTION,
+) -> Iterator[LangevinState]:
+    """The state after every ``stride`` steps, without end, from ``positions`` (N, 3) and velocities of Maxwell's.
+
+    The motion of the center of mass is not taken out. What runs away gives numbers that are not finite, no exception.
+    """
+    weights = np.repeat(np.asarray(masses, dtype=np.float64), 3)
+    thermal = np.sqrt(BOLTZMANN * temperature * ACCELERATION / weights)
+    kick = 0.5 * time_step * ACCELERATION / weights
+    drift = 0.5 * time_step
+    kept = np.exp(-friction * time_step)
+    noise = np.sqrt(1.0 - kept**2) * thermal
+    x = np.array(positions, dtype=np.float64).ravel()
+    v = thermal * random.standard_normal(len(x))
+    shove = -kick * np.asarray(gradient(x.tolist()))
+    while True:
+        with np.errstate(over="ignore", invalid="ignore"):
+            for push in noise * random.standard_normal((stride, len(x))):
+                v += shove
+                x += drift * v
+                v *= kept
+                v += push
+                x += drift * v
+                shove = -kick * np.asarray(gradient(x.tolist()))
+                v += shove
+        yield LangevinState(x.reshape(-1, 3).copy(), v.reshape(-1, 3).copy())
+
 
 PER_TRAJECTORY: Final = 25
 #: steps between geometries: 50 fs, in which friction takes velocities to 1/e
@@ -173,3 +248,64 @@ def broken(start: np.ndarray, positions: np.ndarray, bonds: np.ndarray) -> bool:
         return True
     before, after = (np.linalg.norm(x[bonds[:, 0]] - x[bonds[:, 1]], axis=1) for x in (start, positions))
     return bool((after > LONGEST_BOND * before).any())
+
+
+@dataclass(frozen=True)
+class Written:
+    """What came of a file; ``refused`` are molecules that have no geometry in it."""
+
+    geometries: int
+    molecules: int
+    discarded: int
+    refused: int
+
+
+def write_thermal(
+    entries: Iterable[Molecule | Failure],
+    out: Path,
+    count: int,
+    temperatures: tuple[float, float],
+    seed: int,
+    refuse: Callable[[str, str], None],
+) -> Written:
+    """``count`` geometries of each molecule in Angstrom, one after the other; the file is whole or not there at all.
+
+    The comment of a frame holds name (the SMILES where there is none), SMILES, temperature in Kelvin, force field and
+    seed. ``refuse`` gets the name or SMILES, and the reason, of each molecule that has none. A geometry that an entry
+    comes with is not used. Raises ``UsageError`` when nothing is left, or ``out`` cannot be written.
+    """
+    geometries = molecules = discarded = refused = 0
+    try:
+        with files.replacing(out.parent, out.name, make=False) as stream:
+            for place, entry in enumerate(entries):
+                try:
+                    if isinstance(entry, Failure):
+                        raise EmbeddingRefused(entry.detail, entry.reason)
+                    made = thermal_geometries(entry.smiles, count, temperatures, seed, entry.name, place)
+                except EmbeddingRefused as error:
+                    refuse(entry.name or entry.smiles, f"{error.reason.value}: {error}")
+                    refused += 1
+                    continue
+                for conformer, temperature in zip(made.conformers, made.temperatures, strict=True):
+                    recipe = f"temperature_K={temperature:.2f} force_field={made.field} seed={seed}"
+                    stream.write(frame(conformer, recipe).encode())
+                geometries += len(made.conformers)
+                molecules += 1
+                discarded += made.discarded
+            if not geometries:
+                raise UsageError(f"none of {refused} molecules has a geometry: {out} is not written")
+    except OSError as error:
+        raise UsageError(f"cannot write {out}: {error.strerror or error}; choose another --out") from error
+    return Written(geometries, molecules, discarded, refused)
+
+
+def frame(conformer: Conformer, recipe: str) -> str:
+    """A frame of an ``.xyz`` file, positions in Angstrom; the comment ends with ``recipe``."""
+    # a quote would end the name, a backslash before one too; and the reader takes "charge=1" in a name for a charge
+    name = " ".join((conformer.name or conformer.smiles).split()).replace('"', "'")
+    name = re.sub("[=:]", "-", name) if has_statement(name) else name
+    name = re.sub(r"\\(?=[\\'\"]|$)", r"\\\\", name)
+    lines = [f"{len(conformer.numbers)}", f'name="{name}" smiles="{conformer.smiles}" {recipe}']
+    for number, at in zip(conformer.numbers, np.asarray(conformer.positions) * BOHR_TO_ANGSTROM, strict=True):
+        lines.append(" ".join([symbol_of(int(number)), *(f"{x:.13g}" for x in at)]))
+    return "\n".join(lines) + "\n"

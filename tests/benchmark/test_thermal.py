@@ -10,12 +10,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qmgen.molecules import embedding, thermal
+from benchmarks import thermal
+from benchmarks.thermal import (
+    ACCELERATION,
+    BOLTZMANN,
+    broken,
+    dynamics,
+    force_field,
+    gradient_of,
+    kinetic_energy,
+    thermal_geometries,
+)
+from qmgen.molecules import embedding
 from qmgen.molecules.embedding import EmbeddingRefused
 from qmgen.molecules.geometry import stored_precision
-from qmgen.molecules.langevin import ACCELERATION, BOLTZMANN, dynamics, kinetic_energy
 from qmgen.molecules.readers import read_molecules
-from qmgen.molecules.thermal import broken, force_field, gradient_of, thermal_geometries
 from qmgen.molecules.types import Molecule, Reason
 
 ROOT = Path(__file__).parents[2]
@@ -242,7 +251,7 @@ def test_command_writes_what_the_reader_gives_back(tmp_path):
     for entry, conformer in zip(read, direct, strict=True):
         np.testing.assert_array_equal(entry.positions, conformer.positions)  # to the last bit of float32
     assert "temperature_K=350.00 force_field=MMFF94 seed=2" in out.read_text()
-    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == []
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     xyz = np.array([line.split()[1:] for line in out.read_text().splitlines()[2:4]], float)
     assert 0.8 < np.linalg.norm(xyz[0] - xyz[1]) < 1.2
 
