@@ -16,6 +16,8 @@ from qmgen.molecules.entries import one_line
 from qmgen.molecules.geometry import unit_of_length
 from qmgen.molecules.types import EntryRefused, Reason
 
+#: a decimal number without an exponent: not Python's 1_000, and digits of ASCII alone where ``re.ASCII`` says so
+DECIMAL: Final = r"[+-]?(?:\d+\.?\d*|\.\d+)"
 _QUOTED: Final = {mark: re.compile(rf"{mark}(?:[^{mark}\\]|\\.)*{mark}", re.DOTALL) for mark in "\"'"}
 _CLOSING: Final = {"[": "]", "{": "}"}
 #: a pair without gaps, escapes, and anything that would go on after the value

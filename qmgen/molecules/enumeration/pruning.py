@@ -278,5 +278,3 @@ class Removed:
 
 #: nothing is forbidden but what valences forbid
 NOTHING: Final = Pruning()
-#: the name under which ``sites`` and ``classes`` see a nitro group
-NITRO_GROUP: Final = NITRO

@@ -18,6 +18,7 @@ from typing import Any, Final, TextIO
 import numpy as np
 
 from qmgen.molecules.charge_words import counts_in_table, names_charge
+from qmgen.molecules.comment import DECIMAL
 from qmgen.molecules.connectivity import bonds_problem
 from qmgen.molecules.entries import (
     bond_problem,
@@ -177,7 +178,7 @@ def _stated(numbers: np.ndarray, properties: Iterable[tuple[str, str]]) -> Elect
     return stated_charge(numbers, {"formal charge": 0}, *stated, advice=OF_COLUMNS)
 
 
-_BLOCK_NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)", re.ASCII)
+_BLOCK_NUMBER: Final = re.compile(DECIMAL, re.ASCII)
 _WHOLE: Final = re.compile(r"[+-]?\d+", re.ASCII)
 #: first column, width and name of the fields of an atom line that follow the symbol
 _ATOM_FIELDS: Final = ((34, 2, "mass difference"), (36, 3, "charge")) + tuple(

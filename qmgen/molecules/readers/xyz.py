@@ -25,7 +25,7 @@ from typing import Any, Final, NamedTuple, TextIO
 import numpy as np
 
 from qmgen.molecules.charge_words import of_atoms
-from qmgen.molecules.comment import XyzComment, check_molecule, length_unit, parse_comment, quoted, word_set
+from qmgen.molecules.comment import DECIMAL, XyzComment, check_molecule, length_unit, parse_comment, quoted, word_set
 from qmgen.molecules.connectivity import LONG
 from qmgen.molecules.entries import from_geometry, one_line, refused
 from qmgen.molecules.geometry import (
@@ -205,8 +205,8 @@ def _skip(lines: _Lines) -> _After:
     return found
 
 
-#: Fortran's exponents (1.0D-3) and Mathematica's (1.0*^-3) too; not Python's 1_000, nor digits beyond ASCII
-NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:(?:[eEdD]|\*\^)[+-]?\d{1,4})?", re.ASCII)
+#: Fortran's exponents (1.0D-3) and Mathematica's (1.0*^-3) too
+_NUMBER: Final = re.compile(rf"{DECIMAL}(?:(?:[eEdD]|\*\^)[+-]?\d{{1,4}})?", re.ASCII)
 #: numbers without an exponent
 _PLAIN_NUMBERS: Final = re.compile(r"(?:[+-]?\d{1,9}(?:\.\d{0,20})?(?: |$))*", re.ASCII)
 _EXPONENT: Final = re.compile(r"[dD]|\*\^")
@@ -268,7 +268,7 @@ def read_atoms(
 
 def number(text: str) -> float | None:
     """A decimal number as written by Python, Fortran or Mathematica; None for any other text, NaN and infinity too."""
-    if len(text) > _LONGEST_NUMBER or not NUMBER.fullmatch(text):
+    if len(text) > _LONGEST_NUMBER or not _NUMBER.fullmatch(text):
         return None
     try:
         value = float(text)

@@ -117,9 +117,9 @@ class RuleSet:
         broken.removed += 1
         return broken.name
 
-    def accepts(self, mol: Any, after: Stage | None = None) -> bool:
+    def accepts(self, mol: Any) -> bool:
         """Whether no rule removes this molecule; counts nothing."""
-        return self._first(mol, after) is None
+        return self._first(mol, None) is None
 
     def _first(self, mol: Any, after: Stage | None) -> Rule | None:
         form = aromatic_form(mol)
@@ -141,11 +141,6 @@ class RuleSet:
     def breaks_valence(self, mol: Any) -> bool:
         """Whether a rule of the valence stage removes this molecule, so that no tautomer can be better."""
         return any(rule.test(mol) for rule in self.rules if rule.stage == Stage.VALENCE)
-
-    def violations(self, mol: Any) -> list[str]:
-        """The names of all rules that remove this molecule; counts nothing."""
-        form = aromatic_form(mol)
-        return [rule.name for rule in self.rules if rule.test(form)]
 
     def __iter__(self) -> Iterator[Rule]:
         return iter(self.rules)
