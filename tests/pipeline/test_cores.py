@@ -22,9 +22,9 @@ from qmgen.progress import RunProgress
 OTHER_RUN = """
 import sys, time
 from pathlib import Path
-from qmgen.pipeline import cores
-cores.directory = lambda: Path(sys.argv[1])
-claims = cores.Claims()
+from qmgen.pipeline import layout
+layout.directory = lambda: Path(sys.argv[1])
+claims = layout.CoreLocks()
 print(claims.take((0, 1, 2, 3), 2), flush=True)
 time.sleep(600)
 """

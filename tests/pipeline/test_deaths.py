@@ -147,7 +147,7 @@ def test_a_process_shows_its_stage() -> None:
         show_stage("a stage with a long name")
         assert shown_stage(os.getpid()) == "a stage w"
     finally:
-        Path("/proc/self/comm").write_text(before)
+        Path("/proc/self/comm").write_text(before.removeprefix("qmgen:"))
     assert shown_stage(os.getpid()) is None and shown_stage(2**22 + 1) is None
 
 
