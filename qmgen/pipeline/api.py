@@ -1,4 +1,11 @@
-"""What ``qmgen.label`` returns: one result for each conformer of each molecule that was given, in the order given."""
+"""For Python users: the same path as the shell, without files.
+
+import qmgen
+
+labels = qmgen.label(["CCO", "c1ccccc1"], xc="pbe", conformers=2, relax="mmff", workers=4)
+labels[0]["energy"]     # eV; one result for each conformer of each molecule, in their order
+labels.to_pandas()      # a data frame; failures stand in their places, with their reason
+"""
 
 from __future__ import annotations
 

@@ -16,13 +16,11 @@ from qmgen.corpus.schema import Row, row_schema, row_table
 from qmgen.corpus.store import store_of
 from qmgen.corpus.unit_records import write_table
 from qmgen.machine import peak_memory
-from qmgen.pipeline.enumeration.as_source import source_of
-from qmgen.pipeline.job import LabelJob, canonical, job_of, refuse_elements, refuse_molecules, settings_of
+from qmgen.pipeline.job import LabelJob, canonical, job_of, refuse_elements, refuse_molecules, settings_of, source_of
 from qmgen.pipeline.layout import layout
 from qmgen.pipeline.messages import Measurement, MeasureOrder
 from qmgen.pipeline.pool import Pool
-from qmgen.pipeline.ranks import rank_of
-from qmgen.pipeline.resume import mine
+from qmgen.pipeline.ranks import rank_of, units_of_rank
 from qmgen.pipeline.revise import refuse_other_enumeration, run_spec
 from qmgen.pipeline.source import Entry, FileSource
 from qmgen.pipeline.stages import Stages
@@ -103,45 +101,47 @@ def estimate(config: GenerateConfig, stages: Stages | None = None) -> Estimate:
     """
     begin = time.monotonic()
     stages = stages or Stages()
-    config, theory, learned = canonical(config, stages)
+    config, theory, network = canonical(config, stages)
     store = store_of(config.out)
     if config.extend:
         refuse_other_enumeration(config, store)
-    refuse_elements(config, settings_of(config, learned), stages)
+    refuse_elements(config, settings_of(config, network), stages)
     until = begin + MOST_SECONDS - _ENDING
     with ExitStack() as stack:
         source = stack.enter_context(source_of(config, stages, keep=False))
-        job = job_of(config, theory, source, stages, learned)
+        job = job_of(config, theory, source, stages, network)
         if isinstance(source, FileSource):
             refuse_molecules(source, config.limit, job)
-        aim = run_spec(config, job, source, store, stack)
-        sample = source.sample(aim.plan, SAMPLE, until)
+        spec = run_spec(config, job, source, store, stack)
+        sample = source.sample(spec.plan, SAMPLE, until)
     listing = Listing({}) if config.overwrite else Listing.of(store)
     left = [
-        unit for unit in mine(aim.plan, rank_of(config.rank, config.world_size, os.environ)) if not listing.done(unit)
+        unit
+        for unit in units_of_rank(spec.plan, rank_of(config.rank, config.world_size, os.environ))
+        if not listing.done(unit)
     ]
     places = layout(config.workers, config.devices, max(len(left), 1))
     count = len(places.places)
-    few = min(aim.job.conformers, CONFORMERS)
+    few = min(spec.job.conformers, CONFORMERS)
     started = time.monotonic()
     found: list[Measurement] = []
     if sample:
-        with Pool(replace(aim.job, conformers=few), replace(places, places=places.places[:1])) as pool:
+        with Pool(replace(spec.job, conformers=few), replace(places, places=places.places[:1])) as pool:
             found += pool.measure(MeasureOrder(sample), max(until, started + _LEAST_MEASURED))
     took = time.monotonic() - started
     attempts, made = sum(one.attempts for one in found), sum(one.rows for one in found)
     warm = sum(one.warm_seconds for one in found)
     isomers = 1.0
-    if config.stereo == "enumerate" and not aim.job.procedure.prunes:  # else what was pruned hides the isomers
+    if config.stereo == "enumerate" and not spec.job.procedure.prunes:  # else what was pruned hides the isomers
         isomers = max(attempts / (len(found) * few), 1.0) if found else 1.0
-    rows = round(sum(map(aim.expected, left)) * isomers)
+    rows = round(sum(map(spec.expected, left)) * isomers)
     per_attempt = warm / attempts if attempts else 0.0
     known = made > 0
     return Estimate(
         directory=store.place,
-        molecules=sum(map(source.expected, aim.plan)),
-        rows=round(sum(map(aim.expected, aim.plan)) * isomers),
-        units=sum(1 for _ in aim.plan),
+        molecules=sum(map(source.expected, spec.plan)),
+        rows=round(sum(map(spec.expected, spec.plan)) * isomers),
+        units=sum(1 for _ in spec.plan),
         units_left=len(left),
         workers=count,
         seconds_per_row=per_attempt if known else None,
@@ -151,7 +151,7 @@ def estimate(config: GenerateConfig, stages: Stages | None = None) -> Estimate:
         memory_gigabytes=found[-1].peak_memory / 1e9 if found else None,
         sampled=len(found),
         sample_failures=attempts - made,
-        about=aim.plan.parts,
+        about=spec.plan.parts,
         measured_seconds=took,
     )
 

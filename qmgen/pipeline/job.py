@@ -1,11 +1,19 @@
-"""From a configuration to what every unit of its run shares."""
+"""From a configuration to the source of its molecules, and to what every unit of its run shares.
+
+The work units of a whole enumeration are its parts (``enumeration.parts``). A share, a sample or the first few are
+listed first, in a file of SMILES which is then read like any other. It lies in the corpus, under ``source/``, where one
+can see what was labelled; a run that is started again goes on with it, or finds it whole.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -15,18 +23,20 @@ from qmgen.corpus.plan import Splitter
 from qmgen.corpus.store import Place, store_of
 from qmgen.corpus.store.local import TEMPORARY
 from qmgen.defaults import PLAIN_GUESSES
-from qmgen.errors import UsageError
+from qmgen.errors import BeingWritten, Interrupted, UsageError
 from qmgen.labeling.types import Settings
 from qmgen.molecules.embedding import PLAIN, Procedure
 from qmgen.molecules.geometry import number_of
 from qmgen.molecules.types import Failure, Molecule, Reason
 from qmgen.pipeline.level import NetworkGuess, network_guess_of
 from qmgen.pipeline.rows import CONSTANTS
-from qmgen.pipeline.source import FileSource, MoleculeSource
+from qmgen.pipeline.source import FileSource, MoleculeSource, open_source
 from qmgen.pipeline.stages import Stages
+from qmgen.signals import StopWatch
 
 if TYPE_CHECKING:
-    from qmgen.config.generate import GenerateConfig, LabelConfig
+    from qmgen.config.generate import EnumerateConfig, GenerateConfig, LabelConfig
+
 
 #: the folder of checkpoints below the directory of the corpus
 PARTIALS = f"{TEMPORARY}/partial"
@@ -155,3 +165,67 @@ def _refuse(
             f"{settings.xc}/{settings.basis} can label none of the {count} {what} ({first}"
             f"{', and the like' if others else ''}): choose another --basis, or other molecules"
         )
+
+
+#: the list of enumerated molecules within the corpus
+ENUMERATED_FILE: Final = "source/enumerated.smi"
+
+
+def is_listed(config: GenerateConfig) -> bool:
+    """Whether the molecules are enumerated into a list before any is labelled."""
+    some = (config.sample, config.sample_parts, config.limit)
+    return config.enumerate is not None and any(setting is not None for setting in some)
+
+
+@contextmanager
+def source_of(
+    config: GenerateConfig, stages: Stages, keep: bool, quiet: bool = True, watch: StopWatch | None = None
+) -> Iterator[MoleculeSource]:
+    """The source that ``config`` asks for; what is listed goes into the corpus if ``keep``, else nowhere.
+
+    Raises ``UsageError`` as ``open_source`` and ``enumeration.run.run`` do, ``Interrupted`` as these do.
+    """
+    stopping = watch.stopping if watch is not None else lambda: False
+    if config.enumerate is None:
+        with open_source(config.molecules, config.smiles_column, stages, stopping, config.keep) as source:
+            yield source
+        return
+    if not is_listed(config):
+        from qmgen.pipeline.enumeration.parts import EnumerationParts
+
+        yield EnumerationParts.of(_set(config), config.conformers, config.units, stages, stopping)
+        return
+    with TemporaryDirectory(prefix="qmgen-") as folder:
+        local = store_of(config.out).local  # beside an object store, every process enumerates for itself
+        path = (local if keep and local is not None else Path(folder)) / ENUMERATED_FILE
+        with open_source(_enumerated(config, path, quiet, stopping), None, stages, stopping) as source:
+            yield source
+
+
+def _set(config: GenerateConfig, **more: Any) -> EnumerateConfig:
+    """The settings of the enumeration."""
+    from qmgen.config.generate import EnumerateConfig
+
+    return EnumerateConfig(
+        heavy_atoms=config.enumerate,
+        elements=config.elements,
+        rules=config.rules,
+        max_hydrogens=config.max_hydrogens,
+        **more,
+    )
+
+
+def _enumerated(config: GenerateConfig, path: Path, quiet: bool, stopping: Callable[[], bool]) -> Sequence[str]:
+    from qmgen.pipeline.enumeration.progress import EnumerationProgress
+    from qmgen.pipeline.enumeration.run import run
+
+    some = {"sample": config.sample, "sample_parts": config.sample_parts, "seed": config.seed}
+    wanted = _set(config, **some, time_limit=config.time_limit, out=str(path))
+    while True:
+        try:
+            run(wanted, EnumerationProgress(quiet))
+            return [str(path)]
+        except BeingWritten:  # another rank enumerates: its file is ours
+            if stopping():
+                raise Interrupted("stopped while another rank was enumerating; the same command continues") from None
+            time.sleep(1.0)

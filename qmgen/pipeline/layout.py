@@ -1,7 +1,10 @@
 """Where the workers of a run sit: one per core, each pinned to it with one thread, or one or more per GPU.
 
 >>> layout(workers=None, devices="all", units=100).places       # on a machine with two GPUs
-(Place(core=-1, environment={'CUDA_VISIBLE_DEVICES': 'GPU-5a…'}), Place(core=-1, environment=…))
+(WorkerPlace(core=-1, environment={'CUDA_VISIBLE_DEVICES': 'GPU-5a…'}), WorkerPlace(core=-1, environment=…))
+
+GPUs and their names are found without importing jax. Two runs on one machine do not share some cores and leave others
+idle (``CoreLocks``).
 """
 
 from __future__ import annotations
@@ -133,7 +136,14 @@ def directory() -> Path:
 
 
 class CoreLocks:
-    """The cores this run has claimed, until the context is left."""
+    """The cores that this run has locked, until the context is left.
+
+        with CoreLocks() as locks:
+            locks.take(cores, 2)       # (0, 1); for another run at the same time (2, 3)
+
+    A lock is an advisory one on a file for each core, in a directory that all runs of the user share. The kernel
+    releases it when the process ends, however it ends; the files themselves mean nothing and stay.
+    """
 
     def __init__(self) -> None:
         self._locks: list[int] = []
@@ -231,7 +241,11 @@ def hardware() -> Hardware:
 
 
 def visible(environment: Mapping[str, str], there: Hardware) -> Visible:
-    """Those of ``there`` that ``environment`` leaves; no names where there are none."""
+    """Those of ``there`` that ``environment`` leaves; no names where there are none.
+
+    A batch system, a container or the user may have narrowed the list by ``CUDA_VISIBLE_DEVICES`` or its AMD
+    counterparts; what is not on that list is never used.
+    """
     if there.nvidia:
         listed = environment.get(CUDA)
         every = tuple(name for gpu in there.nvidia for name in gpu)

@@ -1,4 +1,6 @@
-"""Which share of the work units this process does: as told, else from Slurm's or Kubernetes' variables, else all.
+"""The rank of a process: which share of the work units it does, and the lock that keeps others from doing the same.
+
+The rank is the one given, else that of Slurm's or Kubernetes' variables; else the process does all units.
 
 Of world size w, rank r does the units whose index leaves r when divided by w.
 
@@ -11,18 +13,24 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from qmgen import files
 from qmgen.corpus.identity import difference
-from qmgen.corpus.runs import holders
+from qmgen.corpus.locks import Held
+from qmgen.corpus.plan import Plan, Unit
+from qmgen.corpus.runs import holders, rank_lock
+from qmgen.corpus.shard import digest
 from qmgen.corpus.store import Store
-from qmgen.corpus.unit_records import digest
-from qmgen.errors import AlreadyRunning, UsageError
+from qmgen.corpus.store.local import FOLDERS
+from qmgen.errors import AlreadyRunning, QmgenError, UsageError
 
 if TYPE_CHECKING:
     from qmgen.config.generate import GenerateConfig, RetryConfig
@@ -214,3 +222,47 @@ def _others(store: Store) -> dict[int, dict[str, Any]]:
         time.sleep(_PAUSE)
     own = (os.getpid(), socket.gethostname())
     return {number: by for number, by in found.items() if (by.get("pid"), by.get("host")) != own}
+
+
+@contextmanager
+def hold_rank(store: Store, rank: Rank, command: RunningCommand) -> Iterator[None]:
+    """Hold the lock of ``rank`` for ``command``.
+
+    Raises ``AlreadyRunning`` when another process has it for the same command, ``UsageError`` when one does something
+    else in ``store``, or nothing can be written.
+    """
+    if store.local is not None and store.local.exists() and not store.local.is_dir():
+        raise UsageError(f"{store.place} is a file: choose another --out")
+    refuse_links(store)
+    lock = rank_lock(store, rank.rank, command.as_json())
+    try:
+        lock.acquire()
+    except Held as by:
+        refuse_if_busy(store, rank, replace(command, whole=True))
+        raise QmgenError(f"rank {rank.rank} of {store.place} is held by {by.who}: run this again") from None
+    except files.Linked:  # which says all of it
+        raise
+    except OSError as error:
+        raise UsageError(f"cannot write to {store.place}: {error.strerror or error}; choose another --out") from error
+    if not lock.certain:
+        print(
+            f"qmgen: {store.place} lies on a file system without locks: a second process with rank {rank.rank} would "
+            "not be kept out, and do the same work",
+            file=sys.stderr,
+        )
+    try:
+        refuse_if_busy(store, rank, replace(command, whole=True))
+        yield
+    finally:
+        lock.release()
+
+
+def refuse_links(store: Store) -> None:
+    """Raise ``UsageError`` where a folder of the corpus is a symbolic link: before anything is written."""
+    if store.local is not None:
+        files.refuse_links(store.local, *FOLDERS)
+
+
+def units_of_rank(plan: Plan, rank: Rank) -> list[Unit]:
+    """The units of ``plan`` that ``rank`` does: every ``world_size``-th."""
+    return [unit for unit in plan if unit.index % rank.world_size == rank.rank]

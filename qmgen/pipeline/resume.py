@@ -1,14 +1,16 @@
-"""What a run may do in the place it writes to: whose it is, what is done there, and whether that is still sound."""
+"""What a run finds in a corpus that is there: units that are finished, damaged, or to be tried again.
+
+A finished unit of which a failure may be the machine's is taken back, so that the same command tries it again. Its rows
+and other failures become a checkpoint, as if the run had been stopped in it: only what failed is computed again.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,11 +18,11 @@ import pyarrow.parquet as pq
 
 from qmgen import files
 from qmgen.corpus.identity import MANIFEST, stored_recipe
-from qmgen.corpus.locks import Held
-from qmgen.corpus.plan import FAILURES, SPLITS, Listing, Plan, Unit
+from qmgen.corpus.listing import Listing
+from qmgen.corpus.plan import FAILURES, Unit
 from qmgen.corpus.plan_recovery import recorded_sums, recorded_units
 from qmgen.corpus.runs import FOLDER as RUNS
-from qmgen.corpus.runs import rank_lock, rank_of_lock, records, running
+from qmgen.corpus.runs import rank_of_lock, records, running
 from qmgen.corpus.seal import sealed, sound_table
 from qmgen.corpus.store import Store, read_small
 from qmgen.corpus.store.local import FOLDERS, TEMPORARY
@@ -29,7 +31,7 @@ from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.molecules.types import Failure, Reason
 from qmgen.pipeline.checkpoint import RETRIED_REASONS, UnitCheckpoint, UnitContents, remove_checkpoint, rows_of
 from qmgen.pipeline.job import LabelJob
-from qmgen.pipeline.ranks import Rank, RunningCommand, refuse_if_busy
+from qmgen.pipeline.ranks import Rank
 
 if TYPE_CHECKING:
     from qmgen.config.generate import GenerateConfig
@@ -39,45 +41,6 @@ if TYPE_CHECKING:
 _THREADS: Final = 8
 #: what a corpus consists of beside its folders, for starting anew
 _FILES: Final = ("manifest.json", "SHA256SUMS", "README.md", "config.toml", "duplicates.csv")
-
-
-@contextmanager
-def as_rank(store: Store, rank: Rank, command: RunningCommand) -> Iterator[None]:
-    """Hold the lock of ``rank``, for ``command``.
-
-    Raises ``AlreadyRunning`` when another process has it for the same command, ``UsageError`` when one does something
-    else in ``store``, or nothing can be written.
-    """
-    if store.local is not None and store.local.exists() and not store.local.is_dir():
-        raise UsageError(f"{store.place} is a file: choose another --out")
-    refuse_links(store)
-    lock = rank_lock(store, rank.rank, command.as_json())
-    try:
-        lock.acquire()
-    except Held as by:
-        refuse_if_busy(store, rank, replace(command, whole=True))
-        raise QmgenError(f"rank {rank.rank} of {store.place} is held by {by.who}: run this again") from None
-    except files.Linked:  # which says all of it
-        raise
-    except OSError as error:
-        raise UsageError(f"cannot write to {store.place}: {error.strerror or error}; choose another --out") from error
-    if not lock.certain:
-        print(
-            f"qmgen: {store.place} lies on a file system without locks: a second process with rank {rank.rank} would "
-            "not be kept out, and do the same work",
-            file=sys.stderr,
-        )
-    try:
-        refuse_if_busy(store, rank, replace(command, whole=True))
-        yield
-    finally:
-        lock.release()
-
-
-def refuse_links(store: Store) -> None:
-    """Raise ``UsageError`` where a folder of the corpus is a symbolic link: before anything is written."""
-    if store.local is not None:
-        files.refuse_links(store.local, *FOLDERS)
 
 
 def start_anew(store: Store, rank: Rank, molecules: Sequence[str] = ()) -> None:
@@ -122,12 +85,7 @@ def write_config(store: Store, config: GenerateConfig) -> None:
         raise UsageError(f"cannot write to {store.place}: {error.strerror or error}; choose another --out") from error
 
 
-def mine(plan: Plan, rank: Rank) -> list[Unit]:
-    """The units of ``plan`` that ``rank`` does: every ``world_size``-th."""
-    return [unit for unit in plan if unit.index % rank.world_size == rank.rank]
-
-
-def missing(
+def unfinished_units(
     store: Store, units: list[Unit], stopping: Callable[[], bool] = lambda: False
 ) -> tuple[list[Unit], list[str]]:
     """Those of ``units`` that are to be done, and what was found damaged among the others.
@@ -137,12 +95,12 @@ def missing(
     ``QmgenError`` where files cannot be read.
     """
     try:
-        return _missing(store, units, stopping)
+        return _unfinished_units(store, units, stopping)
     except OSError as error:
         raise QmgenError(f"cannot read {store.place}: {error.strerror or error}; mend that, and run again") from error
 
 
-def _missing(store: Store, units: list[Unit], stopping: Callable[[], bool]) -> tuple[list[Unit], list[str]]:
+def _unfinished_units(store: Store, units: list[Unit], stopping: Callable[[], bool]) -> tuple[list[Unit], list[str]]:
     listing = Listing.of(store)
     # before there is a SHA256SUMS, nothing but the records of runs tells of failures files
     sums: dict[str, Collection[str]] = {**recorded_sums(records(store))}
@@ -207,7 +165,7 @@ def take_back(store: Store, units: list[Unit], job: LabelJob) -> list[Unit]:
             count = unit_record_of(store, name).reasons.get(_REASON, 0)
             if count:
                 _keep(store, unit, job)
-                _unfinished(store)
+                _mark_incomplete(store)
                 store.remove(name)
                 found.append(unit)
                 what = f"{count} failure(s) of work unit {unit.index} may be the machine's: tried again"
@@ -235,7 +193,7 @@ def _keep(store: Store, unit: Unit, job: LabelJob) -> None:
     UnitCheckpoint(Path(folder), unit, job.metadata).save(found, complete)
 
 
-def _unfinished(store: Store) -> None:
+def _mark_incomplete(store: Store) -> None:
     """The manifest is not to call complete what no longer is, nor SHA256SUMS to know a file that is written anew."""
     with contextlib.suppress(FileNotFoundError, ValueError, AttributeError):
         manifest = sound_table(read_small(store, MANIFEST))

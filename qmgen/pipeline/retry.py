@@ -1,7 +1,11 @@
-"""Which failures can come out otherwise, and with which settings: more time, more cycles, another beginning.
+"""``qmgen retry``: the failures of a finished corpus once more, with harder settings, as a new revision of it.
 
-What a molecule is does not change: one that is unreadable, charged or without a force field stays a failure. Nor does
-an embedding that found no geometry, whose seeds are fixed. Thresholds of convergence are never loosened.
+Its rows join the others; what fails again is a failure again. Either way the retry decides: the earlier failures stay
+in their files, and no longer count.
+
+More time, more cycles and another first guess can help. What a molecule is does not change: one that is unreadable,
+charged or without a force field stays a failure. Nor does an embedding that found no geometry, whose seeds are fixed.
+Thresholds of convergence are never loosened.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from qmgen.corpus.plan import Listing, Plan, part_of_molecule, plan
 from qmgen.corpus.revisions import (
     RETRY,
     CorpusHistory,
+    FailureKey,
     Revision,
     history_of,
     labeled_conformers,
@@ -31,15 +36,13 @@ from qmgen.corpus.unit_records import unit_record_of
 from qmgen.defaults import PLAIN_GUESSES
 from qmgen.errors import Interrupted, UsageError
 from qmgen.molecules.types import Failure, Molecule, Reason
-from qmgen.pipeline.enumeration.as_source import source_of
-from qmgen.pipeline.job import canonical, job_of
+from qmgen.pipeline.job import canonical, job_of, source_of
 from qmgen.pipeline.level import recorded_guess
-from qmgen.pipeline.ranks import Rank, refuse_if_busy, retry_command
-from qmgen.pipeline.resume import as_rank, refuse_links
+from qmgen.pipeline.ranks import Rank, hold_rank, refuse_if_busy, refuse_links, retry_command
 from qmgen.pipeline.revise import RunSpec, as_revision, refuse_unfinished, stored_config, with_revision
-from qmgen.pipeline.run import work_at
+from qmgen.pipeline.run import CorpusRun
 from qmgen.pipeline.run_record import RetrySummary, RunClock
-from qmgen.pipeline.source import Entry, FailureKey, FileSource, MoleculeSource, UnitInput, UnitRevision
+from qmgen.pipeline.source import Entry, FileSource, MoleculeSource, UnitInput, UnitRevision
 from qmgen.pipeline.stages import Stages
 from qmgen.progress import RunProgress
 from qmgen.signals import STOP_WITHIN, StopWatch
@@ -84,7 +87,7 @@ _AT_A_TIME = 1000
 #: seconds between two looks at what an enumeration has come to
 _PATIENCE = 0.2
 #: failures of a molecule, by its identifier
-Failed = dict[int, list[FailureKey]]
+FailuresByMolecule = dict[int, list[FailureKey]]
 
 
 def retry(
@@ -109,7 +112,7 @@ def retry(
             refuse_if_busy(store, rank, command)
             if history_of(store, Listing.of(store)) is None:
                 raise UsageError(f"{store.place} holds no finished corpus: there is nothing to try again")
-            stack.enter_context(as_rank(store, rank, command))
+            stack.enter_context(hold_rank(store, rank, command))
         listing = Listing.of(store)
         history = history_of(store, listing)
         if history is None:
@@ -132,46 +135,46 @@ def retry(
         found = stored_config(store)
         update = {"workers": config.workers, "time_limit": config.time_limit, "max_failures": config.max_failures}
         # what the corpus was begun from, wherever that is now: a retry needs it no more
-        learned = recorded_guess(history.current, found.guess)
-        found, theory, learned = canonical(found.model_copy(update=update), stages, learned)
+        network = recorded_guess(history.current, found.guess)
+        found, theory, network = canonical(found.model_copy(update=update), stages, network)
         source = _source(found, store, stages, watch, stack)
-        recipe = job_of(found, theory, source, stages, learned).metadata["recipe"]
+        recipe = job_of(found, theory, source, stages, network).metadata["recipe"]
         if config_hash(recipe) != config_hash(history.current):
             raise UsageError(
                 f"config.toml of {store.place}, or a file of molecules that it names, is not what the corpus was made "
                 f"with ({difference(history.current, recipe)}): put that back"
             )
         there = labeled_conformers(store, listing, np.array(sorted(failed), dtype=np.int64), number)
-        task = _Task(failed, there, found.conformers)
+        task = _RetryTask(failed, there, found.conformers)
         entries = list(task.choose(source, history.plan, watch))
-        generation = begun or _generation(history, number, settings, entries, tried)
-        if generation.plan.entries != len(entries):
+        revision = begun or _next_retry(history, number, settings, entries, tried)
+        if revision.plan.entries != len(entries):
             raise UsageError(f"the retry of {store.place} was begun with other failures: its files were changed since")
-        aim = RunSpec(
+        spec = RunSpec(
             found,
-            as_revision(job_of(found.model_copy(update=settings), theory, source, stages), generation, theory),
-            generation.plan,
-            lambda wanted: task.works(entries, generation.plan, wanted),
+            as_revision(job_of(found.model_copy(update=settings), theory, source, stages), revision, theory),
+            revision.plan,
+            lambda wanted: task.works(entries, revision.plan, wanted),
             lambda unit: unit.end - unit.start,
-            with_revision(history, generation),
-            generation,
+            with_revision(history, revision),
+            revision,
         )
-        summary = work_at(aim, store, rank, progress or RunProgress(quiet=quiet), clock, watch)
+        summary = CorpusRun(spec, store, rank, progress or RunProgress(quiet=quiet), clock).run(watch)
         return RetrySummary(
             store.place, number, tried, settings, _rows(store, number), summary.failures, summary, config.max_failures
         )
 
 
 @dataclass(frozen=True)
-class _Task:
+class _RetryTask:
     """``failed`` molecules, the conformers of them that are ``there``, of ``conformers`` each."""
 
-    failed: Failed
+    failed: FailuresByMolecule
     there: Mapping[int, set[int]]
     conformers: int
 
     def choose(self, source: MoleculeSource, planned: Plan, watch: StopWatch) -> Iterator[Molecule]:
-        """The entries of ``source`` that are to be tried again, in order; ``planned`` are the units of generation 0.
+        """The entries of ``source`` that are to be tried again, in order; ``planned`` are the units of revision 0.
 
         Of an enumeration their parts are gone through once more. Raises ``Interrupted`` when ``watch`` says stop.
         """
@@ -234,17 +237,17 @@ def _begun(history: CorpusHistory, listing: Listing) -> Revision | None:
     return left if isinstance(left, Revision) and left.kind == RETRY and (left,) == last else None
 
 
-def _failed(store: Store, listing: Listing, number: int) -> Failed:
-    """What is to be tried again, of the failures that stand before generation ``number``.
+def _failed(store: Store, listing: Listing, number: int) -> FailuresByMolecule:
+    """What is to be tried again, of the failures that stand before revision ``number``.
 
     Of a molecule that failed as a whole all failures are, whatever their reasons: it is made anew.
     """
-    found: Failed = {}
+    found: FailuresByMolecule = {}
     for table in standing_failures(store, listing, number):
         columns = table.select(["molecule_id", "conformer_id", "reason"]).to_pydict()
         for key in zip(*columns.values(), strict=True):
             found.setdefault(key[0], []).append(key)
-    chosen: Failed = {}
+    chosen: FailuresByMolecule = {}
     for molecule, keys in found.items():
         again = [key for key in keys if key[2] in RETRYABLE]
         if again:
@@ -281,7 +284,7 @@ def _source(config: GenerateConfig, store: Store, stages: Stages, watch: StopWat
     return stack.enter_context(source_of(config, stages, keep=True, watch=watch))
 
 
-def _generation(
+def _next_retry(
     history: CorpusHistory, number: int, settings: Mapping[str, Any], entries: list[Molecule], tried: Mapping[str, int]
 ) -> Revision:
     planned = plan(len(entries), max(sum(tried.values()) // len(entries), 1))
@@ -290,7 +293,7 @@ def _generation(
 
 
 def _rows(store: Store, number: int) -> int:
-    """Rows that a generation has gained."""
+    """Rows that a revision has gained."""
     books = (unit_record_of(store, name) for key, name in Listing.of(store).units() if key[0] == number)
     return sum(record.rows for book in books for record in book.data.values())
 

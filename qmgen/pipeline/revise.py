@@ -1,4 +1,10 @@
-"""What a run is about to do in a directory: a new corpus, one that is there already, or an addition to it."""
+"""What a run is to do in a directory: make a new corpus, continue one, or extend a finished one by a revision.
+
+``--extend`` adds molecules, or conformers of all, as a new revision. The rows are those that one run of the whole new
+configuration would give: molecules keep the places and the seeds that they would have there, and duplicates are merged
+as they would be. Where the files of the old molecules are still at hand, they are read with the new ones; else the
+SMILES in the corpus stand in for them, which is enough to number and to merge the new ones.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +32,7 @@ from qmgen.errors import UsageError, first_line
 from qmgen.machine import versions
 from qmgen.molecules.entries import unlabeled
 from qmgen.molecules.types import Failure, Molecule, Reason
-from qmgen.pipeline.enumeration.as_source import NAME
-from qmgen.pipeline.job import LabelJob
+from qmgen.pipeline.job import ENUMERATED_FILE, LabelJob
 from qmgen.pipeline.level import recorded_guess
 from qmgen.pipeline.source import Entry, FileSource, MoleculeSource, UnitInput, UnitRevision, open_source
 
@@ -37,36 +42,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """``job`` over ``plan``, whose units come with their entries from ``works(wanted)``, each of ``expected(unit)``
-    geometries or about so; ``config`` describes the corpus as it will be. Generation 0 where ``generation`` is None."""
+    """``job`` over ``plan``, whose units come with their entries from ``inputs(wanted)``, each of ``expected(unit)``
+    geometries or about so; ``config`` describes the corpus as it will be. Revision 0 where ``revision`` is None."""
 
     config: GenerateConfig
     job: LabelJob
     plan: Plan
-    works: Callable[[Container[int]], Generator[UnitInput | None, None, None]]
+    inputs: Callable[[Container[int]], Generator[UnitInput | None, None, None]]
     expected: Callable[[Unit], int]
     history: CorpusHistory
-    generation: Revision | None = None
+    revision: Revision | None = None
 
     def manifest(self, store: Store) -> dict[str, Any]:
-        """Write what describes the corpus as a whole; ``history`` says of generation 0 what this run may not know."""
+        """Write what describes the corpus as a whole; ``history`` says of revision 0 what this run may not know."""
         metadata = {**self.job.metadata, "recipe": dict(self.history.recipe)}
-        if (learned := recorded_guess(self.history.recipe, self.config.guess)) is not None:
-            metadata["guess"] = learned.about()
+        if (network := recorded_guess(self.history.recipe, self.config.guess)) is not None:
+            metadata["guess"] = network.about()
         return write_manifest(store, self.history.plan, metadata, licence=self.config.licence, versions=versions())
 
     def describes(self, listing: Listing) -> bool:
         """Whether config.toml should say what ``config`` says, now that this run is over or about to begin."""
         last = self.history.extensions()
-        if self.generation is None:
+        if self.revision is None:
             return not any(is_whole(one.plan, listing) for one in last)
-        return bool(last) and last[-1] == self.generation and is_whole(self.plan, listing)
+        return bool(last) and last[-1] == self.revision and is_whole(self.plan, listing)
 
 
 def first_run(
     config: GenerateConfig, job: LabelJob, plan: Plan, source: MoleculeSource, history: CorpusHistory | None
 ) -> RunSpec:
-    """Generation 0: a new corpus, or one that is there."""
+    """Revision 0: a new corpus, or one that is there."""
     known = history.revisions if history is not None else ()
 
     def expected(unit: Unit) -> int:
@@ -82,23 +87,23 @@ def first_run(
     )
 
 
-def as_revision(job: LabelJob, generation: Revision, theory: Mapping[str, Any]) -> LabelJob:
-    """``job`` with the metadata of ``generation``; the level of theory is that of the corpus."""
-    recipe = dict(generation.recipe)
+def as_revision(job: LabelJob, revision: Revision, theory: Mapping[str, Any]) -> LabelJob:
+    """``job`` with the metadata of ``revision``; the level of theory is that of the corpus."""
+    recipe = dict(revision.recipe)
     metadata = {
         **job.metadata,
         "config_hash": config_hash(recipe),
         "recipe": recipe,
         "level_of_theory": dict(theory),
-        "more": generation.mark,
+        "more": revision.mark,
     }
     return replace(job, metadata=metadata)
 
 
-def with_revision(history: CorpusHistory, generation: Revision) -> CorpusHistory:
-    """``history`` with ``generation`` among it."""
-    others = tuple(one for one in history.revisions if one.number != generation.number)
-    return replace(history, revisions=tuple(sorted((*others, generation), key=lambda one: one.number)))
+def with_revision(history: CorpusHistory, revision: Revision) -> CorpusHistory:
+    """``history`` with ``revision`` among it."""
+    others = tuple(one for one in history.revisions if one.number != revision.number)
+    return replace(history, revisions=tuple(sorted((*others, revision), key=lambda one: one.number)))
 
 
 CONFIG = "config.toml"
@@ -130,7 +135,7 @@ def stored_config(store: Store) -> GenerateConfig:
 def sources_of(config: GenerateConfig, store: Store) -> list[Path]:
     """The files that ``config`` reads its molecules from, as far as they can be read a second time and are there."""
     if config.enumerate is not None:
-        kept = [] if store.local is None else [store.local / NAME]
+        kept = [] if store.local is None else [store.local / ENUMERATED_FILE]
     else:
         kept = [Path(name) for name in config.molecules if name != "-"]
     return [path for path in kept if path.is_file()]
@@ -167,8 +172,8 @@ def run_spec(config: GenerateConfig, job: LabelJob, source: MoleculeSource, stor
         wanted = _extended(history, recipe) if config.extend else recipe
         begun = {one.hash: one for one in history.extensions()}.get(config_hash(wanted))
         if begun is not None or config.extend:
-            generation = begun or _next(store, history, wanted)
-            return _add(config, job, source, store, listing, history, generation, stack)
+            revision = begun or _next(store, history, wanted)
+            return _add(config, job, source, store, listing, history, revision, stack)
     elif history is None and config.extend:
         raise UsageError(f"{store.place} holds no finished corpus: --extend adds to one; leave it out to make one")
     check_same(store, recipe, config.overwrite)
@@ -181,7 +186,7 @@ def _of_files(source: MoleculeSource, history: CorpusHistory | None) -> bool:
 
 
 def extension_inputs(
-    source: FileSource, generation: Revision, before: CorpusHistory, store: Store, wanted: Container[int]
+    source: FileSource, revision: Revision, before: CorpusHistory, store: Store, wanted: Container[int]
 ) -> Generator[UnitInput | None, None, None]:
     """The ``wanted`` units of an extension, each with what is to be done in it; ``before`` is what there was before.
 
@@ -190,7 +195,7 @@ def extension_inputs(
     """
     earlier = StoredMolecules(store, Listing.of(store), before)
     first = int(before.current["conformers"])
-    for unit, mine, duplicates in source.places(generation.plan):
+    for unit, mine, duplicates in source.places(revision.plan):
         if unit.index not in wanted:
             continue
         new = [entry for place, entry in mine if place >= before.entries]
@@ -220,7 +225,7 @@ def _extended(history: CorpusHistory, recipe: Mapping[str, Any]) -> dict[str, An
 
 
 def _next(store: Store, history: CorpusHistory, recipe: Mapping[str, Any]) -> Revision:
-    """The generation that makes ``recipe`` out of what is there. Raises ``UsageError`` where that cannot be."""
+    """The revision that makes ``recipe`` out of what is there. Raises ``UsageError`` where that cannot be."""
     current = history.current
     if not only_adds(current, recipe):
         changes = difference(current, recipe)
@@ -269,41 +274,41 @@ def _add(
     store: Store,
     listing: Listing,
     history: CorpusHistory,
-    generation: Revision,
+    revision: Revision,
     stack: ExitStack,
 ) -> RunSpec:
-    before = history.below(generation.number)
-    if not generation.plan.count or not is_whole(generation.plan, listing):
+    before = history.below(revision.number)
+    if not revision.plan.count or not is_whole(revision.plan, listing):
         refuse_unfinished(store, listing, before)
-    grows = int(generation.recipe["conformers"]) > int(before.current["conformers"])
-    config, all_of_it = extended_source(config, source, store, before, generation.recipe["source"], grows, stack)
-    if not generation.plan.count:
-        generation = replace(generation, plan=_plan_of(generation, before, all_of_it.entries, grows, config.units))
-    new, old = int(generation.recipe["conformers"]), int(before.current["conformers"])
+    grows = int(revision.recipe["conformers"]) > int(before.current["conformers"])
+    config, all_of_it = extended_source(config, source, store, before, revision.recipe["source"], grows, stack)
+    if not revision.plan.count:
+        revision = replace(revision, plan=_plan_of(revision, before, all_of_it.entries, grows, config.units))
+    new, old = int(revision.recipe["conformers"]), int(before.current["conformers"])
 
     def expected(unit: Unit) -> int:
         there = max(min(unit.end, before.entries) - unit.start, 0)
         return there * (new - old) + (unit.end - unit.start - there) * new
 
-    job = as_revision(job, generation, job.metadata["level_of_theory"])
+    job = as_revision(job, revision, job.metadata["level_of_theory"])
     return RunSpec(
         config,
         job,
-        generation.plan,
-        lambda wanted: extension_inputs(all_of_it, generation, before, store, wanted),
+        revision.plan,
+        lambda wanted: extension_inputs(all_of_it, revision, before, store, wanted),
         expected,
-        with_revision(history, generation),
-        generation,
+        with_revision(history, revision),
+        revision,
     )
 
 
-def _plan_of(generation: Revision, before: CorpusHistory, entries: int, grows: bool, units: int | None) -> Plan:
+def _plan_of(revision: Revision, before: CorpusHistory, entries: int, grows: bool, units: int | None) -> Plan:
     """Over the whole source where old molecules get more conformers, else over its new part."""
-    count, first = int(generation.recipe["conformers"]), int(before.current["conformers"])
+    count, first = int(revision.recipe["conformers"]), int(before.current["conformers"])
     begin = 0 if grows else before.entries
     rows = (entries - before.entries) * count + (before.entries * (count - first) if grows else 0)
     planned = plan(entries - begin, -(-rows // (entries - begin)), units)
-    return replace(planned, begin=begin, revision=generation.number)
+    return replace(planned, begin=begin, revision=revision.number)
 
 
 #: sources that give SMILES alone, one a place: all of them is in the corpus. "-" is SMILES on standard input
@@ -387,7 +392,7 @@ def refuse_other_enumeration(config: GenerateConfig, store: Store) -> None:
     stored = stored_config(store)
     names = ("enumerate", "elements", "rules", "max_hydrogens", "sample", "sample_parts", "seed")
     same = all(getattr(stored, name) == getattr(config, name) for name in names)
-    kept = stored.enumerate is None and store.local is not None and (store.local / NAME).exists()
+    kept = stored.enumerate is None and store.local is not None and (store.local / ENUMERATED_FILE).exists()
     if not same and not kept:
         raise UsageError(
             f"{store.place} is not extended by another enumeration: write the new molecules to a file with `qmgen "

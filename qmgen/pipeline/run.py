@@ -19,13 +19,12 @@ from qmgen.corpus.store import Store, store_of
 from qmgen.corpus.unit_records import unit_record_of
 from qmgen.errors import Interrupted, QmgenError
 from qmgen.pipeline.crash_policy import Key, MachineHealth
-from qmgen.pipeline.enumeration.as_source import is_listed, source_of
-from qmgen.pipeline.job import canonical, job_of, refuse_elements, refuse_molecules, settings_of
+from qmgen.pipeline.job import canonical, is_listed, job_of, refuse_elements, refuse_molecules, settings_of, source_of
 from qmgen.pipeline.layout import layout
 from qmgen.pipeline.messages import show_stage
 from qmgen.pipeline.pool import Pool
-from qmgen.pipeline.ranks import Rank, generate_command, rank_of, refuse_if_busy
-from qmgen.pipeline.resume import as_rank, forget_partials, mine, missing, start_anew, take_back, write_config
+from qmgen.pipeline.ranks import Rank, generate_command, hold_rank, rank_of, refuse_if_busy, units_of_rank
+from qmgen.pipeline.resume import forget_partials, start_anew, take_back, unfinished_units, write_config
 from qmgen.pipeline.revise import RunSpec, refuse_other_enumeration, run_spec
 from qmgen.pipeline.run_record import RunClock, RunRecord, RunSummary
 from qmgen.pipeline.source import FileSource
@@ -57,21 +56,21 @@ def generate(
     with ExitStack() as stack:
         watch = stack.enter_context(StopWatch(config.time_limit, within=STOP_WITHIN))
         rank = rank_of(config.rank, config.world_size, os.environ)
-        config, theory, learned = canonical(config, stages)  # refuses unknown names before anything else
+        config, theory, network = canonical(config, stages)  # refuses unknown names before anything else
         store = store_of(config.out)
-        guess = settings_of(config, learned).guess
+        guess = settings_of(config, network).guess
         command = generate_command(config, guess)
         refuse_if_busy(store, rank, command)  # before the source is read, and nothing written
         if config.extend:
             refuse_other_enumeration(config, store)
-        refuse_elements(config, settings_of(config, learned), stages)
+        refuse_elements(config, settings_of(config, network), stages)
         shown = progress or RunProgress(quiet=quiet)
         show_stage("read")
 
-        def aim() -> RunSpec:
+        def spec() -> RunSpec:
             nonlocal command
             source = stack.enter_context(source_of(config, stages, keep=True, quiet=quiet, watch=watch))
-            job = job_of(config, theory, source, stages, learned)
+            job = job_of(config, theory, source, stages, network)
             if isinstance(source, FileSource):
                 refuse_molecules(source, config.limit, job)
                 if not command.whole:
@@ -79,35 +78,19 @@ def generate(
             return run_spec(config, job, source, store, stack)
 
         # what is enumerated goes into the directory, which must be ours first; else all is refused before that
-        early = aim() if not is_listed(config) else None
-        stack.enter_context(as_rank(store, rank, command))
+        early = spec() if not is_listed(config) else None
+        stack.enter_context(hold_rank(store, rank, command))
         if config.overwrite:
             start_anew(store, rank, config.molecules)
-        return work_at(early or aim(), store, rank, shown, clock, watch)
-
-
-def work_at(
-    aim: RunSpec, store: Store, rank: Rank, progress: RunProgress, clock: RunClock, watch: StopWatch
-) -> RunSummary:
-    """Do the share of ``rank`` in ``aim``; its lock is held. Raises as ``generate`` does."""
-    layout(aim.config.workers, aim.config.devices, aim.plan.count)  # refuses wrong devices before anything is begun
-    metadata = {**aim.job.metadata, "schema_version": stored_version(store)}
-    aim = replace(aim, job=replace(aim.job, metadata=metadata))
-    if aim.generation is not None:
-        begin_revision(store, aim.generation)
-        store.clear()
-    else:
-        check_same(store, aim.job.metadata["recipe"])
-        if aim.describes(Listing.of(store)):
-            write_config(store, aim.config)
-    return _Run(aim, store, rank, progress, clock).do(watch)
+        return CorpusRun(early or spec(), store, rank, shown, clock).run(watch)
 
 
 @dataclass
-class _Run:
-    """The state of a run in the parent."""
+class CorpusRun:
+    """The share of ``rank`` in what ``spec`` says, done in ``store`` by the parent process; the lock of the rank is
+    held."""
 
-    aim: RunSpec
+    spec: RunSpec
     store: Store
     rank: Rank
     progress: RunProgress
@@ -116,29 +99,42 @@ class _Run:
     results: list[UnitResult] = field(default_factory=list)
     _expected: dict[int, int] = field(default_factory=dict)
 
-    def do(self, watch: StopWatch) -> RunSummary:
-        """Do the units that are not done; write the run's record whatever happens."""
-        mine_ = mine(self.aim.plan, self.rank)
+    def run(self, watch: StopWatch) -> RunSummary:
+        """Do the units that are not done; write the run's record whatever happens. Raises as ``generate`` does."""
+        self._begin()
+        own_units = units_of_rank(self.spec.plan, self.rank)
         show_stage("check")
-        units, repaired = missing(self.store, mine_, watch.stopping)
+        units, repaired = unfinished_units(self.store, own_units, watch.stopping)
         self._check_others(watch)
-        if all(one.number <= self.aim.plan.revision for one in self.aim.history.revisions):
+        if all(one.number <= self.spec.plan.revision for one in self.spec.history.revisions):
             # what came later may have decided those failures, or rests on them
             known = {unit.index for unit in units}
-            again = take_back(self.store, [unit for unit in mine_ if unit.index not in known], self.aim.job)
+            again = take_back(self.store, [unit for unit in own_units if unit.index not in known], self.spec.job)
             units = sorted([*units, *again], key=lambda unit: unit.index)
         record = self._record(len(units), repaired)
         show_stage("run")
         if units:
             self._label(units, record, watch)
-        return self._finish(mine_, len(units), record, watch)
+        return self._finish(own_units, len(units), record, watch)
+
+    def _begin(self) -> None:
+        layout(self.spec.config.workers, self.spec.config.devices, self.spec.plan.count)  # refuses wrong devices first
+        metadata = {**self.spec.job.metadata, "schema_version": stored_version(self.store)}
+        self.spec = replace(self.spec, job=replace(self.spec.job, metadata=metadata))
+        if self.spec.revision is not None:
+            begin_revision(self.store, self.spec.revision)
+            self.store.clear()
+        else:
+            check_same(self.store, metadata["recipe"])
+            if self.spec.describes(Listing.of(self.store)):
+                write_config(self.store, self.spec.config)
 
     def _check_others(self, watch: StopWatch) -> None:
-        """Take back what is damaged in the other generations of the corpus; the commands that made them mend it."""
-        others = [part for part in self.aim.history.plans() if part.revision != self.aim.plan.revision]
-        units = [unit for part in others for unit in mine(part, self.rank)]
+        """Take back what is damaged in the other revisions of the corpus; the commands that made them mend it."""
+        others = [part for part in self.spec.history.plans() if part.revision != self.spec.plan.revision]
+        units = [unit for part in others for unit in units_of_rank(part, self.rank)]
         before = Listing.of(self.store)
-        left, damages = missing(self.store, [unit for unit in units if before.done(unit)], watch.stopping)
+        left, damages = unfinished_units(self.store, [unit for unit in units if before.done(unit)], watch.stopping)
         if damages:
             which = "the retry" if all(unit.revision for unit in left) else "the first run"
             raise QmgenError(
@@ -147,7 +143,7 @@ class _Run:
             )
 
     def _label(self, units: list[Unit], record: RunRecord, watch: StopWatch) -> None:
-        places = layout(self.aim.config.workers, self.aim.config.devices, len(units))
+        places = layout(self.spec.config.workers, self.spec.config.devices, len(units))
         self.workers = len(places.places)
         if (trouble := caches.trouble(chosen_cache())) is not None:
             print(f"qmgen: {trouble}", file=sys.stderr)
@@ -157,7 +153,7 @@ class _Run:
             record.advance(rows, failures)
             self.progress.advance(rows, failures)
 
-        self._expected = {unit.index: self.aim.expected(unit) for unit in units}
+        self._expected = {unit.index: self.spec.expected(unit) for unit in units}
         self.progress.start(sum(self._expected.values()))
         record.write_now_and_then()
 
@@ -166,13 +162,13 @@ class _Run:
             return watch.stopping()
 
         state = FAILED
-        pool = Pool(self.aim.job, places, advance, self._done, health=self._machine_health())
+        pool = Pool(self.spec.job, places, advance, self._done, health=self._machine_health())
         # the very lists: they grow as the run goes on
         record.results, record.deaths, record.excluded = self.results, pool.deaths, pool.excluded
         record.workers_in_hand = pool.in_hand
         try:
-            with pool, closing(self.aim.works(in_hand)) as works:
-                pool.run(works, stopping)
+            with pool, closing(self.spec.inputs(in_hand)) as inputs:
+                pool.run(inputs, stopping)
             state = STOPPED if len(self.results) < len(units) else FINISHED
         except Interrupted:
             state = STOPPED
@@ -186,25 +182,25 @@ class _Run:
     def _finish(self, units: list[Unit], to_do: int, record: RunRecord, watch: StopWatch) -> RunSummary:
         """Manifest and summary; raises ``Interrupted`` where units are left."""
         listing = Listing.of(self.store)
-        forget_partials(self.aim.job.partials, units, listing)
-        all_units = [unit for part in self.aim.history.plans() for unit in part]
+        forget_partials(self.spec.job.partials, units, listing)
+        all_units = [unit for part in self.spec.history.plans() for unit in part]
         finished, total = sum(map(listing.done, all_units)), len(all_units)
         left = to_do - len(self.results)
         whole = finished == total
         manifest: dict[str, Any] | None = None
-        if self.aim.generation is not None and self.aim.describes(listing):
-            write_config(self.store, self.aim.config)  # before the manifest, which holds its checksum
+        if self.spec.revision is not None and self.spec.describes(listing):
+            write_config(self.store, self.spec.config)  # before the manifest, which holds its checksum
         if whole or (self.rank.world_size == 1 and total <= _FEW_UNITS):
             manifest = self._manifest()
         if left:
-            how = "the same command without --overwrite" if self.aim.config.overwrite else "the same command"
+            how = "the same command without --overwrite" if self.spec.config.overwrite else "the same command"
             raise Interrupted(
                 f"stopped by {watch.reason} with {left} of {to_do} work units left; what is finished is safe in "
                 f"{self.store.place}; {how} continues"
             )
         counts = manifest["counts"] if manifest is not None else self._counts(listing, units)
         # what the files hold must be what the source gave; how much a part of an enumeration holds, they alone say
-        entries = counts["entries"] if self.aim.plan.parts else self.aim.history.wanted
+        entries = counts["entries"] if self.spec.plan.parts else self.spec.history.wanted
         if whole and counts["entries"] < entries:
             held = f"{counts['entries']} of {entries} entries"
             raise QmgenError(f"{self.store.place} accounts for {held}: remove it and run again")
@@ -234,7 +230,7 @@ class _Run:
             conformers_per_second=(run_rows + run_failures) / seconds,
             seconds_to_first_row=record.first_row,
             compile_seconds=_compiled(record.workers),
-            max_failures=self.aim.config.max_failures,
+            max_failures=self.spec.config.max_failures,
             pruned=counts["pruned"],
             repaired=len(record.repaired),
             **self._added(listing),
@@ -243,16 +239,16 @@ class _Run:
 
     def _added(self, listing: Listing) -> dict[str, Any]:
         """What an extension holds by itself."""
-        generation = self.aim.generation
-        if generation is None or generation.kind != EXTEND:
+        revision = self.spec.revision
+        if revision is None or revision.kind != EXTEND:
             return {}
-        names = [name for key, name in listing.units() if key[0] == generation.number]
+        names = [name for key, name in listing.units() if key[0] == revision.number]
         counts = counts_of([unit_record_of(self.store, name) for name in names])
         return {"added_rows": counts["rows"], "added_failures": counts["failures_by_reason"]}
 
     def _machine_health(self) -> MachineHealth:
         """What earlier runs have shown of the machine: rows that they made, conformers that ended their workers."""
-        more, mark = self.aim.plan.revision, self.aim.job.metadata["config_hash"]
+        more, mark = self.spec.plan.revision, self.spec.job.metadata["config_hash"]
         before: set[Key] = set()
         rows = 0
         for record in records(self.store):
@@ -265,7 +261,7 @@ class _Run:
     def _manifest(self) -> dict[str, Any]:
         show_stage("merge")
         try:
-            return self.aim.manifest(self.store)
+            return self.spec.manifest(self.store)
         except OSError as error:
             raise QmgenError(
                 f"cannot write the manifest of {self.store.place}: {error.strerror or error}; the rows are safe, make "
@@ -285,14 +281,14 @@ class _Run:
         return RunRecord(
             file=RunFile.new(self.store),
             clock=self.clock,
-            plan=self.aim.plan,
+            plan=self.spec.plan,
             rank=self.rank.rank,
             world_size=self.rank.world_size,
-            config_hash=self.aim.job.metadata["config_hash"],
-            licence=self.aim.config.licence,
+            config_hash=self.spec.job.metadata["config_hash"],
+            licence=self.spec.config.licence,
             to_do=to_do,
             repaired=repaired,
-            network=self.aim.job.network,
+            network=self.spec.job.network,
         )
 
 

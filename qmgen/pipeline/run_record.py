@@ -1,4 +1,4 @@
-"""What a run writes about itself while it goes on, for ``qmgen status`` and for later."""
+"""What a run writes about itself while it goes on, for ``qmgen status``; and its summary at the end."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ class RunSummary:
 
 @dataclass(frozen=True)
 class RetrySummary:
-    """What a retry did: generation ``number`` of the corpus (None where there was nothing to retry) has ``tried``
+    """What a retry did: revision ``number`` of the corpus (None where there was nothing to retry) has ``tried``
     these failures, by reason, with these ``settings``, and gained ``rows``; ``failures`` stand in the whole corpus.
     ``summary`` is that of the run, None where nothing was run."""
 

@@ -1,4 +1,4 @@
-"""What a unit that adds to a finished corpus knows of what is there: it labels only what is not, and counts it once."""
+"""The source of a run: its entries, counted, digested, numbered through all files, and cut into work units."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from qmgen.corpus.plan import Plan, Unit, plan
-from qmgen.corpus.unit_records import digest
+from qmgen.corpus.revisions import FailureKey
+from qmgen.corpus.shard import digest
 from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.molecules.entries import NamedDuplicates, merge_key
 from qmgen.molecules.types import Failure, Molecule, Reason
 from qmgen.pipeline.stages import Stages
 
-#: a row of a failures file: molecule_id, conformer_id, reason
-FailureKey = tuple[int, int, str]
-
 
 @dataclass(frozen=True)
 class UnitRevision:
-    """``known`` entries of the unit were counted before. Of the molecules in ``first`` the conformers below that number
-    are there, of those in ``only`` just these are wanted; of all others all. ``labelled`` molecules have rows in
-    earlier generations. ``decided`` are the earlier failures that the unit tries again."""
+    """What a unit that adds to a finished corpus leaves out: ``known`` entries were counted before. ``first[m]``: the
+    lowest conformer still missing. ``only[m]``: exactly the conformers to label. Molecules in neither: all conformers.
+    ``labelled`` molecules have rows in earlier revisions. ``decided`` are the earlier failures that the unit tries
+    again."""
 
     known: int = 0
     first: Mapping[int, int] = field(default_factory=dict)
@@ -60,7 +59,7 @@ class UnitRevision:
         return {(molecule, conformer) for molecule, wanted in self.only.items() for conformer in wanted}
 
     def counts(self, rows: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
-        """What the unit's failures file says about this: see ``corpus.books.Book``."""
+        """What the unit's failures file says about this: see ``corpus.books``."""
         again = {split: len({r["molecule_id"] for r in of_split} & self.labelled) for split, of_split in rows.items()}
         found: dict[str, Any] = {"again": again}
         if self.decided:

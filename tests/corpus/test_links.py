@@ -21,8 +21,8 @@ from qmgen.corpus.runs import RunFile, rank_lock, running
 from qmgen.corpus.store import LocalStore, store_of
 from qmgen.corpus.verify import inspect
 from qmgen.errors import UsageError
-from qmgen.pipeline.ranks import Rank, RunningCommand
-from qmgen.pipeline.resume import as_rank, start_anew
+from qmgen.pipeline.ranks import Rank, RunningCommand, hold_rank
+from qmgen.pipeline.resume import start_anew
 
 COMMAND = RunningCommand("qmgen generate", {"xc": "pbe"})
 
@@ -84,7 +84,7 @@ def test_a_run_does_not_even_begin_on_linked_folders(tmp_path: Path, outside: Pa
     (place / folder).symlink_to(outside)
     with (
         pytest.raises(UsageError, match=f"{folder} is a symbolic link") as caught,
-        as_rank(store_of(place), Rank(), COMMAND),
+        hold_rank(store_of(place), Rank(), COMMAND),
     ):
         pass
     assert len(caught.value.lines) == 1 and contents(outside) == before
@@ -126,7 +126,7 @@ def test_what_to_do_about_a_linked_lock_is_said_once(tmp_path: Path, outside: Pa
     addition = Revision(1, RETRY, "f" * 64, {"xc": "pbe"}, Plan(4, 2, None, 1))
     with pytest.raises(UsageError) as caught:
         if name.startswith("runs"):
-            with as_rank(store, Rank(), COMMAND):
+            with hold_rank(store, Rank(), COMMAND):
                 pass
         else:
             begin_revision(store, addition)
@@ -160,7 +160,7 @@ def test_a_link_that_the_user_names_is_followed(written: Any, tmp_path: Path) ->
     link = tmp_path / "link"
     link.symlink_to(written.directory)
     store = store_of(link)
-    with as_rank(store, Rank(), COMMAND):
+    with hold_rank(store, Rank(), COMMAND):
         store.write("data/note", b"1")
         into_a_workspace(LocalStore(link))
         store.clear()

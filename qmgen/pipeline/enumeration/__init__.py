@@ -1,4 +1,5 @@
-"""``qmgen enumerate``: from settings to molecules in a file, a sample, or a table of counts.
+"""``qmgen enumerate``, and enumerated molecules as the source of a run.
 
-``setup`` (settings to a selection) → ``run`` (modes) → ``output`` (a file that survives a stop), ``sample``, ``count``.
+``run`` (settings to a selection; modes), ``output`` (what is written), ``parts`` (the source of a run), ``feeder`` (the
+process that enumerates for it).
 """

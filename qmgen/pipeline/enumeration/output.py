@@ -1,8 +1,9 @@
-"""A file of SMILES that grows, and survives a stop: what is there is never written twice, nor left out.
+"""What an enumeration writes: a file of SMILES that grows and survives a stop, and a sample.
 
-While it grows it is called ``NAME.partial``, and ``NAME.partial.json`` says how many of its bytes are sure and where
-the enumeration goes on. Whole, it gets its own name, and ``NAME.json`` says what it holds. The same settings thus make
-the same bytes, however often they were interrupted.
+A molecule that is in the file is never written twice, nor left out. While the file grows it is called ``NAME.partial``,
+and ``NAME.partial.json`` says how many of its bytes are sure and where the enumeration goes on. When it is whole it
+gets its own name, and ``NAME.json`` says what it holds. The same settings thus make the same bytes, however often they
+were interrupted.
 """
 
 from __future__ import annotations
@@ -196,7 +197,11 @@ def hash_rank(seed: int, smiles: str) -> int:
 
 
 class HashSample:
-    """The ``size`` molecules of least ``rank`` among those added."""
+    """An exact sample in one pass: the ``size`` molecules of least ``hash_rank`` among those added.
+
+    Every molecule is as likely as every other, a molecule's hash depends on nothing else, and the sample of a whole is
+    found among the samples of its parts: they can be drawn on many machines and merged.
+    """
 
     def __init__(self, size: int, seed: int) -> None:
         self._size, self._seed = size, seed

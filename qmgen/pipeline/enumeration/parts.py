@@ -1,7 +1,7 @@
 """A whole enumeration as the source of a run: work unit i of N is its part (i + 1)/N, of each size one after another.
 
 Nothing is enumerated before it is needed, and each process enumerates its own units alone. The number of units is that
-of the configuration, or follows from how many molecules are expected (``parts_expected``).
+of the configuration, or follows from how many molecules are expected (``expected_molecules``).
 """
 
 from __future__ import annotations
@@ -153,7 +153,16 @@ class ExpectedMolecules:
 
 
 def expected_molecules(config: EnumerateConfig, stopping: Callable[[], bool] = lambda: False) -> ExpectedMolecules:
-    """What the sizes of ``config`` hold under its rules. Counts small sizes where the set is none of those known.
+    """How many molecules the sizes of ``config`` hold under its rules: about, but the same on every machine.
+
+    The number of work units rests on it, and with that the names of all files: it follows from the settings alone.
+    Where the set is none of those known, small sizes are counted:
+
+        ref(n) = what is known of the rule set over C, N, O and F, and beyond that its growth, gone on with
+        q(n)   = c(n) / ref(n), with c counted at 4 and 5 atoms
+        c(n)   = ref(n) q(5) (q(5) / q(4))^(n - 5)
+
+    In fractions: rounding differs nowhere.
 
     Raises ``UsageError`` for rules or elements that do not exist, ``Interrupted`` when ``stopping()``.
     """

@@ -1,4 +1,4 @@
-"""From the settings of an enumeration to what the engine and the rules need."""
+"""The modes of an enumeration: into a file or a stream, a sample, a table of counts; and the check of a list."""
 
 from __future__ import annotations
 
