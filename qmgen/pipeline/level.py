@@ -2,6 +2,7 @@
 
 What counts of a network (``--guess RUN``) is the SHA-256 of its file. It stands in the rows' recipe and metadata; where
 the run lies and what it is called stands in config.toml, in the manifest and in ``runs/``, and may change.
+jax is imported where a level is asked for: a worker that imports this module is not prepared yet.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from qmgen.defaults import PLAIN_GUESSES
 from qmgen.dft.electrons import doubly_occupied
 from qmgen.documents import table_of
 from qmgen.errors import QmgenError, UsageError, first_line
-from qmgen.labeling.level import level_of
 from qmgen.labeling.types import Settings, is_network, network_guess
 from qmgen.molecules.entries import atomic_numbers, check_supported, failure
 from qmgen.molecules.geometry import symbol_of
@@ -41,6 +41,8 @@ def level_of_theory(settings: Settings) -> dict[str, Any]:
 
     Raises ``UsageError`` on an unknown functional, basis, grid level, precision or guess, with the nearest name.
     """
+    from qmgen.labeling.level import level_of
+
     level = level_of(settings)
     values = asdict(settings)
     for said_otherwise in ("xc", "basis", "batch_size"):
@@ -58,6 +60,8 @@ def level_of_theory(settings: Settings) -> dict[str, Any]:
 
 def check_level(entry: Molecule | Failure, settings: Settings) -> Molecule | Failure:
     """The entry, or one failure for all its conformers, before any of them is made, if the basis set will not do."""
+    from qmgen.labeling.level import level_of
+
     basis = level_of(settings).basis_set
     checked = check_supported(entry, basis.elements)
     if isinstance(entry, Failure):
