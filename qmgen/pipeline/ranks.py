@@ -27,9 +27,9 @@ from qmgen.corpus.identity import difference
 from qmgen.corpus.locks import Held
 from qmgen.corpus.plan import Plan, Unit
 from qmgen.corpus.runs import holders, rank_lock
-from qmgen.corpus.shard import digest
 from qmgen.corpus.store import Store
 from qmgen.corpus.store.local import FOLDERS
+from qmgen.corpus.unit_records import digest
 from qmgen.errors import AlreadyRunning, QmgenError, UsageError
 
 if TYPE_CHECKING:

@@ -18,8 +18,7 @@ import pyarrow.parquet as pq
 
 from qmgen import files
 from qmgen.corpus.identity import MANIFEST, stored_recipe
-from qmgen.corpus.listing import Listing
-from qmgen.corpus.plan import FAILURES, Unit
+from qmgen.corpus.plan import FAILURES, SPLITS, Listing, Unit
 from qmgen.corpus.plan_recovery import recorded_sums, recorded_units
 from qmgen.corpus.runs import FOLDER as RUNS
 from qmgen.corpus.runs import rank_of_lock, records, running

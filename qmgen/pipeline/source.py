@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from qmgen.corpus.plan import Plan, Unit, plan
 from qmgen.corpus.revisions import FailureKey
-from qmgen.corpus.shard import digest
+from qmgen.corpus.unit_records import digest
 from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.molecules.entries import NamedDuplicates, merge_key
 from qmgen.molecules.types import Failure, Molecule, Reason
