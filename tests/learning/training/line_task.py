@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,7 @@ def run(
     checkpoint_seconds: float = 1000.0,
     identity: dict[str, Any] | None = None,
     progress: TrainingProgress | None = None,
+    watch: Callable[[Any, int], dict[str, Any]] | None = None,
 ) -> TrainingOutcome:
     """Train in ``folder``: lines every 7 steps, validations every 20, checkpoints at those unless it is said sooner."""
     rate = schedule_of("cosine", PEAK, 5, steps)
@@ -79,6 +80,7 @@ def run(
         identity or {"data": "points"},
         stop or StopWatch(),
         progress or TrainingProgress(quiet=True),
+        watch=watch,
     )
 
 

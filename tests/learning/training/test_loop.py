@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from line_task import Points, run
@@ -21,15 +22,16 @@ from qmgen.signals import StopWatch
 
 
 class Wish(StopWatch):
-    """Asks to stop once a batch of this number was taken."""
+    """Asks to stop in the step after this number of them."""
 
     def __init__(self, number: int) -> None:
         super().__init__(unit="step", kept="checkpoints")
         self.number = number
 
-    def heard(self, number: int) -> None:
-        if number >= self.number:
+    def watch(self, parameters: Any, step: int) -> dict[str, Any]:
+        if step > self.number:
             self.reason = "SIGTERM"
+        return {}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +60,7 @@ def test_the_journal_says_what_was_done(undisturbed: list[dict]) -> None:
 def test_stopped_and_continued_the_numbers_are_the_same(tmp_path: Path, undisturbed: list[dict], at: int) -> None:
     stop = Wish(at)
     with pytest.raises(Interrupted, match=rf"SIGTERM at step {at + 1} of 60 .*the same command continues"):
-        run(tmp_path, points=Points(after=stop.heard), stop=stop)
+        run(tmp_path, stop=stop, watch=stop.watch)
     points = Points()
     run(tmp_path, points=points)
     assert points.begun == [at + 1]  # what was before is not read again
@@ -87,7 +89,7 @@ def test_killed_and_continued_the_numbers_are_the_same(tmp_path: Path, undisturb
 def test_an_infinite_loss_ends_it_in_one_line_and_overwrites_nothing(tmp_path: Path) -> None:
     stop = Wish(20)
     with pytest.raises(Interrupted):
-        run(tmp_path, points=Points(after=stop.heard), stop=stop)
+        run(tmp_path, stop=stop, watch=stop.watch)
     before = (tmp_path / checkpoint.NAME).read_bytes()
     with pytest.raises(QmgenError, match=r"not finite at step 24: .*lower --learning-rate") as raised:
         run(tmp_path, points=Points(spoilt=23), checkpoint_seconds=1e-6)
@@ -107,7 +109,7 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(tmp_path: Pat
 
     stop = Wish(33)
     with pytest.raises(Interrupted):
-        run(tmp_path, points=Points(after=stop.heard), stop=stop)
+        run(tmp_path, stop=stop, watch=stop.watch)
     path = tmp_path / checkpoint.NAME
     path.write_bytes(path.read_bytes()[:-9])
     points = Points()
@@ -120,7 +122,7 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(tmp_path: Pat
 def test_the_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
     stop = Wish(10)
     with pytest.raises(Interrupted):
-        run(tmp_path, points=Points(after=stop.heard), stop=stop)
+        run(tmp_path, stop=stop, watch=stop.watch)
     with pytest.raises(UsageError, match=r"another training \(data differ\)"):
         run(tmp_path, identity={"data": "others"})
 
