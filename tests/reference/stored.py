@@ -22,7 +22,7 @@ from qmgen.validation.oracle import Reference, own_density, solve_lower
 
 HERE = Path(__file__).resolve().parent
 
-#: Hartree, Hartree, Debye: the limits of issue 2, "Must hold" 1
+#: Hartree, Hartree, Debye: far below what models of these properties resolve, well above the thresholds of the SCF
 ENERGY_LIMIT, ORBITAL_LIMIT, DIPOLE_LIMIT = 1e-7, 1e-6, 1e-4
 
 
@@ -51,7 +51,9 @@ class Values:
         if not (np.isfinite(self.arrays["energy"][at]) and self.arrays["converged"][at]):
             return None
         energy, homo, lumo = (float(self.arrays[name][at]) for name in ("energy", "homo", "lumo"))
-        return Reference(energy, homo, lumo, self.arrays["dipole"][at], int(self.arrays["cycles"][at]), True, "", 0.0)
+        dipole, cycles = self.arrays["dipole"][at], int(self.arrays["cycles"][at])
+        known = {"energy": energy, "homo": homo, "lumo": lumo, "gap": lumo - homo, "dipole": dipole}
+        return Reference(energy, homo, lumo, dipole, known, cycles, converged=True, guess="", seconds=0.0)
 
 
 @lru_cache(maxsize=2)
