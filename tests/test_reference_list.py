@@ -1,4 +1,4 @@
-"""The shipped list of molecules against PySCF's stored values at our default thresholds: issue 2, "Must hold" 1 and 5.
+"""The shipped list of molecules against PySCF's stored values at our default thresholds.
 
 The default run takes four molecules of each of five shapes at grid levels 0 and 1 (compiling a shape costs as much as
 labelling three of its molecules), a few small ones at level 3 and at other functionals and basis sets; ``-m slow``

@@ -89,7 +89,7 @@ def test_the_three_share_a_shape() -> None:
 def test_batch_size(alone: Label) -> None:
     for size in (1, 2):
         one = labels([conformer(METHANOL)], replace(SETTINGS, batch_size=size))[0]
-        assert abs(one.energy - alone.energy) < 1e-10  # issue 2; only the order of sums may change
+        assert abs(one.energy - alone.energy) < 1e-10  # only the order of sums may change
 
 
 def solve_all(molecules: list, shape: Shape, backend: Backend = CPU, size: int | None = None) -> Solution:
@@ -126,7 +126,7 @@ def test_a_dummy_does_nothing() -> None:
 def test_backends_agree() -> None:
     one, other = (solve_all([METHANOL, METHYLAMINE, ETHANE], SHAPE, backend, size=4) for backend in (CPU, ACCELERATOR))
     assert one.converged.all() and other.converged.all()
-    # the order of sums alone: 1e-10 Ha (issue 2); levels follow the density, which is converged to 1e-6
+    # the order of sums alone: 1e-10 Ha; levels follow the density, which is converged to 1e-6
     assert np.abs(one.energy - other.energy).max() < 1e-10
     assert np.abs(one.orbital_energies[:3, :13] - other.orbital_energies[:3, :13]).max() < 1e-8
 
@@ -137,7 +137,7 @@ def test_backends_agree() -> None:
 def test_padding(wider: tuple[int, int, int, int]) -> None:
     exact, padded = (solve_all([METHANOL], shape) for shape in (SHAPE, Shape(*wider)))
     assert exact.cycles == padded.cycles
-    assert abs(exact.energy - padded.energy)[0] < 1e-10  # issue 2; sums of other lengths are added in another order
+    assert abs(exact.energy - padded.energy)[0] < 1e-10  # sums of other lengths are added in another order
 
 
 def moved(molecule: tuple[list[int], list[list[float]]], rotation: np.ndarray, shift: np.ndarray) -> Conformer:
@@ -149,7 +149,7 @@ def test_permutation_of_atoms(alone: Label) -> None:
     order = np.array([3, 1, 5, 0, 4, 2])
     one = conformer(METHANOL)
     other = labels([replace(one, numbers=one.numbers[order], positions=one.positions[order])])[0]
-    assert abs(other.energy - alone.energy) < 1e-10  # issue 2: rounding
+    assert abs(other.energy - alone.energy) < 1e-10  # rounding
     # of first order in the density, which is converged to an orbital gradient of 1e-6
     assert np.abs(other.properties["charges"] - alone.properties["charges"][order]).max() < 1e-6
     assert np.abs(other.properties["dipole"] - alone.properties["dipole"]).max() < 1e-6

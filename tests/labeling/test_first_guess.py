@@ -135,7 +135,7 @@ def at_random(problem: Problem, atoms: np.ndarray) -> np.ndarray:
 def same_labels(found: dict[int, Label], expected: dict[int, Label]) -> None:
     for molecule, one in found.items():
         other = expected[molecule]
-        assert abs(one.energy - other.energy) < 1e-8  # issue 7: the same converged labels
+        assert abs(one.energy - other.energy) < 1e-8  # the same converged labels
         # of first order in the density, which is converged to a gradient of 1e-6 on either way
         assert abs(one.homo - other.homo) < 1e-6 and abs(one.lumo - other.lumo) < 1e-6
         assert np.abs(one.properties["dipole"] - other.properties["dipole"]).max() < 1e-5

@@ -24,7 +24,7 @@ class Published:
 
 _WATER_QCHEM: Final = {
     "program": "Q-Chem",
-    "source": "outputs of Q-Chem on a fine grid, as quoted in issue 2 of qmgen ('Must hold', item 2)",
+    "source": "outputs of Q-Chem on a fine grid",
     "basis": "6-31g",
     "symbols": ("O", "H", "H"),
     "positions": ((-1.551007, -0.114520, 0.0), (-1.934259, 0.762503, 0.0), (-0.599677, 0.040712, 0.0)),

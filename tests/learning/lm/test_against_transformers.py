@@ -56,7 +56,7 @@ def put(target: Any, name: str, values: Any) -> None:
 def agree(found: np.ndarray, theirs: Any) -> None:
     wanted = theirs.detach().numpy()
     assert np.abs(wanted).max() > 1.0  # numbers of order one, so that the tolerance means something
-    # the tolerance; float32 sums in another order differ by some 1e-6 here
+    # far above rounding, far below an error of a formula: float32 sums in another order differ by some 1e-6 here
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
     assert np.abs(found - wanted).max() < 3e-5
 

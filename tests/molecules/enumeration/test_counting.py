@@ -22,7 +22,7 @@ def count(query: Query, part: Part = WHOLE) -> dict[str, tuple[int, int]]:
 
 
 def test_both_columns():
-    """C6H6: 217 multigraphs (issue 4). C5H4FN has two Kekulé forms of 2-fluoropyridine."""
+    """C6H6: 217 multigraphs. C5H4FN has two Kekulé forms of 2-fluoropyridine."""
     assert count(Query.of_formula("C6H6"))["C6H6"][0] == 217
     ((multigraphs, molecules),) = count(Query.of_formula("C5H4FN")).values()
     assert multigraphs > molecules

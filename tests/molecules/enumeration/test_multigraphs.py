@@ -11,7 +11,7 @@ from qmgen.molecules.enumeration import items as items_module
 from qmgen.molecules.enumeration.items import Query, batches
 from qmgen.molecules.enumeration.pruning import VALENCES
 
-#: the counts of issue 4, made by other programs; the alkanes are also OEIS A000602
+#: counts made by other programs; the alkanes are also OEIS A000602
 ALKANES = [1, 1, 1, 2, 3, 5, 9, 18, 35, 75, 159]
 #: with rings, at least one hydrogen: the graphs of degree at most 4 less the 4-regular ones
 SATURATED = [1, 1, 2, 6, 20, 77, 351, 1923, 12191]
