@@ -106,7 +106,8 @@ def test_gradient_is_the_slope(name: str, off: float) -> None:
     for seed in (2, 3):
         direction = disturbed(name, 1.0, seed)
         found = float((np.asarray(gradient) * direction).sum())
-        # 1e-6 (central differences with this step are no better), relative to the length of the gradient: a direction may happen to be nearly across it
+        # 1e-6: central differences with this step are no better; relative to the length of the gradient, since a
+        # direction may happen to be nearly across it
         assert abs(found - slope(name, hamiltonian, direction, 0)) < 1e-6 * np.linalg.norm(gradient)
 
 
