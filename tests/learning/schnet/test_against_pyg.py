@@ -75,5 +75,5 @@ def test_output_equals_that_of_pyg(
     assert ours.shape == theirs.shape == (len(sizes), 1)
     each = theirs[:, 0] / np.array(sizes)
     assert np.ptp(each) > 1e-3  # a hundred times the bound: surroundings of atoms are compared, not a constant
-    # far above rounding, far below an error of a formula: float32 sums of these lengths differ by a few units in the last place
+    # far below an error of a formula; float32 sums of these lengths differ by a few units in the last place
     assert np.max(np.abs(ours - theirs)) <= 1e-5 * max(1.0, np.max(np.abs(theirs)))
