@@ -30,7 +30,7 @@ def environments(
     env: Mapping[str, str] | None = None,
     there: Hardware = THREE,
 ) -> list[Mapping[str, str]]:
-    found = layout.layout(workers, layout, units, (env or {}, there))
+    found = layout.layout(workers, devices, units, (env or {}, there))
     assert found.cores == () and all(place.core == ANY_CORE for place in found.places)
     return [place.environment for place in found.places]
 
