@@ -53,7 +53,7 @@ def agrees(found: Label | Failure, expected: Label | Failure) -> None:
     for name in ("homo", "lumo"):
         assert abs(getattr(found, name) - getattr(expected, name)) < 1e-6
     for name in ("dipole", "charges"):
-        assert np.abs(getattr(found, name) - getattr(expected, name)).max() < 1e-5
+        assert np.abs(found.properties[name] - expected.properties[name]).max() < 1e-5
     assert found.n_orbitals == expected.n_orbitals
 
 

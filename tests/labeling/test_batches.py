@@ -57,9 +57,8 @@ def labels(conformers: list[Conformer], settings: Settings = SETTINGS) -> dict[i
 
 def same_bits(a: Label, b: Label) -> bool:
     fields = ("energy", "homo", "lumo", "energy_std", "cycles", "orbital_gradient")
-    arrays = ("dipole", "charges")
     return all(getattr(a, f) == getattr(b, f) for f in fields) and all(
-        np.array_equal(getattr(a, f), getattr(b, f)) for f in arrays
+        np.array_equal(a.properties[name], b.properties[name]) for name in a.properties
     )
 
 
