@@ -14,7 +14,7 @@ from qmgen.dft.basis import load_basis
 from qmgen.dft.batch import solve_batch, solve_many, stack
 from qmgen.dft.functionals import functional
 from qmgen.dft.prepare import Shape, System, prepare, shape_of
-from qmgen.dft.scf import ScfOptions, Solution
+from qmgen.dft.scf import Problem, ScfOptions, Solution, solve
 from qmgen.labeling import Label, Settings, label
 from qmgen.molecules.types import Conformer
 
@@ -91,14 +91,16 @@ def test_batch_size(alone: Label) -> None:
         assert abs(one.energy - alone.energy) < 1e-10  # only the order of sums may change
 
 
-def solve_all(molecules: list, shape: Shape, backend: Backend = CPU, size: int | None = None) -> Solution:
+def problems_of(molecules: list, shape: Shape) -> list[Problem]:
     basis, xc = load_basis("sto-3g"), functional("b3lyp5")
-    problems = []
-    for molecule in molecules:
-        one = conformer(molecule)
-        problems.append(prepare(System(one.numbers.astype(np.int64), one.positions), shape, basis, xc, 0).problem)
+    systems = [System(one.numbers.astype(np.int64), one.positions) for one in map(conformer, molecules)]
+    return [prepare(system, shape, basis, xc, 0).problem for system in systems]
+
+
+def solve_all(molecules: list, shape: Shape, backend: Backend = CPU, size: int | None = None) -> Solution:
+    problems = problems_of(molecules, shape)
     with using(backend):
-        solutions = solve_batch(xc, problems, ScfOptions(), size or 0)
+        solutions = solve_batch(functional("b3lyp5"), problems, ScfOptions(), size or 0)
     return jax.tree.map(lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *solutions)
 
 
@@ -122,8 +124,12 @@ def test_a_dummy_does_nothing() -> None:
     assert bool(both.converged[0]) and float(both.energy[1]) == 0.0 and int(both.cycles[1]) == 0
 
 
-def test_backends_agree() -> None:
-    one, other = (solve_all([METHANOL, METHYLAMINE, ETHANE], SHAPE, backend, size=4) for backend in (CPU, ACCELERATOR))
+def test_a_vectorized_batch_agrees_with_one_by_one() -> None:
+    """By the same loops over the grids; ``tests/dft/test_batched.py`` compares the loops of both backends."""
+    molecules, xc = [METHANOL, METHYLAMINE, ETHANE], functional("b3lyp5")
+    one = solve_all(molecules, SHAPE)
+    vectorized = jax.jit(jax.vmap(lambda problem: solve(xc, problem, ScfOptions(), CPU)))
+    other = jax.tree.map(lambda x: np.asarray(x)[:3], vectorized(stack(problems_of(molecules, SHAPE), 4)))
     assert one.converged.all() and other.converged.all()
     # the order of sums alone: 1e-10 Ha; levels follow the density, which is converged to 1e-6
     assert np.abs(one.energy - other.energy).max() < 1e-10
