@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.device.task import Entry, Task
-from qmgen.dft.exchange_correlation import BLOCK
+from qmgen.dft.grid import BLOCK
 from qmgen.dft.prepare import Shape
 
 REPEATS = 5
