@@ -1,4 +1,4 @@
-"""How far something is, on standard error: one line that is written over on a terminal, a line now and then elsewhere.
+"""How far something is, on standard error: a bar of tqdm on a terminal, a line now and then elsewhere.
 
 >>> with ProgressLine("reading", "file", total=40) as line:
 ...     line.advance(1)
@@ -10,11 +10,11 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from qmgen.quantities import duration, size
 
-#: seconds between two lines in a log file, and between two states of the line on a terminal
+#: seconds between two lines in a log file, and between two states of the bar on a terminal
 LINE_EVERY: Final = 30.0
 SHOW_EVERY: Final = 0.2
 
@@ -24,7 +24,7 @@ class ProgressLine:
     ``first`` of them were done, the time left, and a ``note``.
 
     ``quiet`` shows nothing. ``log``: where there is no terminal, a line each ``every`` seconds instead of nothing.
-    ``always``: written over as on a terminal, whatever the stream is.
+    ``always``: the bar of a terminal, whatever the stream is.
     """
 
     def __init__(
@@ -41,9 +41,10 @@ class ProgressLine:
         every: float = LINE_EVERY,
     ) -> None:
         self._stream = stream or sys.stderr
-        self._over = always or (self._stream.isatty() and not quiet)
+        self._on_terminal = always or (self._stream.isatty() and not quiet)
+        self._bar: Any = None
         self.quiet = quiet and not always
-        self._every = SHOW_EVERY if self._over else every if log and not quiet else None
+        self._every = every if log and not quiet else None
         self.begin(label, unit, total, first)
 
     def begin(self, label: str, unit: str, total: int | None, first: int = 0) -> None:
@@ -51,6 +52,7 @@ class ProgressLine:
         self.label, self.unit, self.total, self.done, self.note = label, unit, total, first, ""
         self._first = first
         self._begin = self._last = time.monotonic()
+        self._end_bar()
 
     def __enter__(self) -> ProgressLine:
         return self
@@ -70,25 +72,53 @@ class ProgressLine:
         self.show()
 
     def show(self, now: bool = False) -> None:
-        """Write the line, where it is time to (or ``now``)."""
-        if self._every is None or not (now or time.monotonic() - self._last >= self._every):
-            return
-        self._last = time.monotonic()
-        self._write(f"\r\033[K{self._line()}" if self._over else f"qmgen: {self._line()}\n")
+        """Show the state, where it is time to (or ``now``)."""
+        if self._on_terminal:
+            self._show_bar(now)
+        elif self._every is not None and (now or time.monotonic() - self._last >= self._every):
+            self._last = time.monotonic()
+            print(f"qmgen: {self._line()}", file=self._stream, flush=True)
 
     def say(self, line: str) -> None:
         """Another line, even where progress is not shown."""
-        self._write(f"{chr(13)}\033[Kqmgen: {line}\n" if self._over else f"qmgen: {line}\n")
+        if self._bar is None:
+            print(f"qmgen: {line}", file=self._stream, flush=True)
+        else:
+            self._bar.write(f"qmgen: {line}", file=self._stream)
 
     def close(self) -> None:
-        """Where the line is written over, its last state stays."""
-        if self._over and self.done != self._first:
-            self.show(now=True)
-            self._write("\n")
+        """The last state of a bar stays."""
+        if self._on_terminal and self.done != self._first:
+            self._show_bar(now=True)
+        self._end_bar()
 
-    def _write(self, text: str) -> None:
-        self._stream.write(text)
-        self._stream.flush()
+    def _show_bar(self, now: bool) -> None:
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                desc=self.label,
+                total=self.total,
+                initial=self._first,
+                unit="B" if self.unit == "B" else f" {self.unit}s",
+                unit_scale=self.unit == "B",
+                file=self._stream,
+                mininterval=SHOW_EVERY,
+                miniters=1,
+                smoothing=0.1,
+                dynamic_ncols=True,
+            )
+        if self.note:
+            self._bar.set_postfix_str(self.note, refresh=False)
+        self._bar.total = self.total
+        self._bar.update(self.done - self._bar.n)
+        if now:
+            self._bar.refresh()
+
+    def _end_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
 
     def _line(self) -> str:
         rate = (self.done - self._first) / self.seconds()

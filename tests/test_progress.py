@@ -1,4 +1,4 @@
-"""The line of progress: written over on a terminal, a line now and then elsewhere, nothing where nothing is wanted."""
+"""Progress: a bar on a terminal, a line now and then elsewhere, nothing where nothing is wanted."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
 
 
-def test_a_terminal_is_written_over_and_keeps_the_last_state() -> None:
+def test_a_terminal_has_a_bar_whose_last_state_stays() -> None:
     stream = Terminal()
     with ProgressLine("reading", "file", 40, stream=stream) as line:
         line.advance(1)
+        line.say("a remark")
         line.advance(39)
-    shown = stream.getvalue().split("\r\033[K")
-    assert shown[1] == "reading: 1 of 40 files (2%), 0.333 files/s, 117 s left"
-    assert shown[-1].startswith("reading: 40 of 40 files (100%), ") and shown[-1].endswith(" 0 s left\n")
+    shown = stream.getvalue().replace("\r", "\n").splitlines()
+    assert any(state.startswith("reading:   2%") and " 1/40 " in state and " files/s" in state for state in shown)
+    assert "qmgen: a remark" in shown
+    assert shown[-1].startswith("reading: 100%") and " 40/40 " in shown[-1]
 
 
 @pytest.mark.parametrize(("options", "stream"), [({}, io.StringIO()), ({"quiet": True}, Terminal())])
@@ -45,10 +47,30 @@ def test_bytes_are_shown_by_their_size_and_a_total_may_be_unknown() -> None:
     stream = io.StringIO()
     line = ProgressLine("verifying", "B", 4_000_000, always=True, stream=stream)
     line.advance(1_000_000)
-    assert stream.getvalue().endswith("verifying: 1 MB of 4 MB (25%), 333 kB/s, 9 s left")
+    line.show(now=True)
+    assert "verifying:  25%" in stream.getvalue() and " 1.00M/4.00M " in stream.getvalue()
     line.begin("looking", "molecule", None, 10)
     line.advance(1)
-    assert stream.getvalue().endswith("looking: 11 molecules, 0.333 molecules/s")
+    line.close()
+    assert "looking: 11 molecules [" in stream.getvalue()
+
+
+def test_bytes_in_a_log() -> None:
+    stream = io.StringIO()
+    ProgressLine("verifying", "B", 4_000_000, log=True, stream=stream, every=0.0).advance(1_000_000)
+    assert stream.getvalue() == "qmgen: verifying: 1 MB of 4 MB (25%), 333 kB/s, 9 s left\n"
+
+
+def test_a_bar_takes_back_what_was_lost() -> None:
+    stream = Terminal()
+    run = RunProgress(stream=stream)
+    run.start(10)
+    run.advance(3, 1)
+    run.advance(-3, -1)
+    run.expect(-2)
+    run.advance(8, 0)
+    run.close()
+    assert " 8/8 " in stream.getvalue().replace("\r", "\n").splitlines()[-1]
 
 
 def test_a_run_counts_rows_and_failures_in_a_log() -> None:
