@@ -21,7 +21,7 @@ from benchmarks.device.task import Entry, Task
 from qmgen.corpus.plan import Unit
 from qmgen.corpus.schema import failure_schema, failure_table, row_schema, row_table
 from qmgen.corpus.unit_records import write_unit
-from qmgen.dft.backend import current
+from qmgen.dft.backend import ACCELERATOR, current, using
 from qmgen.dft.batch import solve_batch, solve_many
 from qmgen.dft.coulomb_exchange import supermatrix
 from qmgen.dft.integrals.one_electron import one_electron_integrals
@@ -141,7 +141,12 @@ def write(labelled: list[tuple[Conformer, Label]]) -> None:
 
 
 def measure_batched_stages(task: Task) -> None:
-    """Entries as of ``stages``, from host lists to field."""
+    """Entries as of ``stages``, from host lists to field; a batch is one program on any device."""
+    with using(ACCELERATOR):
+        _measure_batched_stages(task)
+
+
+def _measure_batched_stages(task: Task) -> None:
     settings = Settings(grid_level=0 if task.toy else 1)
     level, size = level_of(settings), 2 if task.toy else 64 if task.accelerator else 2
     shape, chosen = task.geometries.of_one_shape(settings, size)
