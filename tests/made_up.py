@@ -1,16 +1,14 @@
-"""Made-up values of the columns that hold lists and follow from a label, whichever there are."""
+"""Made-up values of the columns that hold properties, whichever there are."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from qmgen.corpus.columns import COLUMNS
+from qmgen.corpus.columns import PROPERTY_COLUMNS
 
 
-def properties(atoms: int, random: np.random.Generator) -> dict[str, np.ndarray]:
+def properties(atoms: int, random: np.random.Generator) -> dict[str, Any]:
     """By the names of columns, with normally distributed numbers."""
-    return {
-        column.name: random.normal(size=column.length * (atoms if column.per_atom else 1))
-        for column in COLUMNS
-        if column.length and column.from_label
-    }
+    return {column.name: random.normal(size=column.shape(atoms) or None) for column in PROPERTY_COLUMNS}

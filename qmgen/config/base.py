@@ -220,6 +220,9 @@ def path_trouble(path: str) -> str | None:
     return None
 
 
+#: the files of molecules for help texts: the suffixes of ``qmgen.molecules.readers``
+MOLECULE_FILES: Final = ".smi .csv .tsv .sdf .mol .xyz .extxyz (also with .gz), .parquet"
+
 # --- settings that several commands have -----------------------------------------------------------------------------
 
 Corpus = Annotated[Place, Setting("Directory of the corpus, or s3://bucket/prefix.", metavar="DIR", argument=True)]

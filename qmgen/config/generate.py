@@ -14,6 +14,7 @@ from qmgen.config.base import (
     GRID_HELP,
     LARGEST_COUNT,
     LARGEST_SEED,
+    MOLECULE_FILES,
     Basis,
     CommandConfig,
     Corpus,
@@ -245,11 +246,7 @@ class GenerateConfig(LabelConfig):
 
     molecules: Annotated[
         Files,
-        Setting(
-            "File with molecules: .smi .csv .tsv .sdf .mol .xyz .extxyz (also with .gz), .parquet, or - for SMILES on "
-            "standard input.",
-            metavar="FILE",
-        ),
+        Setting(f"File with molecules: {MOLECULE_FILES}, or - for SMILES on standard input.", metavar="FILE"),
     ] = Field(default_factory=list)
     enumerate: Annotated[
         str | None,

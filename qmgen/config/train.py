@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from qmgen.config.base import (
     GRID_HELP,
     LARGEST_SEED,
+    MOLECULE_FILES,
     CheckpointEvery,
     CommandConfig,
     Count,
@@ -221,9 +222,7 @@ class TrainHamiltonianConfig(LevelConfig):
         {"molecules", "data", "out", "memory", "checkpoint_every", "overwrite", "time_limit"}
     )
 
-    molecules: Annotated[
-        Files | None, Setting("File with molecules: .smi .csv .sdf .xyz .parquet.", metavar="FILE")
-    ] = None
+    molecules: Annotated[Files | None, Setting(f"File with molecules: {MOLECULE_FILES}.", metavar="FILE")] = None
     data: Annotated[
         Place | None,
         Setting("Corpus whose geometries are used, instead of --molecules; its labels are not read.", metavar="DIR"),
@@ -534,9 +533,9 @@ class EvaluateConfig(CommandConfig):
         Literal["validation", "test", "train", "all"] | None,
         Setting("Split to evaluate.", unset="test; if it is empty, and for language models, validation"),
     ] = None
-    molecules: Annotated[
-        Files, Setting("File with molecules to predict: .sdf .xyz .smi .csv .parquet.", metavar="FILE")
-    ] = Field(default_factory=list)
+    molecules: Annotated[Files, Setting(f"File with molecules to predict: {MOLECULE_FILES}.", metavar="FILE")] = Field(
+        default_factory=list
+    )
     other_level: Annotated[bool, Setting("Accept labels of another level of theory than that of the training.")] = False
     out: Annotated[
         str | None,

@@ -1,11 +1,7 @@
 """The columns of the data files, each declared once: QM1B's ten first, under QM1B's names, units and meaning.
 
 The schema, the rows, the checks of rows, the comparison with PySCF, the targets of training, the card of a corpus and
-the table in docs/formats.md follow from ``COLUMNS``. To add a property of molecules:
-
-1. compute it in ``qmgen.dft.properties.PROPERTIES``, in atomic units;
-2. declare the column here, last, with ``since`` one more than the version of the last release;
-3. compute it with PySCF in ``qmgen.validation.oracle.REFERENCES``, under the name of the column.
+the table in docs/formats.md follow from ``COLUMNS``. docs/architecture.md says how to add a property of molecules.
 
 QM1B: Mathiasen et al., "Generating QM1B with PySCF_IPU", NeurIPS 2023 Datasets and Benchmarks.
 """
@@ -47,7 +43,10 @@ class Column:
         type: of the values; of the elements where the column holds lists.
         length: number of elements of a list; 0 for a column without lists.
         per_atom: whether a list holds ``length`` elements for each atom.
-        from_label: the value from a ``qmgen.labeling.types.Label``; None for a column that follows from the geometry.
+        from_property: the value from the property of the same name in ``qmgen.dft.properties.PROPERTIES``, which is in
+            atomic units; None for a column that is no such property.
+        from_label: the value from a ``qmgen.labeling.types.Label``, for a column that is no such property; None for one
+            that follows from the geometry.
         check: how it is compared with PySCF; None where it is not.
         target: how a network makes it from what it has for each atom: the sum (``scalar``, or ``extensive`` where it
             grows with the molecule), the dipole moment of latent charges (``dipole``), minus the gradient of the energy
@@ -63,6 +62,7 @@ class Column:
     length: int = 0
     per_atom: bool = False
     from_label: Callable[[Any], Any] | None = None
+    from_property: Callable[[Any], Any] | None = None
     check: ReferenceCheck | None = None
     target: Literal["", "scalar", "extensive", "dipole", "forces"] = ""
     since: int = 1
@@ -73,6 +73,10 @@ class Column:
         """The field of the schema, with ``unit`` and ``description`` in its metadata."""
         kind = pa.list_(pa.field("element", self.type, nullable=False)) if self.length else self.type
         return pa.field(self.name, kind, nullable=False, metadata={"unit": self.unit, "description": self.description})
+
+    def shape(self, atoms: int) -> tuple[int, ...]:
+        """The shape of the value of a molecule: () where the column holds no lists."""
+        return (self.length * (atoms if self.per_atom else 1),) if self.length else ()
 
 
 COLUMNS: Final = (
@@ -126,12 +130,12 @@ COLUMNS: Final = (
     ),
     Column(
         "dipole", pa.float64(), "Debye", "electric dipole moment (x, y, z)", length=3,
-        from_label=lambda label: label.properties["dipole"] * AU_TO_DEBYE,
+        from_property=lambda moment: moment * AU_TO_DEBYE,
         check=ReferenceCheck("|Δdipole|", "D", "dipole"), target="dipole",
     ),
     Column(
         "charges", pa.float64(), "e", "Mulliken charges, in the order of z", length=1, per_atom=True,
-        from_label=lambda label: label.properties["charges"],
+        from_property=lambda charges: charges,
     ),
     Column(
         "forces", pa.float64(), "eV/Angstrom", "forces on the atoms, flat as pos", length=3, per_atom=True,
@@ -154,29 +158,38 @@ COLUMNS: Final = (
         "quadrupole", pa.float64(), "Debye Angstrom",
         "traceless electric quadrupole moment (xx, xy, xz, yy, yz, zz) about the center of nuclear charge, of charges "
         "q at r: sum of q (3 r_i r_j - delta_ij r^2) / 2 (Buckingham)", length=6,
-        from_label=lambda label: label.properties["quadrupole"] * AU_TO_DEBYE * BOHR_TO_ANGSTROM,
+        from_property=lambda moment: moment * AU_TO_DEBYE * BOHR_TO_ANGSTROM,
         # of first order in the error of the density, as the dipole: its 1e-3 D at arms of 10 Angstrom
         check=ReferenceCheck("|Δquadrupole|", "D Å", 1e-2), since=3,
     ),
     Column(
         "lowdin_charges", pa.float64(), "e", "Löwdin charges in the order of z, by S^(1/2) D S^(1/2) of all orbitals",
-        length=1, per_atom=True, from_label=lambda label: label.properties["lowdin_charges"],
+        length=1, per_atom=True, from_property=lambda charges: charges,
         # of first order in the error of the density, as the dipole: its 1e-3 D in e Bohr
         check=ReferenceCheck("|ΔLöwdin charge|", "e", 4e-4), since=3,
     ),
 )  # fmt: skip
 
-#: of the format of data files: 2 added ``mapped_smiles``, ``spin_hint`` and the columns that are kept of the source;
-#: 3 ``quadrupole`` and ``lowdin_charges``
+#: of the format of data files: ``since`` of the columns says what came with which; 2 added the columns that are kept of
+#: the source too
 SCHEMA_VERSION: Final = max(column.since for column in COLUMNS)
 KNOWN_VERSIONS: Final = tuple(range(1, SCHEMA_VERSION + 1))
+#: those that hold a property of ``qmgen.dft.properties``, under its name
+PROPERTY_COLUMNS: Final = tuple(column for column in COLUMNS if column.from_property is not None)
 #: by the names of quantities in ``qmgen validate``
 CHECKED: Final = {column.check.name or column.name: column for column in COLUMNS if column.check is not None}
 
 
 def values_of(label: Any) -> dict[str, Any]:
     """The columns of a row that follow from a ``label``, in the units of the corpus."""
-    return {column.name: column.from_label(label) for column in COLUMNS if column.from_label is not None}
+    found: dict[str, Any] = {}
+    for column in COLUMNS:
+        if column.from_property is not None:
+            value = column.from_property(label.properties[column.name])
+            found[column.name] = value if column.length else np.asarray(value).item()
+        elif column.from_label is not None:
+            found[column.name] = column.from_label(label)
+    return found
 
 
 def faults(table: pa.Table) -> Iterator[str]:

@@ -31,6 +31,7 @@ from qmgen.documents import toml_of
 from qmgen.errors import UsageError, first_line
 from qmgen.machine import versions
 from qmgen.molecules.entries import unlabeled
+from qmgen.molecules.readers import COMPRESSED, SMILES_SUFFIXES
 from qmgen.molecules.types import Failure, Molecule, Reason
 from qmgen.pipeline.job import ENUMERATED_FILE, LabelJob
 from qmgen.pipeline.level import recorded_guess
@@ -312,7 +313,7 @@ def _plan_of(revision: Revision, before: CorpusHistory, entries: int, grows: boo
 
 
 #: sources that give SMILES alone, one a place: all of them is in the corpus. "-" is SMILES on standard input
-_SMILES: Final = (".smi", ".csv", ".tsv", ".smi.gz", ".csv.gz", ".tsv.gz", "-")
+_SMILES: Final = (*SMILES_SUFFIXES, *(suffix + COMPRESSED for suffix in SMILES_SUFFIXES), "-")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from qmgen.corpus.columns import COLUMNS
+from qmgen.corpus.columns import PROPERTY_COLUMNS
 from qmgen.corpus.manifest import write_manifest
 from qmgen.corpus.plan import FAILURES, SPLITS, Listing, Plan, Unit
 from qmgen.corpus.schema import failure_schema, failure_table, row_schema, row_table
@@ -114,10 +114,6 @@ def _tables(rows: dict[str, list[dict[str, Any]]], metadata: dict[str, Any]) -> 
     return {split: row_table(rows[split], schema) for split in SPLITS} | {FAILURES: failures}
 
 
-#: columns of lists that follow from a label
-PROPERTIES: Final = tuple(column for column in COLUMNS if column.length and column.from_label)
-
-
 def _row(molecule: int, random: np.random.Generator) -> dict[str, Any]:
     atoms = int(random.integers(*_ATOMS))
     heavy = random.choice(np.array([6, 7, 8, 9], np.uint8), size=10, p=(0.7, 0.13, 0.16, 0.01))
@@ -132,7 +128,7 @@ def _row(molecule: int, random: np.random.Generator) -> dict[str, Any]:
         "molecule_id": molecule, "conformer_id": 0, "name": "", "converged": True,
         "cycles": int(random.integers(8, 15)),
         "orbital_gradient": abs(random.normal(0, 1e-7)), "precision": "float64",
-        **{c.name: random.normal(0, 0.2, c.length * (atoms if c.per_atom else 1)) for c in PROPERTIES},
+        **{column.name: random.normal(0, 0.2, column.shape(atoms) or None) for column in PROPERTY_COLUMNS},
         "mapped_smiles": "".join(f"[{names[int(numbers[k])]}:{k + 1}]" for k in random.permutation(atoms)),
         "spin_hint": "",
     }  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from qmgen.corpus.columns import COLUMNS
+from qmgen.corpus.columns import PROPERTY_COLUMNS
 from qmgen.dft.level import LevelOfTheory
 from qmgen.errors import UsageError
 from qmgen.labeling.types import Label, Settings
@@ -79,11 +79,7 @@ def label(
                 homo=found.homo,
                 lumo=found.lumo,
                 energy_std=0.0,
-                properties={
-                    column.name: np.zeros(column.length * (len(conformer.numbers) if column.per_atom else 1))
-                    for column in COLUMNS
-                    if column.length and column.from_label
-                },
+                properties={column.name: np.zeros(column.shape(len(conformer.numbers))) for column in PROPERTY_COLUMNS},
                 n_orbitals=7,
                 converged=True,
                 cycles=found.cycles,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,10 +12,9 @@ from pyscf.dft import libxc
 
 from qmgen.dft.functionals import FUNCTIONAL_NAMES, exchange_correlation, functional
 from qmgen.errors import UsageError
+from qmgen.validation.oracle import FUNCTIONALS
 
 SEMILOCAL = [name for name in FUNCTIONAL_NAMES if name != "hf"]
-#: our name -> PySCF's
-PYSCF_NAME = {"lda": "lda,vwn"}
 
 evaluate = jax.jit(exchange_correlation, static_argnums=0)
 
@@ -29,7 +30,7 @@ def densities(n: int = 5000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def by_libxc(name: str, rho: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Energy per volume and its derivatives with respect to rho and sigma."""
-    code = PYSCF_NAME.get(name, name)
+    code = FUNCTIONALS[name]
     if not functional(name).needs_gradient:
         energy, (by_rho, *_) = libxc.eval_xc(code, rho, spin=0, deriv=1)[:2]
         return energy * rho, by_rho, np.zeros_like(rho)
@@ -128,7 +129,7 @@ def test_second_derivatives_are_libxcs(name: str) -> None:
     by_rho = lambda r, g: exchange_correlation(functional(name), r, g)[1]
     ours = jax.jit(lambda *x: jax.jvp(by_rho, x, _directions(rho, sigma)[0])[1])(rho, sigma)
     inputs = np.array([rho, np.sqrt(sigma), np.zeros_like(rho), np.zeros_like(rho)])
-    code = PYSCF_NAME.get(name, name)
+    code = FUNCTIONALS[name]
     kernel = libxc.eval_xc(code, inputs if functional(name).needs_gradient else rho, spin=0, deriv=2)[2][0]
     # as the first derivatives (2e-12), and a digit for the cancellations of one more differentiation
     scale = rho ** (-2.0 / 3.0) + np.abs(kernel)
@@ -171,6 +172,12 @@ def test_registry(name: str, exact_exchange: float, needs_gradient: bool) -> Non
     assert (found.name, found.exact_exchange, found.needs_gradient) == (name, exact_exchange, needs_gradient)
     assert "VWN" in found.description
     assert hash(found) == hash(functional(name.upper()))
+
+
+def test_the_oracle_and_the_document_know_every_functional() -> None:
+    assert FUNCTIONALS.keys() == set(FUNCTIONAL_NAMES)
+    document = (Path(__file__).resolve().parents[2] / "docs" / "method.md").read_text("utf-8")
+    assert [name for name in FUNCTIONAL_NAMES if f"\n| `{name}` " not in document] == []
 
 
 @pytest.mark.parametrize("alias", ["lda,vwn", "svwn", "LDA, VWN", "SVWN"])

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from qmgen.config.base import MOLECULE_FILES
 from qmgen.errors import UsageError
 from qmgen.molecules.entries import from_smiles
-from qmgen.molecules.readers import read_molecules
+from qmgen.molecules.readers import SMILES_SUFFIXES, SUFFIXES, read_molecules
 from qmgen.molecules.types import Failure, Molecule, Reason
+
+
+def test_help_and_document_name_every_suffix():
+    document = (Path(__file__).resolve().parents[2] / "docs" / "formats.md").read_text("utf-8")
+    assert set(SMILES_SUFFIXES) < set(SUFFIXES)
+    for suffix in SUFFIXES:
+        assert f"`{suffix}`" in document and suffix in MOLECULE_FILES.replace(",", "").split()
 
 
 def test_smi_names_comments_and_places(read):

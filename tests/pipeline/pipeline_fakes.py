@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from qmgen.corpus.columns import COLUMNS
+from qmgen.corpus.columns import PROPERTY_COLUMNS
 from qmgen.errors import QmgenError, UsageError
 from qmgen.labeling.types import Label, Settings
 from qmgen.molecules.embedding import PLAIN, Procedure
@@ -224,11 +224,7 @@ def make_label(c: Conformer, shift: float = 0.0) -> Label:
         homo=-0.25,
         lumo=0.125,
         energy_std=1e-10,
-        properties={
-            column.name: np.resize(c.positions, column.length * (len(c.numbers) if column.per_atom else 1))
-            for column in COLUMNS
-            if column.length and column.from_label
-        },
+        properties={column.name: np.resize(c.positions, column.shape(len(c.numbers))) for column in PROPERTY_COLUMNS},
         n_orbitals=5 + len(c.numbers) - 1,
         converged=True,
         cycles=9,

@@ -17,7 +17,7 @@ import qmgen
 from qmgen.config import GenerateConfig
 from qmgen.config.generate import RetryConfig
 from qmgen.corpus import open_corpus
-from qmgen.corpus.columns import SCHEMA_VERSION
+from qmgen.corpus.columns import COLUMNS, SCHEMA_VERSION
 from qmgen.corpus.merge import merge
 from qmgen.corpus.status import status
 from qmgen.corpus.verify import inspect
@@ -29,7 +29,7 @@ from qmgen.progress import RunProgress
 
 Config = Callable[..., GenerateConfig]
 TEXTS = {"mapped_smiles", "spin_hint", "pIC50", "input_energy"}
-NEW_COLUMNS = {*TEXTS, "quadrupole", "lowdin_charges"}
+NEW_COLUMNS = {*TEXTS, *(column.name for column in COLUMNS if column.since > 1)}
 TABLE = """smiles,name,pIC50,energy
 OCC,ethanol,5.10,-1
 C,methane,,-2
@@ -262,10 +262,14 @@ def test_starting_anew_brings_the_new_columns(old: GenerateConfig, stages: Stage
 
 
 def test_a_version_that_is_not_known_is_refused(old: GenerateConfig, stages: Stages, lines: RunProgress) -> None:
+    unknown = SCHEMA_VERSION + 1
     for path in Path(old.out).glob("*/*.parquet"):
         table = pq.read_table(path)
-        pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"qmgen.schema_version": b"3"}), path)
+        version = {b"qmgen.schema_version": str(unknown).encode()}
+        pq.write_table(table.replace_schema_metadata({**table.schema.metadata, **version}), path)
     shutil.rmtree(Path(old.out) / "runs")
-    with pytest.raises(UsageError, match="is of version 3 of the format: use the version of qmgen that wrote it"):
+    with pytest.raises(
+        UsageError, match=f"is of version {unknown} of the format: use the version of qmgen that wrote it"
+    ):
         generate(old, lines, stages)
-    assert any("this qmgen knows 1 and 2" in finding.what for finding in inspect(old.out).findings)
+    assert any(f"and {SCHEMA_VERSION}" in finding.what for finding in inspect(old.out).findings)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from qmgen.constants import BOHR_TO_ANGSTROM
-from qmgen.corpus.columns import COLUMNS
+from qmgen.corpus.columns import PROPERTY_COLUMNS
 from qmgen.corpus.plan import FAILURES, SPLITS, Unit
 from qmgen.corpus.reader import open_corpus
 from qmgen.corpus.schema import failure_schema, failure_table, row_schema, row_table
@@ -44,13 +44,10 @@ def conformer(index: int) -> Conformer:
 
 def properties_of(found: Reference) -> dict[str, np.ndarray]:
     """PySCF's in atomic units; zeros of three atoms for those that are not compared."""
-    properties = {}
-    for column in COLUMNS:
-        if column.length and column.from_label:
-            unit = column.from_label(SimpleNamespace(properties={column.name: np.ones(1)}))
-            size = column.length * (3 if column.per_atom else 1)
-            properties[column.name] = found.values.get(column.name, np.zeros(size)) / unit
-    return properties
+    return {
+        column.name: found.values.get(column.name, np.zeros(column.shape(3))) / column.from_property(np.ones(()))
+        for column in PROPERTY_COLUMNS
+    }
 
 
 @cache

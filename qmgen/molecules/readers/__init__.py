@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -13,10 +13,57 @@ from qmgen.errors import UsageError, first_line
 from qmgen.molecules.readers.text import Kept
 from qmgen.molecules.types import Failure, Molecule
 
-SUFFIXES: Final = (".smi", ".csv", ".sdf", ".xyz", ".parquet", ".tsv", ".mol", ".extxyz")
+Reader = Callable[[Path, str | None, Kept], Iterator[Molecule | Failure]]
+
+
+def _smi(path: Path, smiles_column: str | None, kept: Kept) -> Iterator[Molecule | Failure]:
+    from qmgen.molecules.readers.smiles import read_smi
+
+    kept.require(path, ())
+    return read_smi(path)
+
+
+def _csv(path: Path, smiles_column: str | None, kept: Kept) -> Iterator[Molecule | Failure]:
+    from qmgen.molecules.readers.smiles import read_csv
+
+    return read_csv(path, smiles_column, kept)
+
+
+def _sdf(path: Path, smiles_column: str | None, kept: Kept) -> Iterator[Molecule | Failure]:
+    from qmgen.molecules.readers.sdf import read_sdf
+
+    return read_sdf(path, kept)
+
+
+def _xyz(path: Path, smiles_column: str | None, kept: Kept) -> Iterator[Molecule | Failure]:
+    from qmgen.molecules.readers.xyz import read_xyz
+
+    return read_xyz(path, kept)
+
+
+def _parquet(path: Path, smiles_column: str | None, kept: Kept) -> Iterator[Molecule | Failure]:
+    from qmgen.molecules.readers.parquet import read_parquet
+
+    return read_parquet(path, kept)
+
+
+#: the reader of each suffix; each imports its module when it is asked for
+READERS: Final[Mapping[str, Reader]] = {
+    ".smi": _smi,
+    ".csv": _csv,
+    ".sdf": _sdf,
+    ".xyz": _xyz,
+    ".parquet": _parquet,
+    ".tsv": _csv,
+    ".mol": _sdf,
+    ".extxyz": _xyz,
+}
+SUFFIXES: Final = tuple(READERS)
 #: what all of them but Parquet may end in besides
-_COMPRESSED: Final = ".gz"
-_KNOWN: Final = f"{' '.join(SUFFIXES)}, and all but .parquet with {_COMPRESSED} behind"
+COMPRESSED: Final = ".gz"
+#: of files that hold SMILES without geometries: a row of a corpus says all of such a molecule
+SMILES_SUFFIXES: Final = (".smi", ".csv", ".tsv")
+_KNOWN: Final = f"{' '.join(SUFFIXES)}, and all but .parquet with {COMPRESSED} behind"
 
 
 def read_molecules(
@@ -35,7 +82,7 @@ def read_molecules(
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    compressed = suffix == _COMPRESSED
+    compressed = suffix == COMPRESSED
     suffix = Path(path.stem).suffix.lower() if compressed else suffix
     if suffix not in SUFFIXES or (compressed and suffix == ".parquet"):
         raise UsageError(f"{path}: unknown kind of file; the suffix must be one of {_KNOWN}")
@@ -48,7 +95,7 @@ def read_molecules(
         if path.stat().st_size == 0:
             raise UsageError(f"{path} is empty; give a file with at least one molecule")
         kept = Kept(keep)
-        entries = _to_the_end(path, _reader(path, suffix, smiles_column, kept), kept)
+        entries = _to_the_end(path, READERS[suffix](path, smiles_column, kept), kept)
         first = next(entries, None)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
@@ -82,27 +129,3 @@ def _to_the_end(path: Path, entries: Iterator[Molecule | Failure], kept: Kept) -
             raise UsageError(f"{path} cannot be read: {error.strerror}") from None
         raise UsageError(f"{path} is cut or damaged ({first_line(error)}); make or fetch it again") from None
     kept.finish(path)
-
-
-def _reader(path: Path, suffix: str, smiles_column: str | None, kept: Kept) -> Iterator[Molecule | Failure]:
-    """The reader for a suffix; each lives in its own module, imported when asked for."""
-    if suffix == ".smi":
-        from qmgen.molecules.readers.smiles import read_smi
-
-        kept.require(path, ())
-        return read_smi(path)
-    if suffix in (".csv", ".tsv"):
-        from qmgen.molecules.readers.smiles import read_csv
-
-        return read_csv(path, smiles_column, kept)
-    if suffix in (".sdf", ".mol"):
-        from qmgen.molecules.readers.sdf import read_sdf
-
-        return read_sdf(path, kept)
-    if suffix in (".xyz", ".extxyz"):
-        from qmgen.molecules.readers.xyz import read_xyz
-
-        return read_xyz(path, kept)
-    from qmgen.molecules.readers.parquet import read_parquet
-
-    return read_parquet(path, kept)
