@@ -52,7 +52,7 @@ def draw(report: ValidationReport, path: Path) -> Path:
     _against_size(size, report)
     _distribution(spread, report)
     handles, labels = spread.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), fontsize=9, frameon=False)
     verdict = "all within tolerance" if report.passed else "OUT OF TOLERANCE"
     program = f"PySCF {report.provenance.get('pyscf', '')}".strip()
     figure.suptitle(f"{_counted(len(report.rows))}, {report.level}: qmgen against {program}, {verdict}", fontsize=12)
