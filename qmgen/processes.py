@@ -371,6 +371,14 @@ class ProcessGroup:
         return channel, message[1]
 
 
+def _acted(act: Callable[[Any], Any], task: Any) -> Any:
+    """``act(task)``; what looks like the end of the pipe, but is an error of the task, is told apart from it."""
+    try:
+        return act(task)
+    except (EOFError, ConnectionResetError, BrokenPipeError) as error:
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
+
+
 def serve_group(parent: Parent, core: int) -> None:
     """The life of a child of a ``ProcessGroup``: pin, build, answer tasks until the pipe closes."""
     connection = parent.connect()
@@ -383,8 +391,7 @@ def serve_group(parent: Parent, core: int) -> None:
             act = getattr(import_module(module), function)(setup)
             connection.send(("ready", None))
             while True:
-                task = connection.recv()
-                connection.send(("done", act(task)))
+                connection.send(("done", _acted(act, connection.recv())))
         except (EOFError, ConnectionResetError, BrokenPipeError):
             raise
         except Exception as error:

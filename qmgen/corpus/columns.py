@@ -78,6 +78,17 @@ class Column:
         """The shape of the value of a molecule: () where the column holds no lists."""
         return (self.length * (atoms if self.per_atom else 1),) if self.length else ()
 
+    def is_in(self, schema: pa.Schema) -> bool:
+        """Whether files of ``schema`` have this column. A corpus of an earlier version may hold a column of the source,
+        which is text, under a name that came later."""
+        place = schema.get_field_index(self.name)
+        if place < 0:
+            return False
+        kind = schema.field(place).type
+        return (
+            bool(pa.types.is_list(kind)) if self.length else pa.types.is_string(kind) == pa.types.is_string(self.type)
+        )
+
 
 COLUMNS: Final = (
     Column("smile", pa.string(), "1", "canonical SMILES of the molecule; empty for a bare geometry"),
@@ -206,7 +217,7 @@ def faults(table: pa.Table) -> Iterator[str]:
                 yield f"column {field.name} holds {bad} number(s) that are NaN or infinite"
     atoms = pc.list_value_length(table["z"]).to_numpy()
     for column in COLUMNS:
-        if column.length and column.name in table.column_names:
+        if column.length and column.is_in(table.schema):
             lengths = pc.list_value_length(table[column.name]).to_numpy()
             if not np.array_equal(lengths, column.length * (atoms if column.per_atom else np.ones_like(atoms))):
                 per_atom = "(s) per atom" if column.per_atom else "s"

@@ -166,7 +166,7 @@ def _failures_file(book: UnitRecord, sums: Checksums, expected: Unit | None) -> 
         yield VerificationIssue(DAMAGE, name, what, anew(name))
     version = book.metadata.get("schema_version", SCHEMA_VERSION)
     if version not in KNOWN_VERSIONS:
-        what = f"is of version {version} of the format; this qmgen knows {' and '.join(map(str, KNOWN_VERSIONS))}"
+        what = f"is of version {version} of the format; this qmgen knows {', '.join(map(str, KNOWN_VERSIONS))}"
         yield VerificationIssue(DAMAGE, name, what, "use the version of qmgen that wrote it")
     recipe = book.metadata.get("recipe")
     if isinstance(recipe, dict) and config_hash(recipe) != book.metadata.get("config_hash"):

@@ -31,12 +31,13 @@ def bytes_needed(shape: Shape, functional: Functional, batch: int, backend: Back
 def bytes_by_part(shape: Shape, functional: Functional, batch: int, backend: Backend) -> dict[str, int]:
     """Bytes of what a batch of ``batch`` conformers holds at its peak, by part; n orbitals, p = n (n + 1) / 2 pairs.
 
-    A CPU prepares and solves one molecule at a time, an accelerator all of a batch:
+    A CPU prepares and solves one molecule at a time and keeps the supermatrices of a batch for retries; an accelerator
+    prepares and solves all of a batch:
 
     - ``integrals``: CPU: (ij|kl) while they are made, and what is made of them: three (p, p). Accelerator: for each
       conformer twice (p, p), as rows are padded (measured: 0.98 to 1.94), three of one conformer, and the chunk in
       work.
-    - ``supermatrix``: the row blocks of its lower triangle; accelerator: for each conformer the whole.
+    - ``supermatrix``: for each conformer the row blocks of its lower triangle; accelerator: the whole.
     - ``grid``: orbitals (and gradients: 4 values) at the points of the coarse grid, and of a group of blocks of the
       fine one; the coarse ones in float64 before they are rounded to float32 (where they are), and copies in work: CPU:
       of the group. Accelerator: of the coarse grid, and two of the group; points, weights and a copy of theirs for each

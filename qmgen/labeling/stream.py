@@ -225,11 +225,12 @@ def _attempts(group: list[System], prepared: Prepared, shape: Shape, run: LabelR
     problems: Sequence[Problem] = Slices(problem, len(group)) if batched else [problem]
     learned: list[np.ndarray | None] = [None] * len(group)
     if run.guess is not None:
-        with run.costs.during("guess"), first_time(("guess", shape)):
+        with first_time(("guess", shape)), run.costs.during("guess"):
             learned = learned_densities(run.guess, problems, [system.numbers for system in group])
     starts = learned
     if run.settings.guess == "core":
-        starts = [_core_density(one) for one in problems]
+        known = unstack(_core_parts(problem), len(group)) if batched else [_core_parts(problem)]
+        starts = [core_guess(*one) if own is None else own for own, one in zip(learned, known, strict=True)]
     if any(density is not None for density in starts):
         guess = np.array(problem.guess)
         for place, density in enumerate(starts):
@@ -327,7 +328,7 @@ def _retry(prepared: Prepared, retry: Retry, system: System, run: LabelRun) -> t
     """
     problem, level, settings = prepared.problem, run.level, run.settings
     if (settings.guess == "core") != retry.core:
-        problem = problem._replace(guess=_core_density(problem))
+        problem = problem._replace(guess=core_guess(*_core_parts(problem)))
     elif retry.core:
         n = problem.overlap.shape[-1]
         problem = problem._replace(guess=superposition_of_atoms(system.numbers, level.basis_set, n))
@@ -343,9 +344,9 @@ def _retry(prepared: Prepared, retry: Retry, system: System, run: LabelRun) -> t
     return plain, int(steadied.cycles) + int(plain.cycles)
 
 
-def _core_density(problem: Problem) -> np.ndarray:
-    core, overlap = np.asarray(problem.core), np.asarray(problem.overlap)
-    return core_guess(core, overlap, int(problem.n_real), int(problem.n_occupied))
+def _core_parts(problem: Problem) -> tuple[Any, ...]:
+    """What ``core_guess`` takes, with the axes of ``problem``."""
+    return tuple(np.asarray(part) for part in (problem.core, problem.overlap, problem.n_real, problem.n_occupied))
 
 
 def _solve(problems: list[Problem], level: LevelOfTheory, options: ScfOptions) -> list[Solution]:

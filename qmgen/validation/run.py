@@ -105,7 +105,7 @@ def _read(corpus: Corpus, places: np.ndarray, factor: float) -> list[SampledRow]
     """The rows at ``places`` (ascending) in the order in which the corpus is read."""
     entries: list[SampledRow] = []
     offset = 0
-    checked = {name: column for name, column in CHECKED.items() if column.name in corpus.schema.names}
+    checked = {name: column for name, column in CHECKED.items() if column.is_in(corpus.schema)}
     for batch in corpus.batches(columns=[*_COLUMNS, *(column.name for column in checked.values())]):
         inside = places[(places >= offset) & (places < offset + batch.num_rows)] - offset
         offset += batch.num_rows

@@ -152,6 +152,15 @@ def test_a_good_guess_gives_the_same_labels_in_fewer_cycles(path: Backend, plain
     assert tally.seconds["prepare"] > 0
 
 
+def test_a_given_guess_goes_before_the_core(path: Backend, plain: dict, near: dict) -> None:
+    found, core = (
+        labelled(guess=close_to(near), settings=replace(SETTINGS, guess="core")),
+        labelled(settings=replace(SETTINGS, guess="core")),
+    )
+    same_labels(found, plain)
+    assert all(found[molecule].cycles < core[molecule].cycles for molecule in plain)
+
+
 @pytest.mark.parametrize("make", [from_core, at_random])
 def test_a_bad_guess_gives_the_same_labels(path: Backend, plain: dict, make: Callable) -> None:
     same_labels(labelled(guess=StandIn(make)), plain)

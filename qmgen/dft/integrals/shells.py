@@ -1,8 +1,9 @@
 """Shell classes, and the shells of one molecule sorted by class. Host side, numpy.
 
 A ``ShellClass`` is a tuple of angular momenta over common exponents. Two cover s and p: (0,) and (0, 1); a shell with p
-alone is one of the second without a slot for its s function. What s and p are is known here alone: powers, Hermite
-orders and the sizes of tiles follow from the angular momenta.
+alone is one of the second without a slot for its s function. Powers, Hermite orders and the sizes of tiles follow from
+the angular momenta. The highest angular momentum stands in ``basis.HIGHEST`` too, the classes of the grid in
+``orbital_values.GRID_CLASSES``.
 """
 
 from __future__ import annotations
