@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+#: RDKit and NumPy take seeds up to here alike.
+LARGEST_SEED: Final = 2**31 - 1
+
 XC: Final = "b3lyp5"
 BASIS: Final = "sto-3g"
 GRID_LEVEL: Final = 1

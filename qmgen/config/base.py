@@ -33,8 +33,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-#: RDKit and NumPy take seeds up to here alike.
-LARGEST_SEED: Final = 2**31 - 1
+from qmgen.defaults import LARGEST_SEED
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from qmgen import defaults
 from qmgen.config.base import (
     GRID_HELP,
     LARGEST_COUNT,
-    LARGEST_SEED,
     MOLECULE_FILES,
     Basis,
     CommandConfig,
@@ -36,6 +35,7 @@ from qmgen.config.base import (
     Xc,
     sizes_of,
 )  # fmt: skip
+from qmgen.defaults import LARGEST_SEED
 from qmgen.errors import UsageError
 
 #: characters of the name of a column

@@ -11,7 +11,6 @@ from pydantic import Field, field_validator, model_validator
 
 from qmgen.config.base import (
     GRID_HELP,
-    LARGEST_SEED,
     MOLECULE_FILES,
     CheckpointEvery,
     CommandConfig,
@@ -29,6 +28,7 @@ from qmgen.config.base import (
     Words,
 )  # fmt: skip
 from qmgen.config.generate import LevelConfig
+from qmgen.defaults import LARGEST_SEED
 from qmgen.errors import UsageError
 
 #: which there are is for ``qmgen.learning`` to say

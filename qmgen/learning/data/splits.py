@@ -20,8 +20,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qmgen.config.base import LARGEST_SEED
 from qmgen.corpus.plan import Splitter
+from qmgen.defaults import LARGEST_SEED
 from qmgen.errors import UsageError
 from qmgen.learning.data.source import RowSource
 
