@@ -183,7 +183,6 @@ from pathlib import Path
 sys.path[:0] = [sys.argv[1]]
 from small_models import settings_of
 from qmgen.learning.lm.shape import SMALL
-from qmgen.learning.lm.train import text
 from qmgen.learning.lm.train import run
 smiles, out = map(Path, sys.argv[2:4])
 found = {}
