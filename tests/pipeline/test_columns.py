@@ -17,7 +17,7 @@ import qmgen
 from qmgen.config import GenerateConfig
 from qmgen.config.generate import RetryConfig
 from qmgen.corpus import open_corpus
-from qmgen.corpus.columns import COLUMNS, SCHEMA_VERSION
+from qmgen.corpus.columns import COLUMNS, KNOWN_VERSIONS, SCHEMA_VERSION
 from qmgen.corpus.merge import merge
 from qmgen.corpus.status import status
 from qmgen.corpus.verify import inspect
