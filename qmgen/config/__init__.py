@@ -2,17 +2,11 @@
 
 from qmgen.config.base import CommandConfig, Setting
 from qmgen.config.corpus import BenchConfig, InspectConfig, StatusConfig, SubmitConfig, ValidateConfig
-from qmgen.config.generate import CallConfig, EnumerateConfig, GenerateConfig, LabelConfig, RetryConfig
+from qmgen.config.enumerate import EnumerateConfig
+from qmgen.config.generate import CallConfig, GenerateConfig, LabelConfig, RetryConfig
+from qmgen.config.predict import EvaluateConfig, QuantizeConfig, SampleConfig
 from qmgen.config.sources import check, resolve
-from qmgen.config.train import (
-    EvaluateConfig,
-    QuantizeConfig,
-    SampleConfig,
-    TrainEnergyConfig,
-    TrainLabelsConfig,
-    TrainLmConfig,
-    TrainSchnetConfig,
-)  # fmt: skip
+from qmgen.config.train import TrainEnergyConfig, TrainLabelsConfig, TrainLmConfig, TrainSchnetConfig
 
 __all__ = [
     "BenchConfig", "CallConfig", "CommandConfig", "EnumerateConfig", "EvaluateConfig", "GenerateConfig",

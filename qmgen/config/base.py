@@ -228,6 +228,9 @@ Corpus = Annotated[Place, Setting("Directory of the corpus, or s3://bucket/prefi
 Xc = Annotated[str, Setting("Exchange-correlation functional, such as b3lyp5, pbe0 or pbe.")]
 Basis = Annotated[str, Setting("Basis set, such as sto-3g or 6-31g.")]
 GRID_HELP: Final = "Integration grid, PySCF's level."
+#: elements and rules of `qmgen enumerate` and `qmgen generate --enumerate`
+DEFAULT_ELEMENTS: Final = ("C", "N", "O", "F")
+DEFAULT_RULES: Final = "gdb11"
 Rules = Annotated[str, Setting("Rule set: gdb11, none (valences only), or a TOML file.")]
 ElementList = Annotated[Elements, Setting("Elements other than hydrogen, separated by commas.", metavar="LIST")]
 MaxHydrogens = Annotated[NotNegative | None, Setting("Largest number of hydrogen atoms.")]

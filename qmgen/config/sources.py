@@ -16,16 +16,10 @@ from pydantic_core import ErrorDetails
 from qmgen import files
 from qmgen.config.base import CommandConfig, is_url
 from qmgen.config.corpus import BenchConfig, InspectConfig, StatusConfig, SubmitConfig, ValidateConfig
-from qmgen.config.generate import EnumerateConfig, GenerateConfig, RetryConfig
-from qmgen.config.train import (
-    EvaluateConfig,
-    QuantizeConfig,
-    SampleConfig,
-    TrainEnergyConfig,
-    TrainLabelsConfig,
-    TrainLmConfig,
-    TrainSchnetConfig,
-)  # fmt: skip
+from qmgen.config.enumerate import EnumerateConfig
+from qmgen.config.generate import GenerateConfig, RetryConfig
+from qmgen.config.predict import EvaluateConfig, QuantizeConfig, SampleConfig
+from qmgen.config.train import TrainEnergyConfig, TrainLabelsConfig, TrainLmConfig, TrainSchnetConfig
 from qmgen.documents import LARGEST_SETTINGS, toml_of
 from qmgen.errors import UsageError
 

@@ -35,7 +35,8 @@ from qmgen.pipeline.stages import Stages
 from qmgen.signals import StopWatch
 
 if TYPE_CHECKING:
-    from qmgen.config.generate import EnumerateConfig, GenerateConfig, LabelConfig
+    from qmgen.config.enumerate import EnumerateConfig
+    from qmgen.config.generate import GenerateConfig, LabelConfig
 
 
 #: the folder of checkpoints below the directory of the corpus
@@ -204,7 +205,7 @@ def source_of(
 
 def _set(config: GenerateConfig, **more: Any) -> EnumerateConfig:
     """The settings of the enumeration."""
-    from qmgen.config.generate import EnumerateConfig
+    from qmgen.config.enumerate import EnumerateConfig
 
     return EnumerateConfig(
         heavy_atoms=config.enumerate,

@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from qmgen.config.generate import EnumerateConfig
+from qmgen.config.enumerate import EnumerateConfig
 from qmgen.errors import QmgenError, UsageError
 from qmgen.machine import provenance
 from qmgen.pipeline.enumeration.run import selection

@@ -14,7 +14,7 @@ import pytest
 
 from qmgen.cli.main import main
 from qmgen.config import GenerateConfig
-from qmgen.config.generate import EnumerateConfig
+from qmgen.config.enumerate import EnumerateConfig
 
 #: multigraphs, the published number, and the molecules among them: benzene has two Kekulé forms of one kind, and its
 #: valence isomers none that coincide

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from qmgen.config import GenerateConfig
-from qmgen.config.generate import EnumerateConfig
+from qmgen.config.enumerate import EnumerateConfig
 from qmgen.corpus import open_corpus
 from qmgen.corpus.plan import part_molecule_id, plan, plan_of_parts
 from qmgen.errors import Interrupted, QmgenError, UsageError

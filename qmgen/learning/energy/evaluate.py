@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from qmgen import runtime
-from qmgen.config.train import EvaluateConfig
+from qmgen.config.predict import EvaluateConfig
 from qmgen.constants import AU_TO_DEBYE, HARTREE_TO_EV
 from qmgen.dft.prepare import System
 from qmgen.dft.variational import RoothaanStep

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from qmgen.config.train import EvaluateConfig
+from qmgen.config.predict import EvaluateConfig
 from qmgen.errors import UsageError
 from qmgen.learning.data.packed import Packed
 from qmgen.learning.evaluate.corpus import CorpusReport, evaluate_corpus

@@ -28,7 +28,7 @@ from qmgen.molecules.entries import canonical
 from qmgen.tables import aligned
 
 if TYPE_CHECKING:
-    from qmgen.config.train import EvaluateConfig
+    from qmgen.config.predict import EvaluateConfig
 
 
 SIXTEEN: Final = "bf16"

@@ -33,7 +33,7 @@ from qmgen.molecules.entries import canonical, canonical_set
 from qmgen.molecules.rules.ruleset import OK, check_lines, load_rules
 
 if TYPE_CHECKING:
-    from qmgen.config.train import SampleConfig
+    from qmgen.config.predict import SampleConfig
 
 
 Array = jax.Array

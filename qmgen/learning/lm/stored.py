@@ -29,7 +29,8 @@ from qmgen.learning.training.checkpoint import LARGEST_SIZE, MODEL, of_this_vers
 from qmgen.learning.training.folder import CONFIG
 
 if TYPE_CHECKING:
-    from qmgen.config.train import QuantizeConfig, TrainLmConfig
+    from qmgen.config.predict import QuantizeConfig
+    from qmgen.config.train import TrainLmConfig
 
 
 #: activations of the precisions without FP8

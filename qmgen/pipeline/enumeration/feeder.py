@@ -199,7 +199,7 @@ def one_pass(whole: Selection, of: int, units: list[int]) -> tuple[dict[int, lis
 
 
 def _whole(order: EnumerationOrder) -> Selection:
-    from qmgen.config.generate import EnumerateConfig
+    from qmgen.config.enumerate import EnumerateConfig
     from qmgen.pipeline.enumeration.run import selection
 
     return selection(EnumerateConfig(**order.settings))

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from qmgen import __version__
-from qmgen.config.generate import DEFAULT_ELEMENTS, EnumerateConfig
+from qmgen.config.base import DEFAULT_ELEMENTS
+from qmgen.config.enumerate import EnumerateConfig
 from qmgen.corpus.plan import Plan, Unit, part_molecule_id, plan, plan_of_parts
 from qmgen.errors import Interrupted
 from qmgen.molecules.rules.ruleset import load_rules

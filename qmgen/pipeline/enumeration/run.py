@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from qmgen import __version__
-from qmgen.config.generate import STDOUT, EnumerateConfig
+from qmgen.config.enumerate import STDOUT, EnumerateConfig
 from qmgen.errors import Interrupted, UsageError
 from qmgen.machine import versions
 from qmgen.molecules.enumeration.items import WHOLE, MultigraphBatch, Part, Query, batches

@@ -13,7 +13,7 @@ import pytest
 from few_molecules import LEVEL, SMALL, system, write_xyz
 
 from qmgen.cli.main import main
-from qmgen.config.train import EvaluateConfig
+from qmgen.config.predict import EvaluateConfig
 from qmgen.dft.prepare import Shape
 from qmgen.dft.scf import ScfOptions
 from qmgen.dft.scf import solve as solve_scf

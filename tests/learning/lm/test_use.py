@@ -18,7 +18,7 @@ from small_models import SMILES
 
 from qmgen.cli.main import main
 from qmgen.config import check
-from qmgen.config.train import SampleConfig
+from qmgen.config.predict import SampleConfig
 from qmgen.errors import UsageError
 from qmgen.learning.fp8 import AMAX, NOTE, Scaled8, dequantize
 from qmgen.learning.lm.sampling import sample_run
