@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
-from qmgen.molecules.types import Reason
+from qmgen.molecules.types import Failure, Reason
 from qmgen.processes import OWN_FAULT, ending
 
 #: (molecule_id, conformer_id)
@@ -38,18 +38,12 @@ MAX_EXCLUDED_IN_A_ROW: Final = 3
 @dataclass(frozen=True)
 class WorkerDeath:
     """``how``: the name of a signal, or ``exit code n``; ``explained``: the cause lies in what the worker did;
-    ``machine``: it may all the same be the machine's doing."""
+    ``machine``: the machine may all the same have caused it; ``stage``: the last that the process showed."""
 
     how: str
     explained: bool
     machine: bool = False
-
-
-class Exclusion(NamedTuple):
-    """What an excluded conformer becomes: the reason and the detail of its failure."""
-
-    reason: Reason
-    detail: str
+    stage: str = ""
 
 
 def death_of(code: int | None, memory_ran_out: bool, limited: bool = False) -> WorkerDeath:
@@ -68,11 +62,11 @@ def death_of(code: int | None, memory_ran_out: bool, limited: bool = False) -> W
 
 @dataclass
 class UnitCrashes:
-    """What the deaths of its workers say about a unit: ``suspected`` are to be labelled alone, ``excluded`` not at all
-    (with the reason). Both are what the next worker is told."""
+    """What the deaths of its workers mean for a unit: the next worker labels the ``suspected`` conformers alone;
+    the ``excluded`` ones are not labeled and become these failures."""
 
     suspected: dict[Key, None] = field(default_factory=dict)
-    excluded: dict[Key, Exclusion] = field(default_factory=dict)
+    excluded: dict[Key, Failure] = field(default_factory=dict)
     _machines: set[Key] = field(default_factory=set)
     _in_company: dict[Key, str] = field(default_factory=dict)
     _alone: dict[Key, list[str]] = field(default_factory=dict)
@@ -133,7 +127,7 @@ class UnitCrashes:
                 return []
             how = f"{death.how} {MAX_UNEXPLAINED_DEATHS} times"
         reason = Reason.MACHINE_TROUBLE if key in self._machines else Reason.WORKER_CRASHED
-        self.excluded[key] = Exclusion(reason, f"{how} while it was being labelled")
+        self.excluded[key] = Failure(*key, "", "", reason, f"{how} while it was being labelled")
         self.suspected.pop(key, None)
         return [key]
 
@@ -155,16 +149,16 @@ class MachineHealth:
         """Whether a molecule was excluded since the last one was labelled."""
         return bool(self._in_a_row)
 
-    def labelled(self) -> None:
-        """Something was."""
+    def labeled(self) -> None:
+        """A conformer was labeled."""
         self.proven = True
         self._in_a_row.clear()
 
-    def exclude(self, key: Key, exclusion: Exclusion) -> None:
-        """A conformer is to become a failure."""
-        machine = exclusion.reason is Reason.MACHINE_TROUBLE
-        if machine or key not in self.before:
-            self._in_a_row[key[0]] = exclusion.detail
+    def exclude(self, failure: Failure) -> None:
+        """A conformer becomes this failure."""
+        machine = failure.reason is Reason.MACHINE_TROUBLE
+        if machine or (failure.molecule_id, failure.conformer_id) not in self.before:
+            self._in_a_row[failure.molecule_id] = failure.detail
             self._doubtful |= machine
 
     @property

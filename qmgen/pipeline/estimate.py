@@ -18,7 +18,7 @@ from qmgen.corpus.unit_records import write_table
 from qmgen.machine import peak_memory
 from qmgen.pipeline.job import LabelJob, canonical, job_of, refuse_elements, refuse_molecules, settings_of, source_of
 from qmgen.pipeline.layout import layout
-from qmgen.pipeline.messages import Measurement, MeasureOrder
+from qmgen.pipeline.messages import Measurement
 from qmgen.pipeline.pool import Pool
 from qmgen.pipeline.ranks import rank_of, units_of_rank
 from qmgen.pipeline.revise import refuse_other_enumeration, run_spec
@@ -127,7 +127,7 @@ def estimate(config: GenerateConfig, stages: Stages | None = None) -> Estimate:
     found: list[Measurement] = []
     if sample:
         with Pool(replace(spec.job, conformers=few), replace(places, places=places.places[:1])) as pool:
-            found += pool.measure(MeasureOrder(sample), max(until, started + _LEAST_MEASURED))
+            found += pool.measure(sample, max(until, started + _LEAST_MEASURED))
     took = time.monotonic() - started
     attempts, made = sum(one.attempts for one in found), sum(one.rows for one in found)
     warm = sum(one.warm_seconds for one in found)

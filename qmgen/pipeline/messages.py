@@ -1,9 +1,9 @@
-"""What the parent and its workers tell one another: over a pipe, and by the name of the process.
+"""The messages of a parent and its workers over their pipe, and the stage in the name of the process.
 
-The parent sends the ``LabelJob`` first, then a ``UnitAssignment`` or a ``MeasureOrder`` at a time, and at the end
-``STOP``. A worker sends its ``WorkerState`` when it is ready and when it leaves, every few seconds the stage of its
-main thread (a string: the process runs), ``UnitProgress`` any number of times, a ``UnitResult`` for each unit whose
-files are written, a ``Measurement`` for each entry measured, or a ``WorkerFailure``.
+The parent sends the ``LabelJob`` first, then a ``UnitInput`` at a time or, for an estimate, a list of entries to be
+measured, and at the end ``STOP``. A worker sends its ``WorkerState`` when it is ready and when it leaves, every few
+seconds the stage of its main thread (a string: the process runs), ``UnitProgress`` any number of times, a
+``UnitResult`` for each unit whose files are written, a ``Measurement`` for each entry measured, or a ``WorkerFailure``.
 
 The stage is the name of the process too: ``top`` and ``ps`` show it, and the crash test aims by it. Workers: ``start``,
 ``idle``, ``embed`` (labelling waits for geometries), ``label``, ``write``, ``commit``. The parent: ``read`` (the
@@ -16,36 +16,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from qmgen.pipeline.crash_policy import Exclusion, Key
-    from qmgen.pipeline.source import Entry, UnitInput
+    from qmgen.pipeline.crash_policy import Key
 
 #: finish the batch on the device and leave; without it, where it takes long
 STOP: Final = "stop"
 STAGE_PREFIX: Final = "qmgen:"
 #: the kernel keeps no more of a name
 _LONGEST_NAME: Final = 15
-
-
-@dataclass(frozen=True)
-class UnitAssignment:
-    """Parent: label this unit. ``suspected`` conformers are labelled first, each alone; ``excluded`` ones become
-    failures."""
-
-    work: UnitInput
-    suspected: tuple[Key, ...] = ()
-    excluded: dict[Key, Exclusion] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class MeasureOrder:
-    """Parent: label each of these twice, and write nothing."""
-
-    entries: list[Entry]
 
 
 @dataclass(frozen=True)
@@ -93,7 +75,7 @@ class WorkerFailure:
 
 
 class StopUnit(BaseException):
-    """The parent said stop. Not an ``Exception``: no station of the pipeline may take it for a failure."""
+    """The parent has sent ``STOP``. Not an ``Exception``: no station of the pipeline may take it for a failure."""
 
 
 class UnitListener:

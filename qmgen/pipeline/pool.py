@@ -16,7 +16,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from qmgen.errors import Interrupted, QmgenError, from_process
@@ -28,14 +28,12 @@ from qmgen.pipeline.layout import CoreLocks, WorkerLayout, WorkerPlace
 from qmgen.pipeline.messages import (
     STOP,
     Measurement,
-    MeasureOrder,
-    UnitAssignment,
     UnitProgress,
     WorkerFailure,
     WorkerState,
     shown_stage,
 )
-from qmgen.pipeline.source import UnitInput
+from qmgen.pipeline.source import Entry, UnitInput
 from qmgen.pipeline.unit import UnitResult
 from qmgen.processes import Child, Gone, StallClock
 from qmgen.runtime import labelling_environment
@@ -98,14 +96,6 @@ STOP_WITHIN: Final = 11.0
 #: seconds in which killed processes are gone, unless a file system hangs
 _DIE_WITHIN: Final = 2.0
 _LOOK_EVERY: Final = 0.5
-
-
-@dataclass(frozen=True)
-class _Died:
-    """Not a message, but the end of them; ``stage`` is the last that the process showed."""
-
-    death: WorkerDeath
-    stage: str
 
 
 @dataclass
@@ -195,23 +185,23 @@ class Pool:
             self._crashes.pop(message.index, None)
             worker.work, worker.on_device, worker.rows, worker.failures = None, (), 0, 0
             self.on_done(message)
-        elif isinstance(message, _Died):
+        elif isinstance(message, WorkerDeath):
             self._replace(worker, message, stopping)
 
-    def measure(self, request: MeasureOrder, until: float) -> Iterator[Measurement]:
-        """Measurements by the first worker, one for each entry of ``request`` that it comes to until the clock
+    def measure(self, entries: list[Entry], until: float) -> Iterator[Measurement]:
+        """Measurements by the first worker: one for each of ``entries``, as many as are done when the clock
         (``time.monotonic``) shows ``until``. Raises as ``run`` does."""
-        left = len(request.entries)
+        left = len(entries)
         while self.workers and left and time.monotonic() < until:
             for worker, message in self._heard():
                 if isinstance(message, WorkerState) and not message.leaving:
-                    worker.child.channel.send(request)
+                    worker.child.channel.send(entries)
                 elif isinstance(message, Measurement):
                     left -= 1
                     yield message
-                elif isinstance(message, _Died):
-                    how = f"the worker died while it measured: {message.death.how}"
-                    raise _machine_trouble(how) if message.death.machine else QmgenError(how)
+                elif isinstance(message, WorkerDeath):
+                    how = f"the worker died while it measured: {message.how}"
+                    raise _machine_trouble(how) if message.machine else QmgenError(how)
 
     def in_hand(self) -> list[dict[str, int]]:
         """Of each unit that a worker is at: its index, and rows and failures so far."""
@@ -306,7 +296,7 @@ class Pool:
             worker.begun, worker.begun_rows = rows + failures, rows
             self.health.proven |= rows > 0  # an earlier attempt has made them
         elif rows > max(worker.rows, worker.begun_rows):
-            self.health.labelled()
+            self.health.labeled()
         self.on_progress(rows - worker.rows, failures - worker.failures)
         worker.rows, worker.failures = rows, failures
 
@@ -346,8 +336,9 @@ class Pool:
             work = self._later.popleft()
         if work is not None:
             crashes = self._crashes.get(work.unit.index) or UnitCrashes()
-            worker.work, worker.begun, worker.oom_kills = work, None, oom_kills()
-            worker.child.channel.send(UnitAssignment(work, tuple(crashes.suspected), dict(crashes.excluded)))
+            worker.work = replace(work, suspected=tuple(crashes.suspected), excluded=dict(crashes.excluded))
+            worker.begun, worker.oom_kills = None, oom_kills()
+            worker.child.channel.send(worker.work)
         elif self._no_more:
             self._stop(worker)
 
@@ -355,10 +346,10 @@ class Pool:
         worker.told = True
         worker.child.channel.send(STOP)
 
-    def _replace(self, worker: WorkerProcess, died: _Died, stopping: bool) -> None:
+    def _replace(self, worker: WorkerProcess, death: WorkerDeath, stopping: bool) -> None:
         """Take back what a dead worker had, judge, and start another in its place if there is work for it."""
-        how, work = died.death.how, worker.work
-        self.deaths.append({"unit": work.unit.index if work else None, "how": how, "stage": died.stage})
+        how, work = death.how, worker.work
+        self.deaths.append({"unit": work.unit.index if work else None, "how": how, "stage": death.stage})
         self.on_progress(-worker.rows, -worker.failures)
         excluded: list[Key] = []
         crashes: UnitCrashes | None = None
@@ -367,9 +358,9 @@ class Pool:
         if work and not stopping:
             crashes = self._crashes.setdefault(work.unit.index, UnitCrashes())
             done = worker.rows + worker.failures
-            excluded = crashes.died(died.death, worker.on_device, done if worker.begun is None else worker.begun, done)
+            excluded = crashes.died(death, worker.on_device, done if worker.begun is None else worker.begun, done)
             for key in excluded:
-                self.health.exclude(key, crashes.excluded[key])
+                self.health.exclude(crashes.excluded[key])
             self.excluded += excluded
             # a unit that ends with an excluded conformer waits until something else shows that the machine is sound
             (self._later if excluded else self._again).append(work)
@@ -394,8 +385,9 @@ class Pool:
         self.workers.remove(worker)
         self.gone.append(worker)
 
-    def _bury(self, worker: WorkerProcess, death: WorkerDeath | None = None) -> _Died:
-        """Take a worker off the list that says no more; how it died, where that is not known."""
+    def _bury(self, worker: WorkerProcess, death: WorkerDeath | None = None) -> WorkerDeath:
+        """Take a worker off the list that sends no more messages. Its death, with the stage; ``death`` where it is
+        known."""
         guess = "label" if worker.on_device else "idle" if worker.ready else "start"
         # before its process is waited for, and gone for good
         stage = shown_stage(worker.child.process.pid) or guess
@@ -407,7 +399,7 @@ class Pool:
             limited = address_space_limit() is not None
             death = death_of(code, before is not None and now is not None and now > before, limited)
         worker.about["died"] = death.how
-        return _Died(death, stage)
+        return replace(death, stage=stage)
 
 
 def _short(message: str) -> str:

@@ -19,6 +19,7 @@ from qmgen.corpus.unit_records import digest
 from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.molecules.entries import NamedDuplicates, merge_key
 from qmgen.molecules.types import Failure, Molecule, Reason
+from qmgen.pipeline.crash_policy import Key
 from qmgen.pipeline.stages import Stages
 
 
@@ -80,13 +81,17 @@ HELD: Final = 20000  # entries kept in memory instead of being read a second tim
 @dataclass(frozen=True)
 class UnitInput:
     """A unit and what is to be done in it: its entries, less ``merged`` duplicates of earlier ones, of which
-    ``duplicates`` are those with a name; where it adds to a finished corpus, ``revision`` says how."""
+    ``duplicates`` are those with a name; where it adds to a finished corpus, ``revision`` says how. ``suspected``
+    conformers are labeled first, each alone; ``excluded`` conformers become these failures, whose name and SMILES are
+    not filled in."""
 
     unit: Unit
     entries: list[Entry]
     merged: int
     revision: UnitRevision | None = None
     duplicates: tuple[Duplicate, ...] = ()
+    suspected: tuple[Key, ...] = ()
+    excluded: Mapping[Key, Failure] = field(default_factory=dict)
 
 
 class MoleculeSource(Protocol):

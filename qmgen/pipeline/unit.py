@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -21,7 +21,7 @@ from qmgen.corpus.unit_records import FileRecord, write_unit
 from qmgen.errors import Interrupted
 from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned
 from qmgen.pipeline.checkpoint import RETRIED_REASONS, UnitCheckpoint, UnitContents
-from qmgen.pipeline.crash_policy import Exclusion, Key
+from qmgen.pipeline.crash_policy import Key
 from qmgen.pipeline.job import LabelJob
 from qmgen.pipeline.level import opened_guess
 from qmgen.pipeline.messages import StopUnit, UnitListener
@@ -50,23 +50,16 @@ class UnitResult:
     fallbacks: int = 0
 
 
-def do_unit(
-    job: LabelJob,
-    work: UnitInput,
-    listener: UnitListener | None = None,
-    suspected: Iterable[Key] = (),
-    excluded: Mapping[Key, Exclusion] | None = None,
-) -> UnitResult:
+def do_unit(job: LabelJob, work: UnitInput, listener: UnitListener | None = None) -> UnitResult:
     """Embed, label and write one unit, beginning with the checkpoint of an earlier attempt.
 
-    ``suspected`` conformers are labelled first, each alone; ``excluded`` ones become failures. A ``StopUnit`` that the
-    ``listener`` raises ends the unit; a checkpoint is then saved where ``job.partials`` says. Raises ``QmgenError``
-    where files cannot be written.
+    A ``StopUnit`` that the ``listener`` raises ends the unit; a checkpoint is then saved where ``job.partials`` says.
+    Raises ``QmgenError`` where files cannot be written.
     """
     begin = time.monotonic()
     listener = listener or UnitListener()
     checkpoint = UnitCheckpoint(job.partials, work.unit, job.metadata) if job.partials is not None else None
-    attempt = UnitAttempt(job, listener, suspected, excluded, checkpoint, work.revision)
+    attempt = UnitAttempt(job, listener, work.suspected, work.excluded, checkpoint, work.revision)
     found = attempt.run(work.entries)
     tables = {split: row_table(rows, row_schema(job.metadata)) for split, rows in found.rows.items()}
     entries = len(work.entries) - (work.revision.known if work.revision else 0) + work.merged
@@ -112,7 +105,7 @@ class UnitAttempt:
         job: LabelJob,
         listener: UnitListener | None = None,
         suspected: Iterable[Key] = (),
-        excluded: Mapping[Key, Exclusion] | None = None,
+        excluded: Mapping[Key, Failure] | None = None,
         checkpoint: UnitCheckpoint | None = None,
         revision: UnitRevision | None = None,
     ) -> None:
@@ -137,7 +130,9 @@ class UnitAttempt:
         """Rows and failures of ``entries``. Raises ``RuntimeError`` if any entry became neither."""
         self.listener.checkpoint(self.save)
         try:
-            self._run(entries)
+            geometries = self._embedded(self._to_embed(entries))
+            others = self._label_suspected(geometries)
+            self._label(chain(others, geometries))
         except (StopUnit, Interrupted):
             self.save()
             raise
@@ -153,7 +148,8 @@ class UnitAttempt:
                 unfinished |= {one.molecule_id for one in self.found.failures if one.reason in RETRIED_REASONS}
                 self.checkpoint.save(self.found, self.found.complete - unfinished)
 
-    def _run(self, entries: list[Entry]) -> None:
+    def _to_embed(self, entries: list[Entry]) -> list[Molecule]:
+        """The molecules that the level of theory can label and that are not finished, suspected ones first."""
         checked = [self.job.stages.check(entry, self.job.settings) for entry in entries]
         refused = (entry for entry in checked if isinstance(entry, Failure))
         self.refused = [one for entry in refused for one in self.revision.failures(entry)]
@@ -164,9 +160,7 @@ class UnitAttempt:
         suspected = {molecule for molecule, _ in self.suspected}
         left.sort(key=lambda molecule: molecule.molecule_id not in suspected)
         self._report()
-        geometries = self._embedded(left)
-        others = self._label_suspected(geometries, suspected)
-        self._label(chain(others, geometries))
+        return left
 
     def _finished(self, molecule: Molecule) -> bool:
         """Whether an earlier attempt has left nothing to do about it."""
@@ -210,7 +204,7 @@ class UnitAttempt:
             excluded = key in self.excluded
             with self.changing:
                 if excluded:
-                    found.failures.append(Failure(*key, item.name, item.smiles, *self.excluded[key]))
+                    found.failures.append(replace(self.excluded[key], name=item.name, smiles=item.smiles))
                 else:
                     self.awaited.add(key)
             self._report()
@@ -218,12 +212,11 @@ class UnitAttempt:
             if not excluded:
                 yield item
 
-    def _label_suspected(self, geometries: Iterator[Conformer], suspected: set[int]) -> list[Conformer]:
+    def _label_suspected(self, geometries: Iterator[Conformer]) -> list[Conformer]:
         """Label the suspected conformers, one after another; returns the geometries that came with them."""
         others: list[Conformer] = []
-        if not suspected:
-            return others
-        for conformer in geometries:
+        suspected = {molecule for molecule, _ in self.suspected}
+        for conformer in geometries if suspected else ():
             if (conformer.molecule_id, conformer.conformer_id) in self.suspected:
                 self._label(iter([conformer]))
                 self.save(hurried=True)  # another of them may end this process at any moment

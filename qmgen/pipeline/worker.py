@@ -6,21 +6,20 @@ imports no more: numpy and jax come after the pinning. What happens to a unit st
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Final
 
 from qmgen.machine import lacks_memory, peak_memory
 from qmgen.pipeline.messages import (
     STOP,
-    MeasureOrder,
     StopUnit,
-    UnitAssignment,
     UnitListener,
     UnitProgress,
     WorkerFailure,
@@ -50,56 +49,54 @@ def main(parent: Parent, core: int) -> None:
     show_stage("start")
     if core >= 0 and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
+    with _sends_failures(connection):
+        job = connection.recv()
+        from qmgen.pipeline.unit import do_unit
+
+        job.stages.prepare()
+        link = ParentLink(connection)
+        link.start()
+        link.send(WorkerState(_about(core)))
+        with contextlib.suppress(StopUnit):
+            while (order := link.order()) != STOP:
+                if isinstance(order, list):
+                    from qmgen.pipeline.estimate import measure
+
+                    for measurement in measure(job, order):
+                        link.send(measurement)
+                else:
+                    link.send(do_unit(job, order, link))
+        link.leave()
+
+
+@contextlib.contextmanager
+def _sends_failures(connection: Connection) -> Iterator[None]:
+    """An exception goes to the parent as a ``WorkerFailure``; where there is no parent any more, the process ends."""
     try:
         try:
-            _work(connection, core)
+            yield
         except _NO_PARENT:
             raise
         except Exception as error:
             connection.send(_failure(error))
     except _NO_PARENT:
-        os._exit(1)  # no parent, no work
-
-
-def _work(connection: Connection, core: int) -> None:
-    job = connection.recv()
-    from qmgen.pipeline.unit import do_unit
-
-    compiling = _CompileClock()
-    job.stages.prepare()
-    compiling.listen()
-    link = ParentLink(connection, compiling.about)
-    link.start()
-    link.send(WorkerState(_about(core)))
-    try:
-        while (order := link.order()) != STOP:
-            if isinstance(order, MeasureOrder):
-                from qmgen.pipeline.estimate import measure
-
-                for measurement in measure(job, order.entries):
-                    link.send(measurement)
-            else:
-                assert isinstance(order, UnitAssignment)
-                link.send(do_unit(job, order.work, link, order.suspected, order.excluded))
-    except StopUnit:
-        pass
-    link.leave()
+        os._exit(1)
 
 
 class ParentLink(UnitListener):
     """The pipe ``connection``: threads receive orders and send signs of life while the main thread works.
 
     A worker that compiles, embeds or waits for a disk can thus still be stopped: where its main thread does not come to
-    an end in time, the thread that received STOP saves a checkpoint, and ends the process. ``about`` says what the
-    process knows at its end. As the listener of a unit it reports progress now and then, and what is on the device at
-    once.
+    an end in time, the thread that received STOP saves a checkpoint, and ends the process. As the listener of a unit it
+    reports progress now and then, and what is on the device at once. It adds up the seconds of compilation.
 
     The threads begin with ``start``: before that the main thread imports what orders are made of, and modules that two
     threads import at once may be seen half made.
     """
 
-    def __init__(self, connection: Connection, about: Callable[[], dict[str, Any]]) -> None:
-        self._connection, self._about = connection, about
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._compile_seconds = 0.0
         self._sending = threading.Lock()
         self._orders: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._stopping = threading.Event()
@@ -109,7 +106,9 @@ class ParentLink(UnitListener):
         self._any_rows = False
 
     def start(self) -> None:
-        """Receive orders, and give signs of life, from now on."""
+        """Receive orders, give signs of life, and time XLA's compilations (where jax is imported) from now on."""
+        if "jax" in sys.modules:
+            sys.modules["jax"].monitoring.register_event_duration_secs_listener(self._timed)
         for run in (self._receive, self._beat):
             threading.Thread(target=run, daemon=True).start()
 
@@ -129,8 +128,9 @@ class ParentLink(UnitListener):
 
     def leave(self) -> None:
         """Tell the parent, and end the process: nothing of it is worth the time that an orderly end takes."""
+        about = {"compile_seconds": round(self._compile_seconds, 3), "peak_memory_bytes": peak_memory()}
         try:
-            self.send(WorkerState(self._about(), leaving=True))
+            self.send(WorkerState(about, leaving=True))
         finally:
             os._exit(0)
 
@@ -183,6 +183,10 @@ class ParentLink(UnitListener):
             save()
         self.leave()
 
+    def _timed(self, event: str, duration: float, **_: Any) -> None:
+        if "backend_compile" in event:
+            self._compile_seconds += duration
+
     def _beat(self) -> None:
         while True:
             time.sleep(BEAT_EVERY)
@@ -190,24 +194,6 @@ class ParentLink(UnitListener):
                 self.send(self._stage)
             except OSError:
                 os._exit(1)
-
-
-class _CompileClock:
-    """Adds up the seconds that XLA compiles, once jax is imported."""
-
-    seconds = 0.0
-
-    def about(self) -> dict[str, Any]:
-        """What the process knows at its end."""
-        return {"compile_seconds": round(self.seconds, 3), "peak_memory_bytes": peak_memory()}
-
-    def listen(self) -> None:
-        if "jax" in sys.modules:
-            sys.modules["jax"].monitoring.register_event_duration_secs_listener(self._add)
-
-    def _add(self, event: str, duration: float, **_: Any) -> None:
-        if "backend_compile" in event:
-            self.seconds += duration
 
 
 def _about(core: int) -> dict[str, Any]:

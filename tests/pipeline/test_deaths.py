@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from qmgen.errors import Interrupted
-from qmgen.molecules.types import Reason
+from qmgen.molecules.types import Failure, Reason
 from qmgen.pipeline import crash_policy
 from qmgen.pipeline import pool as pool_module
 from qmgen.pipeline import pool as seen_worker
@@ -26,7 +26,7 @@ from qmgen.pipeline.crash_policy import (
     MAX_DEATHS_WITHOUT_PROGRESS,
     MAX_EXCLUDED_IN_A_ROW,
     MAX_UNEXPLAINED_DEATHS,
-    Exclusion,
+    Key,
     MachineHealth,
     UnitCrashes,
     WorkerDeath,
@@ -48,8 +48,8 @@ SEGFAULT, KILL = WorkerDeath("SIGSEGV", True), WorkerDeath("SIGKILL", False, Tru
 A, B, C = (1, 0), (2, 0), (2, 1)
 
 
-def crashed(how: str) -> Exclusion:
-    return Exclusion(Reason.WORKER_CRASHED, f"{how} while it was being labelled")
+def excluded(key: Key, how: str, reason: Reason = Reason.WORKER_CRASHED) -> Failure:
+    return Failure(*key, "", "", reason, f"{how} while it was being labelled")
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/comm").exists(), reason="needs /proc")
@@ -83,10 +83,10 @@ def test_the_second_explained_death_condemns_and_company_counts_once() -> None:
     assert trial.died(SEGFAULT, (A, B, C), 0, 0) == [] and set(trial.suspected) == {A, B, C}
     trial.survived((A,))
     assert trial.died(SEGFAULT, (B,), 0, 1) == [B]
-    assert trial.excluded == {B: crashed("SIGSEGV twice")} and set(trial.suspected) == {A, C}
+    assert trial.excluded == {B: excluded(B, "SIGSEGV twice")} and set(trial.suspected) == {A, C}
     # the one that was through alone has a clean record again; the other has not
     assert trial.died(SEGFAULT, (A,), 0, 0) == [] and trial.died(WorkerDeath("exit code 3", True), (C,), 0, 0) == [C]
-    assert trial.excluded[C] == crashed("SIGSEGV and exit code 3")
+    assert trial.excluded[C] == excluded(C, "SIGSEGV and exit code 3")
     assert trial.died(SEGFAULT, (A,), 0, 0) == [A]
 
 
@@ -112,8 +112,7 @@ def test_unexplained_deaths_condemn_only_the_very_unlucky() -> None:
         assert trial.died(KILL, (A,), 0, 0) == []
     assert trial.died(SEGFAULT, (A,), 0, 0) == []  # the first that counts
     assert trial.died(KILL, (A,), 0, 0) == [A]
-    how = "SIGKILL 8 times while it was being labelled"
-    assert trial.excluded == {A: Exclusion(Reason.MACHINE_TROUBLE, how)}
+    assert trial.excluded == {A: excluded(A, "SIGKILL 8 times", Reason.MACHINE_TROUBLE)}
 
 
 def test_a_unit_that_gets_no_further_is_hopeless() -> None:
@@ -154,20 +153,25 @@ def test_a_process_shows_its_stage() -> None:
 # ---- the machine's trouble
 
 
-DOUBT, CRASH = Exclusion(Reason.MACHINE_TROUBLE, "SIGKILL for want of memory twice"), crashed("SIGSEGV twice")
+def crash(molecule: int, conformer: int = 0) -> Failure:
+    return excluded((molecule, conformer), "SIGSEGV twice")
+
+
+def doubt(molecule: int) -> Failure:
+    return excluded((molecule, 0), "SIGKILL for want of memory twice", Reason.MACHINE_TROUBLE)
 
 
 def test_several_molecules_in_a_row_are_the_machines_trouble() -> None:
     found = MachineHealth()
     for number in range(MAX_EXCLUDED_IN_A_ROW - 1):
-        found.exclude((number, 0), CRASH)
-        found.exclude((number, 1), CRASH)  # another conformer is the same molecule
+        found.exclude(crash(number))
+        found.exclude(crash(number, 1))  # another conformer is the same molecule
         assert found.in_doubt and found.lost is None
-    found.labelled()
+    found.labeled()
     assert not found.in_doubt
     for number in range(MAX_EXCLUDED_IN_A_ROW):
         assert found.lost is None
-        found.exclude((10 + number, 0), CRASH)
+        found.exclude(crash(10 + number))
     assert found.lost == (
         "3 molecules in a row (10, 11, 12) ended their workers, the last one: SIGSEGV twice while it was being labelled"
     )
@@ -176,22 +180,22 @@ def test_several_molecules_in_a_row_are_the_machines_trouble() -> None:
 def test_molecules_that_ended_an_earlier_run_too_are_what_fails() -> None:
     found = MachineHealth(before={(number, 0) for number in range(9)})
     for number in range(9):
-        found.exclude((number, 0), CRASH)
+        found.exclude(crash(number))
     assert found.lost is None and not found.in_doubt
     for number in range(MAX_EXCLUDED_IN_A_ROW):  # too little memory is the machine's, however often
-        found.exclude((number, 0), DOUBT)
+        found.exclude(doubt(number))
     assert found.lost is not None
 
 
 @pytest.mark.parametrize(
-    ("verdict", "proven", "never"), [(DOUBT, False, True), (DOUBT, True, False), (CRASH, False, False)]
+    ("verdict", "proven", "never"), [(doubt(0), False, True), (doubt(0), True, False), (crash(0), False, False)]
 )
-def test_where_nothing_was_ever_labelled(verdict: Exclusion, proven: bool, never: bool) -> None:
+def test_where_nothing_was_ever_labelled(verdict: Failure, proven: bool, never: bool) -> None:
     found = MachineHealth(proven)
     assert found.never is None
-    found.exclude((0, 0), verdict)
+    found.exclude(verdict)
     assert (found.never is not None) is never
-    found.labelled()
+    found.labeled()
     assert found.never is None
 
 

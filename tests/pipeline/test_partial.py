@@ -15,10 +15,10 @@ import pytest
 
 from qmgen.corpus import Unit
 from qmgen.molecules.embedding import Procedure
-from qmgen.molecules.types import Reason
+from qmgen.molecules.types import Failure, Reason
 from qmgen.pipeline import checkpoint
 from qmgen.pipeline.checkpoint import UnitCheckpoint, UnitContents, path_of, remove_checkpoint
-from qmgen.pipeline.crash_policy import Exclusion, Key
+from qmgen.pipeline.crash_policy import Key
 from qmgen.pipeline.job import LabelJob
 from qmgen.pipeline.messages import StopUnit, UnitListener
 from qmgen.pipeline.source import UnitInput
@@ -132,8 +132,8 @@ def test_suspected_come_first_and_alone(job: Jobs, works: Works, files: Files, c
     (work,) = works(LINES)
     plain, mine, ear = job("plain", conformers=conformers), job(conformers=conformers), Ear()
     do_unit(plain, work)
-    suspected = [(6, 0), (2, conformers - 1), (9, 1)]
-    do_unit(mine, work, ear, suspected)
+    suspected = ((6, 0), (2, conformers - 1), (9, 1))
+    do_unit(mine, replace(work, suspected=suspected), ear)
     assert {batch[0] for batch in ear.batches[:3]} == set(suspected) and all(len(b) == 1 for b in ear.batches[:3])
     assert len(ear.keys) == len(set(ear.keys)) and files(mine) == files(plain)
 
@@ -142,17 +142,18 @@ def test_excluded_conformers_become_failures_and_are_not_kept(job: Jobs, works: 
     (work,) = works(LINES)
     mine, ear = job(conformers=2), Ear()
     excluded = {
-        (2, 1): Exclusion(Reason.WORKER_CRASHED, "SIGSEGV twice while it was being labelled"),
-        (9, 0): Exclusion(Reason.MACHINE_TROUBLE, "SIGKILL for want of memory twice"),
+        (2, 1): (Reason.WORKER_CRASHED, "SIGSEGV twice while it was being labelled"),
+        (9, 0): (Reason.MACHINE_TROUBLE, "SIGKILL for want of memory twice"),
     }
+    work = replace(work, excluded={key: Failure(*key, "", "", *why) for key, why in excluded.items()})
     with pytest.raises(StopUnit):
-        do_unit(mine, work, Ear(11), excluded=excluded)
+        do_unit(mine, work, Ear(11))
     saved = UnitCheckpoint(mine.partials, work.unit, mine.metadata).load()  # type: ignore[arg-type]
     assert saved is not None
     keys = saved.keys()
     assert (2, 0) in keys and not keys & excluded.keys()
     assert 2 not in saved.complete and 0 in saved.complete
-    result = do_unit(mine, work, ear, [(2, 0)], excluded)
+    result = do_unit(mine, replace(work, suspected=((2, 0),)), ear)
     assert result.failures["worker_crashed"] == result.failures["machine_trouble"] == 1
     assert not set(ear.keys) & excluded.keys()
     table = pq.read_table(Path(mine.place) / work.unit.files()["failures"]).to_pylist()
