@@ -15,17 +15,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qmgen.dft.backend import current
+from qmgen.dft.backend import Backend, current
 from qmgen.dft.functionals import Functional
 from qmgen.dft.prepare import BatchLists, Prepared, prepare_batch, require_float64
 from qmgen.dft.scf import Problem, ScfOptions, Solution, solve
 
 
-def stack(problems: Sequence[Problem], size: int) -> Problem:
-    """One ``Problem`` with a leading axis of ``size``; missing places are dummies without electrons, done at once."""
-    dummy = jax.tree.map(lambda x: np.zeros(np.shape(x), np.asarray(x).dtype), problems[0])
-    every = [*problems, *[dummy] * (size - len(problems))]
-    return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(x) for x in leaves]), *every)
+def stack(problems: Sequence[Problem]) -> Problem:
+    """One ``Problem`` with a leading axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(x) for x in leaves]), *problems)
 
 
 def unstack(tree: Any, count: int) -> list[Any]:
@@ -34,14 +32,14 @@ def unstack(tree: Any, count: int) -> list[Any]:
     return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(count)]
 
 
-def solve_many(functional: Functional, problems: Problem, options: ScfOptions) -> Solution:
+def solve_many(functional: Functional, problems: Problem, options: ScfOptions, backend: Backend) -> Solution:
     """``scf.solve`` of every molecule, with a leading axis; a cycle is made for all until the last is done."""
-    return jax.vmap(lambda problem: solve(functional, problem, options))(problems)
+    return jax.vmap(lambda problem: solve(functional, problem, options, backend))(problems)
 
 
-#: of one molecule, and of many
-SOLVE_ONE, SOLVE_MANY = jax.jit(solve, static_argnums=0), jax.jit(solve_many, static_argnums=0)
-_PREPARE = jax.jit(prepare_batch, static_argnums=(0, 2))
+#: of one molecule, and of many; functional and backend are static
+SOLVE_ONE, SOLVE_MANY = jax.jit(solve, static_argnums=(0, 3)), jax.jit(solve_many, static_argnums=(0, 3))
+_PREPARE = jax.jit(prepare_batch, static_argnums=(0, 1, 3))
 
 
 def prepare_lists(functional: Functional, lists: BatchLists, coarse_dtype: type[np.floating]) -> Prepared:
@@ -54,29 +52,24 @@ def prepare_lists(functional: Functional, lists: BatchLists, coarse_dtype: type[
         RuntimeError: float64 is off.
     """
     require_float64()
-    return _PREPARE(functional, lists, np.dtype(coarse_dtype).name)
+    return _PREPARE(current(), functional, lists, np.dtype(coarse_dtype).name)
 
 
-def _call(function: Any, functional: Functional, problem: Problem, options: ScfOptions) -> Any:
-    return function(functional, problem, options)
+def _call(function: Any, functional: Functional, problem: Problem, options: ScfOptions, backend: Backend) -> Any:
+    return function(functional, problem, options, backend)
 
 
 def solve_batch(
     functional: Functional,
     problems: Sequence[Problem],
     options: ScfOptions,
-    size: int = 0,
-    call: Callable[[Any, Functional, Problem, ScfOptions], Solution] = _call,
+    call: Callable[[Any, Functional, Problem, ScfOptions, Backend], Solution] = _call,
 ) -> list[Solution]:
-    """One solution for each of ``problems``, which have one shape.
+    """One solution for each of ``problems``, which have one shape and no batch axis.
 
-    Args:
-        functional: of all of them.
-        problems: without batch axis.
-        options: thresholds.
-        size: places of a batch on an accelerator, at least ``len(problems)``; 0 for as many.
-        call: how a jitted function is called, for those who compile ahead of time.
+    ``call`` is how a jitted function is called, for those who compile ahead of time.
     """
-    if not current().batched:
-        return [call(SOLVE_ONE, functional, problem, options) for problem in problems]
-    return unstack(call(SOLVE_MANY, functional, stack(problems, size or len(problems)), options), len(problems))
+    backend = current()
+    if not backend.batched:
+        return [call(SOLVE_ONE, functional, problem, options, backend) for problem in problems]
+    return unstack(call(SOLVE_MANY, functional, stack(problems), options, backend), len(problems))

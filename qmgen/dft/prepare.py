@@ -18,14 +18,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import DTypeLike
 
-from qmgen.dft.backend import ACCELERATOR, current
+from qmgen.dft.backend import ACCELERATOR, Backend, current
 from qmgen.dft.basis import Basis
-from qmgen.dft.coulomb_exchange import Supermatrix, supermatrix
+from qmgen.dft.coulomb_exchange import CoulombExchange, Supermatrix, supermatrix
 from qmgen.dft.electrons import doubly_occupied
 from qmgen.dft.functionals import Functional
-from qmgen.dft.grid import BLOCK, COARSE, Quadrature, atomic_grid, points_count, size_adjustments
-from qmgen.dft.grid.quadrature import COMMON, GridLists, grid_lists, quadrature, quadratures
+from qmgen.dft.grid import (
+    BLOCK,
+    COARSE,
+    COMMON,
+    GridLists,
+    Quadrature,
+    atomic_grid,
+    grid_lists,
+    points_count,
+    size_adjustments,
+)
+from qmgen.dft.grid.quadrature import quadrature, quadratures
 from qmgen.dft.guess import superposition_of_atoms
 from qmgen.dft.integrals.one_electron import OneElectron, one_electron_batch, one_electron_integrals
 from qmgen.dft.integrals.pair_data import batched_pair_data
@@ -123,40 +134,86 @@ def prepare(
         RuntimeError: float64 is off.
     """
     require_float64()
-    n, a = shape.n_orbitals, len(system.numbers)
-    numbers, positions = np.zeros(shape.n_atoms, dtype=np.int32), np.zeros((shape.n_atoms, 3))
-    numbers[:a], positions[:a] = system.numbers, system.positions
-    pairs, xyz = shell_pairs(system.numbers, system.positions, basis), jnp.asarray(positions)
-    rows = rows_of_molecule(pairs, n)
-    index = pair_index(pairs, rows, n)
-    one = one_electron_integrals(pairs, rows, index, numbers, xyz)
+    backend, facts = current(), molecule_facts(system, shape, basis)
+    pairs, xyz = shell_pairs(system.numbers, system.positions, basis), jnp.asarray(facts.positions)
+    rows = rows_of_molecule(pairs, shape.n_orbitals)
+    index = pair_index(pairs, rows, shape.n_orbitals)
+    one = one_electron_integrals(pairs, rows, index, facts.numbers, xyz)
     repulsion = repulsion_integrals(pairs, rows, xyz)
-    n_real = basis.n_orbitals(system.numbers)
-    grid, coarse = _no_grid(shape.n_blocks), None
-    if functional.pieces:
-        atoms = system.numbers, system.positions, shape.n_atoms
-        grid = quadrature(*atoms, shape.n_blocks, grid_level)
-        if shape.n_coarse:
-            coarse = quadrature(*atoms, shape.n_coarse, COARSE)
-            coarse = coarse._replace(weights=coarse.weights.astype(coarse_dtype or coarse_precision(basis)))
-    problem = Problem(
-        overlap=one.overlap,
-        core=one.kinetic + one.nuclear,
-        coulomb_exchange=supermatrix(current(), repulsion, index, n_real, functional.exact_exchange),
-        nuclear_repulsion=nuclear_repulsion(system),
+    n_blocks, n_coarse = (shape.n_blocks, shape.n_coarse) if functional.pieces else (0, 0)
+    atoms = facts.numbers, facts.positions, facts.adjust
+    return _prepared(
+        facts,
+        one,
+        supermatrix(backend, repulsion, index, facts.n_real, functional.exact_exchange),
+        quadrature(backend, *atoms, grid_level, n_blocks),
+        quadrature(backend, *atoms, COARSE, n_coarse),
+        coarse_dtype or coarse_precision(basis),
+    )
+
+
+class MoleculeFacts(NamedTuple):
+    """What the host finds out about one molecule, padded to A atoms and n orbitals; of a batch with a leading axis.
+    Hartree, Bohr.
+
+    Attributes:
+        numbers, positions: (A,) int32, (A, 3); padding 0.
+        adjust: (A, A) from ``size_adjustments``.
+        n_occupied, n_real: () int, doubly occupied orbitals and unpadded ones.
+        nuclear_repulsion: ().
+        guess: (n, n) density.
+        table: the orbitals as functions of space.
+    """
+
+    numbers: Any
+    positions: Any
+    adjust: Any
+    n_occupied: Any
+    n_real: Any
+    nuclear_repulsion: Any
+    guess: Any
+    table: OrbitalTable
+
+
+def molecule_facts(system: System, shape: Shape, basis: Basis) -> MoleculeFacts:
+    n, a = shape.n_orbitals, len(system.numbers)
+    numbers, positions = np.zeros(shape.n_atoms, np.int32), np.zeros((shape.n_atoms, 3))
+    numbers[:a], positions[:a] = system.numbers, system.positions
+    return MoleculeFacts(
+        numbers=numbers,
+        positions=positions,
+        adjust=size_adjustments(numbers),
         n_occupied=int(doubly_occupied(system.numbers)),
-        n_real=n_real,
+        n_real=basis.n_orbitals(system.numbers),
+        nuclear_repulsion=nuclear_repulsion(system),
         guess=superposition_of_atoms(system.numbers, basis, n),
         table=orbital_table(system.numbers, basis, n),
-        positions=positions,
-        grid=grid,
-        coarse=coarse,
     )
-    return Prepared(problem, one)
 
 
-def _no_grid(n_blocks: int) -> Quadrature:
-    return Quadrature(np.zeros((n_blocks, BLOCK, 3)), np.zeros((n_blocks, BLOCK)), 0)
+def _prepared(
+    facts: MoleculeFacts,
+    one_electron: OneElectron,
+    coulomb_exchange: CoulombExchange,
+    grid: Quadrature,
+    coarse: Quadrature,
+    coarse_dtype: DTypeLike,
+) -> Prepared:
+    """Of one molecule or of a batch; ``coarse`` may have no blocks."""
+    problem = Problem(
+        overlap=one_electron.overlap,
+        core=one_electron.kinetic + one_electron.nuclear,
+        coulomb_exchange=coulomb_exchange,
+        nuclear_repulsion=facts.nuclear_repulsion,
+        n_occupied=facts.n_occupied,
+        n_real=facts.n_real,
+        guess=facts.guess,
+        table=facts.table,
+        positions=facts.positions,
+        grid=grid,
+        coarse=coarse._replace(weights=coarse.weights.astype(coarse_dtype)) if coarse.weights.size else None,
+    )
+    return Prepared(problem, one_electron)
 
 
 def require_float64() -> None:
@@ -177,29 +234,17 @@ class BatchLists(NamedTuple):
     arrays.
 
     Attributes:
-        numbers, positions: (B, A), (B, A, 3); padding 0.
-        n_occupied, n_real: (B,) int32.
-        nuclear_repulsion: (B,).
-        guess: (B, n, n) density.
-        adjust: (B, A, A) from ``size_adjustments``.
+        facts: of each molecule, with a leading axis.
         pairs: of each class of shell pairs.
         index: (B, n, n) int32, the row of two orbitals in the matrix of integrals.
         work: tiles of each two classes, in float32 and in float64.
-        table: orbitals, with a leading axis.
         grid, coarse: the fine grid and the coarse one (no blocks where there is none).
     """
 
-    numbers: Any
-    positions: Any
-    n_occupied: Any
-    n_real: Any
-    nuclear_repulsion: Any
-    guess: Any
-    adjust: Any
+    facts: MoleculeFacts
     pairs: tuple[PairInput, ...]
     index: Any
     work: BatchWork
-    table: OrbitalTable
     grid: GridLists
     coarse: GridLists
 
@@ -222,73 +267,47 @@ def batch_lists(
     if not 0 < len(systems) <= size:
         raise ValueError(f"{len(systems)} molecules for {size} places")
     every = [*systems, *[_NO_SYSTEM] * (size - len(systems))]
-    n, atoms = shape.n_orbitals, shape.n_atoms
-    numbers, positions = np.zeros((size, atoms), np.int32), np.zeros((size, atoms, 3))
-    for m, system in enumerate(every):
-        numbers[m, : len(system.numbers)], positions[m, : len(system.numbers)] = system.numbers, system.positions
+    facts = jax.tree.map(lambda *x: np.stack(x), *(molecule_facts(s, shape, basis) for s in every))
     molecules = [shell_pairs(s.numbers, s.positions, basis) for s in every]
     pairs, bounds = stacked_pairs(molecules)
     rows = rows_of_batch(pairs)
+    n_blocks, n_coarse = (shape.n_blocks, shape.n_coarse) if functional.pieces else (0, 0)
     return BatchLists(
-        numbers=numbers,
-        positions=positions,
-        n_occupied=doubly_occupied(numbers).astype(np.int32),
-        n_real=np.array([basis.n_orbitals(s.numbers) for s in every], np.int32),
-        nuclear_repulsion=np.array([nuclear_repulsion(s) for s in every]),
-        guess=np.stack([superposition_of_atoms(s.numbers, basis, n) for s in every]),
-        adjust=np.stack([size_adjustments(z) for z in numbers]),
+        facts=facts,
         pairs=pairs,
-        index=np.stack([pair_index(molecule, rows, n) for molecule in molecules]),
+        index=np.stack([pair_index(molecule, rows, shape.n_orbitals) for molecule in molecules]),
         work=batch_work(bounds, chunk_bytes),
-        table=jax.tree.map(lambda *x: np.stack(x), *(orbital_table(s.numbers, basis, n) for s in every)),
-        grid=grid_lists(numbers, grid_level, shape.n_blocks if functional.pieces else 0),
-        coarse=grid_lists(numbers, COARSE, shape.n_coarse),
+        grid=grid_lists(facts.numbers, grid_level, n_blocks),
+        coarse=grid_lists(facts.numbers, COARSE, n_coarse),
     )
 
 
-def prepare_batch(functional: Functional, lists: BatchLists, coarse_dtype: str) -> Prepared:
+def prepare_batch(backend: Backend, functional: Functional, lists: BatchLists, coarse_dtype: str) -> Prepared:
     """``prepare`` of each molecule, with a leading axis; ``coarse_dtype`` names a precision."""
     one, repulsion = integrals_batch(lists)
-    grid, coarse = grids_batch(functional, lists, coarse_dtype)
-    problem = Problem(
-        overlap=one.overlap,
-        core=one.kinetic + one.nuclear,
-        coulomb_exchange=supermatrix_batch(repulsion, jnp.asarray(lists.index), functional.exact_exchange),
-        nuclear_repulsion=jnp.asarray(lists.nuclear_repulsion),
-        n_occupied=jnp.asarray(lists.n_occupied),
-        n_real=jnp.asarray(lists.n_real),
-        guess=jnp.asarray(lists.guess),
-        table=jax.tree.map(jnp.asarray, lists.table),
-        positions=jnp.asarray(lists.positions),
-        grid=grid,
-        coarse=coarse,
-    )
-    return Prepared(problem, one)
+    matrix = supermatrix_batch(backend, repulsion, jnp.asarray(lists.index), functional.exact_exchange)
+    return _prepared(lists.facts, one, matrix, *grids_batch(backend, lists), coarse_dtype)
 
 
 def integrals_batch(lists: BatchLists) -> tuple[OneElectron, Array]:
     """One-electron matrices, and the two-electron integrals (B, rows, rows)."""
-    xyz, index, rows = jnp.asarray(lists.positions), jnp.asarray(lists.index), rows_of_batch(lists.pairs)
+    xyz, index, rows = jnp.asarray(lists.facts.positions), jnp.asarray(lists.index), rows_of_batch(lists.pairs)
     data = batched_pair_data(lists.pairs, xyz)
-    one = one_electron_batch(lists.pairs, data, rows, index, lists.numbers, xyz)
+    one = one_electron_batch(lists.pairs, data, rows, index, lists.facts.numbers, xyz)
     return one, repulsion_batch(data, rows, lists.work)
 
 
-def supermatrix_batch(repulsion: Array, index: Array, exact_exchange: float) -> Supermatrix:
+def supermatrix_batch(backend: Backend, repulsion: Array, index: Array, exact_exchange: float) -> Supermatrix:
     """Molecule by molecule, each of which fills the device, so that the tables of indices are those of one."""
 
     def one(molecule: tuple[Array, Array]) -> Supermatrix:
-        return supermatrix(ACCELERATOR, *molecule, index.shape[-1], exact_exchange)
+        return supermatrix(backend, *molecule, index.shape[-1], exact_exchange)
 
     made: Supermatrix = jax.lax.map(one, (repulsion, index))
     return made
 
 
-def grids_batch(functional: Functional, lists: BatchLists, coarse_dtype: str) -> tuple[Quadrature, Quadrature | None]:
-    """The fine grid and the coarse one; None where the functional needs none."""
-    xyz, numbers, adjust = (jnp.asarray(x) for x in (lists.positions, lists.numbers, lists.adjust))
-    grid = quadratures(lists.grid, numbers, xyz, adjust)
-    if lists.coarse.point.shape[1] == 0 or not functional.pieces:
-        return grid, None
-    coarse = quadratures(lists.coarse, numbers, xyz, adjust)
-    return grid, coarse._replace(weights=coarse.weights.astype(coarse_dtype))
+def grids_batch(backend: Backend, lists: BatchLists) -> tuple[Quadrature, Quadrature]:
+    """The fine grid and the coarse one; without blocks where the functional needs none."""
+    atoms = tuple(jnp.asarray(x) for x in (lists.facts.numbers, lists.facts.positions, lists.facts.adjust))
+    return quadratures(backend, lists.grid, *atoms), quadratures(backend, lists.coarse, *atoms)

@@ -9,7 +9,7 @@ from typing import Any, overload
 import jax
 import numpy as np
 
-from qmgen.dft.backend import current
+from qmgen.dft.backend import Backend, current
 from qmgen.dft.batch import SOLVE_MANY, prepare_lists, solve_batch, unstack
 from qmgen.dft.functionals import Functional
 from qmgen.dft.guess import core_guess, superposition_of_atoms
@@ -240,7 +240,7 @@ def _attempts(group: list[System], prepared: Prepared, shape: Shape, run: LabelR
     with run.costs.during("field"):
         if batched:
             solutions = unstack(
-                _call(SOLVE_MANY, run.level.functional, problem, _typed_options(run.options)), len(group)
+                _call(SOLVE_MANY, run.level.functional, problem, _typed_options(run.options), current()), len(group)
             )
         else:
             solutions = _solve([problem], run.level, run.options)
@@ -358,11 +358,11 @@ def _typed_options(options: ScfOptions) -> ScfOptions:
     return ScfOptions(*(np.asarray(value) for value in options))
 
 
-def _call(function: Any, functional: Functional, problem: Problem, options: ScfOptions) -> Solution:
+def _call(function: Any, functional: Functional, problem: Problem, options: ScfOptions, backend: Backend) -> Solution:
     """A jitted solver, compiled ahead of time."""
     problem = jax.tree.map(_typed, problem)
-    key = (functional.name, current().name, jax.tree.map(lambda x: (x.shape, str(x.dtype)), problem))
-    run = compiled(repr(key), function, (functional,), (problem, options))
+    key = (functional.name, backend.name, jax.tree.map(lambda x: (x.shape, str(x.dtype)), problem))
+    run = compiled(repr(key), lambda: function.lower(functional, problem, options, backend).compile())
     solution: Solution = jax.tree.map(np.asarray, run(problem, options))
     return solution
 

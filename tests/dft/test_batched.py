@@ -71,7 +71,7 @@ def solved(*names: str, size: int = 4) -> Solved:
     lists = batch_lists(systems(*names), SHAPE, BASIS, XC, 0, size, CHUNK)
     with using(ACCELERATOR):
         prepared = prepare_lists(XC, lists, coarse_precision(BASIS))
-        solution = SOLVE_MANY(XC, prepared.problem, OPTIONS)
+        solution = SOLVE_MANY(XC, prepared.problem, OPTIONS, ACCELERATOR)
     return jax.tree.map(np.asarray, Solved(solution, prepared.one_electron))
 
 
@@ -118,7 +118,7 @@ def test_two_electron_part(one_by_one: tuple[list[Prepared], Solution]) -> None:
 
     def matrices(lists):
         _, values = integrals_batch(lists)
-        return values, supermatrix_batch(values, lists.index, XC.exact_exchange)
+        return values, supermatrix_batch(ACCELERATOR, values, lists.index, XC.exact_exchange)
 
     values, many = jax.jit(matrices)(lists)
     density = np.random.default_rng(0).normal(size=(SHAPE.n_orbitals, SHAPE.n_orbitals))

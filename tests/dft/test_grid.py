@@ -13,12 +13,14 @@ from pyscf.dft import gen_grid
 from scipy.integrate import lebedev_rule
 
 from qmgen.dft.grid import (
+    BLOCK,
     COARSE,
     LEVELS,
     MAX_NUMBER,
     atomic_grid,
-    molecular_grid,
+    grid_lists,
     partition_weights,
+    placed,
     points_count,
     size_adjustments,
 )
@@ -43,6 +45,15 @@ MOLECULES = {"water": WATER, "fluoromethane": FLUOROMETHANE, "cyanofurfural": CY
 
 
 weigh = jax.jit(partition_weights)
+
+
+def molecular_grid(numbers: np.ndarray, positions: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points (g, 3), owners (g,) and weights before the partition (g,), without padding."""
+    count = points_count(numbers, level)
+    lists = grid_lists(numbers[None], level, -(-count // BLOCK))
+    points, *rest = placed(lists._replace(point=lists.point[0], owner=lists.owner[0]), positions)
+    assert not rest[1].reshape(-1)[count:].any()
+    return points.reshape(-1, 3)[:count], *(x.reshape(-1)[:count] for x in rest)
 
 
 def arrays(name: str) -> tuple[np.ndarray, np.ndarray]:

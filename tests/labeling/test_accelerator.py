@@ -97,7 +97,7 @@ def test_what_does_not_fit_together_is_labelled_alone(
     real = label_module.prepare_lists
 
     def full(functional: Any, lists: Any, *rest: Any) -> Any:
-        if len(lists.numbers) > 1 or 7 in lists.numbers:
+        if len(lists.facts.numbers) > 1 or 7 in lists.facts.numbers:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
         return real(functional, lists, *rest)
 

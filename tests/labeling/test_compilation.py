@@ -128,7 +128,7 @@ def test_each_kernel_is_compiled_once_per_class(runs: list[dict]) -> None:
     # three classes of shell pairs (ss, ps, pp) and six of quartets: whatever the hundred molecules were
     assert kernels["pair_data"] == 3
     assert kernels["block_integrals"] == 6
-    assert kernels["_partition_chunk"] == 1
+    assert kernels["_weighted_chunk"] == 1
     assert kernels["supermatrix"] == 1
 
 

@@ -1,7 +1,8 @@
 """Integration grids: PySCF's points and weights, the partition among atoms on the device.
 
-points, owner, atomic_weights = molecular_grid(numbers, positions, level=1)          # host, numpy
-weights = atomic_weights * partition_weights(points, owner, positions, size_adjustments(numbers), numbers > 0)
+lists = grid_lists(numbers[None], level=1, n_blocks=64)     # host, numpy: of a batch of one
+grid = quadratures(backend, lists, numbers[None], positions[None], size_adjustments(numbers)[None])
+grid.points, grid.weights                                   # (1, 64, 1024, 3) Bohr, (1, 64, 1024) Bohr^3
 """
 
 from qmgen.dft.grid.atomic import (
@@ -15,19 +16,22 @@ from qmgen.dft.grid.atomic import (
     size_adjustments,
 )
 from qmgen.dft.grid.partition import partition_weights
-from qmgen.dft.grid.quadrature import BLOCK, Quadrature, molecular_grid
+from qmgen.dft.grid.quadrature import BLOCK, COMMON, GridLists, Quadrature, grid_lists, placed
 
 __all__ = [
     "BLOCK",
     "COARSE",
+    "COMMON",
     "LEVELS",
     "MAX_NUMBER",
     "AtomicGrid",
     "GridLevel",
+    "GridLists",
     "Quadrature",
     "atomic_grid",
-    "molecular_grid",
+    "grid_lists",
     "partition_weights",
+    "placed",
     "points_count",
     "size_adjustments",
 ]

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from qmgen.dft.backend import Backend, current
 from qmgen.dft.basis import Basis
 from qmgen.dft.functionals import Functional
 from qmgen.dft.integrals.shells import shell_orbitals
@@ -67,7 +68,7 @@ def case_of(system: System, shape: Shape, level: LevelOfTheory) -> Case:
     made = prepare(system, shape, level.basis_set, level.functional, level.grid_level)
     problem = jax.tree.map(jnp.asarray, made.problem)
     bare = jax.tree.map(jnp.asarray, bare_inputs(system, shape, level.basis_set))
-    return _completed(level.functional, problem, bare)._replace(dipole=made.one_electron.dipole)
+    return _completed(current(), level.functional, problem, bare)._replace(dipole=made.one_electron.dipole)
 
 
 def bare_inputs(system: System, shape: Shape, basis: Basis) -> Inputs:
@@ -86,9 +87,11 @@ def bare_inputs(system: System, shape: Shape, basis: Basis) -> Inputs:
     return Inputs(numbers, positions, atom, place, l, m, *[nothing] * 6)
 
 
-def completed(functional: Functional, problem: Problem, inputs: Inputs, on_coarse: bool = False) -> Case:
+def completed(
+    backend: Backend, functional: Functional, problem: Problem, inputs: Inputs, on_coarse: bool = False
+) -> Case:
     """The case of a problem: one Fock build from ``problem.guess``, on the fine grid or on the coarse one. Pure."""
-    semilocal = semilocal_of(functional, problem)[int(on_coarse)]
+    semilocal = semilocal_of(functional, problem, backend)[int(on_coarse)]
     linear, _ = linear_part(problem, problem.guess)
     _, potential, _ = semilocal(problem.guess)
     full = inputs._replace(
@@ -102,7 +105,7 @@ def completed(functional: Functional, problem: Problem, inputs: Inputs, on_coars
     return Case(problem, orthogonaliser_of(problem.overlap, problem.n_real), full)
 
 
-_completed = jax.jit(completed, static_argnums=0)
+_completed = jax.jit(completed, static_argnums=(0, 1))
 
 
 def stacked(cases: Sequence[Any], size: int) -> Any:

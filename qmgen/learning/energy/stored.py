@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from qmgen.dft.backend import Backend, current
 from qmgen.dft.basis import load_basis
 from qmgen.dft.functionals import functional
 from qmgen.dft.prepare import Shape, System
@@ -104,12 +105,12 @@ class LearnedGuess:
         self._elements = frozenset(int(z) for z in about["elements"])
         network, statistics, known = stored.network, stored.statistics, functional(self.level[0])
 
-        def density(params: Any, problem: Problem, inputs: Inputs) -> jax.Array:
-            case = completed(known, problem, inputs, on_coarse=problem.coarse is not None)
+        def density(backend: Backend, params: Any, problem: Problem, inputs: Inputs) -> jax.Array:
+            case = completed(backend, known, problem, inputs, on_coarse=problem.coarse is not None)
             correction = network.correction(params, statistics, network.describe(case.inputs))
             return density_of(problem, case.orthogonaliser, case.inputs.initial + correction)
 
-        self._params, self._density = stored.params, jax.jit(density)
+        self._params, self._density = stored.params, jax.jit(density, static_argnums=0)
 
     def __call__(self, problems: Sequence[Problem], numbers: Sequence[np.ndarray]) -> list[np.ndarray]:
         """A density (n, n) float64 for each of ``problems``, whose atoms are ``numbers`` (A,); not a number where the
@@ -124,7 +125,7 @@ class LearnedGuess:
         shape = Shape(n, len(positions), 1)
         inputs = bare_inputs(System(np.asarray(numbers, np.int64), positions[: len(numbers)]), shape, self._basis)
         typed = jax.tree.map(jnp.asarray, (problem, inputs))
-        return np.asarray(self._density(self._params, *typed))
+        return np.asarray(self._density(current(), self._params, *typed))
 
 
 def open_guess(path: str | Path) -> LearnedGuess:
