@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from qmgen.molecules.entries import one_line
 from qmgen.molecules.geometry import unit_of_length
-from qmgen.molecules.types import EntryRefused, Reason
+from qmgen.molecules.types import EntryRefused, Reason, one_line
 
 #: a decimal number without an exponent: not Python's 1_000, and digits of ASCII alone where ``re.ASCII`` says so
 DECIMAL: Final = r"[+-]?(?:\d+\.?\d*|\.\d+)"

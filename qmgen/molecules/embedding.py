@@ -23,8 +23,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from qmgen import defaults
-from qmgen.molecules.entries import mapped_smiles, quiet_chem
+from qmgen.molecules.entries import mapped_smiles
 from qmgen.molecules.geometry import bohr_from_angstrom
+from qmgen.molecules.smiles import quiet_chem
 from qmgen.molecules.types import Reason
 
 

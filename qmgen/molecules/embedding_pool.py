@@ -19,9 +19,8 @@ from qmgen.errors import Interrupted
 from qmgen.machine import address_space_limit
 from qmgen.molecules.embedding import PLAIN, Ensemble, Procedure, make_conformers, why_refused, without_stereo
 from qmgen.molecules.embedding_worker import OUT_OF_TIME
-from qmgen.molecules.entries import failure
 from qmgen.molecules.geometry import geometry_problem
-from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned, Reason
+from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned, Reason, failure
 from qmgen.processes import OWN_FAULT, Child, Gone, ending
 
 Embed = Callable[[str, int, int, Procedure], list[Ensemble]]

@@ -54,9 +54,9 @@ from qmgen.molecules.charge_words import (
     whole_of,
 )
 from qmgen.molecules.comment import XyzComment, json_object, members, parse_comment, quoted, word_set
-from qmgen.molecules.entries import atomic_numbers, failure, one_line
+from qmgen.molecules.entries import atomic_numbers
 from qmgen.molecules.geometry import electrons_problem
-from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
+from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason, failure, one_line
 
 #: charges of atoms add up to a whole number (e) within this
 _NEAR_WHOLE: Final = 0.25

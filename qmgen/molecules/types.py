@@ -109,3 +109,18 @@ class EntryRefused(ValueError):
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
+
+
+def one_line(text: object, limit: int = 200) -> str:
+    """Text for a message: one line, at most ``limit`` characters."""
+    flat = " ".join(str(text).split())
+    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+
+
+def failure(molecule_id: int, name: str, smiles: str, reason: Reason, detail: str, conformer_id: int = -1) -> Failure:
+    return Failure(molecule_id, conformer_id, name, smiles, reason, one_line(detail))
+
+
+def refused(head: Molecule, reason: Reason, detail: str) -> Failure:
+    """The failure of a geometry; ``head`` has its ids, its name and its SMILES."""
+    return failure(head.molecule_id, head.name, head.smiles, reason, detail, head.conformer_id)

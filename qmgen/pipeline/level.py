@@ -19,9 +19,9 @@ from qmgen.dft.electrons import doubly_occupied
 from qmgen.documents import table_of
 from qmgen.errors import QmgenError, UsageError, first_line
 from qmgen.labeling.types import Settings, is_network, network_guess
-from qmgen.molecules.entries import atomic_numbers, check_supported, failure
+from qmgen.molecules.entries import atomic_numbers, check_supported
 from qmgen.molecules.geometry import symbol_of
-from qmgen.molecules.types import Failure, Molecule, Reason
+from qmgen.molecules.types import Failure, Molecule, Reason, failure
 
 if TYPE_CHECKING:
     from qmgen.labeling.types import Guess

@@ -30,8 +30,8 @@ from qmgen.defaults import PLAIN_GUESSES
 from qmgen.documents import toml_of
 from qmgen.errors import UsageError, first_line
 from qmgen.machine import versions
-from qmgen.molecules.entries import unlabeled
 from qmgen.molecules.readers import COMPRESSED, SMILES_SUFFIXES
+from qmgen.molecules.smiles import unlabeled
 from qmgen.molecules.types import Failure, Molecule, Reason
 from qmgen.pipeline.job import ENUMERATED_FILE, LabelJob
 from qmgen.pipeline.level import recorded_guess

@@ -37,7 +37,7 @@ class Stages:
 
     def parse(self, molecule_id: int, smiles: str, name: str) -> Molecule | Failure:
         """The entry of a SMILES string."""
-        from qmgen.molecules.entries import from_smiles
+        from qmgen.molecules.smiles import from_smiles
 
         return from_smiles(molecule_id, smiles, name)
 

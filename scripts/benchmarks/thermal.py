@@ -35,8 +35,8 @@ from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.errors import UsageError
 from qmgen.molecules import embedding
 from qmgen.molecules.embedding import EmbeddingRefused
-from qmgen.molecules.entries import from_smiles, quiet_chem
 from qmgen.molecules.geometry import bohr_from_angstrom, geometry_problem, symbol_of
+from qmgen.molecules.smiles import from_smiles, quiet_chem
 from qmgen.molecules.stated_charge import has_statement
 from qmgen.molecules.types import Conformer, Failure, Molecule, Reason
 

@@ -57,7 +57,7 @@ def test_a_line_and_its_error_are_those_of_polyfit() -> None:
 
 @pytest.mark.parametrize("rows", [5, 431, 432, 4995, 10_000])
 def test_molecules_are_small_distinct_and_as_many_as_needed(tmp_path: Path, rows: int) -> None:
-    from qmgen.molecules.entries import from_smiles
+    from qmgen.molecules.smiles import from_smiles
     from qmgen.molecules.types import Molecule
 
     asked = Soak(rows=rows)

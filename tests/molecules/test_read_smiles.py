@@ -8,8 +8,8 @@ import pytest
 
 from qmgen.config.base import MOLECULE_FILES
 from qmgen.errors import UsageError
-from qmgen.molecules.entries import from_smiles
 from qmgen.molecules.readers import SMILES_SUFFIXES, SUFFIXES, read_molecules
+from qmgen.molecules.smiles import from_smiles
 from qmgen.molecules.types import Failure, Molecule, Reason
 
 

@@ -9,18 +9,17 @@ import pytest
 from rdkit import Chem
 from rdkit.Chem import AllChem
 
-from qmgen.molecules.entries import (
+from qmgen.molecules.entries import from_molecule, merge_duplicates
+from qmgen.molecules.rules.ruleset import check_lines, load_rules
+from qmgen.molecules.smiles import (
     canonical,
     canonical_set,
-    from_molecule,
     from_smiles,
-    merge_duplicates,
     of_geometry,
     syntax_problem,
     unlabeled,
     without_labels,
 )
-from qmgen.molecules.rules.ruleset import check_lines, load_rules
 from qmgen.molecules.types import Failure, Molecule, Reason
 
 #: with stereo of every kind that a SMILES can mark, hydrogens that RDKit keeps, charges, aromatic nitrogen

@@ -24,7 +24,7 @@ from qmgen.learning.lm.sampling import Draw, drawn
 from qmgen.learning.lm.stored import ROWS, StoredLm, load_model, own_files, parent_of, plain, quantized
 from qmgen.learning.lm.task import LmTask
 from qmgen.learning.lm.texts import SPLIT_SEED, Sequences, encoded, read_lines
-from qmgen.molecules.entries import canonical
+from qmgen.molecules.smiles import canonical
 from qmgen.tables import aligned
 
 if TYPE_CHECKING:

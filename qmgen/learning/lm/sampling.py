@@ -29,8 +29,8 @@ from qmgen.learning.lm.model import Arithmetic, attend, embed, logits_of, turns
 from qmgen.learning.lm.shape import LmShape
 from qmgen.learning.lm.stored import StoredLm, load_model, own_files
 from qmgen.learning.lm.texts import BEGIN_ID, END_ID, PAD_ID, read_lines
-from qmgen.molecules.entries import canonical, canonical_set
 from qmgen.molecules.rules.ruleset import OK, check_lines, load_rules
+from qmgen.molecules.smiles import canonical, canonical_set
 
 if TYPE_CHECKING:
     from qmgen.config.predict import SampleConfig

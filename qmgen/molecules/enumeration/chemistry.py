@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from qmgen.molecules.entries import quiet_chem
 from qmgen.molecules.enumeration.items import Item, MultigraphBatch, colorings, element_choices
 from qmgen.molecules.enumeration.pruning import NITRO
 from qmgen.molecules.enumeration.structure import Graph
+from qmgen.molecules.smiles import quiet_chem
 
 
 def _keepers(graph: Graph, elements: np.ndarray) -> np.ndarray:

@@ -14,12 +14,13 @@ from typing import Any, Final, TypeGuard
 
 import numpy as np
 
-from qmgen.molecules.entries import failure, from_geometry, from_molecule, from_smiles, quiet_chem, refused, with_bonds
+from qmgen.molecules.entries import from_geometry, from_molecule, with_bonds
 from qmgen.molecules.geometry import bohr_from_angstrom
 from qmgen.molecules.readers.sdf import from_bonded_mol
 from qmgen.molecules.readers.text import Kept
+from qmgen.molecules.smiles import from_smiles, quiet_chem
 from qmgen.molecules.stated_charge import agreeing, stated_charge
-from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
+from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason, failure, refused
 
 Entry = Molecule | Failure
 Parse = Callable[[int, str, str], Entry]

@@ -23,7 +23,7 @@ import numpy as np
 from qmgen.errors import UsageError
 from qmgen.molecules.charge_words import names_charge
 from qmgen.molecules.comment import XyzComment, members, parse_comment
-from qmgen.molecules.entries import failure, from_geometry, one_line, refused, with_bonds
+from qmgen.molecules.entries import from_geometry, with_bonds
 from qmgen.molecules.geometry import (
     MOST_ATOMS,
     bohr_from,
@@ -34,7 +34,7 @@ from qmgen.molecules.geometry import (
 from qmgen.molecules.readers.parquet_footer import RowGroup, row_groups
 from qmgen.molecules.readers.text import Kept
 from qmgen.molecules.stated_charge import stated_charge
-from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
+from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason, failure, one_line, refused
 
 _TEXTS: Final = ("smile", "name", "mapped_smiles")
 _IDS: Final = ("molecule_id", "conformer_id")

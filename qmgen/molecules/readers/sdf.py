@@ -20,21 +20,12 @@ import numpy as np
 from qmgen.molecules.charge_words import counts_in_table, names_charge
 from qmgen.molecules.comment import DECIMAL
 from qmgen.molecules.connectivity import bonds_problem
-from qmgen.molecules.entries import (
-    bond_problem,
-    failure,
-    from_geometry,
-    graph_problem,
-    mapped_smiles,
-    quiet_chem,
-    refused,
-    unlabeled,
-    why_unreadable,
-)
+from qmgen.molecules.entries import from_geometry, mapped_smiles
 from qmgen.molecules.geometry import COVALENT_RADII, bohr_from_angstrom, number_of, size_problem
 from qmgen.molecules.readers.text import LONGEST, Kept, open_text, read_lines
+from qmgen.molecules.smiles import bond_problem, graph_problem, quiet_chem, unlabeled, why_unreadable
 from qmgen.molecules.stated_charge import OF_COLUMNS, ElectronicState, stated_charge
-from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
+from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason, failure, refused
 
 #: the head of a data item: ``>  <pIC50>  (7)``
 _ITEM: Final = re.compile(r">[^<]*<([^>]*)>")

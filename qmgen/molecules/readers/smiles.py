@@ -22,10 +22,10 @@ from typing import Final, NamedTuple, TextIO
 
 from qmgen.errors import UsageError
 from qmgen.molecules.comment import word_set
-from qmgen.molecules.entries import failure, from_smiles, one_line
 from qmgen.molecules.readers.text import LONGEST, Kept, open_text, read_line, read_lines
+from qmgen.molecules.smiles import from_smiles
 from qmgen.molecules.stated_charge import agreeing
-from qmgen.molecules.types import Failure, Molecule, Reason
+from qmgen.molecules.types import Failure, Molecule, Reason, failure, one_line
 
 #: names that are taken before all others, exactly as written
 SMILES_COLUMNS: Final = ("smiles", "SMILES", "smile")

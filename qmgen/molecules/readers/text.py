@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO, TypeVar, cast
 
 from qmgen.errors import UsageError
-from qmgen.molecules.entries import one_line
-from qmgen.molecules.types import Failure, Molecule
+from qmgen.molecules.types import Failure, Molecule, one_line
 
 #: characters of a line, or of the lines of one entry, beyond which it is no molecule: a small compressed file may hold
 #: entries that fill the memory

@@ -27,7 +27,7 @@ import numpy as np
 from qmgen.molecules.charge_words import of_atoms
 from qmgen.molecules.comment import DECIMAL, XyzComment, check_molecule, length_unit, parse_comment, quoted, word_set
 from qmgen.molecules.connectivity import LONG
-from qmgen.molecules.entries import from_geometry, one_line, refused
+from qmgen.molecules.entries import from_geometry
 from qmgen.molecules.geometry import (
     MOST_ATOMS,
     SHORT_TOGETHER,
@@ -39,7 +39,7 @@ from qmgen.molecules.geometry import (
 )
 from qmgen.molecules.readers.text import Kept, open_text
 from qmgen.molecules.stated_charge import stated_charge
-from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason
+from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason, one_line, refused
 
 #: characters of a line that are read; a longer one is cut there, and its frame refused
 LONGEST_LINE: Final = 1 << 20

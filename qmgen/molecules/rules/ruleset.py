@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from qmgen.errors import UsageError
-from qmgen.molecules.entries import one_line, quiet_chem, syntax_problem, without_labels
 from qmgen.molecules.enumeration.pruning import VALENCES
 from qmgen.molecules.rules.table import Rule, RuleEntry, RuleTable, Stage, read_table
 from qmgen.molecules.rules.tautomers import representative
 from qmgen.molecules.rules.topology import TESTS, aromatic_form
+from qmgen.molecules.smiles import quiet_chem, syntax_problem, without_labels
+from qmgen.molecules.types import one_line
 
 
 def any_of(path: Path, name: str, patterns: tuple[str, ...]) -> Callable[[Any], bool]:

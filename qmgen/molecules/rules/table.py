@@ -29,8 +29,8 @@ from typing import Any, Final
 
 from qmgen.documents import TooDeep, toml_of
 from qmgen.errors import UsageError
-from qmgen.molecules.entries import one_line
 from qmgen.molecules.enumeration.pruning import VALENCES
+from qmgen.molecules.types import one_line
 
 
 class Stage(StrEnum):

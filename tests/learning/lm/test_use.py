@@ -23,8 +23,8 @@ from qmgen.errors import UsageError
 from qmgen.learning.fp8 import AMAX, NOTE, Scaled8, dequantize
 from qmgen.learning.lm.sampling import sample_run
 from qmgen.learning.lm.stored import load_model, quantized
-from qmgen.molecules.entries import canonical, canonical_set
 from qmgen.molecules.rules.ruleset import check_lines, load_rules
+from qmgen.molecules.smiles import canonical, canonical_set
 from qmgen.report.scales import draw_run
 
 PNG = b"\x89PNG\r\n\x1a\n"
