@@ -1,15 +1,19 @@
-"""Coulomb and exchange of a density: one interface, ``jk``, whatever holds the integrals.
+"""Coulomb and exchange of a density: one interface, ``CoulombExchange.jk``, whatever holds the integrals.
 
-    G D = J[D] - c/2 K[D],    J_ij = sum_kl (ij|kl) D_kl,    K_ij = sum_kl (ik|jl) D_kl,    c: share of exact exchange
+    J_ij = sum_kl (ij|kl) D_kl,    K_ij = sum_kl (ik|jl) D_kl
 
-``Supermatrix`` is exact: both are linear in the density, and with c known beforehand both go into one matrix over
-packed orbital pairs (Roothaan, Rev. Mod. Phys. 23, 69 (1951)):
+J is that of the density of both spins, K that of each spin by itself. With c, the share of exact exchange, and s axes
+of spin, the Fock matrix of a spin gets J[sum of D] - (s/2) c K[D] (s = 1: D holds both spins).
 
-    G[ij, kl] = (ij|kl) - c/4 [ (ik|jl) + (il|jk) ],      F_ij = sum over k >= l of G[ij, kl] D_kl (2 - delta_kl)
+A ``Supermatrix`` is exact. J and K are linear in the density, and either, or for closed shells J - c/2 K in one, is a
+matrix over packed orbital pairs (Roothaan, Rev. Mod. Phys. 23, 69 (1951)):
 
-G is symmetric, and a cycle costs what it takes to read it: only the lower triangle is made and kept, in blocks of whole
-rows that end with the block's own diagonal. The diagonal is stored by half, so that a block A with rows R and columns C
-adds A x_C to y_R and its transpose A^T x_R to y_C, whatever the block.
+    G[ij, kl] = a (ij|kl) - b/4 [ (ik|jl) + (il|jk) ],      F_ij = sum over k >= l of G[ij, kl] D_kl (2 - delta_kl)
+
+with a = 1, b = 0 for J, a = 0, b = -2c for c K, and a = 1, b = c for both. G is symmetric, and a cycle costs what it
+takes to read it: only the lower triangle is made and kept, in blocks of whole rows that end with the block's own
+diagonal. The diagonal is stored by half, so that a block A with rows R and columns C adds A x_C to y_R and its
+transpose A^T x_R to y_C, whatever the block.
 """
 
 from __future__ import annotations
@@ -25,20 +29,42 @@ from jax import Array
 from qmgen.dft.backend import Backend
 
 
-class CoulombExchange(Protocol):
-    """What a self-consistent field asks of the two-electron integrals; a pytree of arrays."""
+class TwoElectronOperator(Protocol):
+    """A linear function of a density that is made of two-electron integrals; a pytree of arrays."""
 
-    def jk(self, density: Array) -> tuple[Array, Array]:
-        """J[D] - c/2 K[D] (n, n), and its energy () tr(D (J - c/2 K)) / 2, of a symmetric density (n, n)."""
+    def apply(self, density: Array) -> tuple[Array, Array]:
+        """The matrix (n, n) of a symmetric density (n, n), and half of the trace () of their product."""
         ...
 
 
+class CoulombExchange(NamedTuple):
+    """The two-electron operators of a molecule.
+
+    Attributes:
+        coulomb: J. Of closed shells with exact exchange J - c/2 K, where ``exchange`` is None: one matrix is read
+            instead of two.
+        exchange: c K, or None.
+    """
+
+    coulomb: TwoElectronOperator
+    exchange: TwoElectronOperator | None = None
+
+    def jk(self, density: Array) -> tuple[Array, Array]:
+        """J - (s/2) c K (s, n, n) of a density (s, n, n), and its energy ()."""
+        both, energy = self.coulomb.apply(density.sum(axis=0))
+        if self.exchange is None:
+            return jnp.broadcast_to(both, density.shape), energy
+        matrices, energies = jax.vmap(self.exchange.apply)(density)
+        of_spin = 0.5 * len(density)
+        return both - of_spin * matrices, energy - of_spin * energies.sum()
+
+
 class Supermatrix(NamedTuple):
-    """All integrals in row blocks (rows, columns) of the lower triangle of G."""
+    """A ``TwoElectronOperator`` of all integrals: row blocks (rows, columns) of the lower triangle of G."""
 
     blocks: tuple[Array, ...]
 
-    def jk(self, density: Array) -> tuple[Array, Array]:
+    def apply(self, density: Array) -> tuple[Array, Array]:
         packed = pack_density(density)
         product = self.times(packed)
         return unpack_symmetric(product, density.shape[0]), 0.5 * packed @ product
@@ -58,64 +84,103 @@ class Supermatrix(NamedTuple):
         return out
 
 
+def exact_integrals(
+    backend: Backend,
+    values: Array,
+    index: Array | np.ndarray,
+    n_real: Array | int,
+    exact_exchange: float,
+    apart: bool = False,
+) -> CoulombExchange:
+    """The operators of one molecule in supermatrices.
+
+    Args:
+        backend: says how rows are made, and in how many blocks.
+        values: (rows, rows) integrals.
+        index: (n, n) the row of two orbitals.
+        n_real: () orbitals that are no padding.
+        exact_exchange: c.
+        apart: J and K in a matrix each; where False, both in one, for closed shells.
+    """
+    make = partial(supermatrix, backend, values, index, n_real)
+    if not exact_exchange:
+        return CoulombExchange(make())
+    if apart:
+        return CoulombExchange(make(), make(exchange=-2.0 * exact_exchange, coulomb=False))
+    return CoulombExchange(make(exchange=exact_exchange))
+
+
 def block_rows(n_pairs: int, blocks: int) -> list[tuple[int, int]]:
     """First row of each block, and the row behind its last."""
     size = -(-n_pairs // blocks)
     return [(first, min(first + size, n_pairs)) for first in range(0, n_pairs, size)]
 
 
-@partial(jax.jit, static_argnums=0)
-def supermatrix(backend: Backend, values: Array, index: Array, n_real: Array, exact_exchange: Array) -> Supermatrix:
-    """Of one molecule, from its integrals ``values`` (rows, rows), the row of two orbitals ``index`` (n, n), and the
-    number of orbitals that are no padding, ``n_real`` ()."""
+@partial(jax.jit, static_argnames=("backend", "coulomb"))
+def supermatrix(
+    backend: Backend,
+    values: Array,
+    index: Array | np.ndarray,
+    n_real: Array | int,
+    exchange: Array | float | None = None,
+    coulomb: bool = True,
+) -> Supermatrix:
+    """G of one molecule from its integrals, with a = ``coulomb`` and b = ``exchange`` (None: no exchange at all)."""
     values, index = jnp.asarray(values), jnp.asarray(index)
     n = index.shape[0]
+    rows = _Rows(values, index, exchange, coulomb)
     make = _all_rows if backend.batched else _row_by_row
-    return Supermatrix(
-        tuple(
-            make(values, index, first, last, n_real, exact_exchange)
-            for first, last in block_rows(n * (n + 1) // 2, backend.supermatrix_blocks)
-        )
-    )
+    bounds = block_rows(n * (n + 1) // 2, backend.supermatrix_blocks)
+    return Supermatrix(tuple(make(rows, first, last, n_real) for first, last in bounds))
 
 
-def _row_by_row(values: Array, index: Array, first: int, last: int, n_real: Array, exact_exchange: Array) -> Array:
+def _row_by_row(rows: _Rows, first: int, last: int, n_real: Array | int) -> Array:
     """Rows ``first`` to ``last`` of G as far as its diagonal, in a loop over those that are no padding."""
-    i, j = (jnp.asarray(x[:last], jnp.int32) for x in np.tril_indices(index.shape[0]))
-    columns = _taken(index, i, j)
+    i, j = (jnp.asarray(x[:last], jnp.int32) for x in np.tril_indices(rows.row_of.shape[0]))
+    columns = _taken(rows.row_of, i, j)
     share = jnp.where(jnp.arange(last) < first, 1.0, 0.5)
 
     def one_row(row: Array, out: Array) -> Array:
-        line = _rows_of(values, index, i[row], j[row], i, j, columns, exact_exchange)
+        line = rows.of(i[row], j[row], i, j, columns)
         return jax.lax.dynamic_update_index_in_dim(out, share * line, row - first, 0)
 
     end = jnp.clip(n_real * (n_real + 1) // 2, first, last)
     return jax.lax.fori_loop(first, end, one_row, jnp.zeros((last - first, last)))
 
 
-def _all_rows(values: Array, index: Array, first: int, last: int, n_real: Array, exact_exchange: Array) -> Array:
+def _all_rows(rows: _Rows, first: int, last: int, n_real: Array | int) -> Array:
     """The same at once, padding too, which is zero."""
-    i, j = (np.asarray(x[:last], np.int32) for x in np.tril_indices(index.shape[0]))
-    lines = _rows_of(values, index, i[first:], j[first:], i, j, index[i, j], exact_exchange)
+    i, j = (np.asarray(x[:last], np.int32) for x in np.tril_indices(rows.row_of.shape[0]))
+    lines = rows.of(i[first:], j[first:], i, j, rows.row_of[i, j])
     return jnp.where(np.arange(last) < first, 1.0, 0.5) * lines
 
 
-def _rows_of(
-    values: Array,
-    index: Array,
-    bra_i: Array | np.ndarray,
-    bra_j: Array | np.ndarray,
-    i: Array | np.ndarray,
-    j: Array | np.ndarray,
-    columns: Array,
-    exact_exchange: Array,
-) -> Array:
-    """(..., pairs) of G for pairs of the bra (...) with the pairs ``i``, ``j`` (pairs,), whose rows are ``columns``."""
-    coulomb = values[index[bra_i, bra_j]][..., columns]
-    # single numbers from rows that stay in the cache
-    first, second = index[bra_i], index[bra_j]
-    exchange = _taken(values, first[..., i], second[..., j]) + _taken(values, first[..., j], second[..., i])
-    return coulomb - 0.25 * exact_exchange * exchange
+class _Rows(NamedTuple):
+    """What rows of G are made of: the arguments of ``supermatrix``."""
+
+    values: Array
+    row_of: Array
+    exchange: Array | float | None
+    coulomb: bool
+
+    def of(
+        self,
+        bra_i: Array | np.ndarray,
+        bra_j: Array | np.ndarray,
+        i: Array | np.ndarray,
+        j: Array | np.ndarray,
+        columns: Array,
+    ) -> Array:
+        """(..., pairs) of G for pairs of the bra (...) with the pairs ``i``, ``j`` (pairs,), whose rows are
+        ``columns``."""
+        values, index = self.values, self.row_of
+        repulsion = values[index[bra_i, bra_j]][..., columns] if self.coulomb else jnp.zeros(())
+        if self.exchange is None:
+            return repulsion
+        # single numbers from rows that stay in the cache
+        first, second = index[bra_i], index[bra_j]
+        exchanged = _taken(values, first[..., i], second[..., j]) + _taken(values, first[..., j], second[..., i])
+        return repulsion - 0.25 * self.exchange * exchanged
 
 
 def _taken(table: Array, i: Array, j: Array) -> Array:

@@ -14,7 +14,7 @@ from jax import Array
 
 
 class DiisState(NamedTuple):
-    """Ring buffers of Fock matrices, errors and densities, all (m, n, n), and the number stored so far."""
+    """Ring buffers of Fock matrices, errors and densities, all (m, s, n, n), and the number stored so far."""
 
     focks: Array
     errors: Array
@@ -22,8 +22,9 @@ class DiisState(NamedTuple):
     stored: Array
 
 
-def init_diis(space: int, n: int, dtype: jnp.dtype) -> DiisState:
-    empty = jnp.zeros((space, n, n), dtype)
+def init_diis(space: int, shape: tuple[int, ...], dtype: jnp.dtype) -> DiisState:
+    """No history, of at most ``space`` matrices of a ``shape`` (s, n, n)."""
+    empty = jnp.zeros((space, *shape), dtype)
     return DiisState(empty, empty, empty, jnp.asarray(0))
 
 
@@ -62,4 +63,4 @@ def extrapolate(state: DiisState, fock: Array, error: Array, density: Array) -> 
     inverse = jnp.where(jnp.abs(values) > 1e-12, 1.0 / jnp.where(jnp.abs(values) > 1e-12, values, 1.0), 0.0)
     weights = (vectors @ (inverse * vectors[0]))[1:] * border
     weights = weights / jnp.sum(weights)
-    return state, jnp.einsum("m,mij->ij", weights, focks)
+    return state, jnp.einsum("m,msij->sij", weights, focks)

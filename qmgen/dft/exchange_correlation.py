@@ -4,7 +4,8 @@ With c = D phi at the points of a block: rho = sum phi c, grad rho = 2 sum grad 
 
     V_ij = sum_g w_g phi_i [ v_rho/2 phi_j + 2 v_sigma grad rho . grad phi_j ] + transpose
 
-(Pople, Gill, Johnson, Chem. Phys. Lett. 199, 557 (1992)). Blocks have one size.
+(Pople, Gill, Johnson, Chem. Phys. Lett. 199, 557 (1992)). Blocks have one size. Densities, their features and
+potentials have an axis of spins, of length one: functionals are those of closed shells.
 
 Two drivers: ``blockwise`` loops over blocks, and how many a molecule has is data, so that neither compilation nor time
 depends on the longest molecule a shape allows for; ``dense`` has static trip counts, every point of the shape, padding
@@ -29,9 +30,9 @@ from qmgen.dft.orbital_values import OrbitalTable, dense_values, fill_values
 
 _EXACT = jax.lax.Precision.HIGHEST  # the default of a GPU rounds the factors of a float32 product to 10 bits
 
-#: semilocal energy (Hartree), potential matrix (n, n), and the number of electrons on the grid
+#: semilocal energy (Hartree), potential matrix (s, n, n), and the number of electrons on the grid
 Terms = tuple[Array, Array, Array]
-#: density (n, n), symmetric -> ``Terms``
+#: density (s, n, n), symmetric -> ``Terms``
 Semilocal = Callable[[Array], Terms]
 
 
@@ -56,31 +57,35 @@ def grid_functions(
 
 
 def density_features(density: Array, phi: Array, halves: bool) -> tuple[Array, Array]:
-    """rho (g,) and its gradient (3 or 0, g) at points where the orbitals are ``phi`` (4 or 1, n, g).
+    """rho (s, g) and its gradient (s, 3 or 0, g) at points where the orbitals are ``phi`` (4 or 1, n, g).
 
     ``halves`` sums over orbitals by halves: XLA sums along a strided axis one number at a time on a CPU; halves are
     vectorized (measured: 38 against 69 ms).
     """
-    x = phi * jnp.matmul(density, phi[0], precision=_EXACT)
-    while halves and x.shape[1] > 8 and x.shape[1] % 2 == 0:
-        middle = x.shape[1] // 2
-        x = x[:, :middle] + x[:, middle:]
-    sums = x.sum(axis=1)
-    return sums[0], 2.0 * sums[1:]
+    x = phi * jnp.matmul(density, phi[0], precision=_EXACT)[:, None]
+    while halves and x.shape[2] > 8 and x.shape[2] % 2 == 0:
+        middle = x.shape[2] // 2
+        x = x[:, :, :middle] + x[:, :, middle:]
+    sums = x.sum(axis=2)
+    return sums[:, 0], 2.0 * sums[:, 1:]
 
 
 def _response(functional: Functional, weights: Array, rho: Array, slope: Array) -> tuple[Array, Array]:
-    """Energy of each point (..., g), and what the orbitals are multiplied with in V (..., 4 or 1, g)."""
-    e, v_rho, v_sigma = exchange_correlation(functional, rho, (slope * slope).sum(axis=-2))
-    first, others = (0.5 * weights * v_rho)[..., None, :], (2.0 * weights * v_sigma)[..., None, :] * slope
+    """Energy of each point (..., g), and what the orbitals are multiplied with in V (..., s, 4 or 1, g), from the
+    features (..., s, g) and (..., s, 3 or 0, g)."""
+    if rho.shape[-2] != 1:
+        raise ValueError(f"{rho.shape[-2]} spins: functionals are those of closed shells")
+    e, v_rho, v_sigma = exchange_correlation(functional, rho[..., 0, :], (slope * slope).sum(axis=-2)[..., 0, :])
+    first = (0.5 * weights * v_rho)[..., None, None, :]
+    others = (2.0 * weights * v_sigma)[..., None, None, :] * slope
     return weights * e, jnp.concatenate([first, others], axis=-2)
 
 
 def _half_potential(field: Array, phi: Array) -> Array:
-    """(n, n), to which its transpose is added, from ``field`` (4 or 1, g)."""
+    """(s, n, n), to which its transpose is added, from ``field`` (s, 4 or 1, g)."""
     # term by term: jaxlib 0.10.2 on a CPU miscompiles a float32 sum over axis 0 that feeds a product (off by 1 Hartree)
-    half = sum((field[c] * phi[c] for c in range(1, len(phi))), field[0] * phi[0])
-    return jnp.matmul(half, phi[0].T, precision=_EXACT)
+    terms = [field[:, c, None, :] * phi[c] for c in range(len(phi))]
+    return jnp.matmul(sum(terms[1:], terms[0]), phi[0].T, precision=_EXACT)
 
 
 def blockwise(
@@ -98,8 +103,8 @@ def blockwise(
         """``evaluate`` takes and gives matrices in the order of the rows of the table."""
 
         def ordered(density: Array) -> Terms:
-            energy, potential, electrons = evaluate(density[order][:, order].astype(dtype))
-            return energy, potential[row][:, row].astype(density.dtype), electrons
+            energy, potential, electrons = evaluate(density[:, order][:, :, order].astype(dtype))
+            return energy, potential[:, row][:, :, row].astype(density.dtype), electrons
 
         return ordered
 
@@ -165,18 +170,18 @@ def energy_and_potential(functional: Functional, values: Array, quadrature: Quad
         functional: closed-shell functional.
         values: (b, 1 or 4, n, BLOCK) from ``values_on_grid``.
         quadrature: points and weights.
-        density: (n, n) total density matrix, symmetric.
+        density: (s, n, n) density matrix, symmetric.
     """
-    n, weights, n_blocks = density.shape[0], quadrature.weights, quadrature.n_blocks
+    weights, n_blocks = quadrature.weights, quadrature.n_blocks
 
     def collect(block: Array, out: tuple[Array, Array]) -> tuple[Array, Array]:
         rho, slope = density_features(density, values[block], halves=True)
         return out[0].at[block].set(rho), out[1].at[block].set(slope)
 
-    empty = jnp.zeros((len(weights), values.shape[3]), density.dtype)
-    rho, slope = jax.lax.fori_loop(
-        0, n_blocks, collect, (empty, jnp.zeros((len(weights), values.shape[1] - 1, values.shape[3]), density.dtype))
-    )
+    blocks, spins, points = len(weights), len(density), values.shape[3]
+    rho = jnp.zeros((blocks, spins, points), density.dtype)
+    slope = jnp.zeros((blocks, spins, values.shape[1] - 1, points), density.dtype)
+    rho, slope = jax.lax.fori_loop(0, n_blocks, collect, (rho, slope))
     # the functional stands between two loops on purpose: inside one loop XLA fuses it into the product with every
     # orbital and evaluates it n times over (measured: 2.5 times slower)
     energy, field = _response(functional, weights, rho, slope)
@@ -184,8 +189,8 @@ def energy_and_potential(functional: Functional, values: Array, quadrature: Quad
     def add(block: Array, potential: Array) -> Array:
         return potential + _half_potential(field[block], values[block])
 
-    half = jax.lax.fori_loop(0, n_blocks, add, jnp.zeros((n, n), density.dtype))
-    return energy.sum(), half + half.T, (weights * rho).sum()
+    half = jax.lax.fori_loop(0, n_blocks, add, jnp.zeros_like(density))
+    return energy.sum(), half + half.mT, (weights[:, None] * rho).sum()
 
 
 def dense(
@@ -209,7 +214,7 @@ def dense(
 
         nothing = jnp.zeros(()), jnp.zeros_like(density), jnp.zeros(())
         (energy, half, electrons), _ = jax.lax.scan(add, nothing, groups)
-        return energy, half + half.T, electrons
+        return energy, half + half.mT, electrons
 
     if coarse is None:
         return GridFunctions(on_fine, on_fine)
@@ -219,7 +224,7 @@ def dense(
 
     def on_coarse(density: Array) -> Terms:
         energy, half, electrons = _dense_terms(functional, kept, coarse_weights, density.astype(kept.dtype))
-        return energy, (half + half.T).astype(density.dtype), electrons
+        return energy, (half + half.mT).astype(density.dtype), electrons
 
     return GridFunctions(on_fine, on_coarse)
 

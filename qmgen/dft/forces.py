@@ -22,6 +22,7 @@ from jax import Array
 
 from qmgen.dft.basis import Basis
 from qmgen.dft.functionals import Functional
+from qmgen.dft.orbitals import OverlapPowers, overlap_powers
 from qmgen.dft.prepare import Shape, System, prepare
 from qmgen.dft.scf import Problem
 from qmgen.dft.variational import energy_and_fock_of
@@ -45,7 +46,7 @@ def forces(
         problem: Problem = jax.tree.map(jnp.asarray, made.problem)
         return problem
 
-    root = _root(problem_at(system.positions))
+    root = _powers(problem_at(system.positions)).root
     orthogonal = np.asarray(root @ density @ root)
     on_atoms = np.zeros((len(system.numbers), 3))
     for atom in range(len(system.numbers) - 1):
@@ -61,20 +62,12 @@ def forces(
 
 
 @jax.jit
-def _root(problem: Problem) -> Array:
-    """S^(1/2) (n, n), the identity on padding."""
-    values, vectors = _spectrum(problem)
-    return (vectors * jnp.sqrt(values)) @ vectors.T
-
-
-def _spectrum(problem: Problem) -> tuple[Array, Array]:
-    padding = jnp.arange(problem.overlap.shape[0]) >= problem.n_real
-    return jnp.linalg.eigh(problem.overlap + jnp.diag(padding.astype(problem.overlap.dtype)))
+def _powers(problem: Problem) -> OverlapPowers:
+    return overlap_powers(problem.overlap, problem.n_real)
 
 
 @partial(jax.jit, static_argnums=0)
 def _energy(functional: Functional, problem: Problem, orthogonal: Array) -> Array:
     """() the energy of a density (n, n) given in the orthogonalized basis."""
-    values, vectors = _spectrum(problem)
-    inverse = (vectors / jnp.sqrt(values)) @ vectors.T
-    return energy_and_fock_of(functional, problem)(inverse @ orthogonal @ inverse)[0]
+    inverse_root = _powers(problem).inverse_root
+    return energy_and_fock_of(functional, problem)(inverse_root @ orthogonal @ inverse_root)[0]

@@ -22,7 +22,7 @@ from jax.typing import DTypeLike
 
 from qmgen.dft.backend import ACCELERATOR, Backend, current
 from qmgen.dft.basis import Basis
-from qmgen.dft.coulomb_exchange import CoulombExchange, Supermatrix, supermatrix
+from qmgen.dft.coulomb_exchange import CoulombExchange, exact_integrals
 from qmgen.dft.electrons import doubly_occupied
 from qmgen.dft.functionals import Functional
 from qmgen.dft.grid import (
@@ -145,7 +145,7 @@ def prepare(
     return _prepared(
         facts,
         one,
-        supermatrix(backend, repulsion, index, facts.n_real, functional.exact_exchange),
+        exact_integrals(backend, repulsion, index, facts.n_real, functional.exact_exchange),
         quadrature(backend, *atoms, grid_level, n_blocks),
         quadrature(backend, *atoms, COARSE, n_coarse),
         coarse_dtype or coarse_precision(basis),
@@ -161,7 +161,7 @@ class MoleculeFacts(NamedTuple):
         adjust: (A, A) from ``size_adjustments``.
         n_occupied, n_real: () int, doubly occupied orbitals and unpadded ones.
         nuclear_repulsion: ().
-        guess: (n, n) density.
+        guess: (s, n, n) density.
         table: the orbitals as functions of space.
     """
 
@@ -186,7 +186,7 @@ def molecule_facts(system: System, shape: Shape, basis: Basis) -> MoleculeFacts:
         n_occupied=int(doubly_occupied(system.numbers)),
         n_real=basis.n_orbitals(system.numbers),
         nuclear_repulsion=nuclear_repulsion(system),
-        guess=superposition_of_atoms(system.numbers, basis, n),
+        guess=superposition_of_atoms(system.numbers, basis, n)[None],
         table=orbital_table(system.numbers, basis, n),
     )
 
@@ -285,7 +285,7 @@ def batch_lists(
 def prepare_batch(backend: Backend, functional: Functional, lists: BatchLists, coarse_dtype: str) -> Prepared:
     """``prepare`` of each molecule, with a leading axis; ``coarse_dtype`` names a precision."""
     one, repulsion = integrals_batch(lists)
-    matrix = supermatrix_batch(backend, repulsion, jnp.asarray(lists.index), functional.exact_exchange)
+    matrix = exact_integrals_batch(backend, repulsion, jnp.asarray(lists.index), functional.exact_exchange)
     return _prepared(lists.facts, one, matrix, *grids_batch(backend, lists), coarse_dtype)
 
 
@@ -297,13 +297,13 @@ def integrals_batch(lists: BatchLists) -> tuple[OneElectron, Array]:
     return one, repulsion_batch(data, rows, lists.work)
 
 
-def supermatrix_batch(backend: Backend, repulsion: Array, index: Array, exact_exchange: float) -> Supermatrix:
+def exact_integrals_batch(backend: Backend, repulsion: Array, index: Array, exact_exchange: float) -> CoulombExchange:
     """Molecule by molecule, each of which fills the device, so that the tables of indices are those of one."""
 
-    def one(molecule: tuple[Array, Array]) -> Supermatrix:
-        return supermatrix(backend, *molecule, index.shape[-1], exact_exchange)
+    def one(molecule: tuple[Array, Array]) -> CoulombExchange:
+        return exact_integrals(backend, *molecule, index.shape[-1], exact_exchange)
 
-    made: Supermatrix = jax.lax.map(one, (repulsion, index))
+    made: CoulombExchange = jax.lax.map(one, (repulsion, index))
     return made
 
 

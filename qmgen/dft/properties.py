@@ -41,14 +41,19 @@ def property_inputs(system: System, basis: Basis, one_electron: OneElectron) -> 
 
 def frontier_orbitals(solution: Solution, inputs: PropertyInputs) -> tuple[float, float]:
     """Energies of the highest occupied and the lowest virtual orbital, in Hartree; the latter NaN if there is none."""
-    levels, n = np.asarray(solution.orbital_energies), inputs.n_occupied
+    levels, n = np.asarray(solution.orbital_energies)[0], inputs.n_occupied
     lumo = float(levels[n]) if n < inputs.n_real else float("nan")
     return float(levels[n - 1]), lumo
 
 
+def total_density(solution: Solution) -> np.ndarray:
+    """(n, n) the density of both spins."""
+    return np.asarray(solution.density).sum(axis=0)
+
+
 def dipole_moment(solution: Solution, inputs: PropertyInputs, system: System) -> np.ndarray:
     """(3,) in e Bohr: sum_A Z_A R_A - tr(D r); independent of the origin for a neutral molecule."""
-    electrons = np.einsum("xij,ij->x", np.asarray(inputs.one_electron.dipole), np.asarray(solution.density))
+    electrons = np.einsum("xij,ij->x", np.asarray(inputs.one_electron.dipole), total_density(solution))
     return system.numbers.astype(float) @ system.positions - electrons
 
 
@@ -58,14 +63,14 @@ def quadrupole_moment(solution: Solution, inputs: PropertyInputs, system: System
     charges = system.numbers.astype(float)
     arms = system.positions - charges @ system.positions / charges.sum()
     first, second = np.triu_indices(3)
-    electrons = np.einsum("xij,ij->x", np.asarray(inputs.one_electron.second_moment), np.asarray(solution.density))
+    electrons = np.einsum("xij,ij->x", np.asarray(inputs.one_electron.second_moment), total_density(solution))
     moments = charges @ (arms[:, first] * arms[:, second]) - electrons
     return 1.5 * moments - 0.5 * moments[first == second].sum() * (first == second)
 
 
 def mulliken_charges(solution: Solution, inputs: PropertyInputs, system: System) -> np.ndarray:
     """(A,) in e: Z_A less the sum of (DS)_ii over its orbitals (R. S. Mulliken, J. Chem. Phys. 23, 1833 (1955))."""
-    populations = np.einsum("ij,ij->i", np.asarray(solution.density), np.asarray(inputs.one_electron.overlap))
+    populations = np.einsum("ij,ij->i", total_density(solution), np.asarray(inputs.one_electron.overlap))
     return _atomic_charges(populations, inputs, system)
 
 
@@ -73,7 +78,7 @@ def lowdin_charges(solution: Solution, inputs: PropertyInputs, system: System) -
     """(A,) in e: Z_A less the sum of (S^(1/2) D S^(1/2))_ii over its orbitals (P.-O. Löwdin, J. Chem. Phys. 18, 365
     (1950))."""
     root = np.asarray(solution.overlap_root)
-    populations = np.einsum("ij,ij->i", root @ np.asarray(solution.density), root)
+    populations = np.einsum("ij,ij->i", root @ total_density(solution), root)
     return _atomic_charges(populations, inputs, system)
 
 

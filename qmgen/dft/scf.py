@@ -1,5 +1,8 @@
 """The self-consistent field (SCF) of one closed-shell molecule, as an iterative solver with an explicit state.
 
+Densities and Fock matrices have a leading axis of spins (s, n, n). Closed shells have one: the density of both spins,
+with two electrons in an orbital.
+
 A cycle is one step of DIIS: a Fock matrix, its extrapolation, a new density. Most are made on a coarse grid; the fine
 grid is evaluated only to compute the correction:
 
@@ -45,11 +48,10 @@ from qmgen.dft.exchange_correlation import GridFunctions, Terms, grid_functions
 from qmgen.dft.functionals import Functional
 from qmgen.dft.grid import Quadrature
 from qmgen.dft.orbital_values import OrbitalTable
+from qmgen.dft.orbitals import diagonalize, fill, in_orthonormal_basis, overlap_powers
 
 #: with 8 Fock matrices a tenth of the molecules took more than 20 cycles, with 12 none of the sample did
 DIIS_SPACE = 12
-#: orbital energy of padding, above any real virtual level of a valence basis (Hartree)
-PADDING_LEVEL = 1e3
 #: the model is solved to this orbital gradient before the first fine-grid evaluation: further would be lost on the
 #: grid's error
 FIRST_EVALUATION = 3e-2
@@ -70,10 +72,10 @@ class Problem(NamedTuple):
 
     Attributes:
         overlap, core: (n, n) S and T + V; padding zero.
-        coulomb_exchange: J[D] - c/2 K[D] of a density.
+        coulomb_exchange: the two-electron operators of a density.
         nuclear_repulsion: ().
         n_occupied, n_real: () int, doubly occupied orbitals and unpadded ones.
-        guess: (n, n) density.
+        guess: (s, n, n) density.
         table, positions: the orbitals as functions of space.
         grid: the fine quadrature.
         coarse: a cheaper one, or None; weights in float32 or float64.
@@ -118,9 +120,9 @@ class ScfPath(NamedTuple):
 
 
 class ScfState(NamedTuple):
-    """The path, the correction Delta (n, n), and what the last evaluation of the fine grid gave; ``previous_energy`` is
-    that of the cycle before it. ``inverted`` says that a stationary density was not that of the lowest levels, and
-    ``settled`` that the last one was."""
+    """The path, the correction Delta (s, n, n), and what the last evaluation of the fine grid gave;
+    ``previous_energy`` is that of the cycle before it. ``inverted`` says that a stationary density was not that of the
+    lowest levels, and ``settled`` that the last one was."""
 
     path: ScfPath
     correction: Array
@@ -137,11 +139,17 @@ class ScfState(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """Results in atomic units; orbital energies of padding are ``PADDING_LEVEL``.
+    """Results in atomic units.
 
-    ``density`` is the one whose energy is given, ``previous_energy`` that of the cycle before; ``overlap_root`` is
-    S^(1/2), with 1 on the diagonal of padding; ``electrons`` is the density's integral over the grid; ``cycles`` counts
-    steps of DIIS with either grid, ``fine_evaluations`` those with the fine one.
+    Attributes:
+        energy, previous_energy: () the energy, and that of the cycle before.
+        orbital_energies: (s, n), those of padding ``orbitals.PADDING_LEVEL``.
+        density: (s, n, n) the one whose energy is given.
+        overlap_root: (n, n) S^(1/2).
+        gradient: () orbital gradient.
+        electrons: () the integral of the density over the grid.
+        cycles, fine_evaluations: () int, steps of DIIS with either grid, and those with the fine one.
+        converged: () bool.
     """
 
     energy: Array
@@ -161,23 +169,23 @@ def solve(functional: Functional, problem: Problem, options: ScfOptions, backend
 
     ``backend`` (default: that of this process) says how the loops over the grids are driven.
     """
-    n = problem.overlap.shape[0]
-    dtype = problem.overlap.dtype
-    padding = jnp.arange(n) >= problem.n_real
-    overlap = problem.overlap + jnp.diag(padding.astype(dtype))
-    values, vectors = jnp.linalg.eigh(overlap)
-    orthogonaliser = (vectors / jnp.sqrt(values)) @ vectors.T
-    shelf = jnp.diag(jnp.where(padding, PADDING_LEVEL, 0.0))
+    shape, dtype = problem.guess.shape, problem.overlap.dtype
+    electrons = 2.0 / shape[0]  # in an orbital of one spin axis
+    root, inverse_root = overlap_powers(problem.overlap, problem.n_real)
     semilocal, model = semilocal_of(functional, problem, backend)
 
-    nothing = jnp.zeros((n, n), dtype)
+    nothing = jnp.zeros(shape, dtype)
 
     def error_of(fock: Array, density: Array) -> Array:
         fds = fock @ density @ problem.overlap
-        return orthogonaliser @ (fds - fds.T) @ orthogonaliser
+        return inverse_root @ (fds - fds.mT) @ inverse_root
 
     def size_of(error: Array) -> Array:
         return jnp.sqrt((error * error).sum() / 2.0)
+
+    def virtual_part(density: Array) -> Array:
+        """(s, n, n) one on the virtual orbitals of an idempotent density, zero on the occupied ones."""
+        return problem.overlap - problem.overlap @ density @ problem.overlap / electrons
 
     def advance(path: ScfPath, fock: Array, level_shift: Array) -> ScfPath:
         """One DIIS step from ``path.density``, whose Fock matrix is ``fock``."""
@@ -187,11 +195,9 @@ def solve(functional: Functional, problem: Problem, options: ScfOptions, backend
         # damp what DIIS proposes, not what it stores: an error belongs to its own Fock matrix
         damped = extrapolated + options.damping * (path.used - extrapolated)
         used = jnp.where(path.cycles > 0, damped, extrapolated)
-        occupied_part = problem.overlap @ density @ problem.overlap
-        shifted = used + level_shift * (problem.overlap - 0.5 * occupied_part)
-        _, orbitals = jnp.linalg.eigh(orthogonaliser @ (shifted + shelf) @ orthogonaliser)
-        occupied = orthogonaliser @ (orbitals * (jnp.arange(n) < problem.n_occupied))
-        return ScfPath(2.0 * occupied @ occupied.T, used, diis, path.cycles + 1, density, fock, size_of(error))
+        _, orbitals = diagonalize(inverse_root, used + level_shift * virtual_part(density), problem.n_real)
+        filled = fill(orbitals, problem.n_occupied, electrons)
+        return ScfPath(filled, used, diis, path.cycles + 1, density, fock, size_of(error))
 
     def solve_model(path: ScfPath, correction: Array, target: Array, done: Array) -> tuple[ScfPath, Array]:
         """DIIS on the model until the gradient of the density it stands at is below ``target``, and V_coarse there.
@@ -229,7 +235,7 @@ def solve(functional: Functional, problem: Problem, options: ScfOptions, backend
             path, coarse_potential = solve_model(path, correction, target, state.done)
         density = path.density
         linear, energy = linear_part(problem, density)
-        exchange_correlation, potential, electrons = semilocal(density)
+        exchange_correlation, potential, counted = semilocal(density)
         fock, energy = linear + potential, energy + exchange_correlation
         if problem.coarse is not None:
             correction = potential - coarse_potential
@@ -248,14 +254,15 @@ def solve(functional: Functional, problem: Problem, options: ScfOptions, backend
             fock=fock,
             energy=energy,
             previous_energy=energy - change,
-            electrons=electrons,
+            electrons=counted,
             fine_evaluations=state.fine_evaluations + 1,
             done=(jnp.abs(change) < options.conv_energy) & (path.gradient < options.conv_gradient),
         )
 
+    no_history = init_diis(DIIS_SPACE, shape, dtype)
     zero, big = jnp.zeros((), dtype), jnp.asarray(jnp.inf, dtype)
     start = ScfState(
-        path=ScfPath(problem.guess, nothing, init_diis(DIIS_SPACE, n, dtype), jnp.asarray(0), nothing, nothing, big),
+        path=ScfPath(problem.guess, nothing, no_history, jnp.asarray(0), nothing, nothing, big),
         correction=nothing,
         evaluated=problem.guess,
         fock=nothing,
@@ -266,22 +273,17 @@ def solve(functional: Functional, problem: Problem, options: ScfOptions, backend
         done=jnp.asarray(problem.n_occupied == 0),
         inverted=jnp.asarray(False),
         settled=jnp.asarray(False),
-        levels=jnp.zeros(n, dtype),
+        levels=jnp.zeros(shape[:2], dtype),
     )
 
     def rotated(state: ScfState) -> ScfState:
         """From a stationary density whose levels are inverted: the start of another attempt in the cycles left."""
-        density = state.evaluated
-        apart = state.fock + APART * (problem.overlap - 0.5 * problem.overlap @ density @ problem.overlap)
-        _, orbitals = jnp.linalg.eigh(orthogonaliser @ (apart + shelf) @ orthogonaliser)
-        number = jnp.arange(n)
-        highest = orthogonaliser @ orbitals[:, problem.n_occupied - 1]
-        lowest = orthogonaliser @ orbitals[:, problem.n_occupied]
-        below = orthogonaliser @ (orbitals * (number < problem.n_occupied - 1))
-        between = (highest + lowest) / jnp.sqrt(2.0)
-        path = state.path._replace(
-            density=2.0 * (below @ below.T + jnp.outer(between, between)), diis=init_diis(DIIS_SPACE, n, dtype)
-        )
+        apart = state.fock + APART * virtual_part(state.evaluated)
+        _, orbitals = diagonalize(inverse_root, apart, problem.n_real)
+        last = problem.n_occupied - 1
+        between = (orbitals[..., last] + orbitals[..., last + 1]) / jnp.sqrt(2.0)
+        density = fill(orbitals, last, electrons) + electrons * between[..., :, None] * between[..., None, :]
+        path = state.path._replace(density=density, diis=no_history)
         return state._replace(path=path, done=jnp.asarray(False), inverted=jnp.asarray(True))
 
     def unfinished(state: ScfState) -> Array:
@@ -294,8 +296,8 @@ def solve(functional: Functional, problem: Problem, options: ScfOptions, backend
         state, again = carried
         state = jax.lax.cond(again & state.done & ~state.settled, rotated, lambda same: same, state)
         state = jax.lax.while_loop(unfinished, evaluate_fine, state)
-        levels = jnp.linalg.eigvalsh(orthogonaliser @ (state.fock + shelf) @ orthogonaliser)
-        lowest = 2.0 * jnp.where(jnp.arange(n) < problem.n_occupied, levels, 0.0).sum()
+        levels = jnp.linalg.eigvalsh(in_orthonormal_basis(inverse_root, state.fock, problem.n_real))
+        lowest = electrons * jnp.where(jnp.arange(shape[-1]) < problem.n_occupied, levels, 0.0).sum()
         excess = (state.fock * state.evaluated).sum() - lowest
         return state._replace(levels=levels, settled=excess < options.conv_gradient), jnp.asarray(True)
 
@@ -309,7 +311,7 @@ def solve(functional: Functional, problem: Problem, options: ScfOptions, backend
         previous_energy=jnp.where(state.fine_evaluations > 0, state.previous_energy, 0.0),
         orbital_energies=state.levels,
         density=state.evaluated,
-        overlap_root=(vectors * jnp.sqrt(values)) @ vectors.T,
+        overlap_root=root,
         gradient=state.path.gradient,
         electrons=state.electrons,
         cycles=state.path.cycles,
@@ -319,7 +321,7 @@ def solve(functional: Functional, problem: Problem, options: ScfOptions, backend
 
 
 def linear_part(problem: Problem, density: Array) -> tuple[Array, Array]:
-    """What is linear in the density: core Hamiltonian, Coulomb and exact exchange (n, n), and their energy."""
+    """What is linear in the density: core Hamiltonian, Coulomb and exact exchange (s, n, n), and their energy ()."""
     repulsion, energy = problem.coulomb_exchange.jk(density)
     return problem.core + repulsion, (problem.core * density).sum() + energy + problem.nuclear_repulsion
 

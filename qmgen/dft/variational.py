@@ -25,7 +25,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from qmgen.dft.functionals import Functional
-from qmgen.dft.scf import PADDING_LEVEL, Problem, linear_part, semilocal_of
+from qmgen.dft.orbitals import diagonalize, fill
+from qmgen.dft.scf import Problem, linear_part, semilocal_of
 
 #: attempts at a Roothaan step, each with half the step of the one before
 HALVINGS: Final = 4
@@ -62,31 +63,16 @@ class RoothaanSteps(NamedTuple):
     dampings: Array
 
 
-def orthogonaliser_of(overlap: Array, n_real: Array) -> Array:
-    """S^(-1/2) (n, n), the identity on padding."""
-    padding = jnp.arange(overlap.shape[0]) >= n_real
-    values, vectors = jnp.linalg.eigh(overlap + jnp.diag(padding.astype(overlap.dtype)))
-    return (vectors / jnp.sqrt(values)) @ vectors.T
-
-
-def diagonalise(problem: Problem, orthogonaliser: Array, hamiltonian: Array) -> tuple[Array, Array]:
-    """Levels (n,) and orbitals (n, n) of a Hamiltonian; those of padding come last."""
-    padding = jnp.arange(hamiltonian.shape[0]) >= problem.n_real
-    shelf = jnp.diag(jnp.where(padding, PADDING_LEVEL, 0.0))
-    levels, vectors = jnp.linalg.eigh(orthogonaliser @ (hamiltonian + shelf) @ orthogonaliser)
-    return levels, orthogonaliser @ vectors
-
-
-def density_of(problem: Problem, orthogonaliser: Array, hamiltonian: Array) -> Array:
+def density_of(problem: Problem, inverse_root: Array, hamiltonian: Array) -> Array:
     """The idempotent density (n, n) of the lowest orbitals of ``hamiltonian`` (n, n), padding zero."""
-    _, orbitals = diagonalise(problem, orthogonaliser, hamiltonian)
-    return _filled(problem, orbitals)
+    _, orbitals = diagonalize(inverse_root, hamiltonian, problem.n_real)
+    return fill(orbitals, problem.n_occupied)
 
 
 def roothaan_steps(
     functional: Functional,
     problem: Problem,
-    orthogonaliser: Array,
+    inverse_root: Array,
     hamiltonian: Array,
     refine: int,
 ) -> RoothaanSteps:
@@ -98,8 +84,8 @@ def roothaan_steps(
     energy_and_fock = energy_and_fock_of(functional, problem)
 
     def evaluated(matrix: Array) -> RoothaanStep:
-        levels, orbitals = diagonalise(problem, orthogonaliser, matrix)
-        density = _filled(problem, orbitals)
+        levels, orbitals = diagonalize(inverse_root, matrix, problem.n_real)
+        density = fill(orbitals, problem.n_occupied)
         energy, fock = energy_and_fock(density)
         return RoothaanStep(matrix, orbitals, levels, density, energy, fock)
 
@@ -133,13 +119,13 @@ def _with(before: RoothaanStep, after: RoothaanStep, damping: Array) -> tuple[Ro
 def energy_and_gradient(
     functional: Functional,
     problem: Problem,
-    orthogonaliser: Array,
+    inverse_root: Array,
     hamiltonian: Array,
     refine: int = 0,
 ) -> tuple[Array, Array]:
     """The energy () after ``refine`` Roothaan steps, and its derivative (n, n) with respect to ``hamiltonian``:
     symmetric, zero on padding. Pure; maps over a leading axis."""
-    chain = roothaan_steps(functional, problem, orthogonaliser, hamiltonian, refine)
+    chain = roothaan_steps(functional, problem, inverse_root, hamiltonian, refine)
     energy_and_fock = energy_and_fock_of(functional, problem)
 
     def back(by_hamiltonian: Array, step: tuple[RoothaanStep, Array]) -> tuple[Array, None]:
@@ -154,19 +140,14 @@ def energy_and_gradient(
     return chain.last.energy, by_hamiltonian
 
 
-def _filled(problem: Problem, orbitals: Array) -> Array:
-    occupied = orbitals * (jnp.arange(orbitals.shape[0]) < problem.n_occupied)
-    return 2.0 * occupied @ occupied.T
-
-
 def energy_and_fock_of(functional: Functional, problem: Problem) -> Callable[[Array], tuple[Array, Array]]:
-    """density -> total energy (), Fock matrix (n, n)."""
+    """density (n, n) of a closed shell -> total energy (), Fock matrix (n, n)."""
     semilocal = semilocal_of(functional, problem._replace(coarse=None)).fine
 
     def energy_and_fock(density: Array) -> tuple[Array, Array]:
-        fock, energy = linear_part(problem, density)
-        exchange_correlation, potential, _ = semilocal(density)
-        return energy + exchange_correlation, fock + potential
+        fock, energy = linear_part(problem, density[None])
+        exchange_correlation, potential, _ = semilocal(density[None])
+        return energy + exchange_correlation, (fock + potential)[0]
 
     return energy_and_fock
 

@@ -235,7 +235,7 @@ def _attempts(group: list[System], prepared: Prepared, shape: Shape, run: LabelR
         guess = np.array(problem.guess)
         for place, density in enumerate(starts):
             if density is not None:
-                guess[place if batched else ...] = density
+                guess[place if batched else ...] = density[None]
         problem = problem._replace(guess=guess)
     with run.costs.during("field"):
         if batched:
@@ -328,10 +328,10 @@ def _retry(prepared: Prepared, retry: Retry, system: System, run: LabelRun) -> t
     """
     problem, level, settings = prepared.problem, run.level, run.settings
     if (settings.guess == "core") != retry.core:
-        problem = problem._replace(guess=core_guess(*_core_parts(problem)))
+        problem = problem._replace(guess=core_guess(*_core_parts(problem))[None])
     elif retry.core:
         n = problem.overlap.shape[-1]
-        problem = problem._replace(guess=superposition_of_atoms(system.numbers, level.basis_set, n))
+        problem = problem._replace(guess=superposition_of_atoms(system.numbers, level.basis_set, n)[None])
     if not retry.coarse_grid:
         problem = problem._replace(coarse=None)
     thresholds = settings.conv_energy, settings.conv_gradient

@@ -280,6 +280,7 @@ def own_density(numbers: np.ndarray, positions: np.ndarray, level: LevelOfTheory
 
     from qmgen.dft.batch import solve_batch
     from qmgen.dft.prepare import System, prepare, shape_of
+    from qmgen.dft.properties import total_density
     from qmgen.dft.scf import ScfOptions
 
     basis, xc = level.basis_set, level.functional
@@ -288,7 +289,7 @@ def own_density(numbers: np.ndarray, positions: np.ndarray, level: LevelOfTheory
     problem = prepare(system, shape, basis, xc, level.grid_level).problem
     (solution,) = solve_batch(xc, [problem], ScfOptions())
     n = basis.n_orbitals(system.numbers)
-    density = np.asarray(solution.density)[:n, :n]
+    density = total_density(solution)[:n, :n]
     if not np.isfinite(density).all():
         raise ArithmeticError("our self-consistent field left the numbers")
     return density

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 def of_atoms(problems: Sequence[Problem], numbers: Sequence[np.ndarray]) -> list[np.ndarray]:
     """No density at all where there are four atoms, else what is there already."""
     return [
-        np.asarray(problem.guess) * (np.nan if len(atoms) == 4 else 1.0)
+        np.asarray(problem.guess)[0] * (np.nan if len(atoms) == 4 else 1.0)
         for problem, atoms in zip(problems, numbers, strict=True)
     ]
 

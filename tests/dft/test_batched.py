@@ -12,7 +12,6 @@ from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.dft.backend import ACCELERATOR, using
 from qmgen.dft.basis import load_basis
 from qmgen.dft.batch import SOLVE_MANY, prepare_lists, solve_batch
-from qmgen.dft.coulomb_exchange import Supermatrix
 from qmgen.dft.functionals import functional
 from qmgen.dft.integrals.one_electron import OneElectron
 from qmgen.dft.prepare import (
@@ -21,9 +20,9 @@ from qmgen.dft.prepare import (
     System,
     batch_lists,
     coarse_precision,
+    exact_integrals_batch,
     integrals_batch,
     prepare,
-    supermatrix_batch,
 )
 from qmgen.dft.scf import ScfOptions, Solution
 
@@ -118,16 +117,16 @@ def test_two_electron_part(one_by_one: tuple[list[Prepared], Solution]) -> None:
 
     def matrices(lists):
         _, values = integrals_batch(lists)
-        return values, supermatrix_batch(ACCELERATOR, values, lists.index, XC.exact_exchange)
+        return values, exact_integrals_batch(ACCELERATOR, values, lists.index, XC.exact_exchange)
 
     values, many = jax.jit(matrices)(lists)
     density = np.random.default_rng(0).normal(size=(SHAPE.n_orbitals, SHAPE.n_orbitals))
-    density = np.asarray(density + density.T)
+    density = np.asarray(density + density.T)[None]
     # (ij|kl) and (kl|ij) sum the same 81 primitives, of up to 5 Hartree in all, in another order: rounding
     assert np.abs(np.asarray(values - values.transpose(0, 2, 1))).max() < 1e-12
     for m, one in enumerate(one_by_one[0]):
         # screening by other tiles, and float32 below 1e-5 Hartree leave 5e-11 an integral; sums of 136 of them, of
         # random sign, with weights of a few
-        alone = Supermatrix(tuple(block[m] for block in many.blocks))
+        alone = jax.tree.map(lambda leaf, m=m: leaf[m], many)
         ours, theirs = alone.jk(density)[0], one.problem.coulomb_exchange.jk(density)[0]
         assert np.abs(np.asarray(ours - theirs)).max() < 1e-9

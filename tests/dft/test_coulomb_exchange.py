@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qmgen.dft.backend import ACCELERATOR, CPU, Backend
-from qmgen.dft.coulomb_exchange import block_rows, supermatrix
+from qmgen.dft.coulomb_exchange import block_rows, exact_integrals
 
 BLOCKS = CPU.supermatrix_blocks
 
@@ -24,19 +24,61 @@ def integrals(n: int, n_real: int, seed: int) -> tuple[np.ndarray, np.ndarray, n
     return values[place[:, :, None, None], place[None, None]], values, place
 
 
+def symmetric(n: int, spins: int, seed: int) -> np.ndarray:
+    """(spins, n, n) densities."""
+    density = np.random.default_rng(seed).normal(size=(spins, n, n))
+    return density + density.transpose(0, 2, 1)
+
+
+def coulomb(every: np.ndarray, density: np.ndarray) -> np.ndarray:
+    return np.einsum("ijkl,kl->ij", every, density)
+
+
+def exchange(every: np.ndarray, density: np.ndarray) -> np.ndarray:
+    return np.einsum("ikjl,kl->ij", every, density)
+
+
 @pytest.mark.parametrize("backend", [CPU, ACCELERATOR], ids=lambda backend: backend.name)
 @pytest.mark.parametrize(
     ("n", "n_real", "exact"), [(1, 1, 0.2), (3, 3, 1.0), (8, 7, 0.2), (16, 11, 0.0), (16, 16, 0.2)]
 )
 def test_supermatrix_against_all_integrals(backend: Backend, n: int, n_real: int, exact: float) -> None:
     every, values, index = integrals(n, n_real, n)
-    density = np.random.default_rng(1).normal(size=(n, n))
-    density = density + density.T
-    ours, energy = supermatrix(backend, values, index, n_real, exact).jk(density)
-    direct = np.einsum("ijkl,kl->ij", every, density) - 0.5 * exact * np.einsum("ikjl,kl->ij", every, density)
+    density = symmetric(n, 1, seed=1)
+    ours, energy = exact_integrals(backend, values, index, n_real, exact).jk(density)
+    direct = coulomb(every, density[0]) - 0.5 * exact * exchange(every, density[0])
     # rounding of sums of n^2 terms of size one to ten
-    assert np.abs(np.asarray(ours) - direct).max() < 1e-12 * n * n
+    assert np.abs(np.asarray(ours[0]) - direct).max() < 1e-12 * n * n
     assert abs(float(energy) - 0.5 * (direct * density).sum()) < 1e-12 * n**4
+
+
+@pytest.mark.parametrize("backend", [CPU, ACCELERATOR], ids=lambda backend: backend.name)
+@pytest.mark.parametrize("spins", [1, 2])
+def test_coulomb_and_exchange_apart(backend: Backend, spins: int) -> None:
+    n, n_real, exact = 8, 7, 0.2
+    every, values, index = integrals(n, n_real, n)
+    densities = symmetric(n, spins, seed=2)
+    apart = exact_integrals(backend, values, index, n_real, exact, apart=True)
+    assert apart.exchange is not None
+    # rounding of sums of n^2 terms of size one to ten
+    total = densities.sum(axis=0)
+    assert np.abs(np.asarray(apart.coulomb.apply(total)[0]) - coulomb(every, total)).max() < 1e-12 * n * n
+    for density in densities:
+        ours = np.asarray(apart.exchange.apply(density)[0])
+        assert np.abs(ours - exact * exchange(every, density)).max() < 1e-12 * n * n
+    fock, energy = apart.jk(densities)
+    direct = [coulomb(every, total) - 0.5 * spins * exact * exchange(every, density) for density in densities]
+    assert np.abs(np.asarray(fock) - direct).max() < 1e-12 * n * n
+    assert abs(float(energy) - 0.5 * (np.array(direct) * densities).sum()) < 1e-12 * n**4
+
+
+def test_a_pure_functional_has_coulomb_alone() -> None:
+    _, values, index = integrals(8, 7, 8)
+    pure, hybrid = (exact_integrals(CPU, values, index, 7, share) for share in (0.0, 0.2))
+    apart = exact_integrals(CPU, values, index, 7, 0.2, apart=True)
+    for ours, theirs in zip(pure.coulomb.blocks, apart.coulomb.blocks, strict=True):
+        assert np.array_equal(ours, theirs)  # the same matrix, made in the same way
+    assert not all(np.array_equal(a, b) for a, b in zip(pure.coulomb.blocks, hybrid.coulomb.blocks, strict=True))
 
 
 @pytest.mark.parametrize("rows", [1, 5, BLOCKS, 36, 2080])

@@ -34,7 +34,7 @@ def converged(system: System, grid_level: int) -> tuple[np.ndarray, float]:
     problem = prepare(system, shape, BASIS, XC, grid_level).problem._replace(coarse=None)
     found = jax.jit(solve, static_argnums=0)(XC, problem, TIGHT)
     assert found.converged
-    return np.asarray(found.density), float(found.energy)
+    return np.asarray(found.density)[0], float(found.energy)
 
 
 @pytest.mark.parametrize("name", list(GEOMETRIES))

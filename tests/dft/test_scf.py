@@ -110,8 +110,10 @@ def test_equals_pyscf(name: str, xc: str, basis: str, grid_level: int) -> None:
     assert abs(charges.sum()) < 1e-10 and abs(lowdin.sum()) < 1e-10  # electrons are tr(DS) up to rounding
     # all real levels, not only the frontier; the padding lies above them
     n = len(mf.mo_energy)
-    assert np.abs(solution.orbital_energies[:n] - mf.mo_energy).max() <= 2e-6  # twice the limit: deep ones are stiffer
-    assert (solution.orbital_energies[n:] > 100.0).all()
+    assert (
+        np.abs(solution.orbital_energies[0, :n] - mf.mo_energy).max() <= 2e-6
+    )  # twice the limit: deep ones are stiffer
+    assert (solution.orbital_energies[0, n:] > 100.0).all()
 
 
 @pytest.mark.parametrize("entry", PUBLISHED, ids=lambda e: f"{e.program}-{e.xc}-{e.basis}")
@@ -177,13 +179,13 @@ STRETCHED = {
 def levels_are_the_lowest(solution: Solution, prepared: Prepared, xc: str) -> bool:
     """By diagonalising the Fock matrix anew in occupied and virtual orbitals of the density, as a test of its own."""
     n, occupied = int(prepared.problem.n_real), int(prepared.problem.n_occupied)
-    overlap, density = np.asarray(prepared.problem.overlap)[:n, :n], np.asarray(solution.density)[:n, :n]
+    overlap, density = np.asarray(prepared.problem.overlap)[:n, :n], np.asarray(solution.density)[0, :n, :n]
     values, vectors = np.linalg.eigh(overlap)
     root = (vectors * np.sqrt(values)) @ vectors.T
     weights, natural = np.linalg.eigh(root @ density @ root)
     assert np.allclose(weights[-occupied:], 2.0, atol=1e-9) and np.allclose(weights[:-occupied], 0.0, atol=1e-9)
     problem = jax.tree.map(jnp.asarray, prepared.problem)
-    field = energy_and_fock_of(functional(xc), problem)(jnp.asarray(solution.density))[1]
+    field = energy_and_fock_of(functional(xc), problem)(jnp.asarray(solution.density[0]))[1]
     inverse = np.linalg.inv(root)
     fock = natural.T @ inverse @ np.asarray(field)[:n, :n] @ inverse @ natural
     highest = np.linalg.eigvalsh(fock[-occupied:, -occupied:])[-1]
@@ -209,7 +211,7 @@ def test_atoms_far_apart_converge_on_the_lowest_levels(name: str, backend: Backe
         uneven = np.where(
             np.asarray(problem.guess) != 0.0, np.random.default_rng(0).normal(size=problem.guess.shape), 0
         )
-        problem = problem._replace(guess=problem.guess + 1e-9 * (uneven + uneven.T))
+        problem = problem._replace(guess=problem.guess + 1e-9 * (uneven + uneven.swapaxes(1, 2)))
     with using(backend):
         solution, *_ = solve_batch(xc, [problem, beside.problem], ScfOptions())
     assert solution.converged
@@ -229,7 +231,7 @@ def test_inverted_levels_are_left() -> None:
     system, level = make_system("HH", [[0.0, 0.0, 0.0], [0.0, 0.0, 10.0]]), LevelOfTheory(STRETCHED_XC, "sto-3g", 1)
     expected, prepared = run(system, level)
     ionic = np.zeros_like(np.asarray(prepared.problem.guess))
-    ionic[0, 0] = 2.0
+    ionic[0, 0, 0] = 2.0
     (solution,) = solve_batch(functional(level.xc), [prepared.problem._replace(guess=ionic)], ScfOptions(max_cycles=50))
     assert solution.converged and abs(float(solution.energy - expected.energy)) < 1e-8
 
@@ -240,7 +242,7 @@ def test_levels_that_stay_inverted_do_not_converge() -> None:
     system = make_system("HH", [[0.0, 0.0, 0.0], [0.0, 0.0, 12.0]])
     _, prepared = run(system, LevelOfTheory(STRETCHED_XC, "sto-3g", 1))
     ionic = np.zeros_like(np.asarray(prepared.problem.guess))
-    ionic[0, 0] = 2.0
+    ionic[0, 0, 0] = 2.0
     (solution,) = solve_batch(
         functional(STRETCHED_XC), [prepared.problem._replace(guess=ionic)], ScfOptions(max_cycles=2)
     )
@@ -292,9 +294,9 @@ def test_guess_is_spherical() -> None:
 
 
 def test_diis_of_a_degenerate_history_is_finite() -> None:
-    fock = jnp.asarray(np.random.default_rng(0).normal(size=(4, 4)))
-    for error in (jnp.zeros((4, 4)), jnp.ones((4, 4)), 1e-200 * jnp.ones((4, 4))):
-        state = init_diis(8, 4, fock.dtype)
+    fock = jnp.asarray(np.random.default_rng(0).normal(size=(1, 4, 4)))
+    for error in (jnp.zeros((1, 4, 4)), jnp.ones((1, 4, 4)), 1e-200 * jnp.ones((1, 4, 4))):
+        state = init_diis(8, (1, 4, 4), fock.dtype)
         for _ in range(20):
             state, combined = extrapolate(state, fock, error, fock)
             # twenty times the same matrix: any weights of sum one give it back, with the rounding of eight of them
@@ -303,25 +305,27 @@ def test_diis_of_a_degenerate_history_is_finite() -> None:
 
 def test_diis_after_an_error_of_exactly_zero_is_finite() -> None:
     rng = np.random.default_rng(3)
-    state, combined = extrapolate(init_diis(8, 4, jnp.zeros(()).dtype), jnp.eye(4), jnp.zeros((4, 4)), jnp.eye(4))
+    state, combined = extrapolate(
+        init_diis(8, (1, 4, 4), jnp.zeros(()).dtype), jnp.eye(4)[None], jnp.zeros((1, 4, 4)), jnp.eye(4)[None]
+    )
     for _ in range(3):
-        fock, error = (jnp.asarray(rng.normal(size=(4, 4))) for _ in range(2))
+        fock, error = (jnp.asarray(rng.normal(size=(1, 4, 4))) for _ in range(2))
         state, combined = extrapolate(state, fock, error, fock)
         assert np.isfinite(np.asarray(combined)).all()
 
 
 def test_diis_finds_the_combination_without_error() -> None:
     rng = np.random.default_rng(1)
-    direction, base, change = (jnp.asarray(rng.normal(size=(5, 5))) for _ in range(3))
-    state = init_diis(8, 5, base.dtype)
+    direction, base, change = (jnp.asarray(rng.normal(size=(1, 5, 5))) for _ in range(3))
+    state = init_diis(8, (1, 5, 5), base.dtype)
     for step in (2.0, 0.5):  # the error is linear in the step, zero at step 0
         state, combined = extrapolate(state, base + step * change, step * direction, base)
     assert np.abs(np.asarray(combined - base)).max() < 1e-12  # rounding of a 3 x 3 linear system
 
 
 def test_first_step_of_diis_is_the_fock_matrix_itself() -> None:
-    fock = jnp.asarray(np.random.default_rng(2).normal(size=(3, 3)))
-    _, combined = extrapolate(init_diis(8, 3, fock.dtype), fock, jnp.eye(3), fock)
+    fock = jnp.asarray(np.random.default_rng(2).normal(size=(1, 3, 3)))
+    _, combined = extrapolate(init_diis(8, (1, 3, 3), fock.dtype), fock, jnp.eye(3)[None], fock)
     assert np.abs(np.asarray(combined - fock)).max() < 1e-15  # one weight, one
 
 
@@ -389,14 +393,14 @@ def test_the_coarse_grid_changes_where_cycles_are_made_and_not_what_they_converg
 
 def test_a_shifted_history_is_that_of_shifted_matrices() -> None:
     rng = np.random.default_rng(4)
-    change, metric = (jnp.asarray(rng.normal(size=(4, 4))) for _ in range(2))
+    change, metric = (jnp.asarray(rng.normal(size=(1, 4, 4))) for _ in range(2))
 
     def error_of(fock: jax.Array, density: jax.Array) -> jax.Array:
         return fock @ density @ metric - metric @ density @ fock
 
-    before, direct = (init_diis(8, 4, change.dtype) for _ in range(2))
+    before, direct = (init_diis(8, (1, 4, 4), change.dtype) for _ in range(2))
     for _ in range(3):
-        fock, density = (jnp.asarray(rng.normal(size=(4, 4))) for _ in range(2))
+        fock, density = (jnp.asarray(rng.normal(size=(1, 4, 4))) for _ in range(2))
         before, _ = extrapolate(before, fock, error_of(fock, density), density)
         direct, _ = extrapolate(direct, fock + change, error_of(fock + change, density), density)
     shifted = shift(before, change, error_of)

@@ -126,7 +126,7 @@ def test_a_vectorized_batch_agrees_with_one_by_one() -> None:
     assert one.converged.all() and other.converged.all()
     # the order of sums alone: 1e-10 Ha; levels follow the density, which is converged to 1e-6
     assert np.abs(one.energy - other.energy).max() < 1e-10
-    assert np.abs(one.orbital_energies[:3, :13] - other.orbital_energies[:3, :13]).max() < 1e-8
+    assert np.abs(one.orbital_energies[:3, :, :13] - other.orbital_energies[:3, :, :13]).max() < 1e-8
 
 
 @pytest.mark.parametrize(

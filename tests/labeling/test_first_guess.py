@@ -51,7 +51,7 @@ class Capture:
         real = label_module._to_label
 
         def note(system, inputs, solution, *rest):  # type: ignore[no-untyped-def]
-            self.found[system.numbers.tobytes()] = np.asarray(solution.density)
+            self.found[system.numbers.tobytes()] = np.asarray(solution.density)[0]
             return real(system, inputs, solution, *rest)
 
         monkeypatch.setattr(label_module, "_to_label", note)
@@ -168,7 +168,7 @@ def test_a_bad_guess_gives_the_same_labels(path: Backend, plain: dict, make: Cal
 
 def test_what_the_network_sees_costs_a_cycle(path: Backend, plain: dict) -> None:
     """The guess of atoms as if it were learned: the very labels of atoms, and the cycle more."""
-    found = labelled(guess=StandIn(lambda problem, atoms: np.asarray(problem.guess)))
+    found = labelled(guess=StandIn(lambda problem, atoms: np.asarray(problem.guess)[0]))
     # the way of accelerators rounds otherwise, which may cost a cycle where a gradient is next to its threshold
     expected = labelled() if path.batched else plain
     for molecule, one in found.items():
@@ -227,8 +227,8 @@ def test_retries_begin_without_the_guess(path: Backend, plain: dict, monkeypatch
     same_labels(found, plain)
     assert found[0].cycles > 2 + LEARNED_CYCLES and len(guess.calls) == 1
     atoms: list[np.ndarray] = []
-    labelled(guess=StandIn(lambda problem, _: atoms.append(np.asarray(problem.guess)) or atoms[0]), batch=BATCH[:1])
-    assert begun and all(np.array_equal(one, atoms[0]) for one in begun)
+    labelled(guess=StandIn(lambda problem, _: atoms.append(np.asarray(problem.guess)[0]) or atoms[0]), batch=BATCH[:1])
+    assert begun and all(np.array_equal(one[0], atoms[0]) for one in begun)
 
 
 def test_neighbours_change_no_bit(path: Backend, near: dict) -> None:

@@ -152,7 +152,7 @@ class Atoms:
         self.checksum, self.level = checksum, level
 
     def __call__(self, problems: Any, numbers: Any) -> list[np.ndarray]:
-        return [np.asarray(problem.guess) for problem in problems]
+        return [np.asarray(problem.guess)[0] for problem in problems]
 
 
 def label_guessed(

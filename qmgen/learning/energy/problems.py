@@ -21,9 +21,9 @@ from qmgen.dft.basis import Basis
 from qmgen.dft.functionals import Functional
 from qmgen.dft.integrals.shells import shell_orbitals
 from qmgen.dft.level import LevelOfTheory
+from qmgen.dft.orbitals import overlap_powers
 from qmgen.dft.prepare import Shape, System, prepare, shape_of
 from qmgen.dft.scf import Problem, linear_part, semilocal_of
-from qmgen.dft.variational import orthogonaliser_of
 from qmgen.errors import QmgenError
 from qmgen.labeling.types import ERRORS
 from qmgen.learning.hamiltonian.inputs import Inputs
@@ -97,12 +97,12 @@ def completed(
     full = inputs._replace(
         overlap=problem.overlap,
         core=problem.core,
-        density=problem.guess,
-        two_electron=linear - problem.core,
-        exchange_correlation=potential,
-        initial=linear + potential,
+        density=problem.guess[0],
+        two_electron=linear[0] - problem.core,
+        exchange_correlation=potential[0],
+        initial=(linear + potential)[0],
     )
-    return Case(problem, orthogonaliser_of(problem.overlap, problem.n_real), full)
+    return Case(problem, overlap_powers(problem.overlap, problem.n_real).inverse_root, full)
 
 
 _completed = jax.jit(completed, static_argnums=(0, 1))

@@ -19,6 +19,7 @@ from typing import Any, Final
 from zipfile import BadZipFile
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from qmgen import files
@@ -91,14 +92,14 @@ class References:
 
     def converge(self, case: Case, guess: Any = None, options: ScfOptions = CONVERGED) -> Converged | None:
         """The self-consistent field from ``guess`` (n, n), by default spherical atoms; None where there is none."""
-        problem = case.problem if guess is None else case.problem._replace(guess=guess)
+        problem = case.problem if guess is None else case.problem._replace(guess=jnp.asarray(guess)[None])
         wanted = coarse_precision(self.store.level.basis_set, float(options.conv_gradient))
         if problem.coarse is not None and problem.coarse.weights.dtype != wanted:  # further than its rounding allows
             problem = problem._replace(coarse=None)
         found = jax.tree.map(np.asarray, self._solve(problem, options))
         if not found.converged:
             return None
-        return Converged(float(found.energy), found.density, found.orbital_energies, int(found.cycles))
+        return Converged(float(found.energy), found.density[0], found.orbital_energies[0], int(found.cycles))
 
     def fock(self, case: Case, density: np.ndarray) -> np.ndarray:
         """(n, n) the Fock matrix of a density."""

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qmgen.dft.electrons import doubly_occupied
+from qmgen.dft.orbitals import diagonalize, fill, overlap_powers
 from qmgen.learning.hamiltonian.inputs import Inputs
 
 
@@ -131,8 +132,6 @@ MATRICES: Final = 7
 #: radial functions of the distance, and the largest distance they resolve (Bohr)
 RADIAL: Final = 24
 FARTHEST: Final = 16.0
-#: orbital energy that keeps padding unoccupied (Hartree)
-_SHELF: Final = 1e3
 
 
 class BlocksDescription(NamedTuple):
@@ -240,13 +239,9 @@ def _moments(count: np.ndarray, total: np.ndarray, square: np.ndarray) -> tuple[
 
 def _density(inputs: Inputs) -> Array:
     """(n, n) of the lowest orbitals of the initial Hamiltonian."""
-    real = inputs.orbital_l >= 0
-    padding = jnp.diag((~real).astype(inputs.overlap.dtype))
-    values, vectors = jnp.linalg.eigh(inputs.overlap + padding)
-    root = (vectors / jnp.sqrt(values)) @ vectors.T
-    _, orbitals = jnp.linalg.eigh(root @ (inputs.initial + _SHELF * padding) @ root)
-    occupied = (root @ orbitals) * (jnp.arange(real.shape[0]) < doubly_occupied(inputs.numbers))
-    return 2.0 * occupied @ occupied.T
+    n_real = (inputs.orbital_l >= 0).sum()
+    _, orbitals = diagonalize(overlap_powers(inputs.overlap, n_real).inverse_root, inputs.initial, n_real)
+    return fill(orbitals, doubly_occupied(inputs.numbers))
 
 
 def _bounded(shape: BlocksShape, blocks: Array) -> Array:

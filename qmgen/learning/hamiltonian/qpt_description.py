@@ -34,6 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import solve_triangular
 
+from qmgen.dft.orbitals import overlap_powers
 from qmgen.learning.hamiltonian.inputs import Inputs
 
 #: atomic numbers below this one, and places within an atom below that one, have an embedding
@@ -167,12 +168,12 @@ def matrices_of(inputs: Inputs, places: Array, rotation: Array, published: bool 
         return turn.T @ matrix @ turn
 
     core = turned(inputs.core)
-    overlap = turned(inputs.overlap) + jnp.diag((~real).astype(kind))
+    overlap = turned(inputs.overlap)
     if published:
-        half = solve_triangular(jnp.linalg.cholesky(overlap), jnp.eye(len(real), dtype=kind), lower=True)
+        padded = overlap + jnp.diag((~real).astype(kind))
+        half = solve_triangular(jnp.linalg.cholesky(padded), jnp.eye(len(real), dtype=kind), lower=True)
     else:
-        values, vectors = jnp.linalg.eigh(overlap)
-        half = (vectors / jnp.sqrt(values)) @ vectors.T
+        half = overlap_powers(overlap, real.sum()).inverse_root
     several = [
         core,
         (places @ places.T).astype(kind),

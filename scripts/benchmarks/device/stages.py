@@ -23,7 +23,7 @@ from qmgen.corpus.schema import failure_schema, failure_table, row_schema, row_t
 from qmgen.corpus.unit_records import write_unit
 from qmgen.dft.backend import ACCELERATOR, current, using
 from qmgen.dft.batch import solve_batch, solve_many
-from qmgen.dft.coulomb_exchange import supermatrix
+from qmgen.dft.coulomb_exchange import exact_integrals
 from qmgen.dft.integrals.one_electron import one_electron_integrals
 from qmgen.dft.integrals.repulsion import repulsion_integrals
 from qmgen.dft.integrals.shell_pairs import pair_index, rows_of_molecule, shell_pairs
@@ -31,12 +31,12 @@ from qmgen.dft.prepare import (
     System,
     batch_lists,
     coarse_precision,
+    exact_integrals_batch,
     grids_batch,
     integrals_batch,
     prepare,
     prepare_batch,
     shape_of,
-    supermatrix_batch,
 )
 from qmgen.dft.scf import ScfOptions
 from qmgen.labeling import label
@@ -96,7 +96,7 @@ def _molecule_by_molecule(task: Task, settings: Settings, chosen: list[Conformer
 
     def supermatrices() -> list[Any]:
         every = zip(repulsion, index, n_real, strict=True)
-        return [supermatrix(current(), values, i, real, xc.exact_exchange) for values, i, real in every]
+        return [exact_integrals(current(), values, i, real, xc.exact_exchange) for values, i, real in every]
 
     def prepared() -> list[Any]:
         return [prepare(s, shape, basis, xc, level.grid_level).problem for s in systems]
@@ -165,7 +165,7 @@ def _measure_batched_stages(task: Task) -> None:
     lists = made("host lists", lambda: jax.device_put(make_lists()))
     integrals = jax.jit(integrals_batch)
     _, repulsion = made("integrals", lambda: integrals(lists))
-    matrices = jax.jit(lambda r: supermatrix_batch(ACCELERATOR, r, jnp.asarray(lists.index), xc.exact_exchange))
+    matrices = jax.jit(lambda r: exact_integrals_batch(ACCELERATOR, r, jnp.asarray(lists.index), xc.exact_exchange))
     grids = jax.jit(lambda x: grids_batch(ACCELERATOR, x))
     whole = jax.jit(lambda x: prepare_batch(ACCELERATOR, xc, x, coarse))
     problems = made("problems", lambda: whole(lists)).problem
