@@ -30,7 +30,7 @@ def enumerate_molecules(settings: EnumerateConfig, as_json: AsJson = False) -> i
     If the command is stopped while it writes a file, the same command continues.
     """
     from qmgen.pipeline.enumeration import run as runner
-    from qmgen.pipeline.enumeration.progress import EnumerationProgress
+    from qmgen.pipeline.enumeration.run import EnumerationProgress
 
     if settings.check is not None:
         from qmgen.pipeline.enumeration.run import check_file

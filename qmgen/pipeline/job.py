@@ -217,8 +217,7 @@ def _set(config: GenerateConfig, **more: Any) -> EnumerateConfig:
 
 
 def _enumerated(config: GenerateConfig, path: Path, quiet: bool, stopping: Callable[[], bool]) -> Sequence[str]:
-    from qmgen.pipeline.enumeration.progress import EnumerationProgress
-    from qmgen.pipeline.enumeration.run import run
+    from qmgen.pipeline.enumeration.run import EnumerationProgress, run
 
     some = {"sample": config.sample, "sample_parts": config.sample_parts, "seed": config.seed}
     wanted = _set(config, **some, time_limit=config.time_limit, out=str(path))

@@ -269,7 +269,7 @@ def test_a_dry_run_samples_a_part(tmp_path: Path, stages: Stages) -> None:
 
 def test_what_is_expected(tmp_path: Path) -> None:
     def of(sizes: str, **settings: Any) -> int:
-        return expected_molecules(EnumerateConfig(heavy_atoms=sizes, **{"rules": "gdb11", **settings})).molecules
+        return expected_molecules(EnumerateConfig(heavy_atoms=sizes, **{"rules": "gdb11", **settings}))[0]
 
     assert of("9-11") == 453_567 + 3_114_041 + 22_796_628
     assert of("9", elements=["F", "O", "N", "C"]) == 453_567

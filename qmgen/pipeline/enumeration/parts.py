@@ -35,12 +35,14 @@ DRAWN_FROM: Final = 100
 @dataclass(frozen=True)
 class EnumerationParts:
     """The set that ``config`` describes (without part, sample or limit), dealt to ``units`` parts; ``chosen`` says
-    that this number was asked for, and does not rest on what is ``expected``."""
+    that this number was asked for, and does not follow from ``molecules_expected``, a number with the origin
+    ``expected_from``."""
 
     config: EnumerateConfig
     units: int
     chosen: bool
-    estimated: ExpectedMolecules
+    molecules_expected: int
+    expected_from: str
     stages: Stages
 
     @classmethod
@@ -56,17 +58,18 @@ class EnumerationParts:
 
         Raises ``UsageError`` for rules or elements that do not exist, ``Interrupted`` when ``stopping()``.
         """
-        estimated = expected_molecules(config, stopping)
-        return cls(config, units or plan(estimated.molecules, conformers).count, units is not None, estimated, stages)
+        molecules, origin = expected_molecules(config, stopping)
+        count = units or plan(molecules, conformers).count
+        return cls(config, count, units is not None, molecules, origin, stages)
 
     @property
     def identity(self) -> dict[str, Any]:
         """What decides about the molecules, as a hash; the number of units, and what it rests on if it was not asked
         for: a corpus can only be gone on with where that comes out the same."""
-        found = {"enumeration": fingerprint(self.config), "units": self.units}
+        identity = {"enumeration": fingerprint(self.config), "units": self.units}
         if not self.chosen:
-            found |= {"molecules_expected": self.estimated.molecules, "expected_from": self.estimated.of}
-        return found
+            identity |= {"molecules_expected": self.molecules_expected, "expected_from": self.expected_from}
+        return identity
 
     def plan(self, conformers: int, units: int | None, limit: int | None) -> Plan:
         """One part a unit; all that is asked of it was asked of ``of``."""
@@ -74,7 +77,7 @@ class EnumerationParts:
 
     def expected(self, unit: Unit) -> int:
         """An even share: parts are so within a few per cent where there are many molecules."""
-        total = self.estimated.molecules
+        total = self.molecules_expected
         return (unit.index + 1) * total // self.units - unit.index * total // self.units
 
     def works(self, plan: Plan, wanted: Container[int]) -> Generator[UnitInput | None, None, None]:
@@ -98,7 +101,7 @@ class EnumerationParts:
     def sample(self, plan: Plan, count: int, until: float) -> list[Entry]:
         """Some ``count`` molecules, spread evenly over one small part: it takes one pass over all graphs. None where
         the clock shows ``until`` before."""
-        parts = max(self.estimated.molecules // DRAWN_FROM, 1)
+        parts = max(self.molecules_expected // DRAWN_FROM, 1)
         while True:
             entries: list[Entry] = []
             with closing(self._works(plan_of_parts(parts), {parts // 2}, 1.0)) as works:
@@ -145,16 +148,9 @@ COUNTED: Final = 5
 DAMPING: Final = Fraction(3, 4)
 
 
-@dataclass(frozen=True)
-class ExpectedMolecules:
-    """``molecules`` in all, at least 1, and in words what the number comes ``of``."""
-
-    molecules: int
-    of: str
-
-
-def expected_molecules(config: EnumerateConfig, stopping: Callable[[], bool] = lambda: False) -> ExpectedMolecules:
-    """How many molecules the sizes of ``config`` hold under its rules: about, but the same on every machine.
+def expected_molecules(config: EnumerateConfig, stopping: Callable[[], bool] = lambda: False) -> tuple[int, str]:
+    """About how many molecules the sizes of ``config`` hold under its rules, at least 1, and in words the origin of
+    this number, which is the same on every machine.
 
     The number of work units rests on it, and with that the names of all files: it follows from the settings alone.
     Where the set is none of those known, small sizes are counted:
@@ -172,15 +168,11 @@ def expected_molecules(config: EnumerateConfig, stopping: Callable[[], bool] = l
     if config.rules in KNOWN and _known_set(config):
         known = KNOWN[config.rules]
         beyond = f", extrapolated from {len(known)} atoms" if sizes[-1] > len(known) else ""
-        return ExpectedMolecules(
-            sum(_reference(known, size) for size in sizes), f"known numbers of {config.rules}{beyond}"
-        )
+        return sum(_reference(known, size) for size in sizes), f"known numbers of {config.rules}{beyond}"
     counts = [_counted(config, size, stopping) for size in range(1, min(sizes[-1], COUNTED) + 1)]
     numbers = _scaled(counts, KNOWN[chosen.rules.prunes_as], sizes[-1])
     beyond = f", extrapolated by those of {chosen.rules.prunes_as}" if sizes[-1] > COUNTED else ""
-    return ExpectedMolecules(
-        max(sum(numbers[size - 1] for size in sizes), 1), f"counts up to {len(counts)} atoms{beyond}"
-    )
+    return max(sum(numbers[size - 1] for size in sizes), 1), f"counts up to {len(counts)} atoms{beyond}"
 
 
 def _known_set(config: EnumerateConfig) -> bool:

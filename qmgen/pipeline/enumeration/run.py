@@ -3,28 +3,70 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import random
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final, TextIO
 
 from qmgen import __version__
 from qmgen.config.enumerate import STDOUT, EnumerateConfig
 from qmgen.errors import Interrupted, UsageError
 from qmgen.machine import versions
-from qmgen.molecules.enumeration.items import WHOLE, MultigraphBatch, Part, Query, batches
+from qmgen.molecules.enumeration.items import WHOLE, MultigraphBatch, Part, Query, batches, items
 from qmgen.molecules.rules.pruning import pruning_of
 from qmgen.molecules.rules.ruleset import RuleSet, check_lines, load_rules
 from qmgen.molecules.rules.table import Stage
-from qmgen.molecules.selection import FormulaCount, Selection
+from qmgen.molecules.selection import FormulaCount, ResumePoint, Selection
 from qmgen.pipeline.enumeration.output import EnumerationFile, HashSample, drawn_from, merged_samples
-from qmgen.pipeline.enumeration.progress import EnumerationProgress
+from qmgen.progress import ProgressLine
+from qmgen.quantities import duration
 from qmgen.signals import StopWatch
 from qmgen.tables import aligned
+
+#: seconds that may be spent on finding out how many items there are
+COUNT_LIMIT: Final = 3.0
+
+
+class EnumerationProgress(ProgressLine):
+    """Molecules, their rate, the share of items of the graphs that is done, and the time left, on standard error."""
+
+    def __init__(self, quiet: bool = False, stream: TextIO | None = None) -> None:
+        super().__init__("enumerating", "molecule", quiet=quiet, log=True, stream=stream)
+        self._items: list[int] = []
+        self._place = self._first_place = 0
+
+    def count_items(self, chosen: Selection) -> None:
+        """Find out how many items there are, unless that takes long; without it no time left is told."""
+        if self.quiet:
+            return
+        end, counts = time.monotonic() + COUNT_LIMIT, []
+        for query in chosen.queries:
+            counts.append(sum(1 for _ in itertools.takewhile(lambda _: time.monotonic() < end, items(query))))
+        self._items = counts if time.monotonic() < end else []
+
+    def resume(self, molecules: int, place: ResumePoint) -> None:
+        """What an earlier process did."""
+        self.begin(self.label, self.unit, None, molecules)
+        self._place = self._first_place = self._number(place)
+
+    def found(self, molecules: int, place: ResumePoint | None = None) -> None:
+        """So many more molecules; all before ``place`` is done."""
+        if place is not None:
+            self._place = self._number(place)
+            total, done = sum(self._items), self._place - self._first_place
+            if total and done:
+                left = self.seconds() * (total - self._place) / done
+                self.note = f"{100 * self._place / total:.0f}% of the graphs, about {duration(left)} left"
+        self.advance(molecules)
+
+    def _number(self, place: ResumePoint) -> int:
+        return sum(self._items[: place.query]) + place.item
 
 
 def selection(config: EnumerateConfig) -> Selection:
@@ -122,11 +164,15 @@ def run(config: EnumerateConfig, progress: EnumerationProgress, stdout: IO[str] 
             raise UsageError(f"no molecule has the formula {config.formula}: no structure satisfies its valences")
         if config.count:
             return _run_count(config, chosen, progress, watch, begin)
+        output = None if config.out == STDOUT else _output(config, config.overwrite)
+        if output is not None and (known := output.finished()) is not None:
+            seconds = time.monotonic() - begin
+            return EnumerationResult(config.out, known["molecules"], seconds, known["removed"], already=True)
         if config.sample is not None:
-            return _run_sample(config, chosen, progress, watch, begin, stdout)
-        if config.out == STDOUT:
+            return _run_sample(config, chosen, progress, watch, begin, output, stdout)
+        if output is None:
             return _run_stream(config, chosen, progress, watch, begin, stdout)
-        return _run_file(config, chosen, progress, watch, begin)
+        return _run_file(config, chosen, progress, watch, begin, output)
 
 
 def _unpruned(config: EnumerateConfig) -> Iterator[MultigraphBatch]:
@@ -154,15 +200,12 @@ def _run_sample(
     progress: EnumerationProgress,
     watch: StopWatch,
     begin: float,
+    output: EnumerationFile | None,
     stdout: IO[str],
 ) -> EnumerationResult:
     assert config.sample is not None
-    if config.out != STDOUT:
-        output = EnumerationFile(Path(config.out), set_fingerprint(config), config.overwrite, config.of_set())
-        if (known := output.finished()) is not None:
-            return EnumerationResult(config.out, known["molecules"], time.monotonic() - begin, already=True)
-        with output:  # before the long pass, not after it, one wants to hear that the file cannot be written
-            pass
+    with output or nullcontext():  # a file that cannot be written is refused before the long pass, not after it
+        pass
     drawn, seen = HashSample(config.sample, config.seed), 0
     progress.count_items(chosen)
     for piece in chosen.pieces():
@@ -198,13 +241,13 @@ def _run_stream(
 
 
 def _run_file(
-    config: EnumerateConfig, chosen: Selection, progress: EnumerationProgress, watch: StopWatch, begin: float
+    config: EnumerateConfig,
+    chosen: Selection,
+    progress: EnumerationProgress,
+    watch: StopWatch,
+    begin: float,
+    output: EnumerationFile,
 ) -> EnumerationResult:
-    output = EnumerationFile(Path(config.out), set_fingerprint(config), config.overwrite, config.of_set())
-    if (known := output.finished()) is not None:
-        return EnumerationResult(
-            config.out, known["molecules"], time.monotonic() - begin, known["removed"], already=True
-        )
     with output:
         before = dict(output.at.removed)
         progress.count_items(chosen)
@@ -233,12 +276,16 @@ def _run_file(
     return EnumerationResult(config.out, output.at.molecules, seconds, removed, pruned, cut=cut)
 
 
+def _output(config: EnumerateConfig, overwrite: bool) -> EnumerationFile:
+    return EnumerationFile(Path(config.out), set_fingerprint(config), overwrite, config.of_set())
+
+
 def _write_list(config: EnumerateConfig, found: list[str], stdout: IO[str], about: dict[str, Any]) -> None:
     if config.out == STDOUT:
         stdout.writelines(f"{text}\n" for text in found)
         stdout.flush()
         return
-    with EnumerationFile(Path(config.out), set_fingerprint(config), True, config.of_set()) as output:
+    with _output(config, overwrite=True) as output:
         output.write(found)
         output.finish({"molecules": len(found), "removed": {}, "settings": config.of_set(), **about})
 
