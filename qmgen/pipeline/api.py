@@ -193,7 +193,7 @@ def label(
         raise UsageError(f"no setting is called {', '.join(unknown)}: choose from {', '.join(CallConfig.model_fields)}")
     config = check(CallConfig, {name: _plain(value) for name, value in settings.items() if value is not None})
     theory, network = with_guess(config, stages)
-    entries = unique_keys(_entries(molecules, config.smiles_column, config.keep, stages))
+    entries = list(unique_keys(_entries(molecules, config.smiles_column, config.keep, stages)))
     unique: list[Entry] = list(stages.merge(iter(entries)))
     job = LabelJob(
         place=Path(),

@@ -29,10 +29,11 @@ from qmgen.corpus.plan import FAILURES, SPLITS, Unit
 from qmgen.corpus.schema import row_schema, row_table
 from qmgen.corpus.unit_records import write_table
 from qmgen.documents import table_of
+from qmgen.errors import QmgenError
 from qmgen.labeling.types import LabelCosts
 from qmgen.molecules.types import Failure, Reason
 from qmgen.pipeline.crash_policy import Key
-from qmgen.pipeline.rows import failure_row
+from qmgen.pipeline.rows import failure_of_row, failure_row
 
 #: seconds between two savings while something new comes
 CHECKPOINT_EVERY: Final = 60.0
@@ -76,10 +77,6 @@ class UnitContents:
         return keys | {(failure.molecule_id, failure.conformer_id) for failure in self.failures}
 
 
-class _OtherCheckpoint(ValueError):
-    """A sound file, but of something else."""
-
-
 def path_of(folder: Path, unit: Unit) -> Path:
     """Where the partial work of ``unit`` stands: ``part-00003-of-00064.partial.parquet``."""
     return folder / f"{Path(unit.files()[FAILURES]).stem}.partial.parquet"
@@ -117,33 +114,33 @@ class UnitCheckpoint:
         """What was saved, if it is whole and of this unit and configuration; else it is removed."""
         path = path_of(self._folder, self._unit)
         try:
-            found = self._read(path)
+            contents = self._read(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except Exception as error:  # pyarrow and json raise many kinds, all of which say that the file will not do
-            why = str(error) if isinstance(error, _OtherCheckpoint) else "it is damaged"
+            why = str(error) if isinstance(error, QmgenError) else "it is damaged"
             self._say(f"partial work was removed, {why}; the unit begins anew")
             self.remove()
             return None
-        self._saved = _amount(found, found.complete)
-        return found
+        self._saved = _amount(contents, contents.complete)
+        return contents
 
     def due(self, hurried: bool = False) -> bool:
         """Whether it is time to save again; ``hurried`` asks only that saving does not cost too much."""
         wait = _SPARING * self._took
         return time.monotonic() - self._last >= (wait if hurried else max(wait, CHECKPOINT_EVERY))
 
-    def save(self, found: UnitContents, complete: set[int]) -> None:
-        """Save ``found``, of which the molecules ``complete`` are through, unless nothing is new. Never raises."""
+    def save(self, contents: UnitContents, complete: set[int]) -> None:
+        """Save ``contents``, in which the molecules ``complete`` are finished, unless nothing is new. Never raises."""
         begin = time.monotonic()
-        amount = _amount(found, complete)
+        amount = _amount(contents, complete)
         if amount == self._saved:
             self._last = begin
             return
         top, within = _in_corpus(self._folder)
         try:
             name = path_of(within, self._unit)
-            files.write(top, str(name), self._content(found, complete))
+            files.write(top, str(name), self._content(contents, complete))
             self._saved = amount
         except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
             if not self._complained:
@@ -156,18 +153,18 @@ class UnitCheckpoint:
         """The unit is finished, or what was saved will not do."""
         remove_checkpoint(self._folder, self._unit)
 
-    def _content(self, found: UnitContents, complete: set[int]) -> bytes:
+    def _content(self, contents: UnitContents, complete: set[int]) -> bytes:
         parts = []
-        for split, rows in found.rows.items():
+        for split, rows in contents.rows.items():
             names = pa.array([split] * len(rows), pa.string())
             parts.append(row_table(rows, self._schema).append_column(_SPLIT, names))
         table = pa.concat_tables(parts).combine_chunks()
-        failures = [failure_row(one) for one in found.failures if one.reason not in RETRIED_REASONS]
+        failures = [failure_row(one) for one in contents.failures if one.reason not in RETRIED_REASONS]
         known = {
             **self._belongs,
             "failures": failures,
             "complete": sorted(complete),
-            "pruned": sorted(found.pruned_of.items()),
+            "pruned": sorted(contents.pruned_of.items()),
         }
         text = json.dumps(known).encode()
         metadata = {**table.schema.metadata, _KEY: text, _SUM: _checksum(table, text)}
@@ -183,24 +180,22 @@ class UnitCheckpoint:
             raise ValueError("checksum")
         known = table_of(text)
         if {name: known[name] for name in self._belongs} != self._belongs:
-            raise _OtherCheckpoint("it belongs to another configuration or range of molecules")
+            raise QmgenError("it belongs to another configuration or range of molecules")
         if not table.schema.equals(self._schema.append(_SPLIT)):
-            raise _OtherCheckpoint("it has other columns")
-        found = UnitContents(complete=set(known["complete"]), pruned_of=dict(known["pruned"]))
+            raise QmgenError("it has other columns")
+        contents = UnitContents(complete=set(known["complete"]), pruned_of=dict(known["pruned"]))
         for split, row in zip(table["split"].to_pylist(), rows_of(table.drop_columns(["split"])), strict=True):
-            found.rows[split].append(row)
-        for f in known["failures"]:
-            place = (f["molecule_id"], f["conformer_id"], f["name"], f["smile"])
-            found.failures.append(Failure(*place, Reason(f["reason"]), f["detail"]))
-        return found
+            contents.rows[split].append(row)
+        contents.failures.extend(map(failure_of_row, known["failures"]))
+        return contents
 
     def _say(self, what: str) -> None:
         print(f"qmgen: work unit {self._unit.index}: {what}", file=sys.stderr, flush=True)
 
 
-def _amount(found: UnitContents, complete: set[int]) -> tuple[int, int, int]:
-    """What grows when there is something new."""
-    return found.done, len(found.failures), len(complete)
+def _amount(contents: UnitContents, complete: set[int]) -> tuple[int, int, int]:
+    """Numbers of rows, failures and finished molecules: one of them grows when there is something new."""
+    return contents.done, len(contents.failures), len(complete)
 
 
 def rows_of(table: pa.Table) -> list[dict[str, Any]]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow.parquet as pq
 
@@ -27,10 +27,11 @@ from qmgen.corpus.store import Store, read_small
 from qmgen.corpus.store.local import FOLDERS, TEMPORARY
 from qmgen.corpus.unit_records import SUMS, DamagedUnit, damage_of, sums_of, unit_record_of
 from qmgen.errors import Interrupted, QmgenError, UsageError
-from qmgen.molecules.types import Failure, Reason
+from qmgen.molecules.types import Reason
 from qmgen.pipeline.checkpoint import RETRIED_REASONS, UnitCheckpoint, UnitContents, remove_checkpoint, rows_of
 from qmgen.pipeline.job import LabelJob
 from qmgen.pipeline.ranks import Rank
+from qmgen.pipeline.rows import failure_of_row
 
 if TYPE_CHECKING:
     from qmgen.config.generate import GenerateConfig
@@ -87,7 +88,7 @@ def write_config(store: Store, config: GenerateConfig) -> None:
 def unfinished_units(
     store: Store, units: list[Unit], stopping: Callable[[], bool] = lambda: False
 ) -> tuple[list[Unit], list[str]]:
-    """Those of ``units`` that are to be done, and what was found damaged among the others.
+    """Those of ``units`` that are to be done, and the damages of the others.
 
     Every finished unit is read and compared with what was written; one that differs is taken back, and so is among
     those to be done. What is wrong is said on standard error. Raises ``Interrupted`` when ``stopping()``,
@@ -106,7 +107,7 @@ def _unfinished_units(store: Store, units: list[Unit], stopping: Callable[[], bo
     sums.update((name, (one,)) for name, one in sums_of(store).items())
     wanted = {(unit.revision, unit.count, unit.index) for unit in units}
     committed = [name for key, name in listing.units() if key in wanted]
-    found: list[str] = []
+    all_damages: list[str] = []
     with ThreadPoolExecutor(_THREADS) as threads:
 
         def judge(name: str) -> tuple[str, list[str]]:
@@ -121,10 +122,10 @@ def _unfinished_units(store: Store, units: list[Unit], stopping: Callable[[], bo
                 store.remove(name)
             for damage in damages:
                 print(f"qmgen: {store.place}/{damage}: this work unit is made again", file=sys.stderr)
-                found.append(damage)
-    if found:
+                all_damages.append(damage)
+    if all_damages:
         listing = Listing.of(store)
-    return [unit for unit in units if not listing.done(unit)], found
+    return [unit for unit in units if not listing.done(unit)], all_damages
 
 
 def forget_partials(folder: Path | None, units: list[Unit], listing: Listing) -> None:
@@ -155,7 +156,7 @@ def take_back(store: Store, units: list[Unit], job: LabelJob) -> list[Unit]:
     for name, unit_record in recorded_units(records(store)):
         failures = unit_record.get("failures")
         told[name] = told.get(name, False) or not isinstance(failures, dict) or _REASON in failures
-    found = []
+    taken_back = []
     for unit in units:
         name = unit.files()[FAILURES]
         if name not in listing.sizes or not listing.done(unit) or not told.get(name, True):
@@ -166,10 +167,10 @@ def take_back(store: Store, units: list[Unit], job: LabelJob) -> list[Unit]:
                 _keep(store, unit, job)
                 _mark_incomplete(store)
                 store.remove(name)
-                found.append(unit)
+                taken_back.append(unit)
                 what = f"{count} failure(s) of work unit {unit.index} may be the machine's: tried again"
                 print(f"qmgen: {store.place}: {what}", file=sys.stderr, flush=True)
-    return found
+    return taken_back
 
 
 def _keep(store: Store, unit: Unit, job: LabelJob) -> None:
@@ -178,18 +179,16 @@ def _keep(store: Store, unit: Unit, job: LabelJob) -> None:
     if folder is None or job.procedure.prunes:  # how many conformers of which molecule were pruned stands nowhere
         return
     files = unit.files()
-    found = UnitContents()
+    contents = UnitContents()
     for split in SPLITS:
         table = pq.ParquetFile(store.open(files[split])).read().combine_chunks()
-        found.rows[split].extend(rows_of(table))
-    failed: list[Mapping[str, Any]] = pq.ParquetFile(store.open(files[FAILURES])).read().to_pylist()
-    for f in failed:
-        place = (f["molecule_id"], f["conformer_id"], f["name"], f["smile"])
-        found.failures.append(Failure(*place, Reason(f["reason"]), f["detail"]))
-    passing = {one.molecule_id for one in found.failures if one.reason in RETRIED_REASONS}
-    keys = found.keys()
-    complete = {molecule for molecule, _ in keys} - passing
-    UnitCheckpoint(Path(folder), unit, job.metadata).save(found, complete)
+        contents.rows[split].extend(rows_of(table))
+    failed = pq.ParquetFile(store.open(files[FAILURES])).read().to_pylist()
+    contents.failures.extend(map(failure_of_row, failed))
+    retried = {one.molecule_id for one in contents.failures if one.reason in RETRIED_REASONS}
+    keys = contents.keys()
+    complete = {molecule for molecule, _ in keys} - retried
+    UnitCheckpoint(folder, unit, job.metadata).save(contents, complete)
 
 
 def _mark_incomplete(store: Store) -> None:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import chain
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -316,19 +316,6 @@ def _plan_of(revision: Revision, before: CorpusHistory, entries: int, grows: boo
 _SMILES: Final = (*SMILES_SUFFIXES, *(suffix + COMPRESSED for suffix in SMILES_SUFFIXES), "-")
 
 
-@dataclass(frozen=True)
-class ExtendedSource(FileSource):
-    """``files`` behind the ``before.entries`` molecules that are in ``store``."""
-
-    before: CorpusHistory | None = None
-    store: Store | None = None
-
-    def __iter__(self) -> Iterator[Entry]:
-        assert self.before is not None and self.store is not None
-        moved = (replace(one, molecule_id=one.molecule_id + self.before.entries) for one in super().__iter__())
-        return chain(_stand_ins(self.before, self.store), moved)
-
-
 def extended_source(
     config: GenerateConfig,
     source: FileSource,
@@ -371,19 +358,15 @@ def extended_source(
     added = stack.enter_context(
         open_source([files[name] for name in new], source.smiles_column, source.stages, keep=source.keep)
     )
-    behind = ExtendedSource(
-        added.files,
-        added.smiles_column,
-        added.stages,
-        before.entries + added.entries,
-        tuple(digests),
-        added.held,
-        added.keep,
-        None,  # of what is there already too
-        before,
-        store,
+    extended = replace(
+        added,
+        entries=before.entries + added.entries,
+        digests=tuple(digests),
+        named=None,  # a new entry may be a duplicate of one in the corpus
+        stored=partial(_stored_entries, before, store),
+        n_stored=before.entries,
     )
-    return _naming(config, [*old, *(typed[name] for name in new)]), behind
+    return _naming(config, [*old, *(typed[name] for name in new)]), extended
 
 
 def refuse_other_enumeration(config: GenerateConfig, store: Store) -> None:
@@ -406,7 +389,7 @@ def _naming(config: GenerateConfig, names: list[str]) -> GenerateConfig:
     return config.model_copy(update={"molecules": names, "enumerate": None, "sample": None, "sample_parts": None})
 
 
-def _stand_ins(before: CorpusHistory, store: Store) -> Iterator[Entry]:
+def _stored_entries(before: CorpusHistory, store: Store) -> Iterator[Entry]:
     """One entry for each that the corpus was made from: with its SMILES, where it was no duplicate."""
     done = 0
     for planned in (before.plan, *(one.plan for one in before.extensions())):

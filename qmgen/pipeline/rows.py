@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -67,6 +67,12 @@ def failure_row(failure: Failure) -> dict[str, Any]:
         "reason": str(failure.reason),
         "detail": failure.detail,
     }
+
+
+def failure_of_row(row: Mapping[str, Any]) -> Failure:
+    """The inverse of ``failure_row``. Raises ``KeyError`` or ``ValueError`` for what is no such row."""
+    place = (row["molecule_id"], row["conformer_id"], row["name"], row["smile"])
+    return Failure(*place, Reason(row["reason"]), row["detail"])
 
 
 def not_finite(conformer: Conformer, label: Label) -> Failure | None:

@@ -60,12 +60,12 @@ class UnitRevision:
         return {(molecule, conformer) for molecule, wanted in self.only.items() for conformer in wanted}
 
     def counts(self, rows: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
-        """What the unit's failures file says about this: see ``corpus.books``."""
+        """What the unit's failures file holds about this: see ``corpus.unit_records.UnitRecord``."""
         again = {split: len({r["molecule_id"] for r in of_split} & self.labelled) for split, of_split in rows.items()}
-        found: dict[str, Any] = {"again": again}
+        counts: dict[str, Any] = {"again": again}
         if self.decided:
-            found["decided"] = [list(key) for key in self.decided]
-        return found
+            counts["decided"] = [list(key) for key in self.decided]
+        return counts
 
 
 Entry = Molecule | Failure
@@ -95,7 +95,7 @@ class UnitInput:
 
 
 class MoleculeSource(Protocol):
-    """Where the molecules of a run come from: ``Source`` (files), or the parts of an enumeration."""
+    """Where the molecules of a run come from: ``FileSource``, or ``EnumerationParts``."""
 
     @property
     def identity(self) -> Any:
@@ -123,7 +123,10 @@ class MoleculeSource(Protocol):
 @dataclass(frozen=True)
 class FileSource:
     """``files`` in order, ``entries`` in all of them together, ``digests`` (SHA-256) of their contents; ``keep``, the
-    columns that their entries carry, and ``named``, the SMILES that have duplicates with names (None: any may)."""
+    columns that their entries carry, and ``named``, the SMILES that have duplicates with names (None: any may).
+
+    Where a corpus is extended whose files are gone, ``stored()`` gives ``n_stored`` entries that come before those of
+    the files: the molecules of the corpus."""
 
     files: tuple[Path, ...]
     smiles_column: str | None
@@ -133,12 +136,15 @@ class FileSource:
     held: tuple[Entry, ...] | None = None
     keep: tuple[str, ...] = ()
     named: frozenset[str] | None = None
+    stored: Callable[[], Iterator[Entry]] = lambda: iter(())
+    n_stored: int = 0
 
     def __iter__(self) -> Iterator[Entry]:
         """All entries, unmerged. Identifiers go on from one file to the next, so that they do not collide."""
-        if self.held is not None:
-            return iter(self.held)
-        return _read(self.files, self.smiles_column, self.stages, self.keep)
+        yield from self.stored()
+        held = self.held
+        for entry in held if held is not None else _read(self.files, self.smiles_column, self.stages, self.keep):
+            yield replace(entry, molecule_id=entry.molecule_id + self.n_stored) if self.n_stored else entry
 
     @property
     def identity(self) -> list[str]:
@@ -157,13 +163,13 @@ class FileSource:
         """Every n-th of the wanted entries, so that there are ``count`` of them, or as many as are read ``until`` then;
         the first of them always."""
         step = max(plan.wanted // count, 1)
-        found = []
-        for place, entry in enumerate(islice(iter(self), min(plan.wanted, count * step))):
+        sampled = []
+        for place, entry in enumerate(islice(self, min(plan.wanted, count * step))):
             if place % step == 0:
-                found.append(entry)
+                sampled.append(entry)
             if time.monotonic() >= until:
                 break
-        return found
+        return sampled
 
     def works(self, plan: Plan, wanted: Container[int]) -> Generator[UnitInput | None, None, None]:
         """The ``wanted`` units with their entries; a duplicate is merged into its first occurrence in the source.
@@ -183,16 +189,14 @@ class FileSource:
     def places(self, plan: Plan) -> Iterator[tuple[Unit, list[tuple[int, Entry]], tuple[Duplicate, ...]]]:
         """The units of ``plan`` with their entries as in ``works``, each with its place in the source, and their
         duplicates with names."""
-        placed = _Placed(islice(iter(self), plan.begin + plan.wanted), self.named)
-        unique: Iterator[Entry] = iter(self.stages.merge(placed))
-        keys = _Keys()
+        placed = _Placed(islice(self, plan.begin + plan.wanted), self.named)
+        unique = unique_keys(self.stages.merge(placed))
         entry = next(unique, None)
         for unit in plan:
             mine: list[tuple[int, Entry]] = []
             while entry is not None and placed.place < unit.end:
-                checked = keys.check(entry)
-                if placed.place >= unit.start:  # what lies before was labelled earlier; duplicates of it are merged
-                    mine.append((placed.place, checked))
+                if placed.place >= unit.start:  # what lies before was labeled earlier; duplicates of it are merged
+                    mine.append((placed.place, entry))
                 entry = next(unique, None)
             if entry is None and placed.place + 1 < min(unit.end, self.entries):
                 raise QmgenError(
@@ -226,37 +230,30 @@ class _Placed(Iterator[Entry]):
 
     def merged(self, start: int, end: int) -> tuple[Duplicate, ...]:
         """The duplicates with names from place ``start`` up to ``end``; those before are forgotten."""
-        found = []
+        duplicates = []
         while self._merged and self._merged[0][0] < end:
             place, duplicate = self._merged.popleft()
             if place >= start:
-                found.append(duplicate)
-        return tuple(found)
+                duplicates.append(duplicate)
+        return tuple(duplicates)
 
 
-class _Keys:
-    """The (molecule_id, conformer_id) of given geometries so far: sources that bring their own may double them."""
-
-    def __init__(self) -> None:
-        self._seen: set[int] = set()
-
-    def check(self, entry: Entry) -> Entry:
+def unique_keys(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """The entries, with a failure in place of a geometry whose identifiers were given before: a source that has its own
+    identifiers may give one twice. Each entry is handed out before the next is taken."""
+    seen: set[int] = set()
+    for entry in entries:
         if isinstance(entry, Failure) or entry.positions is None:
-            return entry
-        key = (entry.molecule_id << 32) | entry.conformer_id
-        if key in self._seen:
-            detail = (
-                f"molecule_id {entry.molecule_id} with conformer_id {entry.conformer_id} stands twice in the source"
-            )
-            return Failure(entry.molecule_id, entry.conformer_id, entry.name, entry.smiles, Reason.UNREADABLE, detail)
-        self._seen.add(key)
-        return entry
-
-
-def unique_keys(entries: Iterable[Entry]) -> list[Entry]:
-    """The entries, with a failure in place of a geometry whose identifiers were given before."""
-    keys = _Keys()
-    return [keys.check(entry) for entry in entries]
+            yield entry
+            continue
+        number, conformer = entry.molecule_id, entry.conformer_id
+        key = (number << 32) | conformer
+        if key in seen:
+            detail = f"molecule_id {number} with conformer_id {conformer} stands twice in the source"
+            yield Failure(number, conformer, entry.name, entry.smiles, Reason.UNREADABLE, detail)
+        else:
+            seen.add(key)
+            yield entry
 
 
 @contextmanager
