@@ -250,10 +250,10 @@ def _sides(setup: Setup, chosen: Subjects, workers: int | None, claims: CoreLock
     on the same cores, since they take turns."""
     geometries = chosen.conformers
     ours_at = layout(workers, None, len(geometries))
-    count, pinned = len(ours_at.places), ours_at.cores
+    count, one_thread = len(ours_at), any(place.one_thread for place in ours_at)
     many = min(workers or granted_cpus(), len(geometries))
     places = claims.take(usable_cores(), max(count, many))
-    ours = EngineProcesses("qmgen.benchmark.engines:Qmgen", setup, count, places if pinned else ())
+    ours = EngineProcesses("qmgen.benchmark.engines:Qmgen", setup, count, places if one_thread else ())
     theirs = EngineProcesses("qmgen.benchmark.engines:PySCF", setup, many, places)
     return EngineRuns("qmgen", ours, shares(geometries, count)), EngineRuns("PySCF", theirs, singles(geometries))
 

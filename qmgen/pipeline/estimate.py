@@ -121,12 +121,12 @@ def estimate(config: GenerateConfig, stages: Stages | None = None) -> Estimate:
         if not listing.done(unit)
     ]
     places = layout(config.workers, config.devices, max(len(left), 1))
-    count = len(places.places)
+    count = len(places)
     few = min(spec.job.conformers, CONFORMERS)
     started = time.monotonic()
     found: list[Measurement] = []
     if sample:
-        with Pool(replace(spec.job, conformers=few), replace(places, places=places.places[:1])) as pool:
+        with Pool(replace(spec.job, conformers=few), places[:1]) as pool:
             found += pool.measure(sample, max(until, started + _LEAST_MEASURED))
     took = time.monotonic() - started
     attempts, made = sum(one.attempts for one in found), sum(one.rows for one in found)

@@ -1,6 +1,6 @@
 """Where the workers of a run sit: one per core, each pinned to it with one thread, or one or more per GPU.
 
->>> layout(workers=None, devices="all", units=100).places       # on a machine with two GPUs
+>>> layout(workers=None, devices="all", units=100)       # on a machine with two GPUs
 (WorkerPlace(core=-1, environment={'CUDA_VISIBLE_DEVICES': 'GPU-5a…'}), WorkerPlace(core=-1, environment=…))
 
 GPUs and their names are found without importing jax. Two runs on one machine do not share some cores and leave others
@@ -33,29 +33,23 @@ _FRACTION: Final = "XLA_PYTHON_CLIENT_MEM_FRACTION"
 
 @dataclass(frozen=True)
 class WorkerPlace:
-    """One worker's: its core (``ANY_CORE``: none in particular), and what its environment has beside ours."""
+    """One worker's: its core (``ANY_CORE``: none in particular), the variables that its environment has beside those
+    of this process, and whether it has ``one_thread`` (else any number)."""
 
     core: int = ANY_CORE
     environment: Mapping[str, str] = field(default_factory=dict)
+    one_thread: bool = False
 
 
-@dataclass(frozen=True)
-class WorkerLayout:
-    """A place for each worker; ``cores`` are those they may be pinned to, with one thread each (none: any core, any
-    number of threads)."""
-
-    places: tuple[WorkerPlace, ...]
-    cores: tuple[int, ...] = ()
-
-    def pinned(self, claims: CoreLocks) -> WorkerLayout:
-        """This layout on those of its ``cores`` that no other run has claimed, as far as they go."""
-        taken = claims.take(self.cores, len(self.places))
-        return replace(self, places=tuple(replace(p, core=core) for p, core in zip(self.places, taken, strict=True)))
+def pinned(places: Sequence[WorkerPlace], claims: CoreLocks) -> list[WorkerPlace]:
+    """``places``, those with one thread on cores that no other run has claimed, as far as there are such cores."""
+    cores = iter(claims.take(usable_cores(), sum(place.one_thread for place in places)))
+    return [replace(place, core=next(cores)) if place.one_thread else place for place in places]
 
 
 def layout(
     workers: int | None, devices: str | None, units: int, found: tuple[Mapping[str, str], Hardware] | None = None
-) -> WorkerLayout:
+) -> tuple[WorkerPlace, ...]:
     """Places for at most ``units`` workers.
 
     ``devices`` ``all``, or the places of some in the list of visible GPUs (``0,2``), or their names: ``workers``
@@ -67,13 +61,13 @@ def layout(
     """
     if devices is None:
         if on_accelerator():
-            return _on_gpus(None, workers or 1, units, os.environ)
+            return _on_gpus("", (), workers or 1, units, os.environ)
         return _on_cores(workers, units, {})
     if devices == "cpu":
         return _on_cores(workers, units, {"JAX_PLATFORMS": "cpu"})
     environment, there = found or (os.environ, hardware())
-    seen = visible(environment, there)
-    chosen = _chosen(devices, seen)
+    variable, names = visible(environment, there)
+    chosen = _chosen(devices, variable, names)
     platforms = environment.get("JAX_PLATFORMS", "")
     if platforms.split(",")[0] == "cpu":
         raise UsageError(f"--devices {devices}: JAX_PLATFORMS={platforms} keeps jax from GPUs; unset it")
@@ -81,43 +75,43 @@ def layout(
         raise UsageError(
             f"--devices {devices}: this jax knows no GPU; install it with its plugin: pip install jax[cuda]"
         )
-    return _on_gpus(replace(seen, names=chosen), workers or 1, units, environment)
+    return _on_gpus(variable, chosen, workers or 1, units, environment)
 
 
-def _on_cores(workers: int | None, units: int, environment: Mapping[str, str]) -> WorkerLayout:
+def _on_cores(workers: int | None, units: int, environment: Mapping[str, str]) -> tuple[WorkerPlace, ...]:
     count = min(workers or granted_cpus(), units)
-    return WorkerLayout((WorkerPlace(ANY_CORE, environment),) * count, usable_cores())
+    return (WorkerPlace(ANY_CORE, environment, one_thread=bool(usable_cores())),) * count
 
 
-def _on_gpus(gpus: Visible | None, each: int, units: int, environment: Mapping[str, str]) -> WorkerLayout:
-    """``each`` processes on each of ``gpus`` (None: on what jax takes), and one on each before there are two on any."""
-    names: tuple[str | None, ...] = gpus.names if gpus else (None,)
-    wanted = [name for _ in range(each) for name in names][:units]
+def _on_gpus(
+    variable: str, names: Sequence[str], each: int, units: int, environment: Mapping[str, str]
+) -> tuple[WorkerPlace, ...]:
+    """``each`` processes on each of the GPUs of these ``names`` that ``variable`` takes (no names: on what jax takes),
+    and one on each before there are two on any."""
+    wanted = [name for _ in range(each) for name in names or ("",)][:units]
     most = max(map(wanted.count, wanted), default=1)
     # with jax's default the first process would take three quarters of the memory and leave too little for the second
     split = {_FRACTION: f"{_SHARE / most:.3f}"} if most > 1 and _FRACTION not in environment else {}
-    return WorkerLayout(
-        tuple(WorkerPlace(ANY_CORE, {**split, **({gpus.variable: name} if gpus and name else {})}) for name in wanted)
-    )
+    return tuple(WorkerPlace(ANY_CORE, {**split, **({variable: name} if name else {})}) for name in wanted)
 
 
-def _chosen(devices: str, seen: Visible) -> tuple[str, ...]:
+def _chosen(devices: str, variable: str, visible_names: tuple[str, ...]) -> tuple[str, ...]:
     """The names that ``--devices`` means. Raises ``UsageError``."""
-    if not seen.names:
+    if not visible_names:
         raise UsageError(
-            f"--devices {devices}: no GPU is visible here (nvidia-smi, /dev and {seen.variable} were asked); "
+            f"--devices {devices}: no GPU is visible here (nvidia-smi, /dev and {variable} were asked); "
             "leave --devices out, or say --devices cpu"
         )
     if devices == "all":
-        return seen.names
+        return visible_names
     names: list[str] = []
     for word in (part.strip() for part in devices.split(",")):
-        if word in seen.names and not word.isdecimal():
+        if word in visible_names and not word.isdecimal():
             name = word
-        elif word.isdecimal() and int(word) < len(seen.names):
-            name = seen.names[int(word)]
+        elif word.isdecimal() and int(word) < len(visible_names):
+            name = visible_names[int(word)]
         elif word.isdecimal() or word.startswith(("GPU-", "MIG-")):
-            count = len(seen.names)
+            count = len(visible_names)
             numbered = (
                 "1 GPU is visible here: number 0" if count == 1 else f"{count} GPUs are visible here: 0 to {count - 1}"
             )
@@ -155,7 +149,7 @@ class CoreLocks:
         self.release()
 
     def take(self, cores: Sequence[int], count: int) -> tuple[int, ...]:
-        """``count`` places: cores of ``cores`` that no one had claimed, then ``ANY`` where there are no more."""
+        """``count`` places: cores of ``cores`` that no run had claimed, then ``ANY_CORE``."""
         folder = _own_folder(directory())
         taken: list[int] = []
         for core in cores if folder is not None else ():
@@ -204,14 +198,6 @@ _PLUGINS: Final = ("jax-cuda", "jax_cuda", "jax-rocm", "jax_rocm", "libtpu")
 
 
 @dataclass(frozen=True)
-class Visible:
-    """GPUs by the names that ``variable`` takes, in the order in which jax numbers them."""
-
-    variable: str
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Hardware:
     """What the machine has: of each NVIDIA GPU its names (several where it is cut into MIG instances), and how many
     AMD GPUs there are."""
@@ -240,8 +226,9 @@ def hardware() -> Hardware:
     return Hardware(found, _amd(Path("/sys/class/kfd/kfd/topology/nodes")))
 
 
-def visible(environment: Mapping[str, str], there: Hardware) -> Visible:
-    """Those of ``there`` that ``environment`` leaves; no names where there are none.
+def visible(environment: Mapping[str, str], there: Hardware) -> tuple[str, tuple[str, ...]]:
+    """The variable that limits the GPUs of ``there``, and the names that it may hold and ``environment`` leaves, in the
+    order in which jax numbers them.
 
     A batch system, a container or the user may have narrowed the list by ``CUDA_VISIBLE_DEVICES`` or its AMD
     counterparts; what is not on that list is never used.
@@ -249,14 +236,14 @@ def visible(environment: Mapping[str, str], there: Hardware) -> Visible:
     if there.nvidia:
         listed = environment.get(CUDA)
         every = tuple(name for gpu in there.nvidia for name in gpu)
-        return Visible(CUDA, every if listed is None else _listed(listed, len(there.nvidia)))
+        return CUDA, every if listed is None else _listed(listed, len(there.nvidia))
     inner, outer = ROCM
     for variable in (inner, outer):
         if (listed := environment.get(variable)) is not None:
             filtered = environment.get(outer) if variable == inner else None
             count = there.amd if filtered is None else len(_listed(filtered, there.amd))
-            return Visible(variable, _listed(listed, count))
-    return Visible(inner, tuple(map(str, range(there.amd))))
+            return variable, _listed(listed, count)
+    return inner, tuple(map(str, range(there.amd)))
 
 
 def _listed(text: str, count: int) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from qmgen.machine import address_space_limit, oom_kills
 from qmgen.molecules.types import Reason
 from qmgen.pipeline.crash_policy import MAX_FAILED_STARTS, Key, MachineHealth, UnitCrashes, WorkerDeath, death_of
 from qmgen.pipeline.job import LabelJob
-from qmgen.pipeline.layout import CoreLocks, WorkerLayout, WorkerPlace
+from qmgen.pipeline.layout import CoreLocks, WorkerPlace, pinned
 from qmgen.pipeline.messages import (
     STOP,
     Measurement,
@@ -83,9 +83,9 @@ class WorkerProcess:
         return None
 
 
-def start_worker(job: LabelJob, place: WorkerPlace, one_thread: bool, inbox: queue.SimpleQueue[Any]) -> WorkerProcess:
+def start_worker(job: LabelJob, place: WorkerPlace, inbox: queue.SimpleQueue[Any]) -> WorkerProcess:
     """A new worker for ``job`` at ``place``, whose messages arrive in ``inbox``. ``OSError``: there is no room."""
-    environment = labelling_environment(one_thread=one_thread) | dict(place.environment)
+    environment = labelling_environment(one_thread=place.one_thread) | dict(place.environment)
     child = Child.start("qmgen.pipeline.worker:main", place.core, environment=environment, inbox=inbox)
     child.channel.send(job)
     return WorkerProcess(child, place, StallClock(child.process.pid), oom_kills())
@@ -100,17 +100,17 @@ _LOOK_EVERY: Final = 0.5
 
 @dataclass
 class Pool:
-    """A worker for ``job`` at each place of ``layout``: with one thread, pinned to a core that no other run has claimed
-    as far as there are any; with any number of threads on any core where the layout has no cores.
+    """A worker for ``job`` at each of ``places``; one that has one thread is pinned to a core that no other run has
+    claimed, as far as there is one.
 
-    ``on_progress(rows, failures)`` hears of each advance (a negative one when a worker died with what it had),
-    ``on_done(result)`` of each finished unit. ``deaths`` lists the workers that died: unit (None for none), how, and in
-    which stage; ``excluded`` the conformers that become failures because their workers died of them. ``health``
-    knows what earlier runs have shown of the machine. Use it as a context: leaving it ends every process.
+    ``on_progress(rows, failures)`` is called at each advance (a negative one when a worker died with what it had),
+    ``on_done(result)`` for each finished unit. ``deaths`` lists the workers that died: unit (None for none), how, and
+    in which stage; ``excluded`` the conformers that become failures because their workers died of them. ``health``
+    holds what earlier runs have shown of the machine. Use it as a context: leaving it ends every process.
     """
 
     job: LabelJob
-    layout: WorkerLayout
+    places: Sequence[WorkerPlace]
     on_progress: Callable[[int, int], None] = lambda rows, failures: None
     on_done: Callable[[UnitResult], None] = lambda result: None
     workers: list[WorkerProcess] = field(default_factory=list)
@@ -130,7 +130,7 @@ class Pool:
     _trouble: Interrupted | None = None
 
     def __enter__(self) -> Pool:
-        for place in self.layout.pinned(self.claims).places:
+        for place in pinned(self.places, self.claims):
             self.workers.append(self._start(place))
         return self
 
@@ -228,7 +228,7 @@ class Pool:
 
     def _start(self, place: WorkerPlace) -> WorkerProcess:
         try:
-            return start_worker(self.job, place, one_thread=bool(self.layout.cores), inbox=self._inbox)
+            return start_worker(self.job, place, self._inbox)
         except OSError as error:  # no memory or no place for another process
             raise _machine_trouble(f"no worker can be started ({error.strerror or error})") from error
 

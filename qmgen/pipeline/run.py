@@ -144,7 +144,7 @@ class CorpusRun:
 
     def _label(self, units: list[Unit], record: RunRecord, watch: StopWatch) -> None:
         places = layout(self.spec.config.workers, self.spec.config.devices, len(units))
-        self.workers = len(places.places)
+        self.workers = len(places)
         if (trouble := caches.trouble(chosen_cache())) is not None:
             print(f"qmgen: {trouble}", file=sys.stderr)
         in_hand = {unit.index for unit in units}

@@ -26,7 +26,7 @@ from qmgen.labeling.types import Settings
 from qmgen.machine import provenance, usable_cores
 from qmgen.molecules.types import Conformer
 from qmgen.pipeline.job import LabelJob, canonical, job_of
-from qmgen.pipeline.layout import WorkerLayout, WorkerPlace
+from qmgen.pipeline.layout import WorkerPlace
 from qmgen.pipeline.pool import Pool
 from qmgen.pipeline.source import UnitInput, open_source
 from qmgen.pipeline.stages import Stages
@@ -114,9 +114,7 @@ def _ours(scale: Scale, chosen: Subjects, many: int, folder: Path, stages: Stage
     """The pool of ``qmgen generate`` on units that are all alike: ``many`` workers, each warmed by its first one."""
     folder.mkdir()
     watch = _Watch(warm=many, wanted=many * (1 + scale.passes))
-    with Pool(
-        _job(scale, chosen, folder, stages), WorkerLayout((WorkerPlace(),) * many, usable_cores()), on_done=watch.done
-    ) as pool:
+    with Pool(_job(scale, chosen, folder, stages), (WorkerPlace(one_thread=True),) * many, on_done=watch.done) as pool:
         pool.run(_works(chosen), watch.enough)
         about = [worker.about for worker in [*pool.gone, *pool.workers]]
     timed = watch.timed

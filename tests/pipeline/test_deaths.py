@@ -33,7 +33,7 @@ from qmgen.pipeline.crash_policy import (
     death_of,
 )
 from qmgen.pipeline.job import LabelJob
-from qmgen.pipeline.layout import WorkerLayout, WorkerPlace
+from qmgen.pipeline.layout import WorkerPlace
 from qmgen.pipeline.messages import show_stage, shown_stage
 from qmgen.pipeline.pool import Pool
 from qmgen.pipeline.source import UnitInput
@@ -215,7 +215,7 @@ class Crew:
     def __init__(self, job: LabelJob, count: int) -> None:
         self.results: list[UnitResult] = []
         self.rows = self.failures = 0
-        self.pool = Pool(job, WorkerLayout((WorkerPlace(),) * count), self.advance, self.results.append)
+        self.pool = Pool(job, (WorkerPlace(),) * count, self.advance, self.results.append)
 
     def advance(self, rows: int, failures: int) -> None:
         self.rows += rows

@@ -30,9 +30,9 @@ def environments(
     env: Mapping[str, str] | None = None,
     there: Hardware = THREE,
 ) -> list[Mapping[str, str]]:
-    found = layout.layout(workers, devices, units, (env or {}, there))
-    assert found.cores == () and all(place.core == ANY_CORE for place in found.places)
-    return [place.environment for place in found.places]
+    places = layout.layout(workers, devices, units, (env or {}, there))
+    assert all(place.core == ANY_CORE and not place.one_thread for place in places)
+    return [place.environment for place in places]
 
 
 def test_gpus_are_found_by_file_and_by_name() -> None:
@@ -58,15 +58,15 @@ def test_gpus_are_found_by_file_and_by_name() -> None:
     ],
 )
 def test_a_list_that_is_set_is_never_widened(listed: str, names: tuple[str, ...]) -> None:
-    assert visible({CUDA: listed}, THREE) == layout.Visible(CUDA, names)
+    assert visible({CUDA: listed}, THREE) == (CUDA, names)
 
 
 def test_amd_has_two_filters() -> None:
     four = Hardware(amd=4)
-    assert visible({}, four) == layout.Visible("HIP_VISIBLE_DEVICES", ("0", "1", "2", "3"))
-    assert visible({"ROCR_VISIBLE_DEVICES": "2,3"}, four) == layout.Visible("ROCR_VISIBLE_DEVICES", ("2", "3"))
+    assert visible({}, four) == ("HIP_VISIBLE_DEVICES", ("0", "1", "2", "3"))
+    assert visible({"ROCR_VISIBLE_DEVICES": "2,3"}, four) == ("ROCR_VISIBLE_DEVICES", ("2", "3"))
     both = {"ROCR_VISIBLE_DEVICES": "1,2,3", "HIP_VISIBLE_DEVICES": "2,0,3"}
-    assert visible(both, four) == layout.Visible("HIP_VISIBLE_DEVICES", ("2", "0"))
+    assert visible(both, four) == ("HIP_VISIBLE_DEVICES", ("2", "0"))
     assert environments("all", there=Hardware(amd=2)) == [{"HIP_VISIBLE_DEVICES": "0"}, {"HIP_VISIBLE_DEVICES": "1"}]
 
 
@@ -131,21 +131,21 @@ def test_on_the_cpu_whatever_else_there_is(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(layout, "granted_cpus", lambda: 2)
     monkeypatch.setattr(layout, "on_accelerator", lambda: True)
     chosen = layout.layout(None, "cpu", 8)
-    assert chosen.cores == (2, 3, 5) and chosen.places == (layout.WorkerPlace(ANY_CORE, {"JAX_PLATFORMS": "cpu"}),) * 2
+    assert chosen == (layout.WorkerPlace(ANY_CORE, {"JAX_PLATFORMS": "cpu"}, one_thread=True),) * 2
     with CoreLocks() as other, CoreLocks() as claims:
         assert other.take((2,), 1) == (2,)
-        four = layout.layout(4, "cpu", 8).pinned(claims)
-        assert [place.core for place in four.places] == [3, 5, ANY_CORE, ANY_CORE]
+        four = layout.pinned(layout.layout(4, "cpu", 8), claims)
+        assert [place.core for place in four] == [3, 5, ANY_CORE, ANY_CORE]
 
 
 def test_without_a_word_one_process_on_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "on_accelerator", lambda: True)
     monkeypatch.delenv("XLA_PYTHON_CLIENT_MEM_FRACTION", raising=False)
-    assert layout.layout(None, None, 8) == layout.WorkerLayout((layout.WorkerPlace(),))
+    assert layout.layout(None, None, 8) == (layout.WorkerPlace(),)
     two = layout.layout(2, None, 8)
-    assert [place.environment for place in two.places] == [{"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.450"}] * 2
+    assert [place.environment for place in two] == [{"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.450"}] * 2
     monkeypatch.setattr(layout, "on_accelerator", lambda: False)
-    assert all(not place.environment for place in layout.layout(2, None, 8).places)
+    assert all(not place.environment for place in layout.layout(2, None, 8))
 
 
 def test_a_jax_without_gpus_is_told_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
