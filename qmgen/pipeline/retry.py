@@ -11,9 +11,11 @@ Thresholds of convergence are never loosened.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Collection, Container, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -132,29 +134,28 @@ def retry(
         settings = _settings(config, store, history, begun, set(tried))
         if dry_run:
             return RetrySummary(store.place, number, tried, settings, 0, _standing(store))
-        found = stored_config(store)
+        again = stored_config(store)
         update = {"workers": config.workers, "time_limit": config.time_limit, "max_failures": config.max_failures}
         # what the corpus was begun from, wherever that is now: a retry needs it no more
-        network = recorded_guess(history.current, found.guess)
-        found, theory, network = canonical(found.model_copy(update=update), stages, network)
-        source = _source(found, store, stages, watch, stack)
-        recipe = job_of(found, theory, source, stages, network).metadata["recipe"]
+        network = recorded_guess(history.current, again.guess)
+        again, theory, network = canonical(again.model_copy(update=update), stages, network)
+        source = _source(again, store, stages, watch, stack)
+        recipe = job_of(again, theory, source, stages, network).metadata["recipe"]
         if config_hash(recipe) != config_hash(history.current):
             raise UsageError(
                 f"config.toml of {store.place}, or a file of molecules that it names, is not what the corpus was made "
                 f"with ({difference(history.current, recipe)}): put that back"
             )
-        there = labeled_conformers(store, listing, np.array(sorted(failed), dtype=np.int64), number)
-        task = _RetryTask(failed, there, found.conformers)
-        entries = list(task.choose(source, history.plan, watch))
+        labeled = labeled_conformers(store, listing, np.array(sorted(failed), dtype=np.int64), number)
+        entries = list(retried_entries(source, history.plan, failed, watch))
         revision = begun or _next_retry(history, number, settings, entries, tried)
         if revision.plan.entries != len(entries):
             raise UsageError(f"the retry of {store.place} was begun with other failures: its files were changed since")
         spec = RunSpec(
-            found,
-            as_revision(job_of(found.model_copy(update=settings), theory, source, stages), revision, theory),
+            again,
+            as_revision(job_of(again.model_copy(update=settings), theory, source, stages), revision, theory),
             revision.plan,
-            lambda wanted: task.works(entries, revision.plan, wanted),
+            partial(retry_inputs, entries, revision.plan, failed, labeled, again.conformers),
             lambda unit: unit.end - unit.start,
             with_revision(history, revision),
             revision,
@@ -165,69 +166,70 @@ def retry(
         )
 
 
-@dataclass(frozen=True)
-class _RetryTask:
-    """``failed`` molecules, the conformers of them that are ``there``, of ``conformers`` each."""
+def retried_entries(
+    source: MoleculeSource, planned: Plan, failed: FailuresByMolecule, watch: StopWatch
+) -> Iterator[Molecule]:
+    """The entries of ``source`` that have ``failed`` and are to be tried again, in order; ``planned`` are the units of
+    revision 0.
 
-    failed: FailuresByMolecule
-    there: Mapping[int, set[int]]
-    conformers: int
+    Of an enumeration their parts are gone through once more. Raises ``Interrupted`` when ``watch`` says stop.
+    """
+    for entries in _pieces(source, planned, failed):
+        if watch.stopping():
+            raise Interrupted("stopped while the molecules were looked up; the same command begins again")
+        for entry in entries:
+            if not isinstance(entry, Failure) and _failures_of(entry, failed):
+                yield entry
 
-    def choose(self, source: MoleculeSource, planned: Plan, watch: StopWatch) -> Iterator[Molecule]:
-        """The entries of ``source`` that are to be tried again, in order; ``planned`` are the units of revision 0.
 
-        Of an enumeration their parts are gone through once more. Raises ``Interrupted`` when ``watch`` says stop.
-        """
-        for entries in self._pieces(source, planned):
-            if watch.stopping():
-                raise Interrupted("stopped while the molecules were looked up; the same command begins again")
-            for entry in entries:
-                if not isinstance(entry, Failure) and self._of(entry):
-                    yield entry
+def _pieces(source: MoleculeSource, planned: Plan, failed: FailuresByMolecule) -> Iterator[list[Entry]]:
+    if isinstance(source, FileSource):
+        for _, placed, _ in source.places(Plan(source.entries, -(-source.entries // _AT_A_TIME))):
+            yield [entry for _, entry in placed]
+        return
+    with closing(source.works(planned, {part_of_molecule(molecule) for molecule in failed})) as works:
+        for work in works:
+            if work is None:
+                time.sleep(_PATIENCE)
+            yield work.entries if work is not None else []
 
-    def _pieces(self, source: MoleculeSource, planned: Plan) -> Iterator[list[Entry]]:
-        if isinstance(source, FileSource):
-            for _, placed, _ in source.places(Plan(source.entries, -(-source.entries // _AT_A_TIME))):
-                yield [entry for _, entry in placed]
-            return
-        with closing(source.works(planned, {part_of_molecule(molecule) for molecule in self.failed})) as works:
-            for work in works:
-                if work is None:
-                    time.sleep(_PATIENCE)
-                yield work.entries if work is not None else []
 
-    def works(
-        self, entries: list[Molecule], planned: Plan, wanted: Container[int]
-    ) -> Generator[UnitInput | None, None, None]:
-        """The ``wanted`` units of ``planned`` over ``entries``."""
-        for unit in planned:
-            if unit.index not in wanted:
-                continue
-            mine = entries[unit.start : unit.stop]
-            only: dict[int, tuple[int, ...]] = {}
-            for entry in mine:
-                if (asked := self._wanted(entry)) is not None:
-                    only[entry.molecule_id] = tuple(sorted({*only.get(entry.molecule_id, ()), *asked}))
-            revision = UnitRevision(
-                known=len(mine),
-                only=only,
-                labelled=frozenset(entry.molecule_id for entry in mine if entry.molecule_id in self.there),
-                decided=tuple(sorted({key for entry in mine for key in self._of(entry)})),
-            )
-            yield UnitInput(unit, list(mine), 0, revision)
+def retry_inputs(
+    entries: list[Molecule],
+    planned: Plan,
+    failed: FailuresByMolecule,
+    labeled: Mapping[int, set[int]],
+    conformers: int,
+    wanted: Container[int],
+) -> Generator[UnitInput | None, None, None]:
+    """The ``wanted`` units of ``planned`` over ``entries``: of each molecule the conformers that have ``failed``; of
+    one that failed as a whole, all of its ``conformers`` that are not ``labeled``."""
+    for unit in planned:
+        if unit.index not in wanted:
+            continue
+        of_unit = entries[unit.start : unit.stop]
+        only: dict[int, set[int]] = {}
+        for entry in of_unit:
+            molecule = entry.molecule_id
+            asked = {conformer for _, conformer, _ in _failures_of(entry, failed)}
+            if -1 in asked and molecule not in labeled:
+                continue  # all of it
+            if -1 in asked:
+                asked = set(range(conformers)) - labeled[molecule]
+            only.setdefault(molecule, set()).update(asked)
+        revision = UnitRevision(
+            known=len(of_unit),
+            only={molecule: tuple(sorted(asked)) for molecule, asked in only.items()},
+            labelled=frozenset(entry.molecule_id for entry in of_unit if entry.molecule_id in labeled),
+            decided=tuple(sorted({key for entry in of_unit for key in _failures_of(entry, failed)})),
+        )
+        yield UnitInput(unit, list(of_unit), 0, revision)
 
-    def _of(self, entry: Molecule) -> list[FailureKey]:
-        """The failures that trying ``entry`` again decides: of one that came with its geometry, those of that one."""
-        keys = self.failed.get(entry.molecule_id, [])
-        return keys if entry.positions is None else [key for key in keys if key[1] == entry.conformer_id]
 
-    def _wanted(self, entry: Molecule) -> set[int] | None:
-        """The conformers to be made; None where it is all that there are."""
-        wanted = {conformer for _, conformer, _ in self._of(entry)}
-        if -1 not in wanted:
-            return wanted
-        there = self.there.get(entry.molecule_id)
-        return None if there is None else set(range(self.conformers)) - there
+def _failures_of(entry: Molecule, failed: FailuresByMolecule) -> list[FailureKey]:
+    """The failures that trying ``entry`` again decides: of one that came with its geometry, those of that one."""
+    keys = failed.get(entry.molecule_id, [])
+    return keys if entry.positions is None else [key for key in keys if key[1] == entry.conformer_id]
 
 
 def _begun(history: CorpusHistory, listing: Listing) -> Revision | None:
@@ -242,13 +244,13 @@ def _failed(store: Store, listing: Listing, number: int) -> FailuresByMolecule:
 
     Of a molecule that failed as a whole all failures are, whatever their reasons: it is made anew.
     """
-    found: FailuresByMolecule = {}
+    standing: FailuresByMolecule = {}
     for table in standing_failures(store, listing, number):
         columns = table.select(["molecule_id", "conformer_id", "reason"]).to_pydict()
         for key in zip(*columns.values(), strict=True):
-            found.setdefault(key[0], []).append(key)
+            standing.setdefault(key[0], []).append(key)
     chosen: FailuresByMolecule = {}
-    for molecule, keys in found.items():
+    for molecule, keys in standing.items():
         again = [key for key in keys if key[2] in RETRYABLE]
         if again:
             chosen[molecule] = keys if any(conformer == -1 for _, conformer, _ in again) else again
@@ -294,15 +296,14 @@ def _next_retry(
 
 def _rows(store: Store, number: int) -> int:
     """Rows that a revision has gained."""
-    books = (unit_record_of(store, name) for key, name in Listing.of(store).units() if key[0] == number)
-    return sum(record.rows for book in books for record in book.data.values())
+    units = (unit_record_of(store, name) for key, name in Listing.of(store).units() if key[0] == number)
+    return sum(file.rows for unit in units for file in unit.data.values())
 
 
 def _standing(store: Store) -> dict[str, int]:
     """Failures that stand, by reason."""
     listing = Listing.of(store)
-    found: dict[str, int] = {}
+    reasons: Counter[str] = Counter()
     for table in standing_failures(store, listing):
-        for reason in table["reason"].to_pylist():
-            found[reason] = found.get(reason, 0) + 1
-    return dict(sorted(found.items()))
+        reasons.update(table["reason"].to_pylist())
+    return dict(sorted(reasons.items()))
