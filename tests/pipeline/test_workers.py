@@ -43,16 +43,17 @@ def test_default_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "granted_cpus", lambda: 3)
     monkeypatch.setattr(layout, "on_accelerator", lambda: False)
 
-    def default_layout(workers: int | None, units: int) -> tuple[int, tuple[int, ...]]:
-        chosen = layout.layout(workers, None, units)
-        return len(chosen.places), chosen.cores
+    def default_layout(workers: int | None, units: int) -> tuple[int, bool]:
+        places = layout.layout(workers, None, units)
+        (one_thread,) = {place.one_thread for place in places}
+        return len(places), one_thread
 
-    assert default_layout(None, 8) == (3, (2, 3, 5))
-    assert default_layout(None, 2) == (2, (2, 3, 5)) and default_layout(7, 8) == (7, (2, 3, 5))
+    assert default_layout(None, 8) == (3, True)
+    assert default_layout(None, 2) == (2, True) and default_layout(7, 8) == (7, True)
     monkeypatch.setattr(layout, "granted_cpus", lambda: 2)
-    assert default_layout(None, 8) == (2, (2, 3, 5)) and default_layout(3, 8) == (3, (2, 3, 5))
+    assert default_layout(None, 8) == (2, True) and default_layout(3, 8) == (3, True)
     monkeypatch.setattr(layout, "on_accelerator", lambda: True)
-    assert default_layout(None, 8) == (1, ()) and default_layout(2, 8) == (2, ())
+    assert default_layout(None, 8) == (1, False) and default_layout(2, 8) == (2, False)
 
 
 def test_the_device_is_judged_without_jax(monkeypatch: pytest.MonkeyPatch) -> None:
