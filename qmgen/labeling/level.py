@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from qmgen.defaults import PLAIN_GUESSES
-from qmgen.dft.basis import load_basis
+from qmgen.dft.basis import Basis, load_basis
 from qmgen.dft.electrons import doubly_occupied
 from qmgen.dft.functionals import functional
 from qmgen.dft.grid import LEVELS
@@ -42,9 +44,16 @@ def reject(conformer: Conformer, level: LevelOfTheory) -> Failure | None:
         return fail(conformer, Reason.UNSUPPORTED_ELEMENT, f"basis {basis.name} has no element {missing[0]}")
     if problem := electrons_problem(numbers, 0):
         return fail(conformer, *problem)
-    if basis.n_orbitals(numbers) <= doubly_occupied(numbers):
-        return fail(conformer, Reason.NO_VIRTUAL_ORBITAL, f"basis {basis.name} leaves no orbital unoccupied")
+    if problem := virtual_orbital_problem(numbers, basis):
+        return fail(conformer, *problem)
     return None
+
+
+def virtual_orbital_problem(numbers: np.ndarray, basis: Basis) -> tuple[Reason, str] | None:
+    """Why the atoms ``numbers`` (A,) have no lowest unoccupied orbital in a basis set; None where there is one."""
+    if basis.n_orbitals(numbers) > doubly_occupied(numbers):
+        return None
+    return Reason.NO_VIRTUAL_ORBITAL, f"basis {basis.name} leaves no orbital unoccupied"
 
 
 def fail(conformer: Conformer, reason: Reason, detail: str) -> Failure:

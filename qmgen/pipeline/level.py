@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qmgen.corpus.unit_records import digest
 from qmgen.defaults import PLAIN_GUESSES
-from qmgen.dft.electrons import doubly_occupied
 from qmgen.documents import table_of
 from qmgen.errors import QmgenError, UsageError, first_line
 from qmgen.labeling.types import Settings, is_network, network_guess
 from qmgen.molecules.entries import atomic_numbers, check_supported
 from qmgen.molecules.geometry import symbol_of
-from qmgen.molecules.types import Failure, Molecule, Reason, failure
+from qmgen.molecules.types import Failure, Molecule, failure
 
 if TYPE_CHECKING:
     from qmgen.labeling.types import Guess
@@ -60,7 +59,7 @@ def level_of_theory(settings: Settings) -> dict[str, Any]:
 
 def check_level(entry: Molecule | Failure, settings: Settings) -> Molecule | Failure:
     """The entry, or one failure for all its conformers, before any of them is made, if the basis set will not do."""
-    from qmgen.labeling.level import level_of
+    from qmgen.labeling.level import level_of, virtual_orbital_problem
 
     basis = level_of(settings).basis_set
     checked = check_supported(entry, basis.elements)
@@ -72,11 +71,11 @@ def check_level(entry: Molecule | Failure, settings: Settings) -> Molecule | Fai
         names = ", ".join(map(symbol_of, beyond))
         detail = f"basis {basis.name} has d or f functions on {names}; only s and p functions are supported so far"
         return replace(checked, detail=detail) if beyond else checked
-    if basis.n_orbitals(numbers) > doubly_occupied(numbers):
+    problem = virtual_orbital_problem(numbers, basis)
+    if problem is None:
         return entry
     place = -1 if entry.positions is None else entry.conformer_id
-    detail = f"basis {basis.name} leaves no orbital unoccupied"
-    return failure(entry.molecule_id, entry.name, entry.smiles, Reason.NO_VIRTUAL_ORBITAL, detail, place)
+    return failure(entry.molecule_id, entry.name, entry.smiles, *problem, place)
 
 
 @dataclass(frozen=True)
