@@ -17,6 +17,7 @@ import numpy as np
 
 from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.molecules.geometry import COVALENT_RADII, distances_in_blocks, hill_formula, radii_of, symbol_of
+from qmgen.molecules.smiles import bonds_of, elements_of, quiet_chem
 from qmgen.molecules.types import Reason
 
 #: atoms of up to these shares of the sum of their covalent radii are bonded; a bond of up to ``MAYBE`` may be stretched
@@ -84,10 +85,10 @@ def smiles_problem(mol: Any, numbers: np.ndarray, positions: np.ndarray) -> tupl
     that has CH2 at most), no open ring, and, where all its bonds are plain to see, the same graph of them. Some bonds
     may be stretched or broken.
     """
-    elements = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()], dtype=np.int64)
+    elements = elements_of(mol)
     if Counter(elements.tolist()) != Counter(numbers.tolist()):
         return _mismatch(f"it is {_formula_of(elements)}, the geometry {_formula_of(numbers)}")
-    bonds = [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds()]
+    bonds = bonds_of(mol)
     pairs = near_pairs(numbers, positions)
     if problem := _all_stretched([share for share, _ in pairs], len(bonds)):
         return problem
@@ -200,18 +201,16 @@ def _formula_of(numbers: np.ndarray) -> str:
 
 def _graph(numbers: np.ndarray, bonds: Iterable[Pair]) -> str:
     """A text that is the same for two graphs of elements and bonds, without orders, just where they are equal."""
-    from rdkit import Chem, rdBase
-
-    with rdBase.BlockLogs():
-        mol: Any = Chem.RWMol()
+    with quiet_chem() as chem:
+        mol: Any = chem.RWMol()
         for number in numbers:
-            atom = Chem.Atom(int(number))
+            atom = chem.Atom(int(number))
             atom.SetNoImplicit(True)
             mol.AddAtom(atom)
         for i, j in bonds:
-            mol.AddBond(i, j, Chem.BondType.SINGLE)
+            mol.AddBond(i, j, chem.BondType.SINGLE)
         mol.UpdatePropertyCache(strict=False)
-        return str(Chem.MolToSmiles(mol))
+        return str(chem.MolToSmiles(mol))
 
 
 #: atoms with p2 or p4 outside of closed subshells

@@ -25,7 +25,7 @@ import numpy as np
 from qmgen import defaults
 from qmgen.molecules.entries import mapped_smiles
 from qmgen.molecules.geometry import bohr_from_angstrom
-from qmgen.molecules.smiles import quiet_chem
+from qmgen.molecules.smiles import elements_of, quiet_chem
 from qmgen.molecules.types import Reason
 
 
@@ -106,7 +106,7 @@ def embed(smiles: str, count: int, seed: int) -> Ensemble:
     """
     mol = with_hydrogens(smiles)
     etkdg3(mol, smiles, count, seed)
-    return Ensemble(numbers_of(mol), positions_of(mol, count))
+    return Ensemble(elements_of(mol), positions_of(mol, count))
 
 
 def with_hydrogens(smiles: str) -> Any:
@@ -175,15 +175,10 @@ def qm1b(mol: Any, count: int, seed: int) -> None:
         raise EmbeddingRefused(f"ETKDG found none of {count} geometries")
 
 
-def numbers_of(mol: Any) -> np.ndarray:
-    """Atomic numbers (atoms,) uint8, in the order of the molecule's atoms."""
-    return np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()], dtype=np.uint8)
-
-
 def positions_of(mol: Any, count: int) -> list[np.ndarray | None]:
     """Of conformers 0 to ``count`` - 1 the positions (atoms, 3), Bohr, as the corpus stores them; or None."""
-    found = {conformer.GetId(): bohr_from_angstrom(conformer.GetPositions()) for conformer in mol.GetConformers()}
-    return [found.get(conformer_id) for conformer_id in range(count)]
+    places = {conformer.GetId(): bohr_from_angstrom(conformer.GetPositions()) for conformer in mol.GetConformers()}
+    return [places.get(conformer_id) for conformer_id in range(count)]
 
 
 def _is_atom(mol: Any, count: int) -> bool:
@@ -229,11 +224,11 @@ def energies(mol: Any) -> dict[int, float]:
         from rdkit.Chem import rdForceFieldHelpers
 
         properties = rdForceFieldHelpers.MMFFGetMoleculeProperties(mol, mmffVariant=_FORCE_FIELD)
-        found: dict[int, float] = {}
+        energy: dict[int, float] = {}
         for conformer in mol.GetConformers():
             field = rdForceFieldHelpers.MMFFGetMoleculeForceField(mol, properties, confId=conformer.GetId())
-            found[conformer.GetId()] = float(field.CalcEnergy())
-        return found
+            energy[conformer.GetId()] = float(field.CalcEnergy())
+        return energy
 
 
 def beyond(energy: Mapping[int, float], window: float) -> set[int]:
@@ -283,12 +278,13 @@ def isomers(smiles: str, limit: int, seed: int) -> list[str]:
         )
         if mol is None or enumeration.GetStereoisomerCount(mol, options) == 1:
             return [smiles]
-        found = {
-            _canonical(chem, chem.MolToSmiles(isomer)) for isomer in enumeration.EnumerateStereoisomers(mol, options)
+        # as a reader would make them, from a molecule that has no other history
+        texts = {
+            chem.CanonSmiles(chem.MolToSmiles(isomer)) for isomer in enumeration.EnumerateStereoisomers(mol, options)
         }
-    if not found:
+    if not texts:
         raise EmbeddingRefused("ETKDG found no geometry for any of its stereoisomers")
-    return sorted(found)
+    return sorted(texts)
 
 
 def without_stereo(smiles: str) -> str:
@@ -299,12 +295,7 @@ def without_stereo(smiles: str) -> str:
             return smiles
         chem.RemoveStereochemistry(mol)
         # a hydrogen that carried the mark of a double bond ([H]/N=C/C) is written like any other now
-        return _canonical(chem, chem.MolToSmiles(chem.RemoveHs(mol)))
-
-
-def _canonical(chem: object, smiles: str) -> str:
-    """The SMILES as a reader would make it, from a molecule that has no other history."""
-    return str(chem.MolToSmiles(chem.MolFromSmiles(smiles)))  # type: ignore[attr-defined]
+        return str(chem.CanonSmiles(chem.MolToSmiles(chem.RemoveHs(mol))))
 
 
 def make_conformers(smiles: str, count: int, seed: int, procedure: Procedure) -> list[Ensemble]:
@@ -334,8 +325,7 @@ def _of_isomer(smiles: str, count: int, seed: int, procedure: Procedure) -> Ense
     if procedure.relax == "mmff":
         relax(mol, procedure.relax_steps)
     pruned = _prune(mol, procedure)
-    numbers, places = numbers_of(mol), positions_of(mol, count)
-    return Ensemble(numbers, places, frozenset(pruned), mapped=mapped_smiles(mol))
+    return Ensemble(elements_of(mol), positions_of(mol, count), frozenset(pruned), mapped=mapped_smiles(mol))
 
 
 def _prune(mol: Any, procedure: Procedure) -> set[int]:

@@ -11,17 +11,18 @@ the trouble is the machine's.
 
 from __future__ import annotations
 
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.connection import Connection
 from typing import Any, Final, NamedTuple
 
 from qmgen.errors import Interrupted
-from qmgen.machine import address_space_limit
+from qmgen.machine import address_space_limit, lacks_memory
 from qmgen.molecules.embedding import PLAIN, Ensemble, Procedure, make_conformers, why_refused, without_stereo
-from qmgen.molecules.embedding_worker import OUT_OF_TIME
 from qmgen.molecules.geometry import geometry_problem
 from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned, Reason, failure
-from qmgen.processes import OWN_FAULT, Child, Gone, ending
+from qmgen.processes import OWN_FAULT, Child, Gone, Parent, ending
 
 Embed = Callable[[str, int, int, Procedure], list[Ensemble]]
 #: entries taken from the source ahead of the one being handed out
@@ -35,6 +36,8 @@ _ASLEEP: Final = 5.0
 _TRIES: Final = 3
 _LOOK_EVERY: Final = 0.25
 _HUNG: Final = "it slept"
+#: how a process ends whose molecule has used up its time
+_OUT_OF_TIME: Final = "SIGPROF"
 _ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 #: what any machine that is well can embed
 _PLAIN_MOLECULE: Final = "C"
@@ -194,7 +197,7 @@ class _Worker:
                 return outcome.answer[1]
             tries += outcome.begun
             unready += not outcome.begun
-            if outcome.ended == OUT_OF_TIME:
+            if outcome.ended == _OUT_OF_TIME:
                 self._drop()
                 return Reason.EMBEDDING_TIMEOUT, f"no geometry within {self._limit:g} s"
             if unready >= _TRIES:
@@ -246,7 +249,7 @@ class _Worker:
 
     def _start(self) -> None:
         try:
-            self._child = Child.start("qmgen.molecules.embedding_worker:serve", environment=_ONE_THREAD, quiet=True)
+            self._child = Child.start("qmgen.molecules.embedding_pool:serve", environment=_ONE_THREAD, quiet=True)
         except OSError as error:  # no memory or no place for another process
             raise Interrupted(
                 f"no process that embeds can be started ({error.strerror or error}); when that is mended, the same "
@@ -293,3 +296,38 @@ class _Worker:
         code = self._child.end(grace)
         self._child = None
         return ending(code)
+
+
+def serve(parent: Parent) -> None:
+    """In the worker process: answer the tasks of ``parent``, in their order, until it closes the pipe, or is gone.
+
+    Messages in: the embedding function (once), then ``(smiles, count, seed, procedure, time_limit)``.
+    Messages out: ``("ready",)`` once, then for each task ``("begin",)`` and ``("done", [Ensemble, ...])``,
+    ``("refused", (reason, why))`` or, where there was too little of it, ``("memory", why)``.
+
+    The time limit is CPU time, which the kernel counts: SIGPROF ends the process when it is used up. A process that is
+    stopped, or waits for a processor, uses none.
+    """
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    with parent.connect() as connection:
+        try:
+            _answer(connection)
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            return
+
+
+def _answer(connection: Connection) -> None:
+    import rdkit.Chem  # noqa: F401 - fail here, before the first task, where RDKit is missing
+
+    embed = connection.recv()
+    connection.send(("ready",))
+    while True:
+        smiles, count, seed, procedure, time_limit = connection.recv()
+        connection.send(("begin",))
+        signal.setitimer(signal.ITIMER_PROF, time_limit)
+        try:
+            answer = ("done", embed(smiles, count, seed, procedure))
+        except Exception as error:
+            answer = ("memory", str(error)) if lacks_memory(error) else ("refused", why_refused(error))
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        connection.send(answer)

@@ -19,7 +19,7 @@ from qmgen.molecules.geometry import (
     symbol_of,
     unknown_unit_problem,
 )
-from qmgen.molecules.smiles import LONGEST_SMILES, from_smiles, of_geometry, quiet_chem
+from qmgen.molecules.smiles import LONGEST_SMILES, elements_of, from_smiles, of_geometry, quiet_chem, remove_labels
 from qmgen.molecules.types import Failure, Molecule, Reason, failure, refused
 
 
@@ -109,8 +109,7 @@ def atomic_numbers(molecule: Molecule) -> np.ndarray:
     if molecule.numbers is not None:
         return molecule.numbers
     with quiet_chem() as chem:
-        mol = chem.AddHs(chem.MolFromSmiles(molecule.smiles))
-        return np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()], dtype=np.uint8)
+        return elements_of(chem.AddHs(chem.MolFromSmiles(molecule.smiles)))
 
 
 def check_supported(entry: Molecule | Failure, elements: Collection[int]) -> Molecule | Failure:
@@ -148,10 +147,9 @@ def mapped_smiles(mol: Any) -> str:
         mol = Chem.RenumberAtoms(mol, order)
     """
     with quiet_chem() as chem:
-        bare = chem.Mol(mol, True)  # without conformers
+        bare = remove_labels(chem.Mol(mol, True))  # without conformers
         for atom in bare.GetAtoms():
             atom.SetAtomMapNum(atom.GetIdx() + 1)
-            atom.SetIsotope(0)
         return str(chem.MolToSmiles(bare))
 
 
@@ -191,10 +189,7 @@ def _mapped_problem(text: str, numbers: np.ndarray, smiles: str) -> str | None:
 
 def _without_stereo(chem: Any, mol: Any) -> str:
     """The canonical SMILES without stereo marks, numbers and isotopes."""
-    bare = chem.Mol(mol, True)
-    for atom in bare.GetAtoms():
-        atom.SetAtomMapNum(0)
-        atom.SetIsotope(0)
+    bare = remove_labels(chem.Mol(mol, True))
     return str(chem.CanonSmiles(chem.MolToSmiles(chem.RemoveHs(bare), isomericSmiles=False)))
 
 

@@ -154,6 +154,24 @@ def quiet_chem() -> Iterator[Any]:
         yield Chem
 
 
+def elements_of(mol: Any) -> np.ndarray:
+    """Atomic numbers (atoms,) uint8 of an RDKit molecule, in the order of its atoms."""
+    return np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()], dtype=np.uint8)
+
+
+def bonds_of(mol: Any) -> list[tuple[int, int]]:
+    """The places of the two atoms of each bond of an RDKit molecule."""
+    return [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds()]
+
+
+def remove_labels(mol: Any) -> Any:
+    """``mol`` itself, an RDKit molecule, after its atom-map numbers and isotopes were taken out."""
+    for atom in mol.GetAtoms():
+        atom.SetAtomMapNum(0)
+        atom.SetIsotope(0)
+    return mol
+
+
 def why_unreadable(chem: Any, mol: Any, what: str) -> str:
     """Why RDKit refuses ``mol`` (parsed without sanitizing; None when even that failed)."""
     if mol is None:
@@ -167,14 +185,14 @@ def why_unreadable(chem: Any, mol: Any, what: str) -> str:
 
 def graph_problem(mol: Any) -> tuple[Reason, str] | None:
     """Why an RDKit molecule is outside what can be labeled: placeholder atoms, net charge, unpaired electrons."""
-    numbers = [atom.GetAtomicNum() for atom in mol.GetAtoms()]
-    if not numbers:
+    numbers = elements_of(mol)
+    if not len(numbers):
         return Reason.UNREADABLE, "no atoms"
     if 0 in numbers:
         return Reason.UNSUPPORTED_ELEMENT, "a placeholder atom (*) stands for no element"
     charge = sum(atom.GetFormalCharge() for atom in mol.GetAtoms())
     hydrogens = sum(atom.GetTotalNumHs() for atom in mol.GetAtoms())
-    problem = electrons_problem(np.array([sum(numbers) + hydrogens]), charge)
+    problem = electrons_problem(np.array([*numbers, hydrogens]), charge)
     if problem is None and (radicals := sum(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms())):
         return Reason.ODD_ELECTRONS, f"{radicals} unpaired electrons; only closed shells are labelled"
     return problem

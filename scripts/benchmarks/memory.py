@@ -63,7 +63,7 @@ def trend(points: Sequence[tuple[float, float]]) -> Trend:
 
 
 _PROC: Final = Path("/proc")
-_KINDS: Final = {"qmgen.pipeline.worker": "worker", "qmgen.molecules.embedding_worker": "embedding"}
+_KINDS: Final = {"qmgen.pipeline.worker": "worker", "qmgen.molecules.embedding_pool": "embedding"}
 
 
 @dataclass(frozen=True)

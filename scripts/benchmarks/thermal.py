@@ -36,7 +36,7 @@ from qmgen.errors import UsageError
 from qmgen.molecules import embedding
 from qmgen.molecules.embedding import EmbeddingRefused
 from qmgen.molecules.geometry import bohr_from_angstrom, geometry_problem, symbol_of
-from qmgen.molecules.smiles import from_smiles, quiet_chem
+from qmgen.molecules.smiles import elements_of, from_smiles, quiet_chem
 from qmgen.molecules.stated_charge import has_statement
 from qmgen.molecules.types import Conformer, Failure, Molecule, Reason
 
@@ -149,7 +149,7 @@ def thermal_geometries(
     mol = embedding.with_hydrogens(entry.smiles)
     if mol.GetNumAtoms() < 2:
         raise EmbeddingRefused("one atom alone has one geometry only, at any temperature")
-    field, numbers = _field_name(mol), embedding.numbers_of(mol)
+    field, numbers = _field_name(mol), elements_of(mol)
     digest = int.from_bytes(hashlib.sha256(entry.smiles.encode()).digest()[:16], "big")
     made: list[np.ndarray] = []
     at: list[float] = []

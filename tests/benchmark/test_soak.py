@@ -22,7 +22,7 @@ FAMILY = """
 import subprocess, sys, time
 child = "import subprocess, sys, time; 'qmgen.pipeline.worker'; subprocess.Popen([sys.executable, '-c', sys.argv[1]]); "
 held = "held = bytearray(b'x' * 50_000_000); "
-grandchild = "import time; 'qmgen.molecules.embedding_worker'; time.sleep(600)"
+grandchild = "import time; 'qmgen.molecules.embedding_pool'; time.sleep(600)"
 subprocess.Popen([sys.executable, "-c", child + held + "print('on', flush=True); time.sleep(600)", grandchild])
 time.sleep(600)
 """

@@ -44,7 +44,7 @@ def test_reference_list_covers_every_class_with_sound_geometries():
 
 
 def test_importing_the_room_imports_neither_rdkit_nor_pyarrow():
-    modules = "readers embedding_pool embedding_worker entries readers.smiles readers.xyz readers.sdf readers.parquet"
+    modules = "readers embedding_pool entries smiles readers.smiles readers.xyz readers.sdf readers.parquet"
     program = "".join(f"import qmgen.molecules.{module};" for module in modules.split())
     program += "import sys; print(sorted({'rdkit', 'pyarrow', 'jax', 'pyscf'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)

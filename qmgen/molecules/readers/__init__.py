@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -13,52 +13,7 @@ from qmgen.errors import UsageError, first_line
 from qmgen.molecules.readers.text import Kept
 from qmgen.molecules.types import Failure, Molecule
 
-Reader = Callable[[Path, str | None, Kept], Iterator[Molecule | Failure]]
-
-
-def _smi(path: Path, smiles_column: str | None, kept: Kept) -> Iterator[Molecule | Failure]:
-    from qmgen.molecules.readers.smiles import read_smi
-
-    kept.require(path, ())
-    return read_smi(path)
-
-
-def _csv(path: Path, smiles_column: str | None, kept: Kept) -> Iterator[Molecule | Failure]:
-    from qmgen.molecules.readers.smiles import read_csv
-
-    return read_csv(path, smiles_column, kept)
-
-
-def _sdf(path: Path, smiles_column: str | None, kept: Kept) -> Iterator[Molecule | Failure]:
-    from qmgen.molecules.readers.sdf import read_sdf
-
-    return read_sdf(path, kept)
-
-
-def _xyz(path: Path, smiles_column: str | None, kept: Kept) -> Iterator[Molecule | Failure]:
-    from qmgen.molecules.readers.xyz import read_xyz
-
-    return read_xyz(path, kept)
-
-
-def _parquet(path: Path, smiles_column: str | None, kept: Kept) -> Iterator[Molecule | Failure]:
-    from qmgen.molecules.readers.parquet import read_parquet
-
-    return read_parquet(path, kept)
-
-
-#: the reader of each suffix; each imports its module when it is asked for
-READERS: Final[Mapping[str, Reader]] = {
-    ".smi": _smi,
-    ".csv": _csv,
-    ".sdf": _sdf,
-    ".xyz": _xyz,
-    ".parquet": _parquet,
-    ".tsv": _csv,
-    ".mol": _sdf,
-    ".extxyz": _xyz,
-}
-SUFFIXES: Final = tuple(READERS)
+SUFFIXES: Final = (".smi", ".csv", ".sdf", ".xyz", ".parquet", ".tsv", ".mol", ".extxyz")
 #: what all of them but Parquet may end in besides
 COMPRESSED: Final = ".gz"
 #: of files that hold SMILES without geometries: a row of a corpus says all of such a molecule
@@ -95,13 +50,38 @@ def read_molecules(
         if path.stat().st_size == 0:
             raise UsageError(f"{path} is empty; give a file with at least one molecule")
         kept = Kept(keep)
-        entries = _to_the_end(path, READERS[suffix](path, smiles_column, kept), kept)
+        entries = _to_the_end(path, _entries(path, suffix, smiles_column, kept), kept)
         first = next(entries, None)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
     if first is None:
         raise UsageError(f"{path} holds no molecules; give a file with at least one")
     return itertools.chain([first], entries)
+
+
+def _entries(path: Path, suffix: str, smiles_column: str | None, kept: Kept) -> Iterator[Molecule | Failure]:
+    """The entries of a file, by the reader of its suffix, which is imported when it is asked for."""
+    match suffix:
+        case ".smi":
+            from qmgen.molecules.readers.smiles import read_smi
+
+            kept.require(path, ())
+            return read_smi(path)
+        case ".csv" | ".tsv":
+            from qmgen.molecules.readers.smiles import read_csv
+
+            return read_csv(path, smiles_column, kept)
+        case ".sdf" | ".mol":
+            from qmgen.molecules.readers.sdf import read_sdf
+
+            return read_sdf(path, kept)
+        case ".xyz" | ".extxyz":
+            from qmgen.molecules.readers.xyz import read_xyz
+
+            return read_xyz(path, kept)
+    from qmgen.molecules.readers.parquet import read_parquet
+
+    return read_parquet(path, kept)
 
 
 def read_files(paths: Iterable[str | Path]) -> Iterator[Molecule | Failure]:

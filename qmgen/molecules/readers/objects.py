@@ -18,7 +18,7 @@ from qmgen.molecules.entries import from_geometry, from_molecule, with_bonds
 from qmgen.molecules.geometry import bohr_from_angstrom
 from qmgen.molecules.readers.sdf import from_bonded_mol
 from qmgen.molecules.readers.text import Kept
-from qmgen.molecules.smiles import from_smiles, quiet_chem
+from qmgen.molecules.smiles import from_smiles, quiet_chem, remove_labels
 from qmgen.molecules.stated_charge import agreeing, stated_charge
 from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason, failure, refused
 
@@ -93,10 +93,7 @@ def _of_rdkit(molecule_id: int, given: Any, parse: Parse) -> list[Entry]:
 
 def _at(chem: Any, head: Molecule, given: Any, conformer: Any, properties: list[tuple[str, str]]) -> Entry:
     """The entry of one conformer. Its stereo marks are those of its geometry, as of a mol block."""
-    mol = chem.Mol(given, False, conformer.GetId())
-    for atom in mol.GetAtoms():  # labels, not chemistry
-        atom.SetAtomMapNum(0)
-        atom.SetIsotope(0)
+    mol = remove_labels(chem.Mol(given, False, conformer.GetId()))
     chem.SanitizeMol(mol)
     chem.AssignStereochemistryFrom3D(mol)
     head = replace(head, smiles=chem.CanonSmiles(chem.MolToSmiles(chem.RemoveHs(mol))))

@@ -23,7 +23,15 @@ from qmgen.molecules.connectivity import bonds_problem
 from qmgen.molecules.entries import from_geometry, mapped_smiles
 from qmgen.molecules.geometry import COVALENT_RADII, bohr_from_angstrom, number_of, size_problem
 from qmgen.molecules.readers.text import LONGEST, Kept, open_text, read_lines
-from qmgen.molecules.smiles import bond_problem, graph_problem, quiet_chem, unlabeled, why_unreadable
+from qmgen.molecules.smiles import (
+    bond_problem,
+    bonds_of,
+    elements_of,
+    graph_problem,
+    quiet_chem,
+    unlabeled,
+    why_unreadable,
+)
 from qmgen.molecules.stated_charge import OF_COLUMNS, ElectronicState, stated_charge
 from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason, failure, refused
 
@@ -81,7 +89,7 @@ def _entry(molecule_id: int, record: str, properties: list[tuple[str, str]]) -> 
             head = replace(head, smiles=unlabeled(chem.CanonSmiles(chem.MolToSmiles(chem.RemoveHs(mol)))))
         except (ValueError, RuntimeError) as error:
             return refused(head, Reason.UNREADABLE, f"mol block: {error}")
-        numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()], dtype=np.int64)
+        numbers = elements_of(mol)
         positions = np.array(mol.GetConformer().GetPositions())
         # RDKit's atoms are those that stand in the block: elements where the symbol is of one, and positions
         known = len(stated) == len(numbers) and all(n is None or n == z for n, z in zip(stated, numbers, strict=True))
@@ -143,8 +151,7 @@ def from_bonded_mol(
         return refused(head, Reason.BAD_COORDINATES, f"{missing} hydrogens have no position; {if_missing}")
     if why := drawing_problem(mol, positions):
         return refused(head, Reason.BAD_COORDINATES, f"a flat drawing: {why}; {if_drawing}")
-    numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()], dtype=np.int64)
-    bonds = [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds()]
+    numbers = elements_of(mol)
     try:
         state = _stated(numbers, properties)
     except EntryRefused as error:
@@ -153,7 +160,7 @@ def from_bonded_mol(
     entry = from_geometry(head, numbers, bohr, *state)
     if isinstance(entry, Failure):
         return entry
-    if problem := bonds_problem(numbers, bohr, bonds):
+    if problem := bonds_problem(numbers, bohr, bonds_of(mol)):
         return refused(head, *problem)
     return replace(entry, mapped_smiles=mapped_smiles(mol))
 
@@ -345,10 +352,8 @@ def drawing_problem(mol: Any, positions: np.ndarray) -> str:
         if atom.GetHybridization().name == "SP3" and atom.GetDegree() > 2:
             place = f"atom {atom.GetIdx() + 1} ({atom.GetSymbol()})"
             return f"all atoms are in one plane, also the {atom.GetDegree()} neighbours of {place}"
-    ends = np.array([(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds()], dtype=int).reshape(
-        -1, 2
-    )
-    numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()])
+    ends = np.array(bonds_of(mol), dtype=int).reshape(-1, 2)
+    numbers = elements_of(mol)
     lengths = np.linalg.norm(positions[ends[:, 0]] - positions[ends[:, 1]], axis=1)
     to_hydrogen = (numbers[ends] == 1).any(axis=1)
     if not to_hydrogen.any() or to_hydrogen.all():
