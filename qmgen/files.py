@@ -126,7 +126,7 @@ def replacing(top: Path, name: str, keep: str | None = None, make: bool = True) 
                 with contextlib.suppress(FileNotFoundError):
                     os.replace(path.name, keep, src_dir_fd=folder, dst_dir_fd=folder)
             os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
-            synchronise(folder)
+            synchronize(folder)
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary, dir_fd=folder)
@@ -178,7 +178,7 @@ def refuse_odd(found: os.stat_result, path: Path) -> None:
         raise OSError(errno.EINVAL, "Not a regular file", str(path))
 
 
-def synchronise(folder: int) -> None:
+def synchronize(folder: int) -> None:
     """Make the renames in an open folder last through a power cut; some network file systems refuse that."""
     with contextlib.suppress(OSError):
         os.fsync(folder)

@@ -32,12 +32,12 @@ def power_law(sizes: Sequence[float], values: Sequence[float]) -> PowerLaw:
     Raises ``ValueError`` when there are fewer than two different sizes.
     """
     x, y = np.log(np.asarray(sizes, float)), np.log(np.asarray(values, float))
-    centred = x - x.mean()
-    spread = float(centred @ centred)
+    centered = x - x.mean()
+    spread = float(centered @ centered)
     if len(set(sizes)) < 2:
         raise ValueError("a power law needs at least two different sizes")
-    exponent = float(centred @ y) / spread
-    left = y - y.mean() - exponent * centred
+    exponent = float(centered @ y) / spread
+    left = y - y.mean() - exponent * centered
     freedom = len(x) - 2
     error = float(np.sqrt(left @ left / freedom / spread)) if freedom else None
     return PowerLaw(float(np.exp(y.mean() - exponent * x.mean())), exponent, error)

@@ -22,7 +22,7 @@ ONE_THREAD: Final = dict.fromkeys(
 )
 
 
-def labelling_environment(one_thread: bool) -> dict[str, str]:
+def labeling_environment(one_thread: bool) -> dict[str, str]:
     """The environment of a process that labels: its threads, and huge pages for its large arrays.
 
     Matrices of tens of megabytes come and go with each molecule; in pages of 4 kB the kernel's share of the time was a

@@ -1,7 +1,7 @@
 """The shipped list of molecules against PySCF's stored values at our default thresholds.
 
 The default run takes four molecules of each of five shapes at grid levels 0 and 1 (compiling a shape costs as much as
-labelling three of its molecules), a few small ones at level 3 and at other functionals and basis sets; ``-m slow``
+labeling three of its molecules), a few small ones at level 3 and at other functionals and basis sets; ``-m slow``
 takes all. Nothing here may be loosened: what fails is a bug.
 """
 
@@ -130,7 +130,7 @@ def check_other_levels(few: bool) -> None:
             if (xc, basis, row) in NO_AUFBAU_SOLUTION:
                 ours = found[row]
                 if not isinstance(ours, Failure) or ours.reason is not Reason.NOT_CONVERGED:
-                    bad.append(f"{molecules()[row].name} at {xc}/{basis}: labelled, but has no Aufbau solution")
+                    bad.append(f"{molecules()[row].name} at {xc}/{basis}: labeled, but has no Aufbau solution")
                 continue
             reference = stored.reference(case, column)
             bad += complaints(molecules()[row], found[row], LevelOfTheory(xc, basis, grid_level), reference)

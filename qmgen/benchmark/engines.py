@@ -27,7 +27,7 @@ from qmgen.molecules.types import Conformer, Failure, Molecule
 from qmgen.pipeline.source import open_source
 from qmgen.pipeline.stages import Stages
 from qmgen.processes import ProcessGroup
-from qmgen.runtime import labelling_environment
+from qmgen.runtime import labeling_environment
 from qmgen.validation.oracle import mean_field
 
 CONV_TOL: Final = 1e-9
@@ -54,7 +54,7 @@ class Setup:
 
 
 class Qmgen:
-    """The labelling of ``qmgen generate``: the same switches, the same function, default settings."""
+    """The labeling of ``qmgen generate``: the same switches, the same function, default settings."""
 
     def __init__(self, setup: Setup) -> None:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(setup.cache)
@@ -65,7 +65,7 @@ class Qmgen:
         self._settings = setup.settings
 
     def __call__(self, conformers: list[Conformer]) -> Energies:
-        """Energies of a share of the conformers, labelled together."""
+        """Energies of a share of the conformers, labeled together."""
         energies: Energies = {}
         for result in self._label(iter(conformers), self._settings):
             if not isinstance(result, Failure) and result[1].converged:
@@ -201,7 +201,7 @@ class EngineProcesses(ProcessGroup):
             count,
             f"a {engine.rpartition(':')[2]} process of the benchmark",
             "try fewer workers or smaller molecules",
-            labelling_environment(bool(cores)),
+            labeling_environment(bool(cores)),
             cores,
         )
 

@@ -121,9 +121,9 @@ def first_label(
         tell(f"first label, {state.replace('_', ' ')}")
         with EngineProcesses("qmgen.benchmark.engines:Qmgen", setup, 1, cores[:1]) as processes:
             done = processes.work([[conformer]])
-        labelled = bool(done.results[0])
+        labeled = bool(done.results[0])
         found[state] = {
-            "seconds": round(processes.start_seconds + done.seconds, 3) if labelled else None,
+            "seconds": round(processes.start_seconds + done.seconds, 3) if labeled else None,
             "start_seconds": round(processes.start_seconds, 3),
             "label_seconds": round(done.seconds, 3),
         }
@@ -272,7 +272,7 @@ def _rate(found: TimedPass) -> float:
 
 
 def _ratio(ours: EngineRuns, theirs: EngineRuns) -> dict[str, Any]:
-    """qmgen's rate over PySCF's: warm within each turn, cold over PySCF's median. None where PySCF labelled nothing."""
+    """qmgen's rate over PySCF's: warm within each turn, cold over PySCF's median. None where PySCF labeled nothing."""
     turns = [our / their for our, their in zip(ours.rates, theirs.rates, strict=True) if their]
     usual = statistics.median(theirs.rates)
     cold = _rate(ours.cold) / usual if ours.cold is not None and usual else None

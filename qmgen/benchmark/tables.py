@@ -98,7 +98,7 @@ def _remarks(level: dict[str, Any], total: int) -> list[str]:
     lines = [
         f"agreement: largest |ΔE| {found:.1e} Ha over {agreement['compared']} conformers"
         if found is not None
-        else "agreement: no conformer was labelled by both",
+        else "agreement: no conformer was labeled by both",
         *_first(level["first_label"]),
     ]
     if (whole := level["generate"]) is not None:
@@ -110,7 +110,7 @@ def _remarks(level: dict[str, Any], total: int) -> list[str]:
         )
     for side, name in (("qmgen", "qmgen"), ("pyscf", "PySCF")):
         if sides[side]["labelled"] < total:
-            lines.append(f"{name} labelled only {sides[side]['labelled']} of {total}")
+            lines.append(f"{name} labeled only {sides[side]['labelled']} of {total}")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""``qmgen enumerate``, ``qmgen generate``, ``qmgen retry``: molecules in, labelled corpus out."""
+"""``qmgen enumerate``, ``qmgen generate``, ``qmgen retry``: molecules in, labeled corpus out."""
 
 from __future__ import annotations
 
@@ -101,14 +101,14 @@ def generate(
 def retry(
     settings: RetryConfig,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print which failures would be labelled again, and with which settings.")
+        bool, typer.Option("--dry-run", help="Print which failures would be labeled again, and with which settings.")
     ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> int:
     """Label the failures of a finished corpus again, with more generous settings.
 
-    Failures of these kinds are labelled again: SCF not converged, out of time, out of memory, crashed. If the command
+    Failures of these kinds are labeled again: SCF not converged, out of time, out of memory, crashed. If the command
     is stopped, the same command continues; after its end, the same command uses still more generous settings.
     """
     from qmgen.pipeline.retry import retry as run

@@ -75,7 +75,7 @@ class LabelConfig(LevelConfig):
     #: what ``embed = "qm1b"`` stands for where nothing else is given: QM1B's own numbers
     qm1b_defaults: ClassVar[Mapping[str, Any]] = {"conformers": 1000, "seed": 43}
     #: settings that came after the first corpora were made: at their default they are not in the recipe, so that those
-    #: are still recognised; and with which value of which other setting they have no effect at all
+    #: are still recognized; and with which value of which other setting they have no effect at all
     later: ClassVar[Mapping[str, tuple[str, Any] | None]] = {
         "keep": None,
         "embed": None,
@@ -126,7 +126,7 @@ class LabelConfig(LevelConfig):
     ] = None
     stereo: Annotated[
         defaults.Stereo,
-        Setting("Stereocentres that the SMILES leaves open: as-given (a random choice), or enumerate all isomers."),
+        Setting("Stereocenters that the SMILES leaves open: as-given (a random choice), or enumerate all isomers."),
     ] = defaults.STEREO
     max_stereo_isomers: Annotated[
         Count, Setting("Largest number of stereoisomers of a molecule; if there are more, a random sample.")
@@ -218,7 +218,7 @@ class CallConfig(LabelConfig):
 
 
 class GenerateConfig(LabelConfig):
-    """``qmgen generate``: molecules in, labelled corpus out. Energies in Hartree, times in seconds."""
+    """``qmgen generate``: molecules in, labeled corpus out. Energies in Hartree, times in seconds."""
 
     file_parameter: ClassVar[str | None] = "config"
     path_fields: ClassVar[frozenset[str]] = frozenset({"molecules", "out", "guess"})

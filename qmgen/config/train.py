@@ -197,7 +197,7 @@ class TrainSchnetConfig(CommandConfig):
         fields = {
             name: value for name, value in self.model_dump(mode="json").items() if name not in self.outside_training
         }
-        if fields["validation_fraction"] is None:  # it came later: trainings from before are still recognised
+        if fields["validation_fraction"] is None:  # it came later: trainings from before are still recognized
             del fields["validation_fraction"]
         return fields
 
@@ -298,7 +298,7 @@ class TrainHamiltonianConfig(LevelConfig):
         fields = {
             name: value for name, value in self.model_dump(mode="json").items() if name not in self.outside_training
         }
-        if fields["precision"] == "float32":  # it came later: trainings from before are still recognised
+        if fields["precision"] == "float32":  # it came later: trainings from before are still recognized
             del fields["precision"]
         return fields
 
@@ -341,7 +341,7 @@ class TrainLmConfig(CommandConfig):
 
     ``None`` is "by preset", by data, or by device. Times in seconds, memory in GB; ``tokens`` is the length (``3M``),
     unless ``steps`` says it; ``batch_size`` are rows of ``context`` tokens, of several molecules each.
-    ``skip_unreadable`` leaves out lines that cannot be tokenised, or have tokens that the model of ``init`` lacks.
+    ``skip_unreadable`` leaves out lines that cannot be tokenized, or have tokens that the model of ``init`` lacks.
     """
 
     file_parameter: ClassVar[str | None] = "config"

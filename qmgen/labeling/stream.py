@@ -197,7 +197,7 @@ def _first_attempts(group: list[System], shape: Shape, size: int, run: LabelRun)
         except ERRORS as error:
             if len(group) == 1:
                 return [error]
-            # a defect that one molecule brings to light must not cost its neighbours their labels
+            # a defect that one molecule brings to light must not cost its neighbors their labels
             middle = len(group) // 2
             return [a for half in (group[:middle], group[middle:]) for a in _first_attempts(half, shape, size, run)]
         return [*_attempts(group, prepared, shape, run)]
@@ -284,7 +284,7 @@ def learned_densities(
     except ERRORS:
         if len(problems) == 1:
             return [None]
-        # a defect that one molecule brings to light must not cost its neighbours their guess
+        # a defect that one molecule brings to light must not cost its neighbors their guess
         return [
             learned_densities(guess, [problem], [atoms])[0] for problem, atoms in zip(problems, numbers, strict=True)
         ]

@@ -37,7 +37,7 @@ class Guess(Protocol):
     """First densities for molecules: of each ``dft.scf.Problem`` (n orbitals, padded), whose atoms are ``numbers``
     (A,), a float64 (n, n) with the trace of its electrons, padding zero.
 
-    A density may depend on its own problem alone, to the last bit, or rows would depend on their neighbours. On a CPU
+    A density may depend on its own problem alone, to the last bit, or rows would depend on their neighbors. On a CPU
     problems come one by one; where a batch is prepared together they are a ``stream.Slices``, whose ``stacked`` holds
     all places of the batch, those of dummies among them. A density that is not finite, and any of ``ERRORS``, makes the
     molecule begin from its atoms.

@@ -36,7 +36,7 @@ from qmgen.pipeline.messages import (
 from qmgen.pipeline.source import Entry, UnitInput
 from qmgen.pipeline.unit import UnitResult
 from qmgen.processes import Child, Gone, StallClock
-from qmgen.runtime import labelling_environment
+from qmgen.runtime import labeling_environment
 
 #: seconds that a worker may be silent, without CPU time, before it is taken for one that answers no more
 SILENT_LIMIT: Final = 30.0
@@ -85,7 +85,7 @@ class WorkerProcess:
 
 def start_worker(job: LabelJob, place: WorkerPlace, inbox: queue.SimpleQueue[Any]) -> WorkerProcess:
     """A new worker for ``job`` at ``place``, whose messages arrive in ``inbox``. ``OSError``: there is no room."""
-    environment = labelling_environment(one_thread=place.one_thread) | dict(place.environment)
+    environment = labeling_environment(one_thread=place.one_thread) | dict(place.environment)
     child = Child.start("qmgen.pipeline.worker:main", place.core, environment=environment, inbox=inbox)
     child.channel.send(job)
     return WorkerProcess(child, place, StallClock(child.process.pid), oom_kills())

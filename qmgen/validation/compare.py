@@ -102,7 +102,7 @@ class Comparison:
 def compare(ours: LabelValues, reference: LabelValues, tolerances: Tolerances = DEFAULT) -> Comparison:
     """Compare row by row what both have. Raises ``ValueError`` when the two do not have the same number of rows."""
     differences = {name: _differences(name, ours[name], reference[name]) for name in CHECKED if name in ours}
-    return Comparison(differences, {name: summarise(found, tolerances.of(name)) for name, found in differences.items()})
+    return Comparison(differences, {name: summarize(found, tolerances.of(name)) for name, found in differences.items()})
 
 
 def _differences(name: str, ours: Sequence[Any], reference: Sequence[Any]) -> np.ndarray:
@@ -120,7 +120,7 @@ def _differences(name: str, ours: Sequence[Any], reference: Sequence[Any]) -> np
     return np.array(found, dtype=np.float64)
 
 
-def summarise(differences: np.ndarray, tolerance: float) -> ErrorStatistics:
+def summarize(differences: np.ndarray, tolerance: float) -> ErrorStatistics:
     """Statistics of the absolute values of ``differences`` (rows,); NaN throughout if there are none."""
     sizes = np.abs(np.asarray(differences, dtype=np.float64))
     if sizes.size == 0:

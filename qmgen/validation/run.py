@@ -226,7 +226,7 @@ def _density(task: ReferenceTask) -> np.ndarray | None:
     """Our density for a row; None where it cannot be had: a help for PySCF, which then goes on with its own guesses."""
     try:
         return own_density(task.entry.numbers, task.entry.positions, task.level)
-    except Exception:  # whatever breaks in our own program must not keep the oracle from its judgement
+    except Exception:  # whatever breaks in our own program must not keep the oracle from its judgment
         return None
 
 

@@ -1,4 +1,4 @@
-"""What a learned first guess saves: the same molecules labelled from atoms, from the core and from a network, in turns
+"""What a learned first guess saves: the same molecules labeled from atoms, from the core and from a network, in turns
 in one process."""
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def measure(
 
 
 class _Pass:
-    """All molecules labelled once: ``labels`` (energy, cycles) by molecule and conformer, ``seconds`` in all, and the
+    """All molecules labeled once: ``labels`` (energy, cycles) by molecule and conformer, ``seconds`` in all, and the
     ``tally``."""
 
     def __init__(self, conformers: Sequence[Conformer], settings: Settings, side: str, guess: Guess) -> None:

@@ -158,7 +158,7 @@ Context = tuple[int, ...]
 
 
 class NGram:
-    """An n-gram model with interpolated Kneser–Ney smoothing: what a network must beat to have learnt anything.
+    """An n-gram model with interpolated Kneser–Ney smoothing: what a network must beat to have learned anything.
 
     Chen and Goodman, Computer Speech & Language 1999, 13, 359 (one discount per order, from the counts of counts):
 

@@ -10,7 +10,7 @@ from qmgen.learning.fp8 import NOTE
 from qmgen.report.scales import lines_of
 from qmgen.report.scaling import save
 
-COLOURS: Final = {
+COLORS: Final = {
     "f32": "#000000", "bf16": "#CC79A7", "fp8-amax": "#0072B2", "fp8-delayed": "#E69F00", "fp8-block": "#009E73",
 }  # fmt: skip
 MARKERS: Final = {"gpt": "o", "llama": "s"}
@@ -40,10 +40,10 @@ def _losses(out: Path, report: dict[str, Any]) -> Path:
         above, below = panels[0][column], panels[1][column]
         rows = [row for row in report["table"] if row["arch"] == arch]
         for row in rows:
-            name, colour = row["precision"], COLOURS[row["precision"]]
+            name, color = row["precision"], COLORS[row["precision"]]
             curves = {seed: _curve(out / f"{arch}/{name}/seed-{seed}") for seed in row["seeds"]}
             first = curves[min(curves)]
-            above.plot(*zip(*first["training"].items()), color=colour, linewidth=1.2, label=name)
+            above.plot(*zip(*first["training"].items()), color=color, linewidth=1.2, label=name)
             if name == "f32":
                 continue
             for number, (seed, curve) in enumerate(sorted(curves.items())):
@@ -56,8 +56,8 @@ def _losses(out: Path, report: dict[str, Any]) -> Path:
                 }
                 if shared:
                     label = name if number == 0 else None
-                    below.plot(*zip(*shared.items()), color=colour, marker=".", linewidth=0.9, label=label)
-        above.axhline(report["ngram"]["loss"], color="grey", linestyle=":", label=f"{report['ngram']['order']}-gram")
+                    below.plot(*zip(*shared.items()), color=color, marker=".", linewidth=0.9, label=label)
+        above.axhline(report["ngram"]["loss"], color="gray", linestyle=":", label=f"{report['ngram']['order']}-gram")
         above.set_title(
             f"{arch}, {rows[0]['parameters']:,} parameters, {rows[0]['tokens'] / 1e6:.2g} M tokens", fontsize=10
         )
@@ -65,11 +65,11 @@ def _losses(out: Path, report: dict[str, Any]) -> Path:
         above.legend(frameon=False, fontsize=8)
         below.axhline(0, color="black", linewidth=0.8)
         for edge in (-0.5, 0.5):
-            below.axhline(edge, color="grey", linestyle="--", linewidth=0.7)
+            below.axhline(edge, color="gray", linestyle="--", linewidth=0.7)
         below.set_ylabel("held out, against f32, %")
         below.set_xlabel("step")
     if report["emulated"]:
-        figure.suptitle(NOTE, fontsize=8, color="grey")
+        figure.suptitle(NOTE, fontsize=8, color="gray")
     return save(figure, out / "losses.png")
 
 
@@ -87,17 +87,17 @@ def _windows(out: Path, report: dict[str, Any]) -> Path:
 
     figure = Figure(figsize=(6.8, 4.4), dpi=150, layout="constrained")
     axes = figure.subplots()
-    colours = ("#56B4E9", "#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7")
-    for one, colour in zip(sorted(report["sweep"], key=lambda one: (one["arch"], one["parameters"])), cycle(colours)):
+    colors = ("#56B4E9", "#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7")
+    for one, color in zip(sorted(report["sweep"], key=lambda one: (one["arch"], one["parameters"])), cycle(colors)):
         if one["biases"]:
             label = f"{one['arch']}, {one['parameters'] / 1e6:.2g} M parameters"
             shares = [100 * score for score in one["scores"]]
-            axes.plot(one["biases"], shares, color=colour, marker=MARKERS[one["arch"]], markersize=5, label=label)
-    axes.axhline(99.5, color="grey", linestyle="--", linewidth=0.8, label="99.5 %")
+            axes.plot(one["biases"], shares, color=color, marker=MARKERS[one["arch"]], markersize=5, label=label)
+    axes.axhline(99.5, color="gray", linestyle="--", linewidth=0.8, label="99.5 %")
     axes.set_xticks(sorted({bias for one in report["sweep"] for bias in one["biases"]}))
     axes.set_xlabel("the one scale bias of FP8-CSCALE")
     axes.set_ylabel("next-token accuracy, % of f32's")
     axes.legend(frameon=False, fontsize=8)
     if report["emulated"]:
-        axes.set_title(NOTE, fontsize=8, color="grey")
+        axes.set_title(NOTE, fontsize=8, color="gray")
     return save(figure, out / "cscale.png")

@@ -135,7 +135,7 @@ def by_size(
     compiling: _Compiling,
     tell: Teller,
 ) -> dict[str, Any]:
-    """``points``, one a molecule, labelled alone, and ``fit`` of their seconds to a power of the orbitals."""
+    """``points``, one a molecule, labeled alone, and ``fit`` of their seconds to a power of the orbitals."""
     settings = replace(settings, batch_size=1)
     level = level_of(settings)
     points = []
@@ -192,7 +192,7 @@ def by_rows(
 
         def some(count: int = count) -> None:
             for _ in range(count):
-                _labelled(next(stream))
+                _labeled(next(stream))
 
         found = compiling.timed(some)
         points.append({"first_row": first + 1, "rows": count, **_each(found, count)})
@@ -253,10 +253,10 @@ def _each(found: Timing, count: int) -> dict[str, Any]:
 
 def _label(conformers: Sequence[Conformer], settings: Settings) -> None:
     for result in label(iter(conformers), settings):
-        _labelled(result)
+        _labeled(result)
 
 
-def _labelled(result: Any) -> None:
+def _labeled(result: Any) -> None:
     if isinstance(result, Failure):
         raise QmgenError(f"{result.smiles} got no label ({result.reason}: {result.detail}): nothing to time")
 

@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.growth import exponent
 from qmgen.errors import UsageError
 
-#: told apart in common colour-vision deficiencies (Okabe and Ito), and by marker
+#: told apart in common color-vision deficiencies (Okabe and Ito), and by marker
 SECONDS: Final = ("#0072B2", "o")
 MEMORY: Final = ("#D55E00", "s")
 
@@ -56,8 +56,8 @@ def draw(result: dict[str, Any], path: Path) -> Path:
 def _size(axes: Any, found: dict[str, Any]) -> None:
     orbitals = np.array([point["orbitals"] for point in found["points"]], float)
     seconds = np.array([point["cpu_seconds"] for point in found["points"]])
-    colour, marker = SECONDS
-    axes.scatter(orbitals, seconds, s=30, color=colour, marker=marker, alpha=0.7, linewidths=0, label="one molecule")
+    color, marker = SECONDS
+    axes.scatter(orbitals, seconds, s=30, color=color, marker=marker, alpha=0.7, linewidths=0, label="one molecule")
     ends = np.array([orbitals.min(), orbitals.max()])
     fit = found["fit"]
     law = f"fit, exponent {exponent(fit)}"
@@ -95,14 +95,14 @@ def _both(axes: Any, x: list[int], points: list[dict[str, Any]], memory: list[in
     Of rows, each point is the mean since the one before.
     """
     seconds = np.array([point["cpu_seconds"] for point in points])
-    for side, (colour, marker), y, name in (
+    for side, (color, marker), y, name in (
         (axes, SECONDS, seconds, "CPU time per conformer (s)"),
         (axes.twinx(), MEMORY, np.array(memory) / 1e9, title),
     ):
-        side.plot(x, y, color=colour, marker=marker, markersize=5, linewidth=1.2)
+        side.plot(x, y, color=color, marker=marker, markersize=5, linewidth=1.2)
         side.set_ylim(0, 1.2 * float(y.max()))
-        side.set_ylabel(name, color=colour)
-        side.tick_params(axis="y", colors=colour)
+        side.set_ylabel(name, color=color)
+        side.tick_params(axis="y", colors=color)
     _grid(axes)
 
 

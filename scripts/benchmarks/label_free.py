@@ -1,6 +1,6 @@
 """Energy loss against labels, to equal error: what each took in all, generating labels counted.
 
-    total(t) = preparing + labelling + training so far
+    total(t) = preparing + labeling + training so far
 
 ``preparing`` (integrals, grids, the watched references) is the same work on both sides.
 """
@@ -93,7 +93,7 @@ def text(report: dict[str, Any]) -> str:
         for row in report["equal_error"]
     ]
     parts = "\n".join(
-        f"{side}: preparing {of['preparing']:.0f} s, labelling {of['labelling']:.0f} s, training {of['training']:.0f} s"
+        f"{side}: preparing {of['preparing']:.0f} s, labeling {of['labelling']:.0f} s, training {of['training']:.0f} s"
         for side, of in report["sides"].items()
     )
     return f"{aligned(rows, left=())}\n{parts}"

@@ -46,7 +46,7 @@ class Trend(NamedTuple):
 def trend(points: Sequence[tuple[float, float]]) -> Trend:
     """The least-squares line. The slope is 0 where all x are one.
 
-    Neighbouring samples of a process resemble each other, so that the error is rather too small. Raises ``ValueError``
+    Neighboring samples of a process resemble each other, so that the error is rather too small. Raises ``ValueError``
     without points.
     """
     if not points:

@@ -1,4 +1,4 @@
-"""How much more several processes do than one: the labelling of ``qmgen generate``, and PySCF, in one run.
+"""How much more several processes do than one: the labeling of ``qmgen generate``, and PySCF, in one run.
 
 >>> result = measure(Scale(), tell=print)
 >>> result["qmgen"]["scaling"]["median"], result["parent_cpu_share"]["max"]
@@ -171,7 +171,7 @@ def _job(scale: Scale, chosen: Subjects, folder: Path, stages: Stages) -> LabelJ
 def _theirs(processes: EngineProcesses, chosen: Subjects) -> float:
     """Conformers per second of a processes in which every process does all conformers at once."""
     done = processes.work([list(chosen.conformers)] * processes.count)
-    return sum(labelled / seconds for labelled, seconds in done.results)
+    return sum(labeled / seconds for labeled, seconds in done.results)
 
 
 def _summary(workers: int, ours: dict[int, list[Ours]], theirs: dict[int, list[float]]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A step of SchNet's training, by qmgen and by PyTorch Geometric, in turns in one process.
 
-Both sides take the same batches of real molecules, of neighbouring sizes as in training. qmgen's step is that of
-``qmgen train schnet`` without reading rows: loss, gradient, AdamW. PyTorch Geometric's graph of neighbours is made
+Both sides take the same batches of real molecules, of neighboring sizes as in training. qmgen's step is that of
+``qmgen train schnet`` without reading rows: loss, gradient, AdamW. PyTorch Geometric's graph of neighbors is made
 beforehand and not timed, and its molecules are not padded.
 """
 
@@ -92,9 +92,9 @@ def epoch_of_qmgen(shape: SchNetShape, given: Sequence[Given]) -> Callable[[], f
         found = jnp.sum(atomwise(params, shape, batch.numbers, batch.positions), axis=1)
         return jnp.mean(jnp.abs(found - batch.values["y"]))
 
-    optimiser = optax.adamw(5e-4)
-    step = stepper(loss, optimiser)
-    state = first(init(jax.random.key(0), shape), optimiser)
+    optimizer = optax.adamw(5e-4)
+    step = stepper(loss, optimizer)
+    state = first(init(jax.random.key(0), shape), optimizer)
 
     def work() -> float:
         nonlocal state
@@ -132,15 +132,15 @@ def epoch_of_pyg(shape: SchNetShape, given: Sequence[Given], threads: int) -> Ca
         ready.append(
             (torch.from_numpy(one.numbers[there]).long(), positions, batch, torch.from_numpy(one.values), graph)
         )
-    optimiser = torch.optim.AdamW(model.parameters(), lr=5e-4)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4)
 
     def work() -> float:
         for numbers, positions, batch, values, graph in ready:
             current[:] = [graph]
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss = (model(numbers, positions, batch) - values).abs().mean()
             loss.backward()
-            optimiser.step()
+            optimizer.step()
         return float(loss.detach())
 
     return work

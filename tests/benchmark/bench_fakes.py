@@ -1,4 +1,4 @@
-"""Stand-ins for the stations of the pipeline: geometries of stretched water, labelled by PySCF itself.
+"""Stand-ins for the stations of the pipeline: geometries of stretched water, labeled by PySCF itself.
 
 ``label`` does its first share in a process more slowly, as a compiler would.
 """

@@ -69,7 +69,7 @@ class _NoProcesses(contextlib.nullcontext):  # type: ignore[type-arg]
         self.count = count
 
 
-def test_nothing_labelled_is_an_error(stages: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_labeled_is_an_error(stages: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "molecules.smi"
     source.write_text("O\n")
     monkeypatch.setattr(scaling, "EngineProcesses", _NoProcesses)

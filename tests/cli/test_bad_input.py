@@ -77,7 +77,7 @@ def failures(place: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("molecule_id", "reason"), list(enumerate(FAILING, start=1)))
-def test_a_smiles_that_cannot_be_labelled_is_a_failure_with_its_reason(
+def test_a_smiles_that_cannot_be_labeled_is_a_failure_with_its_reason(
     molecule_id: int, reason: str, failures: list[dict[str, Any]]
 ) -> None:
     found = [failure for failure in failures if failure["molecule_id"] == molecule_id]
@@ -88,7 +88,7 @@ def test_a_smiles_that_cannot_be_labelled_is_a_failure_with_its_reason(
 
 
 @pytest.mark.parametrize(("frame", "reason"), list(enumerate(FAILING_GEOMETRIES, start=1)))
-def test_a_geometry_that_cannot_be_labelled_is_a_failure_with_its_reason(
+def test_a_geometry_that_cannot_be_labeled_is_a_failure_with_its_reason(
     frame: int, reason: str, failures: list[dict[str, Any]]
 ) -> None:
     (found,) = [f for f in failures if f["molecule_id"] == frame + len(FAILING) + 1]

@@ -140,7 +140,7 @@ def test_texts_that_cannot_be_read_are_a_line_each(
     assert cli.main(["train", "lm", "--data", "x.smi", "--out", "o"]) == 2
     lines = capsys.readouterr().err.split("\n")[:-1]
     wrong = [number for number, text in enumerate(bad, 20) if text != "CO"]
-    assert lines[0].startswith(f"qmgen: {len(wrong)} of {19 + len(bad)} lines cannot be tokenised")
+    assert lines[0].startswith(f"qmgen: {len(wrong)} of {19 + len(bad)} lines cannot be tokenized")
     told = [f"qmgen: x.smi:{number}: " for number in wrong[:10]] + ["qmgen: all of them: "] * (len(wrong) > 10)
     assert [line.startswith(start) for line, start in zip(lines[1:], told, strict=True)] == [True] * len(told)
     assert all(line.isprintable() and "\\n" not in line for line in lines)

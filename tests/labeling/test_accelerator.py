@@ -63,7 +63,7 @@ def test_the_same_labels(in_turn: dict[int, Label | Failure]) -> None:
         agrees(found[molecule], in_turn[molecule])
 
 
-def test_a_defect_of_one_costs_no_neighbour_its_label(
+def test_a_defect_of_one_costs_no_neighbor_its_label(
     in_turn: dict[int, Label | Failure], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = label_module.batch_lists
@@ -82,7 +82,7 @@ def test_a_defect_of_one_costs_no_neighbour_its_label(
     agrees(found[2], in_turn[2])
 
 
-def test_neighbours_and_places_change_no_bit() -> None:
+def test_neighbors_and_places_change_no_bit() -> None:
     alone = by_id(BATCH[:1])[0]
     assert isinstance(alone, Label)
     for batch in (BATCH, BATCH[::-1], [BATCH[1], BATCH[0]]):
@@ -91,7 +91,7 @@ def test_neighbours_and_places_change_no_bit() -> None:
 
 
 @pytest.mark.slow
-def test_what_does_not_fit_together_is_labelled_alone(
+def test_what_does_not_fit_together_is_labeled_alone(
     in_turn: dict[int, Label | Failure], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = label_module.prepare_lists

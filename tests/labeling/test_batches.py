@@ -1,4 +1,4 @@
-"""A label depends on its own conformer alone: slots, neighbours, padding, backend, and motions of the molecule."""
+"""A label depends on its own conformer alone: slots, neighbors, padding, backend, and motions of the molecule."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def alone() -> Label:
 
 
 @pytest.mark.parametrize("slot", [0, 1, 2])
-def test_slot_and_neighbours_change_no_bit(alone: Label, slot: int) -> None:
+def test_slot_and_neighbors_change_no_bit(alone: Label, slot: int) -> None:
     batch = [conformer(METHYLAMINE, 1), conformer(ETHANE, 2)]
     batch.insert(slot, conformer(METHANOL))
     assert same_bits(labels(batch)[0], alone)

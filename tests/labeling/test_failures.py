@@ -1,4 +1,4 @@
-"""What cannot be labelled: a typed reason each, nothing lost, the rest of the batch unharmed; and retries that help."""
+"""What cannot be labeled: a typed reason each, nothing lost, the rest of the batch unharmed; and retries that help."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ PATHS = (
 )
 
 
-def labelled(
+def labeled(
     settings: Settings = SETTINGS, guess: Guess | None = None, tally: LabelCosts | None = None, batch: Sequence = BATCH
 ) -> dict[int, Label]:
     found = {}
@@ -44,7 +44,7 @@ def labelled(
 
 
 class Capture:
-    """Notes the densities that solutions end at, in the order in which molecules are labelled."""
+    """Notes the densities that solutions end at, in the order in which molecules are labeled."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.found: dict[bytes, np.ndarray] = {}
@@ -68,13 +68,13 @@ def near() -> dict[bytes, np.ndarray]:
     """Converged densities of slightly different geometries, by the atoms."""
     with pytest.MonkeyPatch.context() as patch:
         capture = Capture(patch)
-        labelled(batch=[moved(one) for one in BATCH])
+        labeled(batch=[moved(one) for one in BATCH])
     return capture.found
 
 
 @pytest.fixture(scope="module")
 def plain() -> dict[int, Label]:
-    return labelled()
+    return labeled()
 
 
 @pytest.fixture(params=PATHS)
@@ -143,7 +143,7 @@ def same_labels(found: dict[int, Label], expected: dict[int, Label]) -> None:
 
 def test_a_good_guess_gives_the_same_labels_in_fewer_cycles(path: Backend, plain: dict, near: dict) -> None:
     tally = LabelCosts()
-    found = labelled(guess=close_to(near), tally=tally)
+    found = labeled(guess=close_to(near), tally=tally)
     same_labels(found, plain)
     # the extra one counted
     assert all(found[molecule].cycles < plain[molecule].cycles for molecule in plain)
@@ -154,8 +154,8 @@ def test_a_good_guess_gives_the_same_labels_in_fewer_cycles(path: Backend, plain
 
 def test_a_given_guess_goes_before_the_core(path: Backend, plain: dict, near: dict) -> None:
     found, core = (
-        labelled(guess=close_to(near), settings=replace(SETTINGS, guess="core")),
-        labelled(settings=replace(SETTINGS, guess="core")),
+        labeled(guess=close_to(near), settings=replace(SETTINGS, guess="core")),
+        labeled(settings=replace(SETTINGS, guess="core")),
     )
     same_labels(found, plain)
     assert all(found[molecule].cycles < core[molecule].cycles for molecule in plain)
@@ -163,14 +163,14 @@ def test_a_given_guess_goes_before_the_core(path: Backend, plain: dict, near: di
 
 @pytest.mark.parametrize("make", [from_core, at_random])
 def test_a_bad_guess_gives_the_same_labels(path: Backend, plain: dict, make: Callable) -> None:
-    same_labels(labelled(guess=StandIn(make)), plain)
+    same_labels(labeled(guess=StandIn(make)), plain)
 
 
 def test_what_the_network_sees_costs_a_cycle(path: Backend, plain: dict) -> None:
     """The guess of atoms as if it were learned: the very labels of atoms, and the cycle more."""
-    found = labelled(guess=StandIn(lambda problem, atoms: np.asarray(problem.guess)[0]))
+    found = labeled(guess=StandIn(lambda problem, atoms: np.asarray(problem.guess)[0]))
     # the way of accelerators rounds otherwise, which may cost a cycle where a gradient is next to its threshold
-    expected = labelled() if path.batched else plain
+    expected = labeled() if path.batched else plain
     for molecule, one in found.items():
         assert same_bits(replace(one, cycles=one.cycles - LEARNED_CYCLES), expected[molecule])
 
@@ -197,7 +197,7 @@ def test_without_an_answer_a_molecule_begins_from_its_atoms(
         return np.asarray(make(problem, atoms) if 7 in atoms else good.make(problem, atoms))
 
     tally = LabelCosts()
-    found = labelled(guess=StandIn(none_for_nitrogen), tally=tally)
+    found = labeled(guess=StandIn(none_for_nitrogen), tally=tally)
     same_labels(found, plain)
     assert found[1].cycles == plain[1].cycles
     assert all(found[molecule].cycles < plain[molecule].cycles for molecule in (0, 2))
@@ -209,7 +209,7 @@ def test_other_errors_are_bugs(path: Backend) -> None:
         raise KeyError("no such layer")
 
     with pytest.raises(KeyError, match="no such layer"):
-        labelled(guess=StandIn(broken))
+        labeled(guess=StandIn(broken))
 
 
 def test_retries_begin_without_the_guess(path: Backend, plain: dict, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,18 +223,18 @@ def test_retries_begin_without_the_guess(path: Backend, plain: dict, monkeypatch
 
     monkeypatch.setattr(label_module, "_retry", note)
     guess = StandIn(at_random)
-    found = labelled(replace(SETTINGS, max_cycles=2), guess, batch=BATCH[:1])
+    found = labeled(replace(SETTINGS, max_cycles=2), guess, batch=BATCH[:1])
     same_labels(found, plain)
     assert found[0].cycles > 2 + LEARNED_CYCLES and len(guess.calls) == 1
     atoms: list[np.ndarray] = []
-    labelled(guess=StandIn(lambda problem, _: atoms.append(np.asarray(problem.guess)[0]) or atoms[0]), batch=BATCH[:1])
+    labeled(guess=StandIn(lambda problem, _: atoms.append(np.asarray(problem.guess)[0]) or atoms[0]), batch=BATCH[:1])
     assert begun and all(np.array_equal(one[0], atoms[0]) for one in begun)
 
 
-def test_neighbours_change_no_bit(path: Backend, near: dict) -> None:
+def test_neighbors_change_no_bit(path: Backend, near: dict) -> None:
     guess = close_to(near)
-    alone = labelled(guess=guess, batch=BATCH[:1])[0]
-    assert same_bits(labelled(guess=guess, batch=BATCH[::-1])[0], alone)
+    alone = labeled(guess=guess, batch=BATCH[:1])[0]
+    assert same_bits(labeled(guess=guess, batch=BATCH[::-1])[0], alone)
     # on a CPU even the network sees one at a time
     assert set(guess.calls) == ({1, 3} if path.batched else {1})
 
@@ -242,13 +242,13 @@ def test_neighbours_change_no_bit(path: Backend, near: dict) -> None:
 def test_a_name_without_its_network_is_refused() -> None:
     named = replace(SETTINGS, guess=network_guess("0" * 64))
     with pytest.raises(UsageError, match="network"):
-        labelled(named)
+        labeled(named)
 
 
 def test_a_named_network_falls_back_to_atoms(plain: dict) -> None:
     named = replace(SETTINGS, guess=network_guess("0" * 64))
     nothing = StandIn(lambda problem, atoms: np.full(np.shape(problem.overlap), np.nan))
-    found = labelled(named, nothing, batch=BATCH[:1])
+    found = labeled(named, nothing, batch=BATCH[:1])
     assert same_bits(found[0], plain[0])
 
 
@@ -271,8 +271,8 @@ def test_too_few_densities_are_nobody_s() -> None:
 def test_one_program_serves_every_start(near: dict) -> None:
     """On an accelerator the SCF is compiled for the shape, not for who guessed."""
     with using(ACCELERATOR):
-        labelled()
+        labeled()
         before = set(compiling._COMPILED)
-        labelled(guess=close_to(near))
+        labeled(guess=close_to(near))
     assert set(compiling._COMPILED) == before
     assert functional("b3lyp5").pieces and jax.config.jax_enable_x64  # there is a coarse grid, and float64

@@ -1,4 +1,4 @@
-"""A corpus of clusters of C, H and O at random places, labelled by pair functions instead of DFT.
+"""A corpus of clusters of C, H and O at random places, labeled by pair functions instead of DFT.
 
 y        = 8 + Σ_{i<j} c(z_i) c(z_j) exp(−r_ij² / 9 a₀²)                           eV
 energy   = Σ_i E(z_i) + Σ_{i<j} exp(−r_ij² / 9 a₀²)                                eV, forces its gradient

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from qmgen.validation.compare import Tolerances, check_of, compare, summarise, table
+from qmgen.validation.compare import Tolerances, check_of, compare, summarize, table
 
 
 def values(rows: int = 101, **shifts: np.ndarray) -> dict[str, np.ndarray]:
@@ -32,7 +32,7 @@ def test_identical_values_pass_with_zero_error():
 
 def test_mean_percentiles_and_maximum_are_those_of_the_absolute_differences():
     steps = np.arange(101) * 1e-9 * (-1) ** np.arange(101)  # sizes 0 ... 100 nHa, signs alternate
-    found = summarise(steps, tolerance=1e-6)
+    found = summarize(steps, tolerance=1e-6)
     assert found.passed and found.outside == 0
     np.testing.assert_allclose(found.mean, 50e-9)
     np.testing.assert_allclose(found.maximum, 100e-9)

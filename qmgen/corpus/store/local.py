@@ -69,7 +69,7 @@ class LocalStore:
             with finished.open("rb") as stream:
                 os.fsync(stream.fileno())
             os.replace(finished, path.name, dst_dir_fd=folder)
-            files.synchronise(folder)
+            files.synchronize(folder)
 
     def remove(self, name: str) -> None:
         files.remove(self._directory, name)

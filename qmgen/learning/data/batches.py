@@ -1,7 +1,7 @@
 """Batches of a selection of rows, epoch after epoch: each row once an epoch, the same batches for the same seed, from
 any place of them on.
 
->>> normalisation, batches = training_batches(source, indices, 112, seed=0)
+>>> normalization, batches = training_batches(source, indices, 112, seed=0)
 >>> for batch, after in batches.epoch_batches(0):        # ``after``: where to go on once this batch is done
 ...     step(batch)
 >>> for batch, after in batches.epoch_batches(after.epoch, after): ...
@@ -21,7 +21,7 @@ from qmgen.errors import UsageError
 from qmgen.learning.data.packed import MoleculeBatch, Packed, concatenate, padded
 from qmgen.learning.data.source import RowSource
 from qmgen.learning.targets import Target
-from qmgen.learning.targets.normalisation import Normalisation, fit
+from qmgen.learning.targets.normalization import Normalization, fit
 
 
 def shuffled(count: int, *seed: int) -> np.ndarray:
@@ -55,7 +55,7 @@ def pairs(histogram: np.ndarray, chosen: tuple[int, ...]) -> int:
 
 
 def _best(choices: np.ndarray, held: np.ndarray, most: int) -> list[int]:
-    """Dynamic programme: cost[j] of the first j sizes with k edges is the least, over the i sizes that k - 1 edges
+    """Dynamic program: cost[j] of the first j sizes with k edges is the least, over the i sizes that k - 1 edges
     hold, of cost[i] and of all others in one array as large as the last."""
     count, total = len(choices), np.concatenate([[0], np.cumsum(held)])
     cost = [0.0] + [float("inf")] * count
@@ -158,7 +158,7 @@ class Position:
 
 
 class Batches:
-    """The rows ``indices`` (sorted numbers within ``split``; all where None), normalised, ``batch_size`` at a time.
+    """The rows ``indices`` (sorted numbers within ``split``; all where None), normalized, ``batch_size`` at a time.
 
     ``edges``: the sizes molecules are padded to (``buckets.edges``), ascending. ``window_rows``: how many rows are in
     memory at once; taken down to a multiple of the batch size, so that only an epoch's last batch needs dummies.
@@ -170,7 +170,7 @@ class Batches:
         source: RowSource,
         split: str,
         indices: np.ndarray | None,
-        normalisation: Normalisation,
+        normalization: Normalization,
         batch_size: int,
         edges: tuple[int, ...],
         seed: int,
@@ -180,7 +180,7 @@ class Batches:
             raise ValueError("a batch holds at least one molecule")
         self.batch_size, self.edges, self.seed = batch_size, tuple(edges), seed
         self.windows = Windows(source, split, indices, seed, max(batch_size, window_rows // batch_size * batch_size))
-        self._normalisation = normalisation
+        self._normalization = normalization
         self._kept: tuple[Packed, dict[str, np.ndarray]] | None = None
 
     @property
@@ -197,7 +197,7 @@ class Batches:
         """The batches of an epoch in its own random order, from ``start`` (of this epoch) on; each with the position
         after it, which after the last batch is the beginning of the next epoch.
 
-        Raises as ``RowSource.read`` does, and ``UsageError`` for elements that ``normalisation`` does not know.
+        Raises as ``RowSource.read`` does, and ``UsageError`` for elements that ``normalization`` does not know.
         """
         begin = start or Position(epoch)
         if begin.epoch != epoch:
@@ -237,7 +237,7 @@ class Batches:
         if self._kept is not None:
             return self._kept
         packed = self.windows.read(epoch, window, ordered)
-        values = {name: self._normalisation.normalise(name, v, packed) for name, v in packed.values.items()}
+        values = {name: self._normalization.normalize(name, v, packed) for name, v in packed.values.items()}
         if len(self.windows) == 1:
             self._kept = packed, values
         return packed, values
@@ -279,31 +279,31 @@ def training_batches(
     batch_size: int,
     seed: int,
     window_rows: int = WINDOW_ROWS,
-    normalisation: Normalisation | None = None,
-) -> tuple[Normalisation, Batches]:
-    """The normalisation of the selected training rows (or the one given), and batches of them.
+    normalization: Normalization | None = None,
+) -> tuple[Normalization, Batches]:
+    """The normalization of the selected training rows (or the one given), and batches of them.
 
-    Normalisation and padded sizes come from all rows where they fit in one window, else from the first window of epoch
+    Normalization and padded sizes come from all rows where they fit in one window, else from the first window of epoch
     0: a quarter of a million rows say what a billion do. References of atoms need every element: where they are wanted,
     one pass over all rows adds some of each element that the first window lacks.
     """
     rows = max(batch_size, window_rows // batch_size * batch_size)
     windows = Windows(source, "train", indices, seed, rows)
     first = windows.read(0, 0)
-    if normalisation is None:
+    if normalization is None:
         extensive = any(target.extensive for target in source.targets)
-        normalisation = fit(source.targets, _with_rare_elements(windows, first) if extensive else first)
+        normalization = fit(source.targets, _with_rare_elements(windows, first) if extensive else first)
     sizes = edges(np.bincount(first.sizes))
-    known = of_any_element(normalisation, source.targets)
-    return normalisation, Batches(source, "train", indices, known, batch_size, sizes, seed, window_rows)
+    known = of_any_element(normalization, source.targets)
+    return normalization, Batches(source, "train", indices, known, batch_size, sizes, seed, window_rows)
 
 
-def of_any_element(normalisation: Normalisation, targets: tuple[Target, ...]) -> Normalisation:
-    """``normalisation`` for rows with any element, but where references of atoms are needed: what few rows, or the
+def of_any_element(normalization: Normalization, targets: tuple[Target, ...]) -> Normalization:
+    """``normalization`` for rows with any element, but where references of atoms are needed: what few rows, or the
     first window, do not hold must neither end a training nor leave molecules out of its errors."""
     if any(target.extensive for target in targets):
-        return normalisation
-    return replace(normalisation, elements=tuple(range(1, 100)))
+        return normalization
+    return replace(normalization, elements=tuple(range(1, 100)))
 
 
 def _with_rare_elements(windows: Windows, first: Packed) -> Packed:

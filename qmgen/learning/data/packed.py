@@ -102,7 +102,7 @@ class MoleculeBatch:
     Attributes:
         numbers: (B, n) int32, atomic numbers; 0 where there is no atom.
         positions: (B, n, 3) float32, Bohr; 0 where there is no atom.
-        values: by name of the target, in normalised units (``targets.Normalisation``): (B, 1) for a scalar, (B, 3) for
+        values: by name of the target, in normalized units (``targets.Normalization``): (B, 1) for a scalar, (B, 3) for
             the dipole moment, (B, n, 3) for forces. Empty where there is nothing to learn from.
         weights: (B,) float32, 1 for a molecule and 0 for a dummy that fills the batch.
     """
@@ -116,7 +116,7 @@ class MoleculeBatch:
 def padded(packed: Packed, values: Mapping[str, np.ndarray], rows: np.ndarray, size: int, atoms: int) -> MoleculeBatch:
     """The molecules ``rows`` of ``packed``, filled up with dummies to ``size``, in arrays for ``atoms`` atoms each.
 
-    ``values``: of all molecules of ``packed``, normalised, float32. Dummies are zero and of weight 0.
+    ``values``: of all molecules of ``packed``, normalized, float32. Dummies are zero and of weight 0.
     """
     places = packed.atoms_of(rows)
     mask = np.zeros((size, atoms), bool)

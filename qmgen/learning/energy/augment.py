@@ -170,7 +170,7 @@ class _Walk:
             for _ in range(self._plan.steps):
                 density, energy = self._density(system, shape)
                 first = energy if first is None else first
-                if (why := _spoilt(system.positions, energy - first)) is not None:
+                if (why := _spoiled(system.positions, energy - first)) is not None:
                     return why
                 force = forces(
                     self._level.functional, self._level.basis_set, self._level.grid_level, system, shape, density
@@ -182,14 +182,14 @@ class _Walk:
             _, energy = self._density(system, shape)
         except ERRORS as error:
             return type(error).__name__
-        return _spoilt(system.positions, energy - (first or 0.0)) or system.positions
+        return _spoiled(system.positions, energy - (first or 0.0)) or system.positions
 
     def _density(self, system: System, shape: Shape) -> tuple[np.ndarray, float]:
         density, energy = self._predicted(case_of(system, shape, self._level))
         return np.asarray(density), float(energy)
 
 
-def _spoilt(positions: np.ndarray, rise: float) -> str | None:
+def _spoiled(positions: np.ndarray, rise: float) -> str | None:
     """Why a geometry is no longer one to learn from."""
     if not (np.isfinite(positions).all() and np.isfinite(rise)):
         return "not finite"

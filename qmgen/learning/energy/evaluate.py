@@ -1,7 +1,7 @@
 """``qmgen evaluate`` for a network that predicts Hamiltonians: against fields converged at the same level.
 
 Everything beside the same without a correction (W = 0), at once and after rebuilds, which help either. What the
-network's first guess saves in cycles: each geometry is labelled twice, as `qmgen generate` labels it, from spherical
+network's first guess saves in cycles: each geometry is labeled twice, as `qmgen generate` labels it, from spherical
 atoms and from the network's density. Cycles are those of ``Label.cycles``, the column ``cycles`` of a corpus: the steps
 of all attempts, those on the coarse grid too, and ``LEARNED_CYCLES`` for the Fock matrix that the network reads,
 which is that of the coarse grid.
@@ -51,14 +51,14 @@ class CycleCounts:
 
 def count_cycles(geometry: Geometry, settings: Settings, guess: Guess) -> CycleCounts | None:
     """Both counts at the level of ``settings``; None where either side has no label."""
-    atoms = _labelled(geometry, settings, None)
-    network = _labelled(geometry, settings, guess)
+    atoms = _labeled(geometry, settings, None)
+    network = _labeled(geometry, settings, guess)
     if atoms is None or network is None:
         return None
     return CycleCounts(atoms[0], network[0], atoms[1]["field"], network[1]["field"], network[1]["guess"])
 
 
-def _labelled(geometry: Geometry, settings: Settings, guess: Guess | None) -> tuple[int, dict[str, float]] | None:
+def _labeled(geometry: Geometry, settings: Settings, guess: Guess | None) -> tuple[int, dict[str, float]] | None:
     """Cycles, and wall seconds by station of ``LabelCosts``."""
     one = Conformer(0, 0, geometry.name, geometry.smiles, geometry.numbers, geometry.positions)
     tally = LabelCosts()

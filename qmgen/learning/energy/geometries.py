@@ -89,7 +89,7 @@ def read_geometries(
 
     SMILES are embedded, ``conformers`` of each, as `qmgen generate` does with the same seed; geometries in files stay
     as they are. Of a corpus all splits are read, its columns of labels never. ``limit`` takes the first so many usable
-    ones of files; of a corpus so many rows at random, by ``seed``. What cannot be labelled at ``level`` is skipped and
+    ones of files; of a corpus so many rows at random, by ``seed``. What cannot be labeled at ``level`` is skipped and
     counted. ``in_process`` embeds without protection against a molecule that hangs RDKit.
 
     Raises ``UsageError`` where nothing usable is found, and as ``read_molecules`` and ``open_corpus`` do.

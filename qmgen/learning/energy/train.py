@@ -66,7 +66,7 @@ REFINED: Final = 3
 
 @dataclass(frozen=True)
 class LossWeights:
-    """What is minimised: ``energy_weight`` of the energy and ``label_weight`` of the Hamiltonian's error, whose cost is
+    """What is minimized: ``energy_weight`` of the energy and ``label_weight`` of the Hamiltonian's error, whose cost is
     its size (``l1``) or its square."""
 
     refine: int
@@ -274,7 +274,7 @@ def _train(
         aim = LossWeights(wanted.refine, wanted.energy_weight, 1.0, wanted.loss == "mse")
         labels = make_labels(references, sets.train, settings.out / "labels.npz", identity, stop, progress)
         indices = sorted(labels)
-    labelled = time.monotonic()
+    labeled = time.monotonic()
 
     recipe = AMAX if settings.precision == "fp8-amax" else NONE
     task = HamiltonianTask(network, statistics, level.functional, aim, references, monitored, recipe)
@@ -306,7 +306,7 @@ def _train(
     peak = _peak(settings, network)
     warmup = min(100, settings.steps // 10) if settings.warmup is None else settings.warmup
     rate = schedule_of(settings.schedule, peak, warmup, settings.steps)
-    optimiser = adamw(rate, settings.weight_decay, settings.clip)
+    optimizer = adamw(rate, settings.weight_decay, settings.clip)
     plan = TrainingPlan(
         settings.model,
         settings.steps,
@@ -316,7 +316,7 @@ def _train(
         settings.patience,
         settings.checkpoint_every,
     )
-    outcome = train(task, optimiser, rate, params, feed, plan, settings.out, identity, stop, progress)
+    outcome = train(task, optimizer, rate, params, feed, plan, settings.out, identity, stop, progress)
     excess = MEV * task.excesses(outcome.parameters)
     if references.lower:  # both sides of the comparison above the same references
         without = MEV * task.excesses(None).mean(axis=0)
@@ -351,7 +351,7 @@ def _train(
         "seconds": round(outcome.seconds, 2),
         "emulated": emulated(recipe),
         "seconds_preparing": round(prepared - begin, 2),
-        "seconds_labelling": round(labelled - prepared, 2) if labels is not None else 0.0,
+        "seconds_labelling": round(labeled - prepared, 2) if labels is not None else 0.0,
         "excess_meV": _by_refine(excess.mean(axis=0)),
         "excess_meV_largest": _by_refine(excess.max(axis=0)),
         "excess_meV_without_correction": _by_refine(without),
@@ -426,13 +426,13 @@ def result_text(result: dict[str, Any]) -> str:
     ]
     head = ("rebuilds", "without correction", "with it", "largest", "times lower")
     table = aligned([head, *rows], left=())
-    labelled = f", labels {result['seconds_labelling']:.0f} s" if result["loss"] == "labels" else ""
+    labeled = f", labels {result['seconds_labelling']:.0f} s" if result["loss"] == "labels" else ""
     lower = f"; {result['lower_solutions']} references were lowered" if result["lower_solutions"] else ""
     moved = f", {result['augmented']} of them moved by forces," if result.get("augmented") else ""
     skipped = sum(result["skipped"].values())
     return (
         f"excess energy in meV over {result['monitored']} converged references (held out){lower}\n{table}\n"
         f"{result['model']}, {result['parameters']:,} parameters, {result['steps']} steps on {result['geometries']} "
-        f"geometries{moved} ({skipped} skipped) in {result['seconds']:.0f} s{labelled}, "
+        f"geometries{moved} ({skipped} skipped) in {result['seconds']:.0f} s{labeled}, "
         f"preparing {result['seconds_preparing']:.0f} s" + (f"\n{NOTE}" if result.get("emulated") else "")
     )

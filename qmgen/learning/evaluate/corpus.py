@@ -1,7 +1,7 @@
 """A network against the labels of a corpus, window by window, beside the errors of the trivial predictor.
 
 The trivial predictor says the mean of the training rows (of extensive targets with the atoms' references; of vectors
-zero), which is what the normalisation takes off. R² is the share of the variance it leaves
+zero), which is what the normalization takes off. R² is the share of the variance it leaves
 that the network explains: the usual R² for targets that are not extensive.
 """
 
@@ -175,12 +175,12 @@ def evaluate_corpus(
     notes: list[str] = []
     check_level(predictor.metadata.get("level_of_theory") or {}, source, other_level, notes)
     splits = _splits(source, split, notes)
-    learnt = predictor.metadata.get("rows", "some")
+    learned = predictor.metadata.get("rows", "some")
     if predictor.metadata.get("digest") != source.digest:
         notes.append("another corpus than the network's, or it has grown since: whether these molecules were among the "
-                     f"{learnt} it learnt from is not known")  # fmt: skip
+                     f"{learned} it learned from is not known")  # fmt: skip
     elif "train" in splits:
-        notes.append(f"seen in training: the network learnt from {learnt} of the training rows of this corpus")
+        notes.append(f"seen in training: the network learned from {learned} of the training rows of this corpus")
     tallies = {target.name: ErrorTally(target) for target in compared}
     kept: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {target.name: [] for target in compared}
     total = min(sum(map(source.count, splits)), limit or 2**62)
@@ -232,7 +232,7 @@ def _add(
 ) -> None:
     for name, tally in tallies.items():
         label = packed.values[name]
-        trivial = predictor.normalisation.restore(name, np.zeros_like(label), packed)
+        trivial = predictor.normalization.restore(name, np.zeros_like(label), packed)
         tally.add(packed, predicted[name], trivial)
         if keep:
             kept[name].append((label, predicted[name]))
@@ -240,7 +240,7 @@ def _add(
 
 def known_rows(packed: Packed, predictor: SchnetPredictor) -> np.ndarray:
     """Places of the molecules all of whose elements the network was trained on."""
-    strange = ~np.isin(packed.numbers, np.array(predictor.normalisation.elements))
+    strange = ~np.isin(packed.numbers, np.array(predictor.normalization.elements))
     owner = np.repeat(np.arange(len(packed)), packed.sizes)
     return np.flatnonzero(np.bincount(owner[strange], minlength=len(packed)) == 0)
 

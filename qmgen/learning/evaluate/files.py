@@ -72,7 +72,7 @@ def predict_molecules(
 
 
 def _predictions(predictor: SchnetPredictor, made: Iterator[Conformer | Failure | Pruned]) -> Iterator[Prediction]:
-    known = set(predictor.normalisation.elements)
+    known = set(predictor.normalization.elements)
     while window := list(islice(made, _WINDOW)):
         rows = [_unpredicted(item, known) for item in window if not isinstance(item, Pruned)]
         places = [at for at, row in enumerate(rows) if not row.reason]

@@ -178,9 +178,9 @@ def describe_blocks(shape: BlocksShape, inputs: Inputs) -> BlocksDescription:
     alone = same | ~there[:, None] | ~there[None, :]  # padding has no place, and no direction
     distance = jnp.sqrt(jnp.where(alone, 1.0, (off * off).sum(-1)))
     direction = jnp.where(alone[..., None], 0.0, off / distance[..., None])
-    centres = jnp.linspace(1.0, FARTHEST, RADIAL)
-    width = centres[1] - centres[0]
-    radial = jnp.where(alone[..., None], 0.0, jnp.exp(-(((distance[..., None] - centres) / width) ** 2)))
+    centers = jnp.linspace(1.0, FARTHEST, RADIAL)
+    width = centers[1] - centers[0]
+    radial = jnp.where(alone[..., None], 0.0, jnp.exp(-(((distance[..., None] - centers) / width) ** 2)))
     fade = 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.minimum(distance / FARTHEST, 1.0)))
     envelope = jnp.where(same, 1.0, fade) * there[:, None] * there[None, :]
     parts = parts_of(shape, blocks)
@@ -220,8 +220,8 @@ def statistics_of(shape: BlocksShape, descriptions: list[BlocksDescription]) -> 
     )
 
 
-def normalised(shape: BlocksShape, statistics: InvariantStatistics, one: BlocksDescription) -> BlocksDescription:
-    """``one`` with its invariants centred and scaled, and none beyond six spreads."""
+def normalized(shape: BlocksShape, statistics: InvariantStatistics, one: BlocksDescription) -> BlocksDescription:
+    """``one`` with its invariants centered and scaled, and none beyond six spreads."""
     elements = jnp.asarray(shape.elements)
     kind = jnp.clip(jnp.searchsorted(elements, one.numbers), 0, len(shape.elements) - 1)
     off = 1 - jnp.eye(len(one.numbers), dtype=jnp.int32)

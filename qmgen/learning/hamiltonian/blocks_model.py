@@ -6,7 +6,7 @@
         sp   w r + sum_k w_k v_k
         pp   w 1 + w r r + sum_k w_k (u_k (x) v_k)
 
-The M are blocks of the physical matrices (``describe``), the coefficients depend on invariants alone. Symmetrised, and
+The M are blocks of the physical matrices (``describe``), the coefficients depend on invariants alone. Symmetrized, and
 zero at first: training begins with the Hamiltonian of spherical atoms.
 
 Messages between atoms over invariant features x (A, F) and vectors v (A, 3, K) are in the manner of PaiNN (K. Schuett
@@ -142,7 +142,7 @@ def outputs_of(shape: BlocksShape) -> int:
 
 
 def correct_blocks(params: Params, shape: BlocksShape, seen: BlocksDescription) -> Array:
-    """(n, n) float32: W in Hartree, symmetric, zero on padding. One molecule; ``seen`` with normalised invariants."""
+    """(n, n) float32: W in Hartree, symmetric, zero on padding. One molecule; ``seen`` with normalized invariants."""
     elements = jnp.asarray(shape.elements)
     kind = jnp.clip(jnp.searchsorted(elements, seen.numbers), 0, len(shape.elements) - 1)
     there = (seen.numbers > 0).astype(jnp.float32)
@@ -210,5 +210,5 @@ def _built(shape: BlocksShape, out: Array, direction: Array, left: Array, right:
     rb = jnp.einsum("abik,axk->abix", pp_rb.reshape(*lead, p * p, k), left)
     tensor += direction[..., None, :, None] * ra[..., None, :] + rb[..., None] * direction[..., None, None, :]
     pp = tensor.reshape(*lead, p, p, 3, 3).transpose(0, 1, 2, 4, 3, 5)
-    # ps comes of the symmetrisation
+    # ps comes of the symmetrization
     return BlockParts(ss.reshape(*lead, s, s), 2.0 * sp, jnp.zeros((*lead, p, 3, s), out.dtype), pp)

@@ -26,7 +26,7 @@ from qmgen.learning.hamiltonian.blocks_description import BlocksShape
 from qmgen.learning.hamiltonian.inputs import Inputs
 from qmgen.learning.hamiltonian.qpt_description import ELEMENTS, PLACES, QptShape
 from qmgen.learning.hamiltonian.qpt_description import QPT_PRESETS as QPT
-from qmgen.learning.targets.normalisation import HEAVIEST
+from qmgen.learning.targets.normalization import HEAVIEST
 from qmgen.learning.training.checkpoint import shape_of
 
 Params = Any
@@ -94,7 +94,7 @@ class Blocks:
         return found
 
     def correction(self, params: Params, statistics: Any, seen: Any) -> jax.Array:
-        return blocks_model.correct_blocks(params, self.shape, blocks_describe.normalised(self.shape, statistics, seen))
+        return blocks_model.correct_blocks(params, self.shape, blocks_describe.normalized(self.shape, statistics, seen))
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": "blocks", "preset": self.preset, "shape": asdict(self.shape)}

@@ -92,22 +92,22 @@ TURNS: Final = ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1))
 
 
 def principal_frame(positions: Array, weights: Array, signed: bool = True) -> tuple[Array, Array]:
-    """Centre (3,) and axes (3, 3), one a column, of points (A, 3) with ``weights`` (A,), zero for padding.
+    """Center (3,) and axes (3, 3), one a column, of points (A, 3) with ``weights`` (A,), zero for padding.
 
     ``signed=False`` leaves the eigenvectors as they come, left-handed ones too, as the published code does.
     """
     total = jnp.maximum(weights.sum(), 1.0)
-    centre = (weights @ positions) / total
-    off = positions - centre
+    center = (weights @ positions) / total
+    off = positions - center
     covariance = (off * weights[:, None]).T @ off / total
     _, axes = jnp.linalg.eigh(covariance)
     if not signed:
-        return centre, axes
+        return center, axes
     third = weights @ (off @ axes) ** 3
     signs = jnp.where(third < 0, -1.0, 1.0).astype(axes.dtype)
     least = jnp.arange(3) == jnp.argmin(jnp.abs(third))
     handed = jnp.linalg.det(axes * signs)
-    return centre, axes * jnp.where(least & (handed < 0), -signs, signs)
+    return center, axes * jnp.where(least & (handed < 0), -signs, signs)
 
 
 def orbital_rotation(inputs: Inputs, axes: Array) -> Array:
@@ -154,10 +154,10 @@ def matrices_of(inputs: Inputs, places: Array, rotation: Array, published: bool 
 
         0  core Hamiltonian                    4  two-electron part of the initial density
         1  dot products of positions           5  its semilocal potential
-        2  core Hamiltonian, orthogonalised    6  its Hamiltonian
+        2  core Hamiltonian, orthogonalized    6  its Hamiltonian
         3  initial density
 
-    Orthogonalised is S^-1/2 h S^-1/2. The published form has L^-1 h L^-T with S = L L^T, which depends on the order of
+    Orthogonalized is S^-1/2 h S^-1/2. The published form has L^-1 h L^-T with S = L L^T, which depends on the order of
     the orbitals: the same molecule with its atoms listed otherwise would be another.
     """
     real = inputs.orbital_l >= 0

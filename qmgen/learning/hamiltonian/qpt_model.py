@@ -16,7 +16,7 @@ in the molecule's own frame; into it the matrices are turned, and out of it W. Q
     axes of the frame without sign               signed by third moments, right-handed
     matrices and W as in the laboratory          turned with the frame: W turns with the molecule
     L^-1 h L^-T, of the order of the atoms       S^-1/2 h S^-1/2
-    matrices without a head left out             matrices shared out over the layers, with a learnt weight
+    matrices without a head left out             matrices shared out over the layers, with a learned weight
     embedding of types divided by sqrt(d)        of the size of the position's
 
 A version of that code also joins the heads without bringing their axis back to its place; no form here does.
@@ -26,7 +26,7 @@ The layers are those of a pre-norm transformer over the orbitals of one molecule
     x <- x + O concat_h A_h V_h norm(x),      A_h = softmax over keys of ( Q_h K_h^T / sqrt(d_h) + g_h B_h )
     x <- x + D gelu(U norm(x))
 
-B_h is the physical matrix of head h (``qpt_description.matrices_of``) and g_h a weight learnt for it.
+B_h is the physical matrix of head h (``qpt_description.matrices_of``) and g_h a weight learned for it.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def linear(params: Params, x: Array) -> Array:
 
 
 def norm(params: Params, x: Array) -> Array:
-    """Layer normalisation over the last axis."""
+    """Layer normalization over the last axis."""
     off = x - x.mean(-1, keepdims=True)
     return off * jax.lax.rsqrt((off * off).mean(-1, keepdims=True) + 1e-5) * params["gain"] + params["bias"]
 
@@ -86,7 +86,7 @@ def norm(params: Params, x: Array) -> Array:
 def weights_of(scores: Array, real: Array, over_queries: bool = False) -> Array:
     """Softmax of scores (heads, queries, keys) over the keys, zero where either is padding.
 
-    ``over_queries`` normalises over the queries instead, as the published code does: what a token receives then is no
+    ``over_queries`` normalizes over the queries instead, as the published code does: what a token receives then is no
     mean of values; it may be many times one or nearly nothing.
     """
     both = real[:, None] & real[None, :]
@@ -182,8 +182,8 @@ def describe_qpt(shape: QptShape, inputs: Inputs) -> QptDescription:
         weights = jnp.zeros(len(inputs.numbers), positions.dtype).at[inputs.orbital_atom].add(real)
     else:
         weights = jnp.asarray(inputs.numbers).astype(positions.dtype)
-    centre, axes = principal_frame(positions, weights, signed=not shape.published)
-    places = jnp.where(real[:, None], ((positions - centre) @ axes)[inputs.orbital_atom], 0.0)
+    center, axes = principal_frame(positions, weights, signed=not shape.published)
+    places = jnp.where(real[:, None], ((positions - center) @ axes)[inputs.orbital_atom], 0.0)
     rotation = orbital_rotation(inputs, jnp.eye(3, dtype=axes.dtype) if shape.published else axes)
     types = jnp.where(real, inputs.numbers[inputs.orbital_atom] * PLACES + inputs.orbital_place, 0)
     return QptDescription(

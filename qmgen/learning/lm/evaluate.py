@@ -1,7 +1,7 @@
 """``qmgen evaluate`` of a language model: FP8 against 16 bit, on texts held out and on what is drawn.
 
-A run that is not quantised is measured in its own precision, in bfloat16, and with its weights cast to FP8 afterwards;
-a quantised one as it is, beside the run that it was made of, where that is still there.
+A run that is not quantized is measured in its own precision, in bfloat16, and with its weights cast to FP8 afterwards;
+a quantized one as it is, beside the run that it was made of, where that is still there.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def text(report: dict[str, Any]) -> str:
 
 
 def _variants(model: StoredLm, tell: Callable[[str], None]) -> dict[str, StoredLm]:
-    if model.quantised:
+    if model.quantized:
         found = {f"{model.about['precision']}, quantised": model}
         parent = _parent(model)
         if parent is None:
@@ -116,10 +116,10 @@ def _plain(model: StoredLm) -> dict[str, StoredLm]:
 
 
 def _parent(model: StoredLm) -> StoredLm | None:
-    """The run that a quantised model says it was made of, if it still is the same."""
+    """The run that a quantized model says it was made of, if it still is the same."""
     place = parent_of(model)
     found = None if place is None else load_model(place)
-    return None if found is None or found.quantised else found
+    return None if found is None or found.quantized else found
 
 
 def _texts(settings: EvaluateConfig, model: StoredLm) -> Sequences:

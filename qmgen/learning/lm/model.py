@@ -1,7 +1,7 @@
-"""A decoder-only language model: embeddings, a scan over equal blocks of GPT or Llama, normalisation, a head.
+"""A decoder-only language model: embeddings, a scan over equal blocks of GPT or Llama, normalization, a head.
 
 Blocks are stacked along a leading axis, so that a model of any depth compiles as one block does. Linear layers of the
-blocks multiply as the recipe says; embeddings, normalisation, attention's products and the head stay as they are.
+blocks multiply as the recipe says; embeddings, normalization, attention's products and the head stay as they are.
 Attention is causal within the pieces of a packed row.
 """
 
@@ -72,8 +72,8 @@ recomputed = partial(jax.checkpoint, prevent_cse=False)
 def layer_norm(params: Params, x: Array, eps: float) -> Array:
     """LayerNorm in float32, in the type of ``x``."""
     wide = x.astype(jnp.float32)
-    centred = wide - wide.mean(-1, keepdims=True)
-    scaled = centred * jax.lax.rsqrt((centred * centred).mean(-1, keepdims=True) + eps)
+    centered = wide - wide.mean(-1, keepdims=True)
+    scaled = centered * jax.lax.rsqrt((centered * centered).mean(-1, keepdims=True) + eps)
     return (scaled * params["scale"] + params["bias"]).astype(x.dtype)
 
 

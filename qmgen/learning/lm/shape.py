@@ -14,7 +14,7 @@ from qmgen.errors import UsageError
 
 @dataclass(frozen=True)
 class LmShape:
-    """A decoder: ``arch`` gpt (learnt positions, LayerNorm, GELU, biases, head tied to the embedding) or llama (rotary
+    """A decoder: ``arch`` gpt (learned positions, LayerNorm, GELU, biases, head tied to the embedding) or llama (rotary
     positions, RMSNorm, SwiGLU, no biases, a head of its own).
 
     Attributes:
@@ -22,7 +22,7 @@ class LmShape:
         kv_heads: heads of keys and values; ``heads`` but for grouped queries.
         inner: features within the feed-forward part.
         vocabulary: tokens; ``context``: positions.
-        eps: of the normalisation; ``theta``: base of the rotary angles.
+        eps: of the normalization; ``theta``: base of the rotary angles.
     """
 
     arch: str
@@ -63,7 +63,7 @@ class LmShape:
         }  # fmt: skip
 
     def parameters(self) -> dict[str, int]:
-        """Numbers of parameters by part: linear (weights of the blocks), other (biases and normalisation), embedding
+        """Numbers of parameters by part: linear (weights of the blocks), other (biases and normalization), embedding
         (tokens and positions), head (0 where it is tied)."""
         linear = sum(inputs * outputs for inputs, outputs in self.linears().values())
         if self.arch == "gpt":

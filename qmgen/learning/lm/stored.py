@@ -112,14 +112,14 @@ ROWS: Final = 32
 @dataclass(frozen=True)
 class StoredLm:
     """A language model. ``params`` are {"weights", "probes"}, the weights of linear layers ``Scaled8`` where
-    ``quantised``; ``about`` are plain values: arch, preset, precision, activations, data, digest, seed."""
+    ``quantized``; ``about`` are plain values: arch, preset, precision, activations, data, digest, seed."""
 
     params: Any
     shape: LmShape
     vocabulary: Vocabulary
     recipe: ScalingRecipe
     about: dict[str, Any]
-    quantised: bool = False
+    quantized: bool = False
     path: Path | None = None
     checksum: str = ""
 
@@ -136,7 +136,7 @@ def save_model(path: Path, model: StoredLm) -> None:
         "shape": asdict(model.shape),
         "vocabulary": list(model.vocabulary.tokens),
         "recipe": recipe_to_json(model.recipe),
-        "quantised": model.quantised,
+        "quantised": model.quantized,
     }
     checkpoint.save(path, model.params, metadata)
 
@@ -161,9 +161,9 @@ def load_model(path: Path) -> StoredLm:
             raise ValueError(f"it has {len(vocabulary)} tokens and says {shape.vocabulary}, the longest text apart")
         if about["activations"] not in PLAIN.values():
             raise ValueError(f"its activations are {about['activations'][:40]}")
-        quantised = bool(about.pop("quantised"))
-        tree = checkpoint.unflatten(arrays, _like(shape, recipe, quantised), str(file))
-    return StoredLm(tree, shape, vocabulary, recipe, about, quantised, file, found.checksum)
+        quantized = bool(about.pop("quantised"))
+        tree = checkpoint.unflatten(arrays, _like(shape, recipe, quantized), str(file))
+    return StoredLm(tree, shape, vocabulary, recipe, about, quantized, file, found.checksum)
 
 
 def own_files(model: StoredLm) -> list[Path]:
@@ -188,7 +188,7 @@ def own_files(model: StoredLm) -> list[Path]:
 
 
 def parent_of(model: StoredLm) -> Path | None:
-    """The file that a quantised model was made of, where it is still the same; None otherwise."""
+    """The file that a quantized model was made of, where it is still the same; None otherwise."""
     assert model.path is not None
     try:
         place = (model.path.parent / str(model.about.get("made_of", ""))).resolve()
@@ -198,10 +198,10 @@ def parent_of(model: StoredLm) -> Path | None:
     return place if same else None
 
 
-def _like(shape: LmShape, recipe: ScalingRecipe, quantised: bool) -> Any:
+def _like(shape: LmShape, recipe: ScalingRecipe, quantized: bool) -> Any:
     """The structure, shapes and types of the parameters."""
     weights = jax.eval_shape(lambda: init(jax.random.key(0), shape))
-    if quantised:
+    if quantized:
         for name, (inputs, outputs) in shape.linears().items():
             values = jax.ShapeDtypeStruct((shape.layers, inputs, outputs), recipe.forward.dtype)
             bias = jax.ShapeDtypeStruct((shape.layers,), jnp.int32)
@@ -210,7 +210,7 @@ def _like(shape: LmShape, recipe: ScalingRecipe, quantised: bool) -> Any:
 
 
 def plain(model: StoredLm) -> StoredLm:
-    """The same weights without FP8: what a quantised model is compared with. It must not be quantised itself."""
+    """The same weights without FP8: what a quantized model is compared with. It must not be quantized itself."""
     return StoredLm(
         {"weights": model.params["weights"], "probes": probes_of(model.shape, NONE)},
         model.shape, model.vocabulary, NONE, model.about, False, model.path, model.checksum,
@@ -218,7 +218,7 @@ def plain(model: StoredLm) -> StoredLm:
 
 
 def quantized(model: StoredLm, recipe: ScalingRecipe) -> StoredLm:
-    """``model`` with the linear weights of its blocks as ``Scaled8``. It must not be quantised yet."""
+    """``model`` with the linear weights of its blocks as ``Scaled8``. It must not be quantized yet."""
     weights = model.params["weights"]
     blocks = dict(weights["blocks"])
     for name in model.shape.linears():
@@ -231,13 +231,13 @@ def quantized(model: StoredLm, recipe: ScalingRecipe) -> StoredLm:
 
 
 def quantize_run(settings: QuantizeConfig) -> dict[str, Any]:
-    """Write the quantised model of ``settings.run``; what was done, as plain values.
+    """Write the quantized model of ``settings.run``; what was done, as plain values.
 
-    Raises ``UsageError`` where there is no model, it is quantised already, or the model's file is there.
+    Raises ``UsageError`` where there is no model, it is quantized already, or the model's file is there.
     """
     model = load_model(settings.run)
-    if model.quantised:
-        raise UsageError(f"{settings.run} is quantised already: give the run that it was made of")
+    if model.quantized:
+        raise UsageError(f"{settings.run} is quantized already: give the run that it was made of")
     recipe = ScalingRecipe(settings.recipe, bias=settings.scale_bias)
     if settings.formats == "ipu":
         recipe = on_ipu(recipe)

@@ -161,14 +161,14 @@ def in_use(task: LmTask, parameters: Params, batch: TokenBatch) -> dict[str, Any
     return {name: biases for name, biases in scales.items() if not name.endswith(".g")}
 
 
-def lm_stepper(task: LmTask, optimiser: optax.GradientTransformation, watch_every: int) -> Step:
+def lm_stepper(task: LmTask, optimizer: optax.GradientTransformation, watch_every: int) -> Step:
     """``step(state, batch) -> (state, loss)`` whose probes are renewed in the first step, in each ``watch_every``-th,
     and in every one where the recipe needs them."""
-    watching = training.stepper(task.loss, optimiser, applied, portions=False)
+    watching = training.stepper(task.loss, optimizer, applied, portions=False)
     kind = task.arithmetic.recipe.kind
     if kind in ("none", "delayed"):
         return _one_at_a_time(watching)
-    plain = training.stepper(task.loss_unwatched, optimiser, unwatched_applied, portions=False)
+    plain = training.stepper(task.loss_unwatched, optimizer, unwatched_applied, portions=False)
     done: int | None = None
 
     def step(state: TrainingState, batch: Any) -> tuple[TrainingState, Any]:

@@ -37,7 +37,7 @@ _QUOTED: Final = 80
 
 
 class UnknownToken(ValueError):
-    """A text that cannot be tokenised."""
+    """A text that cannot be tokenized."""
 
 
 def tokenize(smiles: str) -> list[str]:
@@ -108,7 +108,7 @@ RANGES: Final = 40
 
 @dataclass
 class Unreadable:
-    """Of ``lines`` with a text in all files, ``count`` cannot be tokenised. ``hint`` is what to do about them."""
+    """Of ``lines`` with a text in all files, ``count`` cannot be tokenized. ``hint`` is what to do about them."""
 
     hint: str
     lines: int = 0
@@ -118,7 +118,7 @@ class Unreadable:
     _listed: int = 0
 
     def add(self, file: Path, line: int, reason: str) -> None:
-        """The text on ``line`` (from 1) of ``file`` cannot be tokenised."""
+        """The text on ``line`` (from 1) of ``file`` cannot be tokenized."""
         self.count += 1
         if len(self.reasons) < SHOWN:
             self.reasons.append(f"{file}:{line}: {reason}")
@@ -146,7 +146,7 @@ class Unreadable:
         if self.count == 1:
             return [f"{self.reasons[0]}: {self.hint}"]
         return [
-            f"{self.count} of {self.lines} lines cannot be tokenised: {self.hint}",
+            f"{self.count} of {self.lines} lines cannot be tokenized: {self.hint}",
             *self.reasons,
             *([f"all of them: {self.places()}"] if self.count > len(self.reasons) else []),
         ]
@@ -156,7 +156,7 @@ class Unreadable:
 SPLIT_SEED: Final = 0
 #: tokens of the enumerated molecules of nine heavy atoms, the special ones among them
 USUAL: Final = 23
-#: what to do about lines that cannot be tokenised, where a training reads them
+#: what to do about lines that cannot be tokenized, where a training reads them
 HINT: Final = "mend or remove such lines, or leave them out with --skip-unreadable"
 
 
@@ -206,10 +206,10 @@ def read_lines(
     skip: bool = False,
     hint: str = "mend or remove such lines",
 ) -> ReadLines:
-    """The texts of ``files``. With ``skip`` those that cannot be tokenised, or have a token that ``vocabulary`` lacks,
+    """The texts of ``files``. With ``skip`` those that cannot be tokenized, or have a token that ``vocabulary`` lacks,
     are left out; else ``hint`` says what to do about them.
 
-    Raises ``UsageError``: no such file, or one without a text; all lines that cannot be tokenised at once.
+    Raises ``UsageError``: no such file, or one without a text; all lines that cannot be tokenized at once.
     """
     seen: dict[str, None] = {}
     found = Unreadable(hint)
@@ -235,7 +235,7 @@ def read_lines(
         if found.lines == before:
             raise UsageError(f"{file} has no SMILES: write one a line, with `qmgen enumerate --out`, for one")
         if skip and found.lines - before == found.count - bad:
-            raise UsageError(f"{file} has no SMILES: none of its {found.lines - before} lines can be tokenised")
+            raise UsageError(f"{file} has no SMILES: none of its {found.lines - before} lines can be tokenized")
     if found.count and not skip:
         raise UsageError(*found.report())
     return ReadLines(list(seen), duplicates, found)
@@ -267,7 +267,7 @@ def read_texts(
     skip: bool = False,
 ) -> Texts:
     """The texts of ``files``, a share ``validation`` of them held out, the same for every ``seed``, by which at most
-    ``limit`` are taken at random. With ``skip`` those that cannot be tokenised by ``vocabulary`` are left out.
+    ``limit`` are taken at random. With ``skip`` those that cannot be tokenized by ``vocabulary`` are left out.
 
     Raises ``UsageError`` as ``read_lines``, and where a side is empty.
     """

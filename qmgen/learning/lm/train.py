@@ -76,8 +76,8 @@ def run(settings: TrainLmConfig, quiet: bool = False) -> dict[str, Any]:
     assert settings.data and settings.out is not None
     runtime.prepare(double=False)
     begin_with = load_model(settings.init) if settings.init else None
-    if begin_with is not None and begin_with.quantised:
-        raise UsageError(f"--init {settings.init} is quantised: begin with the run that it was made of")
+    if begin_with is not None and begin_with.quantized:
+        raise UsageError(f"--init {settings.init} is quantized: begin with the run that it was made of")
     known = begin_with.vocabulary if begin_with else None
     files = [Path(file) for file in settings.data]
     texts = read_texts(
@@ -110,7 +110,7 @@ def run(settings: TrainLmConfig, quiet: bool = False) -> dict[str, Any]:
         if not quiet:
             if texts.unreadable.count:
                 count, lines = texts.unreadable.count, texts.unreadable.lines
-                left_out = f"{count} of {lines} lines cannot be tokenised and are left out"
+                left_out = f"{count} of {lines} lines cannot be tokenized and are left out"
                 progress.say(f"{left_out}: {texts.unreadable.places()}")
             note = f"; {NOTE}" if emulated(recipe_of(settings)) else ""
             progress.say(
@@ -141,7 +141,7 @@ def _train(
     held_out_batches = lambda: map(put, in_order(held_out, size, context))
     task = LmTask(shape, arithmetic, held_out_batches, loss_scale_of(settings))
     rate = schedule_of(settings.schedule, peak_of(settings, preset), length.warmup, length.steps)
-    optimiser = adamw(rate, settings.weight_decay, settings.clip)
+    optimizer = adamw(rate, settings.weight_decay, settings.clip)
     weights = begin_with.params["weights"] if begin_with else init(jax.random.key(settings.seed), shape)
     params = {"weights": jax.tree.map(jnp.array, weights), "probes": probes_of(shape, arithmetic.recipe)}
     plan = TrainingPlan(
@@ -156,9 +156,9 @@ def _train(
     )
     feed = TokenFeed(texts.train, size, context, settings.seed, put)
     watch = None if arithmetic.recipe.kind == "none" else watched(settings.watch_every)
-    step = lm_stepper(task, optimiser, settings.watch_every)
+    step = lm_stepper(task, optimizer, settings.watch_every)
     begin = placed(params, mesh, settings.fully_sharded)
-    outcome = train(task, optimiser, rate, begin, feed, plan, settings.out, identity, stop, progress, step, watch)
+    outcome = train(task, optimizer, rate, begin, feed, plan, settings.out, identity, stop, progress, step, watch)
     about = {
         "arch": shape.arch,
         "preset": preset,
@@ -266,7 +266,7 @@ def result_text(result: dict[str, Any]) -> str:
             f"{result['tokens_seen']:,} tokens in {result['steps']} steps, {result['seconds']:.0f} s, {speed:.0f}/s",
             f"held out: {loss:.4f} nats a token (perplexity {math.exp(loss):.3f}), next token right "
             f"{100 * result['validation_accuracy']:.2f} %",
-            *([f"{left_out} lines were left out that cannot be tokenised"] if left_out else []),
+            *([f"{left_out} lines were left out that cannot be tokenized"] if left_out else []),
             *([NOTE] if result["emulated"] else []),
         ]
     )

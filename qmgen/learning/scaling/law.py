@@ -36,7 +36,7 @@ CURVE: Final = (
 TARGET: Final = "y"
 #: MAE of the gap on QM9 in meV, trained from scratch and after QM1B
 FROM_SCRATCH, PRE_TRAINED = 54.1, 27.6
-#: conformers labelled per second by one IPU: over 10^9 in under 40 000 IPU-hours
+#: conformers labeled per second by one IPU: over 10^9 in under 40 000 IPU-hours
 ROWS_PER_SECOND: Final = 7.4
 
 
@@ -250,7 +250,7 @@ def _interval(law: Fit, error: float, log_rows: float) -> list[float | None]:
 
 def measured_rate(records: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
     """Rows a second of the processes that made a corpus, by their records in runs/: all rows over all seconds, starts
-    included; with the devices named. None where none has labelled anything."""
+    included; with the devices named. None where none has labeled anything."""
     rows, seconds, processes, names = 0, 0.0, 0, set()
     for record in records:
         # of its units: a process that was stopped counts rows of a unit that another made anew
@@ -280,14 +280,14 @@ def _device(record: Mapping[str, Any]) -> str:
 def generating(rows: float, train_share: float, rate: Mapping[str, Any] | None) -> dict[str, Any]:
     """Hours of generating a corpus with ``rows`` training rows, of which those are a ``train_share``: at this corpus's
     own ``rate`` (hours of one such process) and at QM1B's (IPU-hours)."""
-    labelled = rows / train_share
+    labeled = rows / train_share
     return {
-        "corpus_rows": labelled,
+        "corpus_rows": labeled,
         "train_share": train_share,
-        "here": None if rate is None else {**rate, "hours": labelled / float(rate["rows_per_second"]) / 3600},
+        "here": None if rate is None else {**rate, "hours": labeled / float(rate["rows_per_second"]) / 3600},
         "qm1b": {
             "rows_per_second": ROWS_PER_SECOND,
             "device": "one IPU (QM1B, published)",
-            "hours": labelled / ROWS_PER_SECOND / 3600,
+            "hours": labeled / ROWS_PER_SECOND / 3600,
         },
     }

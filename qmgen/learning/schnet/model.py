@@ -7,7 +7,7 @@
 
 with g_m(r) = exp(-(r - μ_m)² / 2Δ²) for evenly spaced μ_m at distance Δ on [0, r_c], and ssp(x) = log(½ eˣ + ½).
 K. T. Schütt et al., NeurIPS 2017 (arXiv 1706.08566); the details are those of PyTorch Geometric 2.8, whose output this
-equals with the same weights, for all pairs within the cutoff (there is no limit on the number of neighbours).
+equals with the same weights, for all pairs within the cutoff (there is no limit on the number of neighbors).
 
 Sums over the pairs of a molecule take each pair i < j once:
 
@@ -33,7 +33,7 @@ import numpy as np
 from qmgen.constants import AU_TO_DEBYE
 from qmgen.learning.fp8 import matmul
 from qmgen.learning.targets import Kind, Target
-from qmgen.learning.targets.normalisation import Normalisation
+from qmgen.learning.targets.normalization import Normalization
 
 
 @dataclass(frozen=True)
@@ -138,9 +138,9 @@ def init(key: jax.Array, shape: SchNetShape) -> Params:
     lin1, lin2                     (hidden, hidden // 2), (hidden // 2, outputs) with bias
 
     Weights are uniform in ±sqrt(6 / (in + out)) (Glorot and Bengio 2010), biases zero,
-    embedding from the unit normal distribution with zeros for Z = 0, as PyTorch Geometric begins; but for the last
-    layer, whose weights are zero too: a sum over atoms of random outputs is ten times as large as what is to be learnt,
-    and training on few rows spent itself on unlearning it."""
+    embedding from the unit normal distribution with zeros for Z = 0, as in PyTorch Geometric. The weights of the last
+    layer are zero too: a sum over atoms of random outputs is ten times as large as the normalized target, and a
+    training on few rows took most of its steps to reduce it."""
     keys = iter(jax.random.split(key, 3 + 5 * shape.interactions))
 
     def linear(inputs: int, outputs: int, bias: bool = True) -> dict[str, jax.Array]:
@@ -192,8 +192,8 @@ def atomwise(params: Params, shape: SchNetShape, numbers: Any, positions: Any) -
 def gaussians(apart: jax.Array, shape: SchNetShape) -> jax.Array:
     """Distances (...) in Bohr as (..., gaussians)."""
     step = shape.cutoff / (shape.gaussians - 1)
-    centres = jnp.linspace(0.0, shape.cutoff, shape.gaussians, dtype=apart.dtype)
-    return jnp.exp((-0.5 / step**2) * (apart[..., None] - centres) ** 2)
+    centers = jnp.linspace(0.0, shape.cutoff, shape.gaussians, dtype=apart.dtype)
+    return jnp.exp((-0.5 / step**2) * (apart[..., None] - centers) ** 2)
 
 
 def shifted_softplus(x: jax.Array) -> jax.Array:
@@ -221,7 +221,7 @@ def predict(
     params: Params,
     shape: SchNetShape,
     targets: Sequence[Target],
-    normalisation: Normalisation,
+    normalization: Normalization,
     numbers: Any,
     positions: Any,
 ) -> dict[str, jax.Array]:
@@ -252,7 +252,7 @@ def predict(
             found[target.name] = jnp.sum(atoms[..., place[target.name]], axis=1, keepdims=True)
         elif target.kind is Kind.DIPOLE:
             moment = _dipole(atoms[..., place[target.name]], jnp.asarray(numbers) > 0, positions)
-            found[target.name] = moment * (AU_TO_DEBYE / normalisation.scale[target.name])
+            found[target.name] = moment * (AU_TO_DEBYE / normalization.scale[target.name])
     return {target.name: found[target.name] for target in targets}
 
 

@@ -15,7 +15,7 @@ from qmgen.errors import UsageError
 from qmgen.learning.data.packed import Packed, padded, per_atom
 from qmgen.learning.schnet.model import SchNetShape, init, outputs_of, predict
 from qmgen.learning.targets import Target, targets_of
-from qmgen.learning.targets.normalisation import Normalisation
+from qmgen.learning.targets.normalization import Normalization
 from qmgen.learning.training import checkpoint
 from qmgen.learning.training.checkpoint import MODEL, of_this_version, read_model, require, shape_of
 
@@ -31,7 +31,7 @@ class StoredSchnet:
     params: Any
     shape: SchNetShape
     targets: tuple[Target, ...]
-    normalisation: Normalisation
+    normalization: Normalization
     metadata: dict[str, Any]
     path: Path | None = None
     checksum: str = ""
@@ -45,7 +45,7 @@ def save_model(path: Path, stored: StoredSchnet) -> None:
         "shape": asdict(stored.shape),
         "targets": [target.name for target in stored.targets],
         "units": {target.name: target.unit for target in stored.targets},
-        "normalisation": stored.normalisation.to_json(),
+        "normalisation": stored.normalization.to_json(),
     }
     checkpoint.save(path, stored.params, about)
 
@@ -65,8 +65,8 @@ def load_model(path: Path) -> StoredSchnet:
         if not isinstance(about.get("level_of_theory", {}), dict | None):
             raise TypeError("its level of theory is no table")
         targets = targets_of(about["targets"])
-        normalisation = Normalisation.from_json(about.pop("normalisation"))
-        normalisation.of(targets)
+        normalization = Normalization.from_json(about.pop("normalisation"))
+        normalization.of(targets)
         if shape.outputs != outputs_of(targets):
             raise ValueError(f"it has {shape.outputs} outputs for {len(targets)} targets")
         like = jax.eval_shape(lambda: init(jax.random.key(0), shape))
@@ -75,7 +75,7 @@ def load_model(path: Path) -> StoredSchnet:
             runtime.prepare()  # or JAX reads them as float32
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, *kinds), like)
         weights = checkpoint.unflatten(arrays, like, str(file))
-    return StoredSchnet(weights, shape, targets, normalisation, about, file, found.checksum)
+    return StoredSchnet(weights, shape, targets, normalization, about, file, found.checksum)
 
 
 def _file(path: Path) -> Path:
@@ -110,18 +110,18 @@ class SchnetPredictor:
     """
 
     def __init__(self, stored: StoredSchnet, batch_size: int = BATCH_SIZE) -> None:
-        self.targets, self.normalisation, self.metadata = stored.targets, stored.normalisation, stored.metadata
+        self.targets, self.normalization, self.metadata = stored.targets, stored.normalization, stored.metadata
         self._params, self._batch_size = stored.params, batch_size
         self._forward = jax.jit(
             lambda parameters, numbers, positions: predict(
-                parameters, stored.shape, stored.targets, stored.normalisation, numbers, positions
+                parameters, stored.shape, stored.targets, stored.normalization, numbers, positions
             )
         )
 
     def __call__(self, packed: Packed) -> dict[str, np.ndarray]:
         """(M, 1) for scalars, (M, 3) for the dipole moment, (A, 3) for forces: float64, in the column's unit, in the
         order of ``packed``. Raises ``UsageError`` for elements that the network was not trained on."""
-        self.normalisation.check(packed)
+        self.normalization.check(packed)
         found = {t.name: np.zeros(_shape(t, packed)) for t in self.targets}
         # a size that does not depend on the molecules of a full batch, and is no larger than needed for a few
         size = min(self._batch_size, 1 << max(len(packed) - 1, 0).bit_length())
@@ -138,7 +138,7 @@ class SchnetPredictor:
                     found[target.name][packed.atoms_of(rows)] = value[mask]
                 else:
                     found[target.name][rows] = value[: len(rows)]
-        return {name: self.normalisation.restore(name, value, packed) for name, value in found.items()}
+        return {name: self.normalization.restore(name, value, packed) for name, value in found.items()}
 
 
 def _shape(target: Target, packed: Packed) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """How SchNet is trained where nothing else is said: rates, batches and lengths by preset and by number of rows.
 
-L1 loss on normalised targets, AdamW, gradients clipped by their global norm, a warm-up from 0.2 of the peak rate, then
+L1 loss on normalized targets, AdamW, gradients clipped by their global norm, a warm-up from 0.2 of the peak rate, then
 a cosine to zero. ``schnet-9m`` has QM1B's batch, rate and warm-up (arXiv 2311.01135); its decay is ``--schedule qm1b``.
 
 The length, where neither steps nor epochs are given, is 100 epochs, but at least ``least`` steps (in at most 300
@@ -32,7 +32,7 @@ from qmgen.learning.schnet import model
 from qmgen.learning.schnet.model import PRESETS, SchNetShape, outputs_of, predict
 from qmgen.learning.schnet.stored import KIND, StoredSchnet, save_model
 from qmgen.learning.targets import Kind, Target, targets_of
-from qmgen.learning.targets.normalisation import Normalisation
+from qmgen.learning.targets.normalization import Normalization
 from qmgen.learning.training.checkpoint import MODEL
 from qmgen.learning.training.folder import finished, store_result
 from qmgen.learning.training.loop import Score, TrainingPlan, train
@@ -131,7 +131,7 @@ Params = Any
 @dataclass(frozen=True)
 class ValidationErrors:
     """Mean absolute errors by target in the units people read, of so many ``rows``; ``trivial`` are those of predicting
-    what the normalisation alone knows (the mean, references of the atoms); ``total`` is their mean in normalised units.
+    what the normalization alone knows (the mean, references of the atoms); ``total`` is their mean in normalized units.
     Of a dipole moment the mean length of the difference."""
 
     shown: dict[str, float]
@@ -156,7 +156,7 @@ class SchnetTask:
 
     shape: SchNetShape
     targets: tuple[Target, ...]
-    normalisation: Normalisation
+    normalization: Normalization
     loss_kind: str
     dtype: Any
     validation: Callable[[], Iterable[tuple[MoleculeBatch, Any]]]
@@ -166,9 +166,9 @@ class SchnetTask:
         object.__setattr__(self, "_forward", jax.jit(self.forward))
 
     def forward(self, parameters: Params, numbers: Any, positions: Any) -> dict[str, Any]:
-        """Predictions in normalised units, as ``predict``."""
+        """Predictions in normalized units, as ``predict``."""
         return predict(
-            parameters, self.shape, self.targets, self.normalisation, numbers, jnp.asarray(positions, self.dtype)
+            parameters, self.shape, self.targets, self.normalization, numbers, jnp.asarray(positions, self.dtype)
         )
 
     def loss(self, parameters: Params, batch: MoleculeBatch) -> Any:
@@ -201,7 +201,7 @@ class SchnetTask:
                 name = target.name
                 given, label = (np.asarray(values, np.float64)[real] for values in (found[name], batch.values[name]))
                 restored = [
-                    np.asarray(self.normalisation.restore(name, values, numbers), np.float64)
+                    np.asarray(self.normalization.restore(name, values, numbers), np.float64)
                     for values in (given, np.zeros_like(label), label)
                 ]
                 off, entries = _sum(target, restored[0] - restored[2], numbers)
@@ -278,8 +278,8 @@ def train_cell(
     runtime.prepare(double=settings.precision == "float64")
     division = divided(source, settings.validation_fraction)
     indices = division.select(rows, seed)
-    normalisation, batches = training_batches(source, indices, size, seed)
-    known = of_any_element(normalisation, targets)
+    normalization, batches = training_batches(source, indices, size, seed)
+    known = of_any_element(normalization, targets)
     validation = [
         Batches(source, split, chosen, known, size, batches.edges, seed)
         for split, chosen in division.validation(settings.validation_rows)
@@ -333,7 +333,7 @@ def train_cell(
         "precision": settings.precision,
         "qmgen": machine.versions()["qmgen"],
     }
-    save_model(folder / MODEL, StoredSchnet(outcome.parameters, shape, targets, normalisation, about))
+    save_model(folder / MODEL, StoredSchnet(outcome.parameters, shape, targets, normalization, about))
     trivial = task.errors(outcome.parameters, validating()).trivial
     errors = task.errors(outcome.parameters, test.in_order()) if test else None
     result = {

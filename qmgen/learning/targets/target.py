@@ -1,4 +1,4 @@
-"""What can be learnt from a corpus: the columns, their units, and how a network makes each."""
+"""What can be learned from a corpus: the columns, their units, and how a network makes each."""
 
 from __future__ import annotations
 

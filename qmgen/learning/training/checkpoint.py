@@ -3,7 +3,7 @@
 >>> save(path, {"state": state, "best": best}, {"step": 400})
 >>> tree, about = restore(path, like={"state": state, "best": best})
 
-A file is written under another name, synchronised and renamed. ``keep`` lets the one before it stay under a second
+A file is written under another name, synchronized and renamed. ``keep`` lets the one before it stay under a second
 name, so that a damaged file costs a minute of work and not the run.
 """
 

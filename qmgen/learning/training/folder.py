@@ -242,7 +242,7 @@ class Journal:
         except OSError as error:
             raise QmgenError(f"cannot write {self.path}: {error.strerror}; the same command continues") from error
 
-    def synchronise(self) -> None:
+    def synchronize(self) -> None:
         """Onto the disk: no checkpoint may be newer than the lines before it."""
         os.fsync(self._stream.fileno())
 

@@ -1,6 +1,6 @@
 """The loop of any training: steps, lines in the journal, validations, checkpoints, and an end in good order.
 
->>> outcome = train(task, optimiser, rate, parameters, feed, plan, folder, identity, stop, progress)
+>>> outcome = train(task, optimizer, rate, parameters, feed, plan, folder, identity, stop, progress)
 
 A training that was stopped, or killed, continues from its last checkpoint with the very numbers it would have had: the
 state, the place in the data, the best weights and the journal's length all belong to one checkpoint.
@@ -43,7 +43,7 @@ class Score:
 
 
 class LearningTask(Protocol):
-    """What is learnt."""
+    """What is learned."""
 
     def loss(self, parameters: Params, batch: Any) -> Any:
         """() the loss of a batch, a pytree with ``weights`` of its molecules: a pure function, to be compiled."""
@@ -114,7 +114,7 @@ class _Books:
 
 def train(
     task: LearningTask,
-    optimiser: optax.GradientTransformation,
+    optimizer: optax.GradientTransformation,
     rate: Callable[[int], Any],
     parameters: Params,
     feed: BatchFeed,
@@ -129,14 +129,14 @@ def train(
     """Train to the end of ``plan``, from the last checkpoint in ``folder`` where there is one.
 
     ``rate`` is the learning rate after so many steps, for the journal; ``identity`` tells trainings apart that must not
-    continue each other. ``step`` is made of the loss and ``optimiser`` where none is given; ``watch`` says what a
+    continue each other. ``step`` is made of the loss and ``optimizer`` where none is given; ``watch`` says what a
     further line of the journal holds after so many steps, if there is one.
 
     Raises ``Interrupted`` (after a checkpoint) when ``stop`` says so, ``UsageError`` where the checkpoint is of another
     training, ``QmgenError`` where the loss is no longer finite or the checkpoints are damaged.
     """
-    state, best, books = _begin(parameters, optimiser, folder, identity, progress)
-    step = step or stepper(task.loss, optimiser)
+    state, best, books = _begin(parameters, optimizer, folder, identity, progress)
+    step = step or stepper(task.loss, optimizer)
     seconds_before, begin = books.seconds, time.monotonic()
     saved = logged = begin
     logged_rows = books.rows_seen
@@ -149,7 +149,7 @@ def train(
         nonlocal saved
         _finite(state)
         books.seconds = seconds_before + time.monotonic() - begin
-        lines.synchronise()
+        lines.synchronize()
         checkpoint.keep(folder, {"state": state, "best": best}, {**vars(books), "identity": dict(identity)})
         saved = time.monotonic()
 
@@ -218,13 +218,13 @@ def train(
 
 def _begin(
     parameters: Params,
-    optimiser: optax.GradientTransformation,
+    optimizer: optax.GradientTransformation,
     folder: Path,
     identity: Mapping[str, Any],
     progress: TrainingProgress,
 ) -> tuple[TrainingState, Params, _Books]:
     """The state, best weights and books of the last checkpoint, or of the beginning."""
-    state, best, books = first(parameters, optimiser), jax.tree.map(jnp.copy, parameters), _Books()
+    state, best, books = first(parameters, optimizer), jax.tree.map(jnp.copy, parameters), _Books()
     found = checkpoint.latest(folder, {"state": state, "best": best})
     if found is None:
         return state, best, books

@@ -21,7 +21,7 @@ class TrainingState:
     """What a step takes and gives: all of it is in a checkpoint.
 
     Attributes:
-        parameters, optimiser: pytrees of arrays.
+        parameters, optimiser: pytrees of arrays. The names are in checkpoint files.
         step: () int32, the number of steps done.
         loss_sum: () of the losses since the last line of the journal, so that a line says the same after a resumption.
         bad: () int32, the first step whose loss or gradient was not finite; −1 while there is none.
@@ -38,12 +38,12 @@ class TrainingState:
 Step = Callable[[TrainingState, Any], tuple[TrainingState, Any]]
 
 
-def first(parameters: Params, optimiser: optax.GradientTransformation) -> TrainingState:
+def first(parameters: Params, optimizer: optax.GradientTransformation) -> TrainingState:
     """The state before the first step."""
     dtype = jax.tree.leaves(parameters)[0].dtype
     return TrainingState(
         parameters,
-        optimiser.init(parameters),
+        optimizer.init(parameters),
         jnp.zeros((), jnp.int32),
         jnp.zeros((), dtype),
         jnp.full((), -1, jnp.int32),
@@ -52,14 +52,14 @@ def first(parameters: Params, optimiser: optax.GradientTransformation) -> Traini
 
 def stepper(
     loss: Callable[[Params, Any], Any],
-    optimiser: optax.GradientTransformation,
+    optimizer: optax.GradientTransformation,
     apply: Callable[[Params, Params], Params] = optax.apply_updates,
     portions: bool = True,
 ) -> Step:
     """``step(state, batch) -> (state, loss)``: compiled once per shape of the batch, the old state's memory re-used.
 
     ``loss`` is a mean over the molecules of a batch by their weights, so that the gradient may be taken in portions
-    (``portions``). ``apply`` makes the next parameters of the old ones and the optimiser's updates.
+    (``portions``). ``apply`` makes the next parameters of the old ones and the optimizer's updates.
     """
 
     def step(state: TrainingState, batch: Any) -> tuple[TrainingState, Any]:
@@ -67,7 +67,7 @@ def stepper(
             value, gradients = by_portions(loss, portion_of(len(batch.weights)))(state.parameters, batch)
         else:
             value, gradients = jax.value_and_grad(loss)(state.parameters, batch)
-        updates, inner = optimiser.update(gradients, state.optimiser, state.parameters)
+        updates, inner = optimizer.update(gradients, state.optimiser, state.parameters)
         done = state.step + jnp.int32(1)
         # a finite loss may have a gradient that is not, and the weights would be lost all the same
         sound = jnp.isfinite(value) & jnp.isfinite(sum(jnp.sum(jnp.abs(leaf)) for leaf in jax.tree.leaves(gradients)))

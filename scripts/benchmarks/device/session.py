@@ -25,7 +25,7 @@ from benchmarks.device.task import SHIPPED, load
 from qmgen.errors import QmgenError, UsageError
 from qmgen.files import write_json
 from qmgen.machine import provenance
-from qmgen.runtime import environment, labelling_environment
+from qmgen.runtime import environment, labeling_environment
 
 SCHEMA: Final = 1
 #: seconds: no measurement is begun with less, and each may finish what it has begun in so many more
@@ -105,7 +105,7 @@ def measure(name: str, task: dict[str, Any], left: float, tell: Callable[[str], 
     begin = perf_counter()
     entries: dict[str, Any] = {}
     paths = os.pathsep.join(filter(None, (str(_ROOT), str(_ROOT / "scripts"), os.environ.get("PYTHONPATH"))))
-    with environment({**labelling_environment(one_thread=False), "PYTHONPATH": paths}):
+    with environment({**labeling_environment(one_thread=False), "PYTHONPATH": paths}):
         child = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.device.child", name],
             stdin=subprocess.PIPE,

@@ -54,10 +54,10 @@ def measure_stages(task: Task) -> None:
     if not task.accelerator:
         _molecule_by_molecule(task, settings, chosen)
     task.tell("labels")
-    labelled = [r for r in label(iter(chosen), settings) if not isinstance(r, Failure)]
+    labeled = [r for r in label(iter(chosen), settings) if not isinstance(r, Failure)]
     for name, work in (
-        ("rows", lambda: [row(c, one) for c, one in labelled]),
-        ("parquet", lambda: write(labelled)),
+        ("rows", lambda: [row(c, one) for c, one in labeled]),
+        ("parquet", lambda: write(labeled)),
     ):
         task.entry(name, partial(_timed, work, count))
 
@@ -128,14 +128,14 @@ def _molecule_by_molecule(task: Task, settings: Settings, chosen: list[Conformer
     )
 
 
-def write(labelled: list[tuple[Conformer, Label]]) -> None:
+def write(labeled: list[tuple[Conformer, Label]]) -> None:
     """The rows as the files of a unit in a temporary folder."""
     empty, failures = row_table([], row_schema()), failure_table([], failure_schema())
-    tables = {"train": row_table([row(c, one) for c, one in labelled], row_schema())}
+    tables = {"train": row_table([row(c, one) for c, one in labeled], row_schema())}
     with tempfile.TemporaryDirectory() as folder:
         write_unit(
             Path(folder),
-            Unit(0, 1, 0, len(labelled)),
+            Unit(0, 1, 0, len(labeled)),
             {**tables, "validation": empty, "test": empty, "failures": failures},
         )
 

@@ -1,5 +1,5 @@
 """Conformers a second from geometries to Parquet, by the code that ``qmgen generate`` runs for each work unit: by grid
-level, and by the number of molecules in a batch; and the peak memory of a batch beside what labelling reckons with.
+level, and by the number of molecules in a batch; and the peak memory of a batch beside what labeling reckons with.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def to_parquet(conformers: list[Conformer], settings: Settings, scratch: Path) -
 
 
 def places(shape: Shape, settings: Settings) -> int:
-    """Molecules that labelling puts into a batch of ``shape``: as asked, or fewer where memory ends."""
+    """Molecules that labeling puts into a batch of ``shape``: as asked, or fewer where memory ends."""
     return batch_size_of(shape, level_of(settings), settings)
 
 
@@ -90,7 +90,7 @@ CPU_BATCH_SIZES = (1, 2, 4)
 
 
 def measure_levels(task: Task) -> None:
-    """An entry ``level N`` for each grid level, at the batch size that labelling chooses."""
+    """An entry ``level N`` for each grid level, at the batch size that labeling chooses."""
     for level in (0,) if task.toy else LEVELS:
         task.entry(f"level {level}", partial(rate, task, Settings(grid_level=level), count(task, 128)))
 
@@ -115,7 +115,7 @@ def rate(task: Task, settings: Settings, conformers: int) -> Entry:
     an ``error`` too. A pass is left out where time is short, but never the first; a toy makes one.
 
     Raises:
-        RuntimeError: nothing was labelled.
+        RuntimeError: nothing was labeled.
     """
     shape, chosen = task.geometries.of_one_shape(settings, conformers)
     warm = to_parquet(chosen, settings, task.scratch)

@@ -139,10 +139,10 @@ def _step(shape: LmShape, rows: int, remat: bool, recipe: ScalingRecipe) -> tupl
         tokens, jnp.roll(tokens, -1, 1), positions, jnp.ones_like(tokens), jnp.ones(tokens.shape, jnp.float32)
     )
     task = LmTask(shape, Arithmetic(recipe, jnp.bfloat16, remat), list)
-    optimiser = adamw(schedule_of("constant", 1e-4, 1, 100), 0.1, 1.0)
+    optimizer = adamw(schedule_of("constant", 1e-4, 1, 100), 0.1, 1.0)
     weights = init(jax.random.key(0), shape)
-    state = first({"weights": weights, "probes": probes_of(shape, recipe)}, optimiser)
-    step = stepper(task.loss_unwatched, optimiser, unwatched_applied, portions=False)
+    state = first({"weights": weights, "probes": probes_of(shape, recipe)}, optimizer)
+    step = stepper(task.loss_unwatched, optimizer, unwatched_applied, portions=False)
     compiled = step.lower(state, batch).compile()  # type: ignore[attr-defined]
     held = [state]
 

@@ -86,10 +86,10 @@ def test_an_element_that_the_first_window_lacks(
     spoil(tmp_path, "data/train-00003-of-00005.parquet", "z", fluorinate)
     source = open_rows(tmp_path, targets_of(targets))
     for seed in range(3):
-        normalisation, batches = training_batches(source, None, BATCH, seed, 14)
+        normalization, batches = training_batches(source, None, BATCH, seed, 14)
         seen = {int(z) for batch, _ in batches.epoch_batches(0) for z in np.unique(batch.numbers)}
         assert 9 in seen
-        assert targets == ["y"] or (9 in normalisation.elements and 9 in normalisation.references["energy"])
+        assert targets == ["y"] or (9 in normalization.elements and 9 in normalization.references["energy"])
 
 
 def test_memory_holds_one_window(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:

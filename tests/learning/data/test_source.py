@@ -1,4 +1,4 @@
-"""Rows by number are those of the corpus, and what must not be learnt from is refused in one line."""
+"""Rows by number are those of the corpus, and what must not be learned from is refused in one line."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Monk
     ]
 
 
-def test_spoilt_geometries_are_dropped_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spoiled_geometries_are_dropped_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     on_top = WATER[0].positions.copy()
     on_top[1] = on_top[0] + [0.3, 0.0, 0.0]
     beginnings = [(replace(WATER[0], positions=on_top), BEGINNINGS[0][1]), BEGINNINGS[1]]
@@ -82,8 +82,8 @@ def test_spoilt_geometries_are_dropped_and_counted(tmp_path: Path, monkeypatch: 
     assert found.dropped == {"atoms on top of each other": 1} and len(found.geometries) == 1
     # also from the file
     assert moved(tmp_path / NAME, replace(PLAN, count=2), beginnings).dropped == found.dropped
-    assert module._spoilt(WATER[0].positions, 2.0) == "far too high"
-    assert module._spoilt(WATER[0].positions * np.nan, 0.0) == "not finite"
+    assert module._spoiled(WATER[0].positions, 2.0) == "far too high"
+    assert module._spoiled(WATER[0].positions * np.nan, 0.0) == "not finite"
 
 
 def test_it_takes_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

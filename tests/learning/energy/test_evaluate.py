@@ -114,7 +114,7 @@ def test_a_network_that_knows_the_answer_has_no_errors(
     assert report.cycles["network"] < report.cycles["atoms"] and report.cycles["saved"] > 0.25
 
 
-def test_cycles_are_those_of_the_rows_that_are_labelled(
+def test_cycles_are_those_of_the_rows_that_are_labeled(
     run: Path, molecules: Path, report: module.HamiltonianReport
 ) -> None:
     """One definition: the same numbers as the column ``cycles``, geometry by geometry."""

@@ -187,8 +187,8 @@ def test_whole_molecules_are_held_out_whatever_the_order():
     geometries = [geometry(i, "C" * (i % 20 + 1)) for i in range(100)]
     train, validation = split(geometries, 0.2, "auto", 0)
     assert sorted([*train, *validation]) == list(range(100)) and train.dtype == np.int64
-    learnt, held = ({geometries[p].smiles for p in places} for places in (train, validation))
-    assert len(held) == 4 and not learnt & held
+    learned, held = ({geometries[p].smiles for p in places} for places in (train, validation))
+    assert len(held) == 4 and not learned & held
     shuffled = [geometries[p] for p in np.random.default_rng(0).permutation(100)]
     assert sources(shuffled, split(shuffled, 0.2, "molecules", 0)[1]) == sources(geometries, validation)
     assert sources(geometries, split(geometries, 0.2, "auto", 1)[1]) != sources(geometries, validation)

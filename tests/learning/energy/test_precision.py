@@ -62,7 +62,7 @@ def test_it_learns_in_fp8(tmp_path: Path, capsys: Any) -> None:
     assert "fp8-amax" in capsys.readouterr().err
 
 
-def test_trainings_from_before_are_recognised() -> None:
+def test_trainings_from_before_are_recognized() -> None:
     """A float32 training says nothing of its precision, as when there was no other."""
     fields = TrainEnergyConfig(molecules=["a.xyz"], out=Path("run")).training_fields()
     assert "precision" not in fields

@@ -47,7 +47,7 @@ def test_kept_or_made_anew_it_is_the_same(room: int) -> None:
 def test_what_fails_is_counted_and_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
 
-    def spoilt(system: Any, shape: Any, level: Any) -> Any:
+    def spoiled(system: Any, shape: Any, level: Any) -> Any:
         tried.append(len(system.numbers))
         if len(system.numbers) == 4:
             raise np.linalg.LinAlgError("no\neigenvalues")
@@ -56,7 +56,7 @@ def test_what_fails_is_counted_and_not_tried_again(monkeypatch: pytest.MonkeyPat
             return case._replace(inputs=case.inputs._replace(initial=case.inputs.initial * np.nan))
         return case
 
-    monkeypatch.setattr(module, "case_of", spoilt)
+    monkeypatch.setattr(module, "case_of", spoiled)
     store = store_of(NAMES)
     for _ in range(2):
         assert store.get(0) is not None

@@ -39,8 +39,8 @@ def labels_of(store: GeometryStore) -> dict[int, ConvergedLabels]:
     return found
 
 
-def batch_of(members: list[int], size: int = 4, store: GeometryStore = STORE, labelled: bool = False) -> EnergyBatch:
-    feed = CaseFeed(store, members, size, 0, plain(), labels_of(store) if labelled else None)
+def batch_of(members: list[int], size: int = 4, store: GeometryStore = STORE, labeled: bool = False) -> EnergyBatch:
+    feed = CaseFeed(store, members, size, 0, plain(), labels_of(store) if labeled else None)
     return feed._batch([(index, ready) for index in members if (ready := store.get(index)) is not None])
 
 
@@ -123,7 +123,7 @@ def _wide(leaf: Any) -> Any:
 
 @pytest.mark.parametrize("squared", [False, True])
 def test_loss_of_labels_is_the_mean_error_of_real_elements(squared: bool) -> None:
-    batch = batch_of([0, 1, 2], labelled=True)
+    batch = batch_of([0, 1, 2], labeled=True)
     labels, errors = labels_of(STORE), []
     for index, n in enumerate((7, 8, 6)):
         ready = STORE.get(index)

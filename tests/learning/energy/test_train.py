@@ -60,7 +60,7 @@ def whole(water: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 def test_it_learns_from_geometries_alone(whole: tuple[Path, dict[str, Any]]) -> None:
     folder, result = whole
     before, after = (result[key]["refine_0"] for key in ("excess_meV_without_correction", "excess_meV"))
-    # a tenth is reached on geometries that were held out; nothing that has not learnt comes near a fifth
+    # a tenth is reached on geometries that were held out; nothing that has not learned comes near a fifth
     assert after < before / 5 and result["times_lower"]["refine_0"] == pytest.approx(before / after)
     assert after > -1e-8 * 27211  # above the converged energies, to what those are converged to
     assert (result["geometries"], result["held_out"], result["monitored"]) == (18, 6, 4)
@@ -186,7 +186,7 @@ def test_with_labels_it_learns_too_and_keeps_them(water: Path, tmp_path: Path) -
     settings = settings_of(water, tmp_path, TrainLabelsConfig, steps=60)
     result = run(settings, quiet=True)
     before, after = (result[key]["refine_0"] for key in ("excess_meV_without_correction", "excess_meV"))
-    # the Hamiltonian is what is learnt, the energy follows: a third, where nothing learnt would leave it as it is
+    # the Hamiltonian is what is learned, the energy follows: a third, where nothing learned would leave it as it is
     assert after < before / 3
     assert result["loss"] == "labels" and result["geometries"] == 18
     with np.load(tmp_path / "labels.npz") as archive:
@@ -206,7 +206,7 @@ def test_it_begins_where_another_ended(water: Path, tmp_path: Path, whole: tuple
     assert not (tmp_path / "no").exists()
 
 
-def test_geometries_moved_by_a_network_are_learnt_from_too(
+def test_geometries_moved_by_a_network_are_learned_from_too(
     water: Path, tmp_path: Path, whole: tuple[Path, dict[str, Any]]
 ) -> None:
     settings = settings_of(water, tmp_path, init=str(whole[0]), steps=1, augment=3, augment_steps=1)
@@ -218,7 +218,7 @@ def test_geometries_moved_by_a_network_are_learnt_from_too(
     assert run(settings, quiet=True) == result
 
 
-def test_different_molecules_are_learnt_together_and_bad_ones_counted(tmp_path: Path) -> None:
+def test_different_molecules_are_learned_together_and_bad_ones_counted(tmp_path: Path) -> None:
     """Whole molecules may be held out; a radical and a charged one are skipped."""
     path = write_xyz(tmp_path / "mixed.xyz", [system(name, seed) for seed in range(4) for name in ALIKE])
     path.write_text(path.read_text() + "1\n\nH 0 0 0\n2\ncharge=1\nO 0 0 0\nH 0 0 1\n")

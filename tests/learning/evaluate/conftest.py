@@ -12,11 +12,11 @@ from qmgen.learning.schnet import model
 from qmgen.learning.schnet.model import SchNetShape, outputs_of
 from qmgen.learning.schnet.stored import StoredSchnet, load_model, save_model
 from qmgen.learning.targets import targets_of
-from qmgen.learning.targets.normalisation import fit
+from qmgen.learning.targets.normalization import fit
 
 
 def write_model(path: Path, corpus: Path) -> StoredSchnet:
-    """A network of all kinds of target, normalised by the training rows of ``corpus``."""
+    """A network of all kinds of target, normalized by the training rows of ``corpus``."""
     targets = targets_of(["y", "energy", "dipole", "forces"])
     source = open_rows(corpus, targets)
     shape = SchNetShape(16, 16, 2, 16, 10.0, outputs_of(targets))

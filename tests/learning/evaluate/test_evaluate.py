@@ -50,12 +50,12 @@ def test_values_are_those_of_one_molecule_at_a_time(stored: StoredSchnet, toy: P
     for row in range(0, len(packed), 7):
         one = packed.take(np.array([row]))
         direct = predict(
-            stored.params, stored.shape, stored.targets, stored.normalisation, one.numbers[None].astype(np.int32),
+            stored.params, stored.shape, stored.targets, stored.normalization, one.numbers[None].astype(np.int32),
             one.positions[None],
         )  # fmt: skip
         for name, value in direct.items():
             here = found[name][packed.atoms_of(np.array([row])) if name == "forces" else [row]]
-            expected = stored.normalisation.restore(name, np.asarray(value).reshape(here.shape), one)
+            expected = stored.normalization.restore(name, np.asarray(value).reshape(here.shape), one)
             np.testing.assert_allclose(here, expected, atol=ROUNDING)
 
 
@@ -71,7 +71,7 @@ def test_errors_are_those_of_all_rows_at_once(stored: StoredSchnet, toy: Path) -
     assert y["rmse"] == pytest.approx(np.sqrt(np.mean(difference**2)), abs=1000 * ROUNDING)
     assert y["largest"]["molecule_id"] == packed.molecule_id[np.argmax(np.abs(difference))]
     labels = 1000 * packed.values["y"][:, 0]
-    assert y["trivial_mae"] == pytest.approx(np.abs(labels - 1000 * stored.normalisation.mean["y"]).mean())
+    assert y["trivial_mae"] == pytest.approx(np.abs(labels - 1000 * stored.normalization.mean["y"]).mean())
     assert y["r2"] == pytest.approx(1 - np.mean(difference**2) / labels.var(), rel=1e-4)
     assert sum(part["count"] for part in y["by_heavy_atoms"].values()) == 40
     length = np.linalg.norm(found["dipole"] - packed.values["dipole"], axis=1)

@@ -28,7 +28,7 @@ def bias_of(amax: float, name: str, margin: int = 0) -> int:
     return max(-31, min(31, floor - margin))
 
 
-def quantise(x: np.ndarray, name: str, margin: int = 0, bias: int | None = None) -> tuple[np.ndarray, int]:
+def quantize(x: np.ndarray, name: str, margin: int = 0, bias: int | None = None) -> tuple[np.ndarray, int]:
     """The 8-bit values of a tensor and its bias: the given one, or that of its amax."""
     dtype, largest = DTYPES[name]
     if bias is None:

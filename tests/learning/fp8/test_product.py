@@ -55,8 +55,8 @@ def expected(recipe: ScalingRecipe, x: Any, w: Any, g: Any) -> list[tuple[Any, A
     """Value and Σ|x w| of y, dx, dw in float64, from the tensors that the reference casts."""
     given = recipe.bias if recipe.kind == "cscale" else None
     flat = [array.reshape(-1, array.shape[-1]) for array in (x, w, g)]
-    x8, w8 = (reference.quantise(array, recipe.forward.name, bias=given) for array in flat[:2])
-    g8 = reference.quantise(flat[2], recipe.backward.name, recipe.margin, given)
+    x8, w8 = (reference.quantize(array, recipe.forward.name, bias=given) for array in flat[:2])
+    g8 = reference.quantize(flat[2], recipe.backward.name, recipe.margin, given)
 
     def turned(tensor: tuple[Any, int]) -> tuple[Any, int]:
         return tensor[0].T, tensor[1]
@@ -124,7 +124,7 @@ def test_the_probe_tells_bias_amax_and_what_is_lost() -> None:
     x[0, 0, 0], x[0, 0, 1] = 1000.0, 1e-5  # the first sets the scale, of which the second is below the least
     seen = np.asarray(products(AMAX, x, w, g)[3])
     for row, tensor, name, margin in ((0, x, "e4m3fn", 0), (1, w, "e4m3fn", 0), (2, g, "e5m2", 3)):
-        values, bias = reference.quantise(tensor, name, margin)
+        values, bias = reference.quantize(tensor, name, margin)
         assert seen[row, BIAS] == bias
         assert seen[row, OF_AMAX] == np.abs(tensor).max()
         lost = (values.astype(np.float32) == 0) & (tensor != 0)
@@ -168,7 +168,7 @@ def test_blocks_are_scaled_each_by_its_own() -> None:
         for i in range(0, array.shape[0], rows):
             for j in range(0, array.shape[1], columns):
                 piece = np.s_[i : i + rows, j : j + columns]
-                values, bias = reference.quantise(array[piece], name, margin)
+                values, bias = reference.quantize(array[piece], name, margin)
                 out[piece] = np.ldexp(values.astype(np.float64), -bias)
         return out
 

@@ -69,7 +69,7 @@ def test_biases_of_tensors_at_the_edge(format: Format, tensor: list[float], bias
 @pytest.mark.parametrize("value", [1.0, -3.7, 448.0, 449.0, 1e30, -1e-30, 240.0])
 def test_a_single_element_comes_back_to_the_format_s_precision(format: Format, value: float) -> None:
     found = quantize(np.float32([value]), format)
-    values, bias = reference.quantise(np.float32([value]), format.name)
+    values, bias = reference.quantize(np.float32([value]), format.name)
     assert int(found.bias) == bias
     same_bits(found.values, values)
     if abs(bias) < 31:  # half of the last of its 4 or 3 significant bits
@@ -85,7 +85,7 @@ def test_tensors_cast_as_the_reference_does(format: Format, spread: float, dtype
     x = jnp.asarray(x, jnp.float32).astype(dtype)
     for margin in (0, 3):
         found = jax.jit(lambda x, margin=margin: quantize(x, format, margin))(x)
-        values, bias = reference.quantise(np.asarray(x.astype(jnp.float32)), format.name, margin)
+        values, bias = reference.quantize(np.asarray(x.astype(jnp.float32)), format.name, margin)
         assert int(found.bias) == bias
         same_bits(found.values, values)
 
@@ -97,7 +97,7 @@ def test_every_float32_exponent_and_the_ties_of_rounding(format: Format) -> None
     x = np.concatenate([bits, bits + 1, bits | (1 << 31)]).view(np.float32).ravel()
     for bias in (-31, -3, 0, 6, 31):
         found = jax.jit(lambda x, bias=bias: cast(x, jnp.int32(bias), format))(x)
-        same_bits(found, reference.quantise(x, format.name, bias=bias)[0])
+        same_bits(found, reference.quantize(x, format.name, bias=bias)[0])
 
 
 @settings(max_examples=200, deadline=None)
@@ -110,7 +110,7 @@ def test_finite_numbers_saturate_and_are_never_lost(values: list[float], bias: i
     x = np.array(values, np.float32)
     found = np.asarray(cast(x, jnp.int32(bias), FORMATS[name])).astype(np.float32)
     assert np.all(np.isfinite(found)) and np.all(np.abs(found) <= FORMATS[name].largest)
-    same_bits(cast(x, jnp.int32(bias), FORMATS[name]), reference.quantise(x, name, bias=bias)[0])
+    same_bits(cast(x, jnp.int32(bias), FORMATS[name]), reference.quantize(x, name, bias=bias)[0])
 
 
 def test_what_is_not_finite_stays_so() -> None:

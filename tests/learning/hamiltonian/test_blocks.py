@@ -170,11 +170,11 @@ def test_invariants_do_not_turn() -> None:
     assert np.abs(np.asarray(one.invariants) - np.asarray(other.invariants)).max() < 1e-5
 
 
-def test_statistics_centre_and_scale_by_pair_of_elements() -> None:
+def test_statistics_center_and_scale_by_pair_of_elements() -> None:
     shape = shape_for("sto-3g")
     many = [jax.tree.map(np.asarray, seen(shape, made_up(seed=k))) for k in range(12)]
     statistics = description.statistics_of(shape, many)
-    found = np.array([description.normalised(shape, statistics, one).invariants for one in many])
+    found = np.array([description.normalized(shape, statistics, one).invariants for one in many])
     pair = found[:, 0, 1]  # O with C, once in each molecule
     varies = pair.std(axis=0) > 0
     assert varies.any() and np.abs(pair.mean(axis=0)).max() < 0.3  # none beyond six spreads: means shift a little
@@ -185,7 +185,7 @@ def test_what_never_varies_is_nothing() -> None:
     """Its rounding, blown up to one, would be noise."""
     shape = shape_for("sto-3g")
     many = [jax.tree.map(np.asarray, seen(shape, made_up())) for _ in range(5)]
-    found = description.normalised(shape, description.statistics_of(shape, many), many[0])
+    found = description.normalized(shape, description.statistics_of(shape, many), many[0])
     assert np.abs(np.asarray(found.invariants)[0, 1]).max() == 0.0
 
 

@@ -25,7 +25,7 @@ LLAMAS = {
 }
 
 
-def randomised(shape: LmShape, seed: int = 0) -> Any:
+def randomized(shape: LmShape, seed: int = 0) -> Any:
     """Weights of order one everywhere: biases and scales too, so that a forgotten one shows."""
     leaves, tree = jax.tree.flatten(init(jax.random.key(seed), shape))
     rng = np.random.default_rng(seed)
@@ -70,7 +70,7 @@ def test_gpt_2() -> None:
         vocab_size=GPT.vocabulary, n_positions=GPT.context, n_embd=GPT.width, n_layer=GPT.layers, n_head=GPT.heads,
         layer_norm_epsilon=GPT.eps, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
     )  # fmt: skip
-    params, model = randomised(GPT), GPT2LMHeadModel(config).eval()
+    params, model = randomized(GPT), GPT2LMHeadModel(config).eval()
     put(model, "transformer.wte.weight", params["tokens"])
     put(model, "transformer.wpe.weight", params["positions"])
     for kind, name in (("scale", "weight"), ("bias", "bias")):
@@ -98,7 +98,7 @@ def test_llama_2(shape: LmShape) -> None:
         max_position_embeddings=shape.context, rms_norm_eps=shape.eps, tie_word_embeddings=False,
         rope_parameters={"rope_type": "default", "rope_theta": shape.theta},
     )  # fmt: skip
-    params, model = randomised(shape), LlamaForCausalLM(config).eval()
+    params, model = randomized(shape), LlamaForCausalLM(config).eval()
     put(model, "model.embed_tokens.weight", params["tokens"])
     put(model, "lm_head.weight", params["head"].T)
     put(model, "model.norm.weight", params["norm"]["scale"])

@@ -141,9 +141,9 @@ def test_a_step_learns_and_keeps_what_the_products_told(recipe: Any) -> None:
     shape = SHAPES["llama"]
     batch = jax.tree.map(jnp.asarray, batch_of(texts(shape, (20, 9, 12)), [[0], [1, 2]], 2, 24))
     task = LmTask(shape, Arithmetic(recipe), list)
-    optimiser = adamw(schedule_of("constant", 3e-3, 1, 10), 0.1, 1.0)
-    state = first({"weights": init(jax.random.key(0), shape), "probes": probes_of(shape, recipe)}, optimiser)
-    step = stepper(task.loss, optimiser, applied, portions=False)
+    optimizer = adamw(schedule_of("constant", 3e-3, 1, 10), 0.1, 1.0)
+    state = first({"weights": init(jax.random.key(0), shape), "probes": probes_of(shape, recipe)}, optimizer)
+    step = stepper(task.loss, optimizer, applied, portions=False)
     losses = []
     for _ in range(12):
         state, loss = step(state, batch)

@@ -97,14 +97,14 @@ def test_bad_files_are_said_in_a_line(tmp_path: Path) -> None:
 SOME_BAD = ["CCO", "# x", "C!", "C!", "", "N#N", "Ox", "CCO again", "[\udce9]", "C" * 300 + "?!", "CN n\udce4me"]
 
 
-def test_all_lines_that_cannot_be_tokenised_are_said_at_once(tmp_path: Path) -> None:
+def test_all_lines_that_cannot_be_tokenized_are_said_at_once(tmp_path: Path) -> None:
     one, two = tmp_path / "one.smi", tmp_path / "two.smi"
     one.write_bytes("\n".join(SOME_BAD).encode(errors="surrogateescape"))
     two.write_text("CCC\n!\n")
     with pytest.raises(UsageError) as error:
         read_lines([one, two], hint="mend them")
     said = error.value.lines
-    assert said[0] == "6 of 11 lines cannot be tokenised: mend them"
+    assert said[0] == "6 of 11 lines cannot be tokenized: mend them"
     places = [f"{one}:{k}: " for k in (3, 4, 7, 9, 10)] + [f"{two}:2: "]
     assert [line.startswith(place) for line, place in zip(said[1:], places, strict=True)] == [True] * 6
     assert "'C!' is no SMILES: no token begins at '!'" in said[1] and "not UTF-8" in said[4]
@@ -128,7 +128,7 @@ def test_of_many_the_first_and_the_numbers_of_some_are_shown(tmp_path: Path) -> 
     assert len(said[-1]) < 1000
 
 
-def test_texts_that_cannot_be_tokenised_are_left_out_alike(tmp_path: Path) -> None:
+def test_texts_that_cannot_be_tokenized_are_left_out_alike(tmp_path: Path) -> None:
     """What is left out changes nothing of the rest: not the sides, not the digest, and not what a limit takes."""
     good, mixed = tmp_path / "good.smi", tmp_path / "mixed.smi"
     lines = [f"{'C' * n}{end}" for n in range(1, 40) for end in ("O", "N")]
@@ -137,7 +137,7 @@ def test_texts_that_cannot_be_tokenised_are_left_out_alike(tmp_path: Path) -> No
     one, two = read_texts([good], 0.3, limit=50), read_texts([mixed], 0.3, limit=50, skip=True)
     assert one.digest == two.digest and one.vocabulary == two.vocabulary
     assert (one.train.tokens == two.train.tokens).all() and (one.unreadable.count, two.unreadable.count) == (0, 78)
-    with pytest.raises(UsageError, match=r"78 of 156 lines cannot be tokenised.* --skip-unreadable"):
+    with pytest.raises(UsageError, match=r"78 of 156 lines cannot be tokenized.* --skip-unreadable"):
         read_texts([mixed], 0.3)
     assert our_vocabulary([mixed], skip=True) == len(one.vocabulary)
     only = vocabulary_of(["CO"])  # of a model to begin with: what it has no token for is said and left out too

@@ -112,7 +112,7 @@ def test_fine_tuning_begins_with_a_run(trained: dict[str, Path], smiles: Path, t
         run(settings_of(strange, tmp_path / "silicon", init=trained["gpt"]), quiet=True)
 
 
-def test_lines_that_cannot_be_tokenised_are_counted_and_change_nothing(
+def test_lines_that_cannot_be_tokenized_are_counted_and_change_nothing(
     smiles: Path, tmp_path: Path, capsys: Any
 ) -> None:
     mixed = tmp_path / "mixed.smi"
@@ -123,7 +123,7 @@ def test_lines_that_cannot_be_tokenised_are_counted_and_change_nothing(
     assert len(said) == 3 and "--skip-unreadable" in said[0] and not (tmp_path / "run").exists()
     assert main([word for word in words(settings) if word != "-q"] + ["--skip-unreadable", "--json"]) == 0
     told = capsys.readouterr()
-    assert f"2 of {len(smiles.read_text().splitlines()) + 2} lines cannot be tokenised and are left out" in told.err
+    assert f"2 of {len(smiles.read_text().splitlines()) + 2} lines cannot be tokenized and are left out" in told.err
     result = json.loads(told.out)
     assert result["unreadable"] == 2 and "2 lines were left out" in result_text(result)
     assert load_model(tmp_path / "run").about["unreadable"] == 2

@@ -40,7 +40,7 @@ def test_weights_are_cast_once_and_stored_with_their_bias(
     assert quantize(trained["llama"], tmp_path / "small", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     before, after = load_model(trained["llama"]), load_model(tmp_path / "small")
-    assert after.quantised and after.about["made_of_checksum"] == before.checksum
+    assert after.quantized and after.about["made_of_checksum"] == before.checksum
     linear = before.shape.parameters()["linear"]
     assert told["bytes"] < told["bytes_before"] - 2.9 * linear  # a byte for four, and some bytes of names
     for name in before.shape.linears():
@@ -61,7 +61,7 @@ def test_it_is_not_cast_twice_nor_over_what_is_there(trained: dict[str, Path], t
     assert quantize(trained["gpt"], out) == 0
     for words, said in (
         ([str(trained["gpt"]), "--out", str(out)], "is there already"),
-        ([str(out), "--out", str(tmp_path / "smaller")], "is quantised already"),
+        ([str(out), "--out", str(tmp_path / "smaller")], "is quantized already"),
         ([str(tmp_path / "none")], "no language model"),
         ([str(trained["gpt"]), "--out", str(trained["gpt"]), "--overwrite"], "is the model itself"),
     ):
@@ -140,7 +140,7 @@ def test_molecules_come_out_each_once_and_valid(trained: dict[str, Path], tmp_pa
     assert len(capsys.readouterr().out.splitlines()) == 200
 
 
-def test_what_is_drawn_can_be_labelled(
+def test_what_is_drawn_can_be_labeled(
     trained: dict[str, Path], tmp_path: Path, bare_environment: dict[str, str]
 ) -> None:
     """Straight into the generator, which reads them from standard input."""
@@ -153,12 +153,12 @@ def test_what_is_drawn_can_be_labelled(
     words = ["generate", "--molecules", "-", "--grid-level", "0", "--workers", "1", "--out", str(tmp_path / "corpus")]
     command = [sys.executable, "-m", "qmgen", *words]
     subprocess.run(command, env=bare_environment, input="\n".join(small) + "\n", text=True, check=True)
-    labelled = [
+    labeled = [
         smiles
         for split in ("train", "validation", "test")
         for smiles in qmgen.load(tmp_path / "corpus", split=split)["smile"].to_pylist()
     ]
-    assert sorted(labelled) == sorted(small) and small
+    assert sorted(labeled) == sorted(small) and small
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_mistakes_of_sample(flags: list[str], said: str, trained: dict[str, Path
 
 
 def test_novelty_needs_to_know_the_training(trained: dict[str, Path], tmp_path: Path, capsys: Any) -> None:
-    """The run of a quantised model is found, where it is still there; a model file alone knows nothing."""
+    """The run of a quantized model is found, where it is still there; a model file alone knows nothing."""
     assert quantize(trained["gpt"], tmp_path / "small") == 0
     assert main(["sample", str(tmp_path / "small"), "-n", "8", "--novel"]) == 0
     alone = tmp_path / "alone" / "model.safetensors"

@@ -44,7 +44,7 @@ def test_the_exponent_within_its_error() -> None:
 def test_a_floor_is_found_where_there_is_one() -> None:
     law = fit(*noisy(60, 0))
     assert law is not None and law.kind == "power law with a floor"
-    # the optimiser stops at relative changes of 1e-12 of the cost, whose square root the parameters follow
+    # the optimizer stops at relative changes of 1e-12 of the cost, whose square root the parameters follow
     assert law.floor == pytest.approx(60, rel=1e-3) and law.exponent == pytest.approx(0.4, rel=1e-3)
 
 

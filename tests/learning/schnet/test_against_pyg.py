@@ -18,7 +18,7 @@ needs_pyg = pytest.mark.skipif(
 )
 
 
-def randomised(shape: SchNetShape, seed: int) -> dict[str, Any]:
+def randomized(shape: SchNetShape, seed: int) -> dict[str, Any]:
     """Fresh parameters with biases and a last layer that are not zero, so that a forgotten one shows."""
     params = init(jax.random.key(seed), shape)
     leaves, tree = jax.tree.flatten(params)
@@ -63,7 +63,7 @@ def test_output_equals_that_of_pyg(
 ) -> None:
     import torch
 
-    params = randomised(shape, 7)
+    params = randomized(shape, 7)
     numbers, positions = molecules(sizes, 3, padded, spread)
     ours = np.asarray(jax.jit(atomwise, static_argnums=1)(params, shape, numbers, positions)).sum(axis=1)
     there = numbers > 0

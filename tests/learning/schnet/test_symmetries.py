@@ -13,12 +13,12 @@ import pytest
 
 from qmgen.learning.schnet.model import PRESETS, gather, init, outputs_of, pair_table, predict, spread
 from qmgen.learning.targets import targets_of
-from qmgen.learning.targets.normalisation import Normalisation
+from qmgen.learning.targets.normalization import Normalization
 
 TARGETS = targets_of(["y", "energy", "dipole", "forces"])
 SHAPE = PRESETS["tiny"].with_outputs(outputs_of(TARGETS))
 NAMES = [target.name for target in TARGETS]
-NORMALISATION = Normalisation(
+NORMALIZATION = Normalization(
     mean=dict.fromkeys(NAMES, 0.0), scale=dict.fromkeys(NAMES, 1.0), references={}, elements=(1, 6, 7, 8, 9)
 )
 #: float32 has 24 bits; sums of some hundred terms in another order differ by tens of units in the last place
@@ -35,7 +35,7 @@ def params() -> dict[str, Any]:
     return {**fresh, "lin2": {**fresh["lin2"], "weight": last}}  # zero at the start: nothing would show
 
 
-_predict = jax.jit(lambda p, z, r: predict(p, SHAPE, TARGETS, NORMALISATION, z, r))
+_predict = jax.jit(lambda p, z, r: predict(p, SHAPE, TARGETS, NORMALIZATION, z, r))
 
 
 def found(params: Any, numbers: Any, positions: Any) -> dict[str, np.ndarray]:
@@ -116,12 +116,12 @@ def test_a_dummy_gives_zero_and_finite_gradients(params: Any, molecules: Callabl
 
     def loss(p: Any) -> Any:
         return sum(
-            jnp.sum(value**2) for value in predict(p, SHAPE, TARGETS, NORMALISATION, numbers, positions).values()
+            jnp.sum(value**2) for value in predict(p, SHAPE, TARGETS, NORMALIZATION, numbers, positions).values()
         )
 
     gradient = jax.jit(jax.grad(loss))(params)
     assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(gradient))
-    assert not np.asarray(gradient["embedding"][0]).any()  # nothing is learnt about padding
+    assert not np.asarray(gradient["embedding"][0]).any()  # nothing is learned about padding
 
 
 def test_coincident_atoms_give_finite_numbers(params: Any) -> None:

@@ -74,7 +74,7 @@ def test_it_beats_the_mean_by_far_on_molecules_it_has_not_seen(toy: Path, tmp_pa
     result = train(settings_of(toy, tmp_path, steps=400, learning_rate=5e-3), tmp_path / "cell")
     found = result["targets"]["y"]
     for split in ("validation", "test"):
-        # a third is far above what is reached, and far below what anything reaches that has learnt nothing
+        # a third is far above what is reached, and far below what anything reaches that has learned nothing
         assert found[f"{split}_mae"] < spread(toy, "y", split) * 1000 / 3
     assert found["unit"] == "meV" and (found["validation_rows"], found["test_rows"]) == (40, 40)
 
@@ -95,7 +95,7 @@ def test_what_is_in_the_result_and_in_the_folder(whole: tuple[Path, dict[str, An
 
 
 def test_the_identity_of_a_training_without_held_out_molecules_is_as_it_was(whole: tuple[Path, dict[str, Any]]) -> None:
-    """Trainings from before that setting are recognised."""
+    """Trainings from before that setting are recognized."""
     _, result = whole
     assert "validation_fraction" not in result["identity"] and result["targets"]["y"]["validation_molecules"] == 40
 
@@ -107,13 +107,13 @@ def test_the_stored_network_makes_the_stored_error(toy: Path, whole: tuple[Path,
     folder, result = whole
     model = load_model(folder / "cell")
     rows = open_rows(toy, model.targets).read("validation")
-    forward = jax.jit(lambda z, r: predict(model.params, model.shape, model.targets, model.normalisation, z, r))
+    forward = jax.jit(lambda z, r: predict(model.params, model.shape, model.targets, model.normalization, z, r))
     errors = []
     for number in range(len(rows)):
         one = rows.take(np.array([number]))
         numbers = one.numbers.astype(np.int32)[None]
         found = np.asarray(forward(numbers, one.positions[None])["y"], np.float64)
-        errors.append(abs(float(model.normalisation.restore("y", found, numbers)[0, 0] - one.values["y"][0, 0])))
+        errors.append(abs(float(model.normalization.restore("y", found, numbers)[0, 0] - one.values["y"][0, 0])))
     assert 1000 * np.mean(errors) == pytest.approx(result["targets"]["y"]["validation_mae"], rel=1e-4)
 
 

@@ -21,7 +21,7 @@ PEAK = 0.05
 
 
 class Line:
-    """y = a x + b; ``spoilt_at`` makes the loss of one batch infinite."""
+    """y = a x + b; ``spoiled_at`` makes the loss of one batch infinite."""
 
     def loss(self, parameters: Any, batch: MoleculeBatch) -> Any:
         found = parameters["a"] * batch.positions[:, 0, 0] + parameters["b"]
@@ -35,15 +35,15 @@ class Line:
 class Points:
     """Batches of eight points of y = 2 x − 1 by number: the place is the number of the next."""
 
-    def __init__(self, spoilt: int = -1, after: Any = None) -> None:
-        self.spoilt, self.after, self.begun = spoilt, after, []
+    def __init__(self, spoiled: int = -1, after: Any = None) -> None:
+        self.spoiled, self.after, self.begun = spoiled, after, []
 
     def batches(self, place: dict[str, Any] | None) -> Generator[tuple[MoleculeBatch, dict[str, Any], int]]:
         number = place["number"] if place else 0
         self.begun.append(number)
         while True:
             x = np.random.default_rng(number).normal(size=8).astype(np.float32)
-            y = 2 * x - 1 if number != self.spoilt else np.full_like(x, np.inf)
+            y = 2 * x - 1 if number != self.spoiled else np.full_like(x, np.inf)
             positions = np.zeros((8, 1, 3), np.float32)
             positions[:, 0, 0] = x
             number += 1

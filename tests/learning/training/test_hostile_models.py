@@ -29,7 +29,7 @@ from qmgen.learning.schnet import model
 from qmgen.learning.schnet import stored as schnet
 from qmgen.learning.schnet.model import SchNetShape
 from qmgen.learning.targets import targets_of
-from qmgen.learning.targets.normalisation import Normalisation
+from qmgen.learning.targets.normalization import Normalization
 from qmgen.learning.training import checkpoint
 from qmgen.pipeline.level import describe_network as about_guess
 
@@ -42,10 +42,10 @@ DEEP: Final = ("shape", "network", "recipe")
 
 def _schnet(path: Path) -> None:
     shape = SchNetShape(hidden=4, filters=4, interactions=1, gaussians=3, cutoff=9.0, elements=9)
-    normalisation = Normalisation({"y": 0.0}, {"y": 1.0}, {"y": {1: 0.5}}, (1, 8))
+    normalization = Normalization({"y": 0.0}, {"y": 1.0}, {"y": {1: 0.5}}, (1, 8))
     about = {"preset": "tiny", "rows": 3, "level_of_theory": {"xc": "pbe"}, "digest": "d"}
     params = model.init(jax.random.key(0), shape)
-    schnet.save_model(path, schnet.StoredSchnet(params, shape, targets_of(["y"]), normalisation, about))
+    schnet.save_model(path, schnet.StoredSchnet(params, shape, targets_of(["y"]), normalization, about))
 
 
 def _hamiltonian(path: Path) -> None:

@@ -92,7 +92,7 @@ def test_an_infinite_loss_ends_it_in_one_line_and_overwrites_nothing(tmp_path: P
         run(tmp_path, stop=stop, watch=stop.watch)
     before = (tmp_path / checkpoint.NAME).read_bytes()
     with pytest.raises(QmgenError, match=r"not finite at step 24: .*lower --learning-rate") as raised:
-        run(tmp_path, points=Points(spoilt=23), checkpoint_seconds=1e-6)
+        run(tmp_path, points=Points(spoiled=23), checkpoint_seconds=1e-6)
     assert "\n" not in str(raised.value)
     _, about = checkpoint.read(tmp_path / checkpoint.NAME)
     assert about["step"] < 24
@@ -157,6 +157,6 @@ def test_a_journal_is_cut_back_and_a_torn_line_goes(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps({"step": step}) + "\n" for step in (5, 10, 15, 20)) + '{"step": 2')
     with Journal(path, 15) as journal:
         journal.append({"step": 17})
-        journal.synchronise()
+        journal.synchronize()
     assert [line["step"] for line in read_journal(path)] == [5, 10, 15, 17]
     assert os.listdir(tmp_path) == [METRICS]

@@ -13,12 +13,12 @@ from qmgen.learning.training.prefetch import Prefetch
 def test_items_and_exceptions_in_order() -> None:
     def failing() -> Iterator[int]:
         yield from range(5)
-        raise RuntimeError("spoilt")
+        raise RuntimeError("spoiled")
 
     with Prefetch(iter(range(100))) as ready:
         assert list(ready) == list(range(100)) and list(ready) == []
     seen = []
-    with pytest.raises(RuntimeError, match="spoilt"), Prefetch(failing()) as ready:
+    with pytest.raises(RuntimeError, match="spoiled"), Prefetch(failing()) as ready:
         for item in ready:
             seen.append(item)
     assert seen == list(range(5))

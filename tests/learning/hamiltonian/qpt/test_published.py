@@ -62,8 +62,8 @@ def test_published_axes_have_no_sign() -> None:
 
     def places(seed: int, signed: bool) -> np.ndarray:
         there = jnp.asarray(positions @ turned(seed).T)
-        centre, axes = principal_frame(there, weights, signed)
-        return np.asarray((there - centre) @ axes)
+        center, axes = principal_frame(there, weights, signed)
+        return np.asarray((there - center) @ axes)
 
     ours, theirs = ([places(seed, signed) for seed in range(16)] for signed in (True, False))
     assert max(np.abs(x - ours[0]).max() for x in ours) < 1e-10  # rounding of float64
@@ -88,7 +88,7 @@ def test_published_does_not_turn_with_the_molecule() -> None:
     assert errors[True] > 1e-2
 
 
-def test_published_orthogonalised_core_depends_on_the_order_of_atoms() -> None:
+def test_published_orthogonalized_core_depends_on_the_order_of_atoms() -> None:
     inputs = molecule(*AMINE)
     other, orbitals = reordered(inputs, np.array([4, 2, 0, 3, 1]))
     errors = {}

@@ -11,7 +11,7 @@ from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.errors import UsageError
 from qmgen.learning.data.packed import Packed
 from qmgen.learning.targets import targets_of
-from qmgen.learning.targets.normalisation import Normalisation, fit
+from qmgen.learning.targets.normalization import Normalization, fit
 
 SHARES = {1: -16.0, 6: -1037.0, 8: -2043.0}
 
@@ -36,18 +36,18 @@ def _packed(molecules: int = 200, elements: tuple[int, ...] = (1, 6, 8), noise: 
 def test_round_trip_in_the_units_of_the_columns() -> None:
     packed, targets = _packed(), targets_of(["energy", "y", "dipole", "forces"])
     made = fit(targets, packed)
-    assert Normalisation.from_json(json.loads(json.dumps(made.to_json()))) == made
+    assert Normalization.from_json(json.loads(json.dumps(made.to_json()))) == made
     padded = np.zeros((len(packed), 9), np.uint8)
     padded[np.arange(9) < packed.sizes[:, None]] = packed.numbers
     for name, values in packed.values.items():
-        learnt = made.normalise(name, values, packed)
-        assert learnt.dtype == np.float32
-        assert 0.9 < np.sqrt(np.mean(learnt**2)) < 1.1 or name == "forces"
+        learned = made.normalize(name, values, packed)
+        assert learned.dtype == np.float32
+        assert 0.9 < np.sqrt(np.mean(learned**2)) < 1.1 or name == "forces"
         # float32 keeps 2^-24 of what is left, at most about 5 scales, after the atoms' share was taken off
         limit = 5 * made.scale[name] * 2.0**-24
-        assert np.abs(made.restore(name, learnt, packed) - values).max() < limit
+        assert np.abs(made.restore(name, learned, packed) - values).max() < limit
         if name != "forces":
-            assert np.array_equal(made.normalise(name, values, padded), learnt)
+            assert np.array_equal(made.normalize(name, values, padded), learned)
     # 200 equations for 3 unknowns, noise 0.5: errors of some hundredths
     assert all(abs(made.references["energy"][z] - share) < 0.2 for z, share in SHARES.items())
 
@@ -56,7 +56,7 @@ def test_forces_stay_the_gradient() -> None:
     packed, targets = _packed(), targets_of(["energy", "forces"])
     made = fit(targets, packed)
     expected = packed.values["forces"] * BOHR_TO_ANGSTROM / made.scale["energy"]
-    assert np.allclose(made.normalise("forces", packed.values["forces"], packed), expected, rtol=1e-6, atol=0)
+    assert np.allclose(made.normalize("forces", packed.values["forces"], packed), expected, rtol=1e-6, atol=0)
 
 
 def test_elements_that_always_come_together_share_the_norm() -> None:

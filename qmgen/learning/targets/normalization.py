@@ -1,9 +1,9 @@
 """From the values of a corpus to numbers of about one, and back. In float64: the total energy of a molecule is 10^4 eV,
-and what is to be learnt of it some meV, which float32 does not hold until the atoms' share is taken off.
+and what is to be learned of it some meV, which float32 does not hold until the atoms' share is taken off.
 
->>> normalisation = fit(targets, packed)                                    # once, on training rows
->>> learnt = normalisation.normalise("energy", packed.values["energy"], packed)
->>> normalisation.restore("energy", predicted, numbers)                     # eV again
+>>> normalization = fit(targets, packed)                                    # once, on training rows
+>>> learned = normalization.normalize("energy", packed.values["energy"], packed)
+>>> normalization.restore("energy", predicted, numbers)                     # eV again
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ HEAVIEST: Final = 118
 
 
 @dataclass(frozen=True)
-class Normalisation:
-    """normalised = (value - references of the atoms - mean) / scale, by name of the target.
+class Normalization:
+    """normalized = (value - references of the atoms - mean) / scale, by name of the target.
 
     ``references``: of the extensive targets, by atomic number. ``elements``: those that the rows of ``fit`` hold; a
-    network has learnt nothing about others. Forces have the scale of the energy over Bohr, so that they stay minus its
+    network has learned nothing about others. Forces have the scale of the energy over Bohr, so that they stay minus its
     gradient by positions in Bohr.
     """
 
@@ -40,8 +40,8 @@ class Normalisation:
     references: dict[str, dict[int, float]]
     elements: tuple[int, ...] = ()
 
-    def normalise(self, name: str, values: np.ndarray, atoms: Packed | np.ndarray) -> np.ndarray:
-        """``values`` in the column's unit, as (M, width) or (.., 3), as float32 in normalised units.
+    def normalize(self, name: str, values: np.ndarray, atoms: Packed | np.ndarray) -> np.ndarray:
+        """``values`` in the column's unit, as (M, width) or (.., 3), as float32 in normalized units.
 
         ``atoms``: the molecules, packed or as (M, n) atomic numbers padded with 0. Raises ``UsageError`` for an
         element that was not there at ``fit``.
@@ -50,10 +50,10 @@ class Normalisation:
         shifted = np.asarray(values, np.float64) - self.mean[name] - self._shares(name, atoms)
         return (shifted / self.scale[name]).astype(np.float32)
 
-    def restore(self, name: str, normalised: np.ndarray, atoms: Packed | np.ndarray) -> np.ndarray:
-        """The inverse of ``normalise``, in float64."""
+    def restore(self, name: str, normalized: np.ndarray, atoms: Packed | np.ndarray) -> np.ndarray:
+        """The inverse of ``normalize``, in float64."""
         self.check(atoms)
-        values = np.asarray(normalised, np.float64) * self.scale[name] + self.mean[name]
+        values = np.asarray(normalized, np.float64) * self.scale[name] + self.mean[name]
         restored: np.ndarray = values + self._shares(name, atoms)
         return restored
 
@@ -63,7 +63,7 @@ class Normalisation:
         present = np.flatnonzero(np.bincount(numbers.ravel().astype(np.int64), minlength=1))
         if unseen := sorted(set(present.tolist()) - set(self.elements) - {0}):
             raise UsageError(
-                f"{_named(unseen)} was not in the rows that the normalisation comes from, which hold "
+                f"{_named(unseen)} was not in the rows that the normalization comes from, which hold "
                 f"{_named(self.elements)}: leave such molecules out, or train on rows that have them"
             )
 
@@ -75,16 +75,16 @@ class Normalisation:
         }  # fmt: skip
 
     @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> Normalisation:
+    def from_json(cls, plain: Mapping[str, Any]) -> Normalization:
         """The inverse of ``to_json``. Raises ``ValueError`` and the like for anything else."""
         references = {n: {int(z): float(v) for z, v in found.items()} for n, found in plain["references"].items()}
         mean, scale = ({n: float(v) for n, v in plain[key].items()} for key in ("mean", "scale"))
         elements = tuple(int(z) for z in plain["elements"])
         numbers = [*mean.values(), *scale.values(), *(v for found in references.values() for v in found.values())]
         if not np.isfinite(numbers).all() or 0.0 in scale.values():
-            raise ValueError("its normalisation holds numbers that are none")
+            raise ValueError("its normalization holds numbers that are none")
         if any(not 0 < z <= HEAVIEST for z in (*elements, *(z for found in references.values() for z in found))):
-            raise ValueError("its normalisation names elements that do not exist")
+            raise ValueError("its normalization names elements that do not exist")
         return cls(mean, scale, references, elements)
 
     def of(self, targets: Iterable[Target]) -> None:
@@ -101,8 +101,8 @@ class Normalisation:
         return (composition(atoms, elements) @ np.array([references[z] for z in elements]))[:, None]
 
 
-def fit(targets: Iterable[Target], packed: Packed) -> Normalisation:
-    """The normalisation of ``targets`` by the rows ``packed`` (at least one).
+def fit(targets: Iterable[Target], packed: Packed) -> Normalization:
+    """The normalization of ``targets`` by the rows ``packed`` (at least one).
 
     Extensive targets: references by least squares, of all solutions the one of least norm where elements always come
     together; then the mean and the standard deviation of what is left. Scalars: mean and standard deviation. The dipole
@@ -129,11 +129,11 @@ def fit(targets: Iterable[Target], packed: Packed) -> Normalisation:
         scale[name] = spread if spread > _ROUNDING * size else 1.0
     if any(target.kind is Kind.FORCES for target in targets):
         mean["forces"], scale["forces"] = 0.0, scale["energy"] / BOHR_TO_ANGSTROM
-    return Normalisation(mean, scale, references, tuple(elements))
+    return Normalization(mean, scale, references, tuple(elements))
 
 
 def composition(atoms: Packed | np.ndarray, elements: Iterable[int]) -> np.ndarray:
-    """(M, elements) float64: how many atoms of each of ``elements`` each molecule has. ``atoms`` as ``normalise``."""
+    """(M, elements) float64: how many atoms of each of ``elements`` each molecule has. ``atoms`` as ``normalize``."""
     wanted = list(elements)
     column = np.full(256, len(wanted))
     column[wanted] = np.arange(len(wanted))
