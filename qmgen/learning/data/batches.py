@@ -18,10 +18,10 @@ import jax
 import numpy as np
 
 from qmgen.errors import UsageError
+from qmgen.learning.data.normalization import Normalization, fit
 from qmgen.learning.data.packed import MoleculeBatch, Packed, concatenate, padded
 from qmgen.learning.data.source import RowSource
 from qmgen.learning.targets import Target
-from qmgen.learning.targets.normalization import Normalization, fit
 
 
 def shuffled(count: int, *seed: int) -> np.ndarray:

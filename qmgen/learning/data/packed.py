@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from qmgen.learning.targets.target import TARGETS, Kind
+from qmgen.learning.targets import TARGETS, Kind
 
 
 @dataclass(frozen=True)

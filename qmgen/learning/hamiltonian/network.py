@@ -19,6 +19,7 @@ import numpy as np
 
 from qmgen.dft.basis import Basis
 from qmgen.errors import UsageError
+from qmgen.learning.data.normalization import HEAVIEST
 from qmgen.learning.hamiltonian import blocks_description as blocks_describe
 from qmgen.learning.hamiltonian import blocks_model, qpt_model
 from qmgen.learning.hamiltonian.blocks_description import BLOCKS_PRESETS as BLOCKS
@@ -26,7 +27,6 @@ from qmgen.learning.hamiltonian.blocks_description import BlocksShape
 from qmgen.learning.hamiltonian.inputs import Inputs
 from qmgen.learning.hamiltonian.qpt_description import ELEMENTS, PLACES, QptShape
 from qmgen.learning.hamiltonian.qpt_description import QPT_PRESETS as QPT
-from qmgen.learning.targets.normalization import HEAVIEST
 from qmgen.learning.training.checkpoint import shape_of
 
 Params = Any

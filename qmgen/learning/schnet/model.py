@@ -31,9 +31,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from qmgen.constants import AU_TO_DEBYE
+from qmgen.learning.data.normalization import Normalization
 from qmgen.learning.fp8 import matmul
 from qmgen.learning.targets import Kind, Target
-from qmgen.learning.targets.normalization import Normalization
 
 
 @dataclass(frozen=True)

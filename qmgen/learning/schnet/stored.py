@@ -12,10 +12,10 @@ import numpy as np
 
 from qmgen import runtime
 from qmgen.errors import UsageError
+from qmgen.learning.data.normalization import Normalization
 from qmgen.learning.data.packed import Packed, padded, per_atom
 from qmgen.learning.schnet.model import SchNetShape, init, outputs_of, predict
 from qmgen.learning.targets import Target, targets_of
-from qmgen.learning.targets.normalization import Normalization
 from qmgen.learning.training import checkpoint
 from qmgen.learning.training.checkpoint import MODEL, of_this_version, read_model, require, shape_of
 

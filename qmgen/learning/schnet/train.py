@@ -24,6 +24,7 @@ from qmgen.config.train import TrainSchnetConfig
 from qmgen.errors import UsageError
 from qmgen.learning import fp8
 from qmgen.learning.data.batches import Batches, of_any_element, training_batches
+from qmgen.learning.data.normalization import Normalization
 from qmgen.learning.data.packed import MoleculeBatch
 from qmgen.learning.data.source import RowSource
 from qmgen.learning.data.splits import VALIDATION_SEED, divided, select
@@ -32,7 +33,6 @@ from qmgen.learning.schnet import model
 from qmgen.learning.schnet.model import PRESETS, SchNetShape, outputs_of, predict
 from qmgen.learning.schnet.stored import KIND, StoredSchnet, save_model
 from qmgen.learning.targets import Kind, Target, targets_of
-from qmgen.learning.targets.normalization import Normalization
 from qmgen.learning.training.checkpoint import MODEL
 from qmgen.learning.training.folder import finished, store_result
 from qmgen.learning.training.loop import Score, TrainingPlan, train

@@ -7,12 +7,12 @@ from pathlib import Path
 import jax
 import pytest
 
+from qmgen.learning.data.normalization import fit
 from qmgen.learning.data.source import open_rows
 from qmgen.learning.schnet import model
 from qmgen.learning.schnet.model import SchNetShape, outputs_of
 from qmgen.learning.schnet.stored import StoredSchnet, load_model, save_model
 from qmgen.learning.targets import targets_of
-from qmgen.learning.targets.normalization import fit
 
 
 def write_model(path: Path, corpus: Path) -> StoredSchnet:

@@ -11,9 +11,9 @@ import jax.test_util
 import numpy as np
 import pytest
 
+from qmgen.learning.data.normalization import Normalization
 from qmgen.learning.schnet.model import PRESETS, gather, init, outputs_of, pair_table, predict, spread
 from qmgen.learning.targets import targets_of
-from qmgen.learning.targets.normalization import Normalization
 
 TARGETS = targets_of(["y", "energy", "dipole", "forces"])
 SHAPE = PRESETS["tiny"].with_outputs(outputs_of(TARGETS))

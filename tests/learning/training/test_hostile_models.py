@@ -16,6 +16,7 @@ from line_task import run
 
 from qmgen.cli.main import main
 from qmgen.errors import QmgenError, UsageError
+from qmgen.learning.data.normalization import Normalization
 from qmgen.learning.energy import stored as hamiltonian
 from qmgen.learning.fp8 import AMAX
 from qmgen.learning.hamiltonian.network import Qpt
@@ -29,7 +30,6 @@ from qmgen.learning.schnet import model
 from qmgen.learning.schnet import stored as schnet
 from qmgen.learning.schnet.model import SchNetShape
 from qmgen.learning.targets import targets_of
-from qmgen.learning.targets.normalization import Normalization
 from qmgen.learning.training import checkpoint
 from qmgen.pipeline.level import describe_network as about_guess
 

@@ -1,4 +1,4 @@
-"""What can be learned from a corpus: the columns, their units, and how a network makes each."""
+"""Targets: what a network learns from the columns of a corpus, the unit of each, and how a network makes each."""
 
 from __future__ import annotations
 

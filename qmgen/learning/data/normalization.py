@@ -17,7 +17,7 @@ import numpy as np
 from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.errors import UsageError
 from qmgen.learning.data.packed import Packed
-from qmgen.learning.targets.target import Kind, Target
+from qmgen.learning.targets import Kind, Target
 from qmgen.molecules.geometry import symbol_of
 
 #: a spread this small beside the values themselves is their rounding, and nothing to divide by
