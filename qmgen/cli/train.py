@@ -79,7 +79,7 @@ def _figures(name: str, out: Path, result: Any) -> list[Path]:
 
 def _plan(settings: TrainLmConfig, as_json: bool) -> int:
     from qmgen.learning.lm import memory
-    from qmgen.learning.lm.shape import published
+    from qmgen.learning.lm.model import published
     from qmgen.learning.lm.texts import our_vocabulary
 
     shape = published(settings.preset, settings.arch)

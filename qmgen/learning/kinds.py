@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from qmgen import files
 from qmgen.documents import table_of
@@ -40,15 +40,19 @@ class Evaluation:
 @dataclass(frozen=True)
 class TrainingKind(ABC):
     """``name``: the word after ``qmgen train``. ``network``: the ``kind`` in the metadata of its model files.
-    ``try_next``: what to type after a training, RUN and DATA standing for those of the training."""
+    ``config``: the model of its settings in ``qmgen.config``. ``try_next``: what to type after a training, RUN and DATA
+    standing for those of the training."""
 
     name: str
     network: str
+    config: str
     try_next: str
 
-    @abstractmethod
     def settings(self) -> type:
         """The pydantic model of the settings."""
+        from qmgen import config
+
+        return cast(type, getattr(config, self.config))
 
     @abstractmethod
     def train(self, settings: Any, quiet: bool = False) -> Any:
@@ -60,7 +64,7 @@ class TrainingKind(ABC):
 
     @abstractmethod
     def stored(self) -> ModuleType:
-        """The module that knows its model files."""
+        """The module that reads and writes its model files."""
 
     def load(self, path: Path) -> Any:
         """The stored network at ``path``. Raises ``UsageError`` where there is none."""
@@ -85,11 +89,6 @@ class TrainingKind(ABC):
 
 
 class _Schnet(TrainingKind):
-    def settings(self) -> type:
-        from qmgen.config import TrainSchnetConfig
-
-        return TrainSchnetConfig
-
     def train(self, settings: Any, quiet: bool = False) -> Any:
         from qmgen.learning.scaling.run import run
 
@@ -99,9 +98,9 @@ class _Schnet(TrainingKind):
         return str(result.text())
 
     def stored(self) -> ModuleType:
-        from qmgen.learning.schnet import stored
+        from qmgen.learning.schnet import model
 
-        return stored
+        return model
 
     def check(self, settings: EvaluateConfig) -> None:
         super().check(settings)
@@ -116,11 +115,6 @@ class _Schnet(TrainingKind):
 
 
 class _Hamiltonian(TrainingKind):
-    def settings(self) -> type:
-        from qmgen import config
-
-        return config.TrainEnergyConfig if self.name == "energy" else config.TrainLabelsConfig
-
     def train(self, settings: Any, quiet: bool = False) -> Any:
         from qmgen.learning.energy.train import run
 
@@ -138,8 +132,7 @@ class _Hamiltonian(TrainingKind):
 
     def evaluate(self, settings: EvaluateConfig, quiet: bool = False) -> Evaluation:
         from qmgen.learning.energy.evaluate import TARGETS, evaluate_hamiltonian, text
-        from qmgen.learning.evaluate.files import Writer
-        from qmgen.learning.evaluate.run import teller
+        from qmgen.learning.evaluate.run import Writer, teller
 
         with Writer(settings.out, TARGETS, {"model": str(settings.run)}) if settings.out else nullcontext() as writer:
             report = evaluate_hamiltonian(settings, writer.write if writer else None, None if quiet else teller())
@@ -147,11 +140,6 @@ class _Hamiltonian(TrainingKind):
 
 
 class _LanguageModel(TrainingKind):
-    def settings(self) -> type:
-        from qmgen.config import TrainLmConfig
-
-        return TrainLmConfig
-
     def train(self, settings: Any, quiet: bool = False) -> Any:
         from qmgen.learning.lm.train import run
 
@@ -188,10 +176,10 @@ _OF_HAMILTONIAN: Final = "qmgen evaluate RUN --molecules FILE\nqmgen generate --
 KINDS: Final[dict[str, TrainingKind]] = {
     kind.name: kind
     for kind in (
-        _Schnet("schnet", "schnet", "qmgen evaluate RUN --data DATA"),
-        _Hamiltonian("energy", "hamiltonian", _OF_HAMILTONIAN),
-        _Hamiltonian("labels", "hamiltonian", _OF_HAMILTONIAN),
-        _LanguageModel("lm", "lm", "qmgen sample RUN -n 1000 --out new.smi\nqmgen quantize RUN"),
+        _Schnet("schnet", "schnet", "TrainSchnetConfig", "qmgen evaluate RUN --data DATA"),
+        _Hamiltonian("energy", "hamiltonian", "TrainEnergyConfig", _OF_HAMILTONIAN),
+        _Hamiltonian("labels", "hamiltonian", "TrainLabelsConfig", _OF_HAMILTONIAN),
+        _LanguageModel("lm", "lm", "TrainLmConfig", "qmgen sample RUN -n 1000 --out new.smi\nqmgen quantize RUN"),
     )
 }
 

@@ -14,9 +14,9 @@ from toy_corpus import write_corpus
 
 from qmgen.cli.main import main
 from qmgen.config import EvaluateConfig, check
-from qmgen.learning.hamiltonian.inputs import Inputs
+from qmgen.learning.hamiltonian import Inputs
 from qmgen.learning.kinds import KINDS, network_kind
-from qmgen.learning.lm.shape import SMALL, LmShape
+from qmgen.learning.lm.model import SMALL, LmShape
 from qmgen.learning.schnet.model import PRESETS, SchNetShape
 from qmgen.learning.training import checkpoint
 from qmgen.learning.training.folder import METRICS, read_journal, timeless

@@ -27,11 +27,10 @@ from qmgen.labeling.level import level_of
 from qmgen.labeling.stream import label
 from qmgen.labeling.types import Guess, LabelCosts, Settings
 from qmgen.learning.energy.geometries import Geometry, GeometrySet, read_geometries
-from qmgen.learning.energy.problems import GeometryStore, PreparedGeometry
-from qmgen.learning.energy.references import Converged, References
+from qmgen.learning.energy.problems import Converged, GeometryStore, PreparedGeometry, References
 from qmgen.learning.energy.stored import LearnedGuess, StoredHamiltonian, load_model
 from qmgen.learning.energy.train import MEV, REFINED, HamiltonianTask, LossWeights
-from qmgen.learning.evaluate.files import Prediction
+from qmgen.learning.evaluate.run import Prediction
 from qmgen.learning.targets import targets_of
 from qmgen.molecules.types import Conformer, Failure
 from qmgen.tables import aligned

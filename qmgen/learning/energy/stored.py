@@ -27,7 +27,7 @@ from qmgen.dft.scf import Problem
 from qmgen.dft.variational import density_of
 from qmgen.errors import UsageError
 from qmgen.learning.energy.problems import bare_inputs, completed
-from qmgen.learning.hamiltonian.inputs import Inputs
+from qmgen.learning.hamiltonian import Inputs
 from qmgen.learning.hamiltonian.network import Network, network_from
 from qmgen.learning.training import checkpoint
 from qmgen.learning.training.checkpoint import MODEL, of_this_version, read_model, require

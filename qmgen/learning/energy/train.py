@@ -31,8 +31,8 @@ from qmgen.dft.variational import RoothaanStep, energy_and_gradient, roothaan_st
 from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.labeling.level import level_of
 from qmgen.labeling.types import Settings
-from qmgen.learning.energy.augment import moved_for
-from qmgen.learning.energy.geometries import GeometrySet, read_geometries, split
+from qmgen.learning.energy.geometries import GeometrySet, moved_for, read_geometries, split
+from qmgen.learning.energy.problems import REFERENCES as KEPT
 from qmgen.learning.energy.problems import (
     Case,
     CaseFeed,
@@ -40,9 +40,9 @@ from qmgen.learning.energy.problems import (
     EnergyBatch,
     GeometryStore,
     PreparedGeometry,
+    References,
+    make_labels,
 )
-from qmgen.learning.energy.references import REFERENCES as KEPT
-from qmgen.learning.energy.references import References, make_labels
 from qmgen.learning.energy.stored import KIND, StoredHamiltonian, load_model, save_model
 from qmgen.learning.fp8 import AMAX, NONE, NOTE, ScalingRecipe, by_recipe, emulated
 from qmgen.learning.hamiltonian.network import Network, network_of

@@ -17,7 +17,7 @@ from qmgen.corpus import SPLITS, Place
 from qmgen.errors import UsageError
 from qmgen.learning.data.packed import Packed
 from qmgen.learning.data.source import RowSource, open_rows
-from qmgen.learning.schnet.stored import SchnetPredictor
+from qmgen.learning.schnet.model import SchnetPredictor
 from qmgen.learning.targets import Kind, Target
 
 

@@ -1,27 +1,46 @@
-"""``qmgen evaluate``: from settings to a report, and a file of predictions where one is asked for."""
+"""``qmgen evaluate`` of networks that predict properties: from settings to a report, predictions for molecules without
+labels, and predictions as a file.
+
+Given geometries are taken as they are, SMILES embedded as ``qmgen generate`` does.
+
+>>> for row in predict_molecules("runs/gap9", "drugs.sdf"):
+...     row.values.get("y"), row.reason
+
+A file is .csv, .parquet, .json or .xyz, written row by row, whole or not at all. A scalar is one column, ``y``; the
+dipole moment four, ``dipole_x`` to ``dipole_norm``; forces one list, not in .csv. Units are in the header of a .csv
+(``y [eV]``) and in the metadata of the others.
+"""
 
 from __future__ import annotations
 
+import csv
+import json
+import os
 import signal
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from types import TracebackType
+from typing import IO, Any, Final, Self
+
+import numpy as np
 
 from qmgen.config.predict import EvaluateConfig
 from qmgen.errors import UsageError
-from qmgen.learning.data.packed import Packed
+from qmgen.learning.data.packed import Packed, per_atom
 from qmgen.learning.evaluate.corpus import CorpusReport, evaluate_corpus
-from qmgen.learning.evaluate.files import Prediction, Writer, columns, corpus_rows, plain_row, predict_molecules
-from qmgen.learning.schnet.stored import BATCH_SIZE, SchnetPredictor, load_model
-from qmgen.learning.targets import Target
-from qmgen.molecules.readers import read_files
+from qmgen.learning.schnet.model import BATCH_SIZE, SchnetPredictor, load_model
+from qmgen.learning.targets import Kind, Target
+from qmgen.molecules.embedding_pool import conformers
+from qmgen.molecules.geometry import symbol_of
+from qmgen.molecules.readers import read_files, read_molecules
+from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned
 from qmgen.quantities import duration
 from qmgen.runtime import prepare
 
@@ -136,3 +155,252 @@ def teller() -> Callable[..., None]:
         print(f"{done:,} rows{left} ({rate:.0f}/s)", file=sys.stderr, flush=True)
 
     return tell
+
+
+#: molecules predicted at once, sorted by size among each other
+_WINDOW: Final = 1024
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One molecule. ``values`` by target, float64, in the column's unit: (1,) for a scalar, (3,) for the dipole moment,
+    (atoms, 3) for forces; empty where there is none, and ``reason`` says why. ``positions`` in Bohr."""
+
+    molecule_id: int
+    conformer_id: int
+    name: str
+    smile: str
+    values: dict[str, np.ndarray] = field(default_factory=dict)
+    reason: str = ""
+    numbers: np.ndarray | None = None
+    positions: np.ndarray | None = None
+
+
+def predict_molecules(
+    model: str | Path | SchnetPredictor,
+    molecules: str | Path | Iterable[Molecule | Failure],
+    seed: int = 0,
+    in_process: bool = False,
+) -> Iterator[Prediction]:
+    """One ``Prediction`` for each entry of a file (or of a stream of them), in order; nothing is left out.
+
+    Charged molecules, radicals and unreadable entries come from the readers as failures, with their reason; molecules
+    with elements that the network was not trained on become such here. ``in_process`` embeds without protection against
+    a molecule that hangs RDKit. Raises ``UsageError`` for no model and no file.
+    """
+    predictor = SchnetPredictor(load_model(Path(model))) if isinstance(model, str | Path) else model
+    entries = read_molecules(molecules) if isinstance(molecules, str | Path) else molecules
+    return _predictions(predictor, conformers(entries, 1, seed, in_process=in_process))
+
+
+def _predictions(predictor: SchnetPredictor, made: Iterator[Conformer | Failure | Pruned]) -> Iterator[Prediction]:
+    known = set(predictor.normalization.elements)
+    while window := list(islice(made, _WINDOW)):
+        rows = [_unpredicted(item, known) for item in window if not isinstance(item, Pruned)]
+        places = [at for at, row in enumerate(rows) if not row.reason]
+        if places:
+            packed = _packed([rows[at] for at in places])
+            found = predictor(packed)
+            for number, at in enumerate(places):
+                atoms = slice(packed.offsets[number], packed.offsets[number + 1])
+                values = {name: v[atoms] if per_atom(name) else v[number] for name, v in found.items()}
+                bad = [name for name, value in values.items() if not np.isfinite(value).all()]
+                if bad:
+                    rows[at] = replace(rows[at], reason=f"prediction of {bad[0]} is not a finite number")
+                else:
+                    rows[at] = replace(rows[at], values=values)
+        yield from rows
+
+
+def _unpredicted(item: Conformer | Failure, known: set[int]) -> Prediction:
+    if isinstance(item, Failure):
+        reason = f"{item.reason.value}: {item.detail}"
+        return Prediction(item.molecule_id, item.conformer_id, item.name, item.smiles, reason=reason)
+    strange = sorted(set(item.numbers.tolist()) - known)
+    names = " ".join(map(symbol_of, strange))
+    reason = f"unseen_element: the network was not trained on {names}" if strange else ""
+    return Prediction(
+        item.molecule_id, item.conformer_id, item.name, item.smiles, {}, reason, item.numbers, item.positions
+    )
+
+
+def _packed(rows: list[Prediction]) -> Packed:
+    numbers = [row.numbers for row in rows if row.numbers is not None]
+    positions = [row.positions for row in rows if row.positions is not None]
+    return Packed(
+        np.concatenate(numbers).astype(np.uint8),
+        np.concatenate(positions).astype(np.float32),
+        np.concatenate([[0], np.cumsum([len(n) for n in numbers])]).astype(np.int64),
+        {},
+        np.array([row.molecule_id for row in rows], np.int64),
+        np.array([row.conformer_id for row in rows], np.int32),
+        np.array([row.smile for row in rows], dtype=object),
+    )
+
+
+def corpus_rows(packed: Packed, values: dict[str, np.ndarray]) -> Iterator[Prediction]:
+    """Rows of a corpus with their predictions, for a ``Writer``."""
+    for row in range(len(packed)):
+        atoms = slice(packed.offsets[row], packed.offsets[row + 1])
+        found = {name: v[atoms] if per_atom(name) else v[row] for name, v in values.items()}
+        smile = str(packed.smiles[row]) if len(packed.smiles) else ""
+        ids = int(packed.molecule_id[row]), int(packed.conformer_id[row])
+        yield Prediction(*ids, "", smile, found, "", packed.numbers[atoms], packed.positions[atoms].astype(np.float64))
+
+
+SUFFIXES: Final = (".csv", ".parquet", ".json", ".xyz")
+_IDS: Final = ("molecule_id", "conformer_id", "name", "smile")
+
+
+def columns(targets: Sequence[Target], per_atom: bool) -> dict[str, str]:
+    """Names and units of the columns of ``targets``."""
+    found: dict[str, str] = {}
+    for target in targets:
+        if target.kind is Kind.DIPOLE:
+            found |= {f"{target.name}_{end}": target.unit for end in ("x", "y", "z", "norm")}
+        elif target.kind is not Kind.FORCES or per_atom:
+            found[target.name] = target.unit
+    return found
+
+
+def plain_row(row: Prediction, targets: Sequence[Target], per_atom: bool) -> dict[str, Any]:
+    """A row as plain values by column; those of a molecule without a prediction are None, and ``reason`` says why."""
+    values: dict[str, Any] = {key: getattr(row, key) for key in _IDS}
+    for target in targets:
+        found = row.values.get(target.name)
+        if target.kind is Kind.DIPOLE:
+            parts = [None] * 4 if found is None else [*found.tolist(), float(np.linalg.norm(found))]
+            values |= dict(zip((f"{target.name}_{end}" for end in ("x", "y", "z", "norm")), parts, strict=True))
+        elif target.kind is Kind.FORCES:
+            if per_atom:
+                values[target.name] = None if found is None else found.ravel().tolist()
+        else:
+            values[target.name] = None if found is None else float(found[0])
+    return {**values, "reason": row.reason}
+
+
+class Writer:
+    """Writes rows to ``out`` (a path by its suffix, or "-": CSV on standard output); a file is there only at the end.
+
+    Raises ``UsageError`` for an unknown suffix and what cannot be written.
+    """
+
+    def __init__(self, out: str, targets: Sequence[Target], about: Mapping[str, Any]) -> None:
+        suffix = ".csv" if out == "-" else Path(out).suffix.lower()
+        if suffix not in SUFFIXES:
+            raise UsageError(f"{out}: unknown kind of file; --out takes {' '.join(SUFFIXES)}, or - for standard output")
+        self._targets, self._suffix, self._per_atom = tuple(targets), suffix, suffix != ".csv"
+        self._path = None if out == "-" else Path(out)
+        self._units = columns(targets, self._per_atom)
+        self._about = {**about, "units": self._units}
+        self._first = True
+        self._parquet: Any = None
+        self._stream: IO[Any] | None = None
+        if self._path is None:
+            self._stream = sys.stdout
+        else:
+            self._temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
+            with self._complaining():
+                if self._path.is_dir():
+                    raise UsageError(f"cannot write {out}: it is a directory")
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                if suffix == ".parquet":
+                    self._open_parquet()
+                else:
+                    self._temporary.unlink(missing_ok=True)
+                    self._stream = self._temporary.open("x", encoding="utf-8", newline="")
+        with self._complaining():
+            self._head()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        with self._complaining():
+            if kind is None and self._suffix == ".json":
+                self._text("\n]}\n")
+            if self._parquet is not None:
+                self._parquet.close()
+            if self._path is None:
+                sys.stdout.flush()
+                return
+            if self._stream is not None:
+                if kind is None:
+                    self._stream.flush()
+                    os.fsync(self._stream.fileno())
+                self._stream.close()
+            if kind is None:
+                os.replace(self._temporary, self._path)
+            else:
+                self._temporary.unlink(missing_ok=True)
+
+    def write(self, rows: Iterable[Prediction]) -> None:
+        """Add rows, in order."""
+        with self._complaining():
+            if self._suffix == ".xyz":
+                self._text("".join(_extended_xyz(row) for row in rows if row.values))
+                return
+            plain = [plain_row(row, self._targets, self._per_atom) for row in rows]
+            if self._suffix == ".csv":
+                csv.writer(self._stream).writerows(row.values() for row in plain)  # type: ignore[arg-type]
+            elif self._suffix == ".json":
+                for row in plain:
+                    self._text(("" if self._first else ",") + "\n" + json.dumps(row))
+                    self._first = False
+            elif plain:
+                import pyarrow as pa
+
+                self._parquet.write_table(pa.Table.from_pylist(plain, schema=self._schema))
+
+    def _head(self) -> None:
+        if self._suffix == ".csv":
+            titles = [*_IDS, *(f"{name} [{unit}]" for name, unit in self._units.items()), "reason"]
+            csv.writer(self._stream).writerow(titles)  # type: ignore[arg-type]
+        elif self._suffix == ".json":
+            self._text(json.dumps(self._about, default=str)[:-1] + ', "predictions": [')
+
+    def _open_parquet(self) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        fields = [("molecule_id", pa.int64()), ("conformer_id", pa.int32()), ("name", pa.string())]
+        fields += [("smile", pa.string())]
+        lists = {target.name for target in self._targets if target.kind is Kind.FORCES}
+        fields += [(n, pa.list_(pa.float64()) if n in lists else pa.float64()) for n in self._units]
+        about = {"qmgen": json.dumps(self._about, default=str)}
+        self._schema = pa.schema([*fields, ("reason", pa.string())], metadata=about)
+        self._parquet = pq.ParquetWriter(self._temporary, self._schema)
+
+    def _text(self, text: str) -> None:
+        assert self._stream is not None
+        self._stream.write(text)
+
+    @contextmanager
+    def _complaining(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise UsageError(f"cannot write {self._path}: {error.strerror or error}; choose another --out") from error
+
+
+def _extended_xyz(row: Prediction) -> str:
+    from qmgen.constants import BOHR_TO_ANGSTROM
+    from qmgen.molecules.geometry import symbol_of
+
+    assert row.numbers is not None and row.positions is not None
+    forces = row.values.get("forces")
+    about = ["Properties=species:S:1:pos:R:3" + ("" if forces is None else ":forces:R:3")]
+    about += [f"molecule_id={row.molecule_id}", f"conformer_id={row.conformer_id}"]
+    about += [f"{key}={json.dumps(text)}" for key, text in (("name", row.name), ("smile", row.smile)) if text]
+    for name, value in row.values.items():
+        if name != "forces":
+            text = " ".join(f"{x:.10g}" for x in value)
+            about.append(f'{name}="{text}"' if len(value) > 1 else f"{name}={text}")
+    table = row.positions * BOHR_TO_ANGSTROM
+    table = table if forces is None else np.concatenate([table, forces], 1)
+    lines = [f"{len(table)}", " ".join(about)]
+    for number, numbers in zip(row.numbers, table, strict=True):
+        lines.append(" ".join([symbol_of(int(number)), *(f"{x:.8f}" for x in numbers)]))
+    return "\n".join(lines) + "\n"

@@ -1,18 +1,19 @@
-"""Networks that predict a Hamiltonian, by the name of their preset: what the rest of the program sees of them.
+"""Networks that predict a Hamiltonian, by the name of their preset: the interface that the rest of the program uses.
 
     network = network_of("blocks-small", level.basis, elements)
     seen = network.describe(inputs)                         # once for a geometry
     statistics = network.statistics([seen, ...])            # once for a training
     correction = network.correction(params, statistics, seen)
 
-``blocks`` is ours, ``qpt`` that of arXiv 2402.04030.
+``blocks`` was made for this program, ``qpt`` is that of arXiv 2402.04030.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final
 
 import jax
 import numpy as np
@@ -20,13 +21,11 @@ import numpy as np
 from qmgen.dft.basis import Basis
 from qmgen.errors import UsageError
 from qmgen.learning.data.normalization import HEAVIEST
-from qmgen.learning.hamiltonian import blocks_description as blocks_describe
-from qmgen.learning.hamiltonian import blocks_model, qpt_model
-from qmgen.learning.hamiltonian.blocks_description import BLOCKS_PRESETS as BLOCKS
-from qmgen.learning.hamiltonian.blocks_description import BlocksShape
-from qmgen.learning.hamiltonian.inputs import Inputs
-from qmgen.learning.hamiltonian.qpt_description import ELEMENTS, PLACES, QptShape
-from qmgen.learning.hamiltonian.qpt_description import QPT_PRESETS as QPT
+from qmgen.learning.hamiltonian import Inputs, blocks, qpt
+from qmgen.learning.hamiltonian.blocks import BLOCKS_PRESETS as BLOCKS
+from qmgen.learning.hamiltonian.blocks import BlocksShape
+from qmgen.learning.hamiltonian.qpt import ELEMENTS, PLACES, QptShape
+from qmgen.learning.hamiltonian.qpt import QPT_PRESETS as QPT
 from qmgen.learning.training.checkpoint import shape_of
 
 Params = Any
@@ -36,95 +35,81 @@ _HEAVIER: Final = 11
 _SLOTS: Final = 256
 
 
-class Network(Protocol):
-    """Pure functions of one molecule; batches are mapped. ``learning_rate`` is what suits it."""
+@dataclass(frozen=True)
+class Network(ABC):
+    """Pure functions of one molecule; batches are mapped. ``kind`` is its name in files, ``learning_rate`` what suits
+    it."""
 
-    @property
-    def preset(self) -> str: ...
+    preset: str
+    shape: Any
+    kind: ClassVar[str]
+    learning_rate: ClassVar[float]
 
-    @property
-    def learning_rate(self) -> float: ...
-
+    @abstractmethod
     def init(self, key: jax.Array) -> Params:
         """Weights, float32, with which the correction is zero."""
-        ...
 
+    @abstractmethod
     def describe(self, inputs: Inputs) -> Any:
         """What does not change in training: made once for each geometry."""
-        ...
+
+    @abstractmethod
+    def correction(self, params: Params, statistics: Any, seen: Any) -> jax.Array:
+        """(n, n) W in Hartree, symmetric, zero on padding."""
 
     def statistics(self, seen: Sequence[Any]) -> Any:
         """What is taken from a training set as a whole: a pytree of arrays."""
-        ...
+        return ()
 
     def statistics_from(self, leaves: Sequence[Any]) -> Any:
         """The statistics of the leaves of the pytree, in their order."""
-        ...
-
-    def correction(self, params: Params, statistics: Any, seen: Any) -> jax.Array:
-        """(n, n) W in Hartree, symmetric, zero on padding."""
-        ...
+        return ()
 
     def to_json(self) -> dict[str, Any]:
         """All that ``network_from`` needs."""
-        ...
+        return {"kind": self.kind, "preset": self.preset, "shape": asdict(self.shape)}
 
 
-@dataclass(frozen=True)
-class Blocks:
-    """Ours: features of atoms and pairs, coefficients of blocks of the physical matrices."""
+class Blocks(Network):
+    """Features of atoms and pairs, coefficients of blocks of the physical matrices."""
 
-    preset: str
-    shape: BlocksShape
-    learning_rate: float = 2e-3
+    kind = "blocks"
+    learning_rate = 2e-3
 
     def init(self, key: jax.Array) -> Params:
-        return blocks_model.init_blocks(key, self.shape)
+        return blocks.init_blocks(key, self.shape)
 
     def describe(self, inputs: Inputs) -> Any:
-        return blocks_describe.describe_blocks(self.shape, inputs)
-
-    def statistics(self, seen: Sequence[Any]) -> Any:
-        return blocks_describe.statistics_of(self.shape, list(seen))
-
-    def statistics_from(self, leaves: Sequence[Any]) -> Any:
-        found, elements = blocks_describe.InvariantStatistics(*leaves), len(self.shape.elements)
-        if np.shape(found.mean)[:3] != (2, elements, elements) or np.shape(found.mean) != np.shape(found.scale):
-            raise ValueError("its statistics are of other elements")
-        return found
+        return blocks.describe_blocks(self.shape, inputs)
 
     def correction(self, params: Params, statistics: Any, seen: Any) -> jax.Array:
-        return blocks_model.correct_blocks(params, self.shape, blocks_describe.normalized(self.shape, statistics, seen))
+        return blocks.correct_blocks(params, self.shape, blocks.normalized(self.shape, statistics, seen))
 
-    def to_json(self) -> dict[str, Any]:
-        return {"kind": "blocks", "preset": self.preset, "shape": asdict(self.shape)}
+    def statistics(self, seen: Sequence[Any]) -> Any:
+        return blocks.statistics_of(self.shape, list(seen))
+
+    def statistics_from(self, leaves: Sequence[Any]) -> Any:
+        statistics, elements = blocks.InvariantStatistics(*leaves), len(self.shape.elements)
+        mean, scale = np.shape(statistics.mean), np.shape(statistics.scale)
+        if mean[:3] != (2, elements, elements) or mean != scale:
+            raise ValueError("its statistics are of other elements")
+        return statistics
 
 
-@dataclass(frozen=True)
-class Qpt:
+class Qpt(Network):
     """That of arXiv 2402.04030: a transformer whose tokens are atomic orbitals."""
 
-    preset: str
-    shape: QptShape
-    learning_rate: float = 5e-4
+    kind = "qpt"
+    learning_rate = 5e-4
 
     def init(self, key: jax.Array) -> Params:
-        return qpt_model.init_qpt(key, self.shape)
+        return qpt.init_qpt(key, self.shape)
 
     def describe(self, inputs: Inputs) -> Any:
-        return qpt_model.describe_qpt(self.shape, inputs)
-
-    def statistics(self, seen: Sequence[Any]) -> Any:
-        return ()
-
-    def statistics_from(self, leaves: Sequence[Any]) -> Any:
-        return ()
+        return qpt.describe_qpt(self.shape, inputs)
 
     def correction(self, params: Params, statistics: Any, seen: Any) -> jax.Array:
-        return qpt_model.correct_qpt(params, self.shape, seen)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"kind": "qpt", "preset": self.preset, "shape": asdict(self.shape)}
+        return qpt.correct_qpt(params, self.shape, seen)
 
 
 def network_of(preset: str, basis: Basis, elements: Sequence[int], published: bool = False) -> Network:
@@ -140,16 +125,11 @@ def network_of(preset: str, basis: Basis, elements: Sequence[int], published: bo
             )
         return Qpt(preset, QPT[preset].as_published() if published else QPT[preset])
     if published:
-        raise UsageError(f"--published-form is for the qpt networks, and {preset} is ours")
+        raise UsageError(f"--published-form is for the qpt networks, and {preset} is none of them")
     if preset in BLOCKS:
         s, p = shells_of(basis, elements)
         return Blocks(preset, BLOCKS[preset].of(s, p, tuple(sorted(int(z) for z in elements))))
-    raise UsageError(f"no network is called {preset!r}: choose from {', '.join(presets())}")
-
-
-def presets() -> list[str]:
-    """The names of all presets."""
-    return [*BLOCKS, *QPT]
+    raise UsageError(f"no network is called {preset!r}: choose from {', '.join([*BLOCKS, *QPT])}")
 
 
 def network_from(about: dict[str, Any]) -> Network:
@@ -161,10 +141,10 @@ def network_from(about: dict[str, Any]) -> Network:
         return Qpt(about["preset"], shape_of(QptShape, shape))
     if about["kind"] != "blocks":
         raise KeyError(about["kind"])
-    found = shape_of(BlocksShape, {**shape, "elements": tuple(shape["elements"])})
-    if not all(isinstance(z, int) and 0 < z <= HEAVIEST for z in found.elements) or found.slots > _SLOTS:
+    size = shape_of(BlocksShape, {**shape, "elements": tuple(shape["elements"])})
+    if not all(isinstance(z, int) and 0 < z <= HEAVIEST for z in size.elements) or size.slots > _SLOTS:
         raise ValueError("its atoms are none")
-    return Blocks(about["preset"], found)
+    return Blocks(about["preset"], size)
 
 
 def shells_of(basis: Basis, elements: Sequence[int] = ()) -> tuple[int, int]:

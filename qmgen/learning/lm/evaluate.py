@@ -19,10 +19,9 @@ from qmgen import runtime
 from qmgen.corpus.plan import Splitter
 from qmgen.errors import UsageError
 from qmgen.learning.fp8 import AMAX, NOTE, emulated
-from qmgen.learning.lm.packing import in_order
 from qmgen.learning.lm.sampling import Draw, drawn
 from qmgen.learning.lm.stored import ROWS, StoredLm, load_model, own_files, parent_of, plain, quantized
-from qmgen.learning.lm.task import LmTask
+from qmgen.learning.lm.task import LmTask, in_order
 from qmgen.learning.lm.texts import SPLIT_SEED, Sequences, encoded, read_lines
 from qmgen.molecules.smiles import canonical
 from qmgen.tables import aligned

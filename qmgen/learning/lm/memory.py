@@ -28,7 +28,7 @@ import jax
 
 from qmgen import machine
 from qmgen.errors import UsageError
-from qmgen.learning.lm.shape import LmShape
+from qmgen.learning.lm.model import LmShape
 from qmgen.learning.lm.sharding import check_layout, divides
 from qmgen.learning.lm.stored import activations_of, unrolled
 from qmgen.tables import aligned

@@ -25,8 +25,7 @@ from qmgen.documents import LARGEST, table_of
 from qmgen.errors import UsageError
 from qmgen.learning.fp8 import emulated
 from qmgen.learning.lm import model
-from qmgen.learning.lm.model import Arithmetic, attend, embed, logits_of, turns
-from qmgen.learning.lm.shape import LmShape
+from qmgen.learning.lm.model import Arithmetic, LmShape, attend, embed, logits_of, turns
 from qmgen.learning.lm.stored import StoredLm, load_model, own_files
 from qmgen.learning.lm.texts import BEGIN_ID, END_ID, PAD_ID, read_lines
 from qmgen.molecules.rules.ruleset import OK, check_lines, load_rules

@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from qmgen.errors import UsageError
-from qmgen.learning.lm.shape import LmShape
+from qmgen.learning.lm.model import LmShape
 
 ENDS = ("out", "down")
 

@@ -21,8 +21,7 @@ from qmgen import files
 from qmgen.corpus.seal import list_of
 from qmgen.errors import UsageError
 from qmgen.learning.fp8 import NONE, Scaled8, ScalingRecipe, emulated, on_ipu, weight8
-from qmgen.learning.lm.model import Arithmetic, init, probes_of
-from qmgen.learning.lm.shape import LmShape
+from qmgen.learning.lm.model import Arithmetic, LmShape, init, probes_of
 from qmgen.learning.lm.texts import Vocabulary
 from qmgen.learning.training import checkpoint
 from qmgen.learning.training.checkpoint import LARGEST_SIZE, MODEL, of_this_version, read_model, require, shape_of

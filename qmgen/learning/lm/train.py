@@ -15,9 +15,7 @@ from qmgen import machine, runtime
 from qmgen.errors import UsageError
 from qmgen.learning.fp8 import NOTE, emulated
 from qmgen.learning.lm.memory import check_memory
-from qmgen.learning.lm.model import init, probes_of
-from qmgen.learning.lm.packing import TokenFeed, in_order, rows_of
-from qmgen.learning.lm.shape import LmShape, published
+from qmgen.learning.lm.model import LmShape, init, probes_of, published
 from qmgen.learning.lm.sharding import batch_put, mesh_of, placed
 from qmgen.learning.lm.stored import (
     KIND,
@@ -30,7 +28,7 @@ from qmgen.learning.lm.stored import (
     recipe_to_json,
     save_model,
 )
-from qmgen.learning.lm.task import LmTask, adamw, in_use, lm_stepper, watched
+from qmgen.learning.lm.task import LmTask, TokenFeed, adamw, in_order, in_use, lm_stepper, rows_of, watched
 from qmgen.learning.lm.texts import Sequences, Texts, Vocabulary, read_texts
 from qmgen.learning.training.checkpoint import MODEL
 from qmgen.learning.training.folder import alone, claim, finished, store_result

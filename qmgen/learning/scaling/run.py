@@ -20,7 +20,7 @@ from qmgen.learning.data.source import open_rows
 from qmgen.learning.data.splits import Division, check_splits, divided
 from qmgen.learning.scaling.law import measured_rate
 from qmgen.learning.scaling.report import RESULT, alike, few_molecules, read_cells, report, summary_text, write
-from qmgen.learning.schnet.stored import load_model
+from qmgen.learning.schnet.model import load_model
 from qmgen.learning.schnet.train import shape_of, train_cell
 from qmgen.learning.targets import targets_of
 from qmgen.learning.training.folder import cell_of, claim

@@ -30,8 +30,7 @@ from qmgen.learning.data.source import RowSource
 from qmgen.learning.data.splits import VALIDATION_SEED, divided, select
 from qmgen.learning.fp8 import NONE, ScalingRecipe, by_recipe
 from qmgen.learning.schnet import model
-from qmgen.learning.schnet.model import PRESETS, SchNetShape, outputs_of, predict
-from qmgen.learning.schnet.stored import KIND, StoredSchnet, save_model
+from qmgen.learning.schnet.model import KIND, PRESETS, SchNetShape, StoredSchnet, outputs_of, predict, save_model
 from qmgen.learning.targets import Kind, Target, targets_of
 from qmgen.learning.training.checkpoint import MODEL
 from qmgen.learning.training.folder import finished, store_result

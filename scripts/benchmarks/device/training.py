@@ -26,10 +26,8 @@ from benchmarks.device.ceilings import best_seconds, matmul
 from benchmarks.device.task import Entry, Task
 from benchmarks.schnet import batches, epoch_of_qmgen, operations
 from qmgen.learning.fp8 import AMAX, NONE, ScalingRecipe, emulated, linear
-from qmgen.learning.lm.model import Arithmetic, init, probes_of
-from qmgen.learning.lm.packing import TokenBatch
-from qmgen.learning.lm.shape import PRESETS, SMALL, LmShape
-from qmgen.learning.lm.task import LmTask, adamw, unwatched_applied
+from qmgen.learning.lm.model import PRESETS, SMALL, Arithmetic, LmShape, init, probes_of
+from qmgen.learning.lm.task import LmTask, TokenBatch, adamw, unwatched_applied
 from qmgen.learning.schnet import model as schnet
 from qmgen.learning.training.step import first, schedule_of, stepper
 

@@ -15,8 +15,8 @@ from qmgen.dft.prepare import System
 from qmgen.labeling.level import level_of
 from qmgen.labeling.types import Settings
 from qmgen.learning.energy.problems import GeometryStore
-from qmgen.learning.hamiltonian.blocks_description import BlocksShape
-from qmgen.learning.hamiltonian.inputs import Inputs
+from qmgen.learning.hamiltonian import Inputs
+from qmgen.learning.hamiltonian.blocks import BlocksShape
 from qmgen.learning.hamiltonian.network import Blocks
 
 LEVEL = level_of(Settings("b3lyp5", "sto-3g", 0))

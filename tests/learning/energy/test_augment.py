@@ -13,9 +13,8 @@ from few_molecules import LEVEL, SOMEWHERE, Mixture, system, write_xyz
 
 from qmgen.cli.main import main
 from qmgen.errors import Interrupted
-from qmgen.learning.energy import augment as module
-from qmgen.learning.energy.augment import NAME, Augmented, WalkPlan, augment
-from qmgen.learning.energy.geometries import Geometry
+from qmgen.learning.energy import geometries as module
+from qmgen.learning.energy.geometries import NAME, Augmented, Geometry, WalkPlan, augment
 from qmgen.learning.energy.problems import shapes_of
 from qmgen.learning.energy.stored import StoredHamiltonian
 from qmgen.progress import TrainingProgress

@@ -22,8 +22,7 @@ from qmgen.labeling.types import Settings
 from qmgen.learning.energy import evaluate as module
 from qmgen.learning.energy.evaluate import CycleCounts, evaluate_hamiltonian, text
 from qmgen.learning.energy.geometries import read_geometries
-from qmgen.learning.energy.problems import GeometryStore, case_of
-from qmgen.learning.energy.references import CONVERGED, References
+from qmgen.learning.energy.problems import CONVERGED, GeometryStore, References, case_of
 from qmgen.learning.energy.stored import StoredHamiltonian, open_guess, save_model
 from qmgen.learning.training.checkpoint import MODEL
 from qmgen.molecules.types import Conformer, Failure

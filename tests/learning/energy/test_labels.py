@@ -10,8 +10,7 @@ import pytest
 from few_molecules import store_of
 
 from qmgen.errors import Interrupted
-from qmgen.learning.energy.problems import ConvergedLabels
-from qmgen.learning.energy.references import Converged, References, make_labels
+from qmgen.learning.energy.problems import Converged, ConvergedLabels, References, make_labels
 from qmgen.progress import TrainingProgress
 from qmgen.signals import StopWatch
 

@@ -11,8 +11,7 @@ import pytest
 from few_molecules import LEVEL, store_of
 
 from qmgen.dft.scf import ScfOptions, solve
-from qmgen.learning.energy.problems import PreparedGeometry
-from qmgen.learning.energy.references import REFERENCES, References
+from qmgen.learning.energy.problems import REFERENCES, PreparedGeometry, References
 
 STORE = store_of(["water", "ammonia", "fluoride"])
 

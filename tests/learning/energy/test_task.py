@@ -12,8 +12,7 @@ import pytest
 from few_molecules import LEVEL, SMALL, SOMEWHERE, Mixture, store_of
 
 from qmgen.dft.variational import roothaan_steps
-from qmgen.learning.energy.problems import CaseFeed, ConvergedLabels, EnergyBatch, GeometryStore
-from qmgen.learning.energy.references import LOWER, References
+from qmgen.learning.energy.problems import LOWER, CaseFeed, ConvergedLabels, EnergyBatch, GeometryStore, References
 from qmgen.learning.energy.train import MEV, HamiltonianTask, LossWeights
 
 NAMES = ["water", "ammonia", "fluoride"]

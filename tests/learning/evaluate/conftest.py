@@ -10,8 +10,7 @@ import pytest
 from qmgen.learning.data.normalization import fit
 from qmgen.learning.data.source import open_rows
 from qmgen.learning.schnet import model
-from qmgen.learning.schnet.model import SchNetShape, outputs_of
-from qmgen.learning.schnet.stored import StoredSchnet, load_model, save_model
+from qmgen.learning.schnet.model import SchNetShape, StoredSchnet, load_model, outputs_of, save_model
 from qmgen.learning.targets import targets_of
 
 

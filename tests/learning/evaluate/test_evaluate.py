@@ -17,9 +17,8 @@ from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.errors import UsageError
 from qmgen.learning.data.source import open_rows
 from qmgen.learning.evaluate.corpus import evaluate_corpus
-from qmgen.learning.evaluate.files import predict_molecules
-from qmgen.learning.schnet.model import predict
-from qmgen.learning.schnet.stored import SchnetPredictor, StoredSchnet
+from qmgen.learning.evaluate.run import predict_molecules
+from qmgen.learning.schnet.model import SchnetPredictor, StoredSchnet, predict
 from qmgen.molecules.types import Failure, Molecule, Reason
 
 WATER = np.array([[0.0, 0.0, 0.1173], [0.0, 0.7572, -0.4692], [0.0, -0.7572, -0.4692]])

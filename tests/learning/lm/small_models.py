@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from qmgen.learning.lm.shape import LmShape
+from qmgen.learning.lm.model import LmShape
 
 _ENDS = ("C", "N", "O", "F", "C#N", "C=O", "C(=O)O", "C1CC1", "c1ccccc1", "C(F)(F)F")
 #: chains and branches between two ends, each a valid SMILES once

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qmgen.learning.lm.model import Arithmetic, forward, init
-from qmgen.learning.lm.shape import LmShape
+from qmgen.learning.lm.model import Arithmetic, LmShape, forward, init
 
 needs_transformers = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None or importlib.util.find_spec("transformers") is None,

@@ -12,11 +12,9 @@ from small_models import settings_of
 from qmgen.learning.fp8 import AMAX, BLOCK, NONE, ScalingRecipe
 from qmgen.learning.lm import memory
 from qmgen.learning.lm.memory import SIZES, Sizes
-from qmgen.learning.lm.model import Arithmetic, forward, init, probes_of
-from qmgen.learning.lm.packing import TokenBatch
-from qmgen.learning.lm.shape import PRESETS, SMALL, LmShape
+from qmgen.learning.lm.model import PRESETS, SMALL, Arithmetic, LmShape, forward, init, probes_of
 from qmgen.learning.lm.stored import unrolled
-from qmgen.learning.lm.task import LmTask
+from qmgen.learning.lm.task import LmTask, TokenBatch
 
 ROWS, CONTEXT = 2, 512
 FP8_WIDE = Sizes(1, 1, 4, True)

@@ -12,11 +12,9 @@ from small_models import SHAPES
 
 from qmgen.learning.fp8 import AMAX, BLOCK, DELAYED, NONE
 from qmgen.learning.fp8.scale import BIAS, FIELDS
-from qmgen.learning.lm.model import Arithmetic, forward, init, probes_of
-from qmgen.learning.lm.packing import batch_of
+from qmgen.learning.lm.model import Arithmetic, LmShape, forward, init, probes_of
 from qmgen.learning.lm.sampling import Draw, advance, draw_texts, empty, narrowed
-from qmgen.learning.lm.shape import LmShape
-from qmgen.learning.lm.task import LmTask, adamw, applied, decayed
+from qmgen.learning.lm.task import LmTask, adamw, applied, batch_of, decayed
 from qmgen.learning.lm.texts import BEGIN_ID, END_ID, PAD_ID, Sequences
 from qmgen.learning.training.step import first, schedule_of, stepper
 

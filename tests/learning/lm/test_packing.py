@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from qmgen.errors import UsageError
-from qmgen.learning.lm.packing import TokenFeed, batch_of, in_order, rows_of
+from qmgen.learning.lm.task import TokenFeed, batch_of, in_order, rows_of
 from qmgen.learning.lm.texts import Sequences
 
 

@@ -12,8 +12,7 @@ from qmgen.cli.main import main
 from qmgen.config import check
 from qmgen.config.train import TrainLmConfig
 from qmgen.errors import UsageError
-from qmgen.learning.lm.model import init
-from qmgen.learning.lm.shape import SMALL, LmShape, published
+from qmgen.learning.lm.model import SMALL, LmShape, init, published
 
 #: arXiv 2304.03208 (Cerebras-GPT), 2307.09288 (Llama 2), with their vocabularies and 2048 positions; in millions
 PUBLISHED = {

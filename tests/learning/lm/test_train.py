@@ -19,7 +19,7 @@ from qmgen.cli.main import main
 from qmgen.corpus.plan import Splitter
 from qmgen.errors import UsageError
 from qmgen.learning.fp8 import NOTE
-from qmgen.learning.lm.shape import published
+from qmgen.learning.lm.model import published
 from qmgen.learning.lm.sharding import mesh_of
 from qmgen.learning.lm.stored import load_model
 from qmgen.learning.lm.texts import SPLIT_SEED
@@ -182,7 +182,7 @@ from dataclasses import replace
 from pathlib import Path
 sys.path[:0] = [sys.argv[1]]
 from small_models import settings_of
-from qmgen.learning.lm.shape import SMALL
+from qmgen.learning.lm.model import SMALL
 from qmgen.learning.lm.train import run
 smiles, out = map(Path, sys.argv[2:4])
 found = {}

@@ -26,7 +26,7 @@ from qmgen.learning.data.source import open_rows
 from qmgen.learning.fp8 import NOTE
 from qmgen.learning.scaling.report import summary_text as table
 from qmgen.learning.schnet import train as recipe_module
-from qmgen.learning.schnet.stored import StoredSchnet, load_model
+from qmgen.learning.schnet.model import StoredSchnet, load_model
 from qmgen.learning.schnet.train import train_cell
 from qmgen.learning.targets import targets_of
 from qmgen.learning.training import checkpoint

@@ -20,14 +20,13 @@ from qmgen.learning.data.normalization import Normalization
 from qmgen.learning.energy import stored as hamiltonian
 from qmgen.learning.fp8 import AMAX
 from qmgen.learning.hamiltonian.network import Qpt
-from qmgen.learning.hamiltonian.qpt_description import QptShape
+from qmgen.learning.hamiltonian.qpt import QptShape
 from qmgen.learning.kinds import stated_kind
 from qmgen.learning.lm import stored as lm
-from qmgen.learning.lm.model import init, probes_of
-from qmgen.learning.lm.shape import LmShape
+from qmgen.learning.lm.model import LmShape, init, probes_of
 from qmgen.learning.lm.texts import SPECIAL, Vocabulary
 from qmgen.learning.schnet import model
-from qmgen.learning.schnet import stored as schnet
+from qmgen.learning.schnet import model as schnet
 from qmgen.learning.schnet.model import SchNetShape
 from qmgen.learning.targets import targets_of
 from qmgen.learning.training import checkpoint

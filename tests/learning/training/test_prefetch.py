@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from qmgen.learning.training.prefetch import Prefetch
+from qmgen.learning.training.loop import Prefetch
 
 
 def test_items_and_exceptions_in_order() -> None:

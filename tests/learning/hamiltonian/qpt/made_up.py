@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qmgen.learning.hamiltonian.inputs import Inputs
-from qmgen.learning.hamiltonian.qpt_description import QptShape
-from qmgen.learning.hamiltonian.qpt_model import correct_qpt, describe_qpt, init_qpt
+from qmgen.learning.hamiltonian import Inputs
+from qmgen.learning.hamiltonian.qpt import QptShape, correct_qpt, describe_qpt, init_qpt
 
 SMALL = QptShape(width=16, heads=4, layers=3)
 #: Bohr; no two principal moments within a tenth of each other, no third moment near zero but that of the plane

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from made_up import AMINE, SMALL, answer, correction, layout, molecule, reordered, rotation_of, shaken, turned
 
-from qmgen.learning.hamiltonian.qpt_description import principal_frame
-from qmgen.learning.hamiltonian.qpt_model import describe_qpt, init_qpt, weights_of
+from qmgen.learning.hamiltonian.qpt import describe_qpt, init_qpt, principal_frame, weights_of
 
 PUBLISHED = SMALL.as_published()
 

@@ -7,15 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qmgen.learning.hamiltonian.qpt_description import (
+from qmgen.learning.hamiltonian.qpt import (
     COUNT,
     MATRICES,
     QPT_PRESETS,
     QptShape,
     assignment,
+    init_qpt,
     position_features,
 )
-from qmgen.learning.hamiltonian.qpt_model import init_qpt
 
 
 def count(shape: QptShape) -> int:

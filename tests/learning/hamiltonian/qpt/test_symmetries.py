@@ -28,9 +28,8 @@ from qmgen.dft.basis import load_basis
 from qmgen.dft.guess import superposition_of_atoms
 from qmgen.dft.integrals.one_electron import one_electron_integrals
 from qmgen.dft.integrals.shell_pairs import pair_index, rows_of_molecule, shell_pairs
-from qmgen.learning.hamiltonian.inputs import Inputs
-from qmgen.learning.hamiltonian.qpt_description import orbital_rotation, principal_frame
-from qmgen.learning.hamiltonian.qpt_model import correct_qpt, describe_qpt, init_qpt
+from qmgen.learning.hamiltonian import Inputs
+from qmgen.learning.hamiltonian.qpt import correct_qpt, describe_qpt, init_qpt, orbital_rotation, principal_frame
 
 #: float32 has 24 bits; some hundred operations one after the other
 FLOAT32 = 1e-5
