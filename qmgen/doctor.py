@@ -58,7 +58,7 @@ def report() -> dict[str, Any]:
 def lines(findings: dict[str, Any]) -> list[str]:
     """The findings for a terminal, one line each."""
     facts = findings["machine"]
-    named = ", ".join(f"{name} {found or 'missing'}" for name, found in findings["versions"].items())
+    named = ", ".join(f"{name} {version or 'missing'}" for name, version in findings["versions"].items())
     out = [named, f"{facts['cpu']}, {facts['usable_cpus']} of {facts['cpus']} cores; {facts['platform']}"]
     width = max(len(check["name"]) for check in findings["checks"])
     for check in findings["checks"]:
@@ -76,14 +76,14 @@ def _check(name: str, hint: str, look: Callable[[], str]) -> Check:
     try:
         return {"name": name, "ok": True, "found": look(), "hint": ""}
     except (_Broken, QmgenError) as problem:
-        found = str(problem)
+        result = str(problem)
     except Exception as problem:  # a broken installation fails in any way it likes
-        found = f"{type(problem).__name__}: {problem}"
-    return {"name": name, "ok": False, "found": " ".join(found.split()), "hint": hint}
+        result = f"{type(problem).__name__}: {problem}"
+    return {"name": name, "ok": False, "found": " ".join(result.split()), "hint": hint}
 
 
 def _packages() -> str:
-    missing = [name for name, found in versions().items() if found is None]
+    missing = [name for name, version in versions().items() if version is None]
     if missing:
         raise _Broken(f"missing: {', '.join(missing)}")
     return "all installed"
@@ -145,9 +145,9 @@ def _float64() -> str:
     runtime.prepare()
     import jax.numpy as jnp
 
-    found = jnp.asarray(1.0) + 2.0**-40
-    if found.dtype != jnp.float64 or float(found) == 1.0:
-        raise _Broken(f"computes in {found.dtype}")
+    total = jnp.asarray(1.0) + 2.0**-40
+    if total.dtype != jnp.float64 or float(total) == 1.0:
+        raise _Broken(f"computes in {total.dtype}")
     return "works"
 
 

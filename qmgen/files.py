@@ -163,18 +163,18 @@ def read(path: Path, most: int | None = None) -> bytes:
     it says without taking any room."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(handle, "rb") as stream:
-        found = os.fstat(handle)
-        refuse_odd(found, path)
-        if most is not None and found.st_size > most:
+        status = os.fstat(handle)
+        refuse_odd(status, path)
+        if most is not None and status.st_size > most:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
         return stream.read()
 
 
-def refuse_odd(found: os.stat_result, path: Path) -> None:
-    """Raise ``OSError`` unless ``found`` is of a regular file."""
-    if stat.S_ISDIR(found.st_mode):
+def refuse_odd(status: os.stat_result, path: Path) -> None:
+    """Raise ``OSError`` unless ``status`` is of a regular file."""
+    if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "Not a regular file", str(path))
 
 

@@ -47,13 +47,13 @@ _NO_LIMIT: Final = 2**60
 
 def versions() -> dict[str, str | None]:
     """Python's version, and that of each package that matters; None where it is not installed."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
+    installed: dict[str, str | None] = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
-            found[name] = None
-    return found
+            installed[name] = None
+    return installed
 
 
 def machine() -> dict[str, Any]:
@@ -95,15 +95,15 @@ def granted_cpus() -> int:
 
 def cpu_limit() -> float | None:
     """Cores' worth of time that the control groups grant; None where there is no limit."""
-    found = []
+    limits = []
     for folder in _groups("cpu"):
         quota = (
             _read(folder / "cpu.max") or f"{_read(folder / 'cpu.cfs_quota_us')} {_read(folder / 'cpu.cfs_period_us')}"
         )
         with contextlib.suppress(ValueError, ZeroDivisionError):
             granted, period = map(int, quota.split())
-            found += [granted / period] if granted > 0 else []
-    return min(found, default=None)
+            limits += [granted / period] if granted > 0 else []
+    return min(limits, default=None)
 
 
 def memory() -> int | None:
@@ -116,11 +116,11 @@ def memory() -> int | None:
 
 def memory_limit() -> int | None:
     """Bytes that the control groups grant; None where there is no limit."""
-    found = []
+    limits = []
     for folder in _groups("memory"):
         with contextlib.suppress(ValueError):
-            found.append(int(_read(folder / "memory.max") or _read(folder / "memory.limit_in_bytes")))
-    return min((size for size in found if size < _NO_LIMIT), default=None)
+            limits.append(int(_read(folder / "memory.max") or _read(folder / "memory.limit_in_bytes")))
+    return min((size for size in limits if size < _NO_LIMIT), default=None)
 
 
 def oom_kills() -> int | None:
@@ -204,8 +204,8 @@ def peak_memory() -> int:
 
     Linux hands a parent's ``ru_maxrss`` down through fork and exec; ``VmHWM`` begins anew with the program.
     """
-    found = _of_this_process("VmHWM")
-    return found or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    kilobytes = _of_this_process("VmHWM")
+    return kilobytes or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def resident_memory() -> int | None:

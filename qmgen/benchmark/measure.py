@@ -111,7 +111,7 @@ def first_label(
     compiled, and the label. ``seconds`` is their sum, None where no label came of it.
     """
     setup = replace(setup, cache=cache)
-    found: dict[str, Any] = {
+    times: dict[str, Any] = {
         "conformer": [conformer.molecule_id, conformer.conformer_id],
         "atoms": len(conformer.numbers),
         "heavy_atoms": int(np.sum(conformer.numbers > 1)),
@@ -122,12 +122,12 @@ def first_label(
         with EngineProcesses("qmgen.benchmark.engines:Qmgen", setup, 1, cores[:1]) as processes:
             done = processes.work([[conformer]])
         labeled = bool(done.results[0])
-        found[state] = {
+        times[state] = {
             "seconds": round(processes.start_seconds + done.seconds, 3) if labeled else None,
             "start_seconds": round(processes.start_seconds, 3),
             "label_seconds": round(done.seconds, 3),
         }
-    return found
+    return times
 
 
 def whole(
@@ -208,7 +208,7 @@ class EngineRuns:
             if self.cold is None
             else {"seconds": round(self.cold.seconds, 4), "conformers_per_second": _rate(self.cold)},
             "warm": {
-                "seconds": [round(found.seconds, 4) for found in self.warm],
+                "seconds": [round(timed.seconds, 4) for timed in self.warm],
                 "conformers_per_second": _spread(self.rates),
                 "conformers_per_second_per_process": statistics.median(self.rates) / workers,
             },
@@ -267,8 +267,8 @@ def _take_turns(ours: EngineRuns, theirs: EngineRuns, repeats: int, tell: Teller
             side.go()
 
 
-def _rate(found: TimedPass) -> float:
-    return sum(map(len, found.results)) / found.seconds
+def _rate(timed: TimedPass) -> float:
+    return sum(map(len, timed.results)) / timed.seconds
 
 
 def _ratio(ours: EngineRuns, theirs: EngineRuns) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def _summary(levels: list[dict[str, Any]]) -> Lines:
         difference = level["agreement"]["max_abs_energy_difference_hartree"]
         lines.append(
             [str(level["settings"]["grid_level"]), "conf/s"]
-            + [_number(found["median"]) for found in rates]
+            + [_number(rate["median"]) for rate in rates]
             + ["-" if difference is None else f"{difference:.1e}", _spread(level["ratio"]["warm"])]
         )
     return lines
@@ -82,22 +82,22 @@ def _level(level: dict[str, Any]) -> Lines:
         ["", "unit", "qmgen", "PySCF", "qmgen / PySCF"],
         ["processes", "", str(ours["workers"]), str(theirs["workers"]), ""],
         ["cold, first pass", "conf/s", _number(ours["cold"]["conformers_per_second"]), "", _number(ratio["cold"])],
-        ["warm, median", "conf/s", *[_number(found["median"]) for found in warm], _spread(ratio["warm"])],
-        ["warm, lowest to highest", "conf/s", *[_range(found) for found in warm], ""],
+        ["warm, median", "conf/s", *[_number(figures["median"]) for figures in warm], _spread(ratio["warm"])],
+        ["warm, lowest to highest", "conf/s", *[_range(figures) for figures in warm], ""],
         ["warm, per process", "conf/s", *each, ""],
         ["first label, empty cache", "s", _seconds(first["empty_cache"]["seconds"]), "", ""],
         ["first label, filled cache", "s", _seconds(first["filled_cache"]["seconds"]), "", ""],
-        ["peak memory, largest process", "GB", *[f"{found['largest_process'] / 1e9:.2f}" for found in peaks], ""],
-        ["peak memory, all", "GB", *[f"{found['all_processes'] / 1e9:.2f}" for found in peaks], ""],
+        ["peak memory, largest process", "GB", *[f"{figures['largest_process'] / 1e9:.2f}" for figures in peaks], ""],
+        ["peak memory, all", "GB", *[f"{figures['all_processes'] / 1e9:.2f}" for figures in peaks], ""],
     ]
 
 
 def _remarks(level: dict[str, Any], total: int) -> list[str]:
     agreement, sides = level["agreement"], level["sides"]
-    found = agreement["max_abs_energy_difference_hartree"]
+    difference = agreement["max_abs_energy_difference_hartree"]
     lines = [
-        f"agreement: largest |ΔE| {found:.1e} Ha over {agreement['compared']} conformers"
-        if found is not None
+        f"agreement: largest |ΔE| {difference:.1e} Ha over {agreement['compared']} conformers"
+        if difference is not None
         else "agreement: no conformer was labeled by both",
         *_first(level["first_label"]),
     ]
@@ -135,9 +135,9 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
-def _range(found: dict[str, Any]) -> str:
-    return f"{_number(found['min'])} to {_number(found['max'])}"
+def _range(figures: dict[str, Any]) -> str:
+    return f"{_number(figures['min'])} to {_number(figures['max'])}"
 
 
-def _spread(found: dict[str, Any] | None) -> str:
-    return "-" if found is None else f"{_number(found['median'])} ({_range(found)})"
+def _spread(figures: dict[str, Any] | None) -> str:
+    return "-" if figures is None else f"{_number(figures['median'])} ({_range(figures)})"

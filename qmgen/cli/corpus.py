@@ -69,16 +69,16 @@ def status(
     from qmgen.corpus.status import status as look
 
     while True:
-        found = look(settings.directory)
+        state = look(settings.directory)
         if as_json and watch:
-            print(json.dumps(plain(_as_json(found)), allow_nan=False), flush=True)
+            print(json.dumps(plain(_as_json(state)), allow_nan=False), flush=True)
         elif as_json:
-            print_json(_as_json(found))
+            print_json(_as_json(state))
         elif watch and not sys.stderr.isatty():
-            say(_status_line(found))
+            say(_status_line(state))
         else:
-            say((_REDRAW if watch else "") + _status_text(found))
-        if not watch or found.complete:
+            say((_REDRAW if watch else "") + _status_text(state))
+        if not watch or state.complete:
             return 0
         time.sleep(settings.every)
 
@@ -91,13 +91,13 @@ def verify(settings: InspectConfig, as_json: AsJson = False) -> int:
     from qmgen.corpus.verify import inspect
 
     with _bytes_bar("verifying") as told:
-        found = inspect(settings.directory, threads=settings.workers, **told)
+        verified = inspect(settings.directory, threads=settings.workers, **told)
     if as_json:
-        print_json(found.as_json())
+        print_json(verified.as_json())
     else:
-        _say_inspected(found)
-        say(_verdict(found))
-    return 0 if found.sound else FAILED
+        _say_inspected(verified)
+        say(_verdict(verified))
+    return 0 if verified.sound else FAILED
 
 
 def merge(settings: InspectConfig, as_json: AsJson = False) -> int:
@@ -110,20 +110,20 @@ def merge(settings: InspectConfig, as_json: AsJson = False) -> int:
 
     with _bytes_bar("verifying") as told:
         merged = run(settings.directory, threads=settings.workers, **told)
-    found = merged.inspected
+    verified = merged.inspected
     if as_json:
-        print_json({**found.as_json(), "manifest": merged.manifest, "doubtful": list(merged.doubtful)})
+        print_json({**verified.as_json(), "manifest": merged.manifest, "doubtful": list(merged.doubtful)})
     else:
-        _say_inspected(found)
+        _say_inspected(verified)
         if merged.manifest is not None:
             if merged.doubtful:
                 say(f"qmgen: {' and '.join(merged.doubtful)} stand as in manifest.json, which was changed: look there")
             say(f"manifest.json, SHA256SUMS and README.md written; {merged.state}")
-        elif found.damaged:
-            say(f"{_verdict(found)}: nothing was written")
+        elif verified.damaged:
+            say(f"{_verdict(verified)}: nothing was written")
         else:
             say("no work unit is finished yet: nothing was written")
-    return 0 if merged.manifest is not None and found.complete else FAILED
+    return 0 if merged.manifest is not None and verified.complete else FAILED
 
 
 @contextmanager
@@ -133,58 +133,58 @@ def _bytes_bar(what: str) -> Iterator[dict[str, Callable[[int], None]]]:
         yield {"begin": lambda total: line.begin(what, "B", total), "advance": line.advance}
 
 
-def _say_inspected(found: VerificationReport) -> None:
+def _say_inspected(verified: VerificationReport) -> None:
     """A short table, then a line per finding."""
-    report = found.as_json()
+    report = verified.as_json()
     counts = report["counts"]
     say(f"{report['directory']}")
     say(f"  work units  {report['units_done']} of {report['units']} done")
     say(f"  rows        {counts['rows']} of {counts['molecules']} molecules; {counts['failures']} failures")
     say(f"  read        {report['files']} files, {size(report['bytes'])}")
     if report["missing"]:
-        say(f"  missing     {_some(report['missing'], found.lacking)}")
+        say(f"  missing     {_some(report['missing'], verified.lacking)}")
     order = {"damage": 0, "stale": 1, "note": 2}
-    findings = sorted(found.findings, key=lambda finding: order[finding.severity])
+    findings = sorted(verified.findings, key=lambda finding: order[finding.severity])
     for finding in findings[:SHOWN]:
         say(f"  {finding.text()}")
     if len(findings) > SHOWN:
         say(f"  and {len(findings) - SHOWN} more; --json lists all")
 
 
-def _verdict(found: VerificationReport) -> str:
+def _verdict(verified: VerificationReport) -> str:
     """The last line: ``sound and complete``, or what else."""
-    damaged = len(found.damaged)
+    damaged = len(verified.damaged)
     if damaged:
         return f"damaged: {damaged} finding(s) concern rows"
-    state = "complete" if found.complete else f"unfinished ({found.lacking} work units to do)"
-    return f"sound, {state}" if found.sound else f"the rows are sound, {state}; what describes them is not"
+    state = "complete" if verified.complete else f"unfinished ({verified.lacking} work units to do)"
+    return f"sound, {state}" if verified.sound else f"the rows are sound, {state}; what describes them is not"
 
 
 def _some(names: list[Any], count: int) -> str:
     return ", ".join(names[:8]) + (f" and {count - 8} more" if count > 8 else "")
 
 
-def _status_text(found: Status) -> str:
+def _status_text(state: Status) -> str:
     """A few lines, and one for each rank."""
-    lines = [found.directory]
+    lines = [state.directory]
     lines.append(
-        f"  work units  {found.units_done} of {found.units} done"
-        + (f", {found.units_running} with live runs" if found.units_running else "")
-        + (f", {found.units_missing} missing" if found.units_missing else "")
+        f"  work units  {state.units_done} of {state.units} done"
+        + (f", {state.units_running} with live runs" if state.units_running else "")
+        + (f", {state.units_missing} missing" if state.units_missing else "")
     )
-    hand = f", {found.rows_in_hand} more in hand" if found.rows_in_hand else ""
-    lines.append(f"  rows        {found.rows}{hand}")
-    reasons = ", ".join(f"{reason} {count}" for reason, count in found.failures_by_reason.items())
-    lines.append(f"  failures    {found.failures}" + (f" ({reasons})" if reasons else ""))
-    if found.rows_per_second is not None:
-        lines.append(f"  now         {found.rows_per_second:.2f} rows/s; {_left(found.eta_seconds)}")
-    if found.rows_per_second_per_process is not None:
-        lines.append(f"  overall     {found.rows_per_second_per_process:.2f} rows/s for each process")
-    if found.deaths or found.repaired:
-        lines.append(f"  mishaps     {found.deaths} deaths of workers, {found.repaired} damages mended")
-    if found.unreadable:
-        lines.append(f"  unreadable  {found.unreadable[0]} and {len(found.unreadable) - 1} more; see qmgen verify")
-    for rank in found.ranks:
+    hand = f", {state.rows_in_hand} more in hand" if state.rows_in_hand else ""
+    lines.append(f"  rows        {state.rows}{hand}")
+    reasons = ", ".join(f"{reason} {count}" for reason, count in state.failures_by_reason.items())
+    lines.append(f"  failures    {state.failures}" + (f" ({reasons})" if reasons else ""))
+    if state.rows_per_second is not None:
+        lines.append(f"  now         {state.rows_per_second:.2f} rows/s; {_left(state.eta_seconds)}")
+    if state.rows_per_second_per_process is not None:
+        lines.append(f"  overall     {state.rows_per_second_per_process:.2f} rows/s for each process")
+    if state.deaths or state.repaired:
+        lines.append(f"  mishaps     {state.deaths} deaths of workers, {state.repaired} damages mended")
+    if state.unreadable:
+        lines.append(f"  unreadable  {state.unreadable[0]} and {len(state.unreadable) - 1} more; see qmgen verify")
+    for rank in state.ranks:
         who = f"{rank.host or '?'}, process {rank.pid or '?'}"
         of = f"/{rank.world_size}" if rank.world_size else ""
         heard = f", heard {duration(rank.age)} ago" if rank.age is not None else ""
@@ -193,22 +193,22 @@ def _status_text(found: Status) -> str:
             f"  rank {rank.rank}{of}  {rank.state}: {rank.units_done} of {rank.units_to_do} units, {rank.rows} rows in "
             f"{duration(rank.seconds)}; {who}{heard}{note}"
         )
-    if found.complete:
+    if state.complete:
         lines.append("complete")
     return "\n".join(lines)
 
 
-def _status_line(found: Status) -> str:
+def _status_line(state: Status) -> str:
     """All of it in one line, for a log."""
-    rate = "" if found.rows_per_second is None else f"; {found.rows_per_second:.2f} rows/s, {_left(found.eta_seconds)}"
+    rate = "" if state.rows_per_second is None else f"; {state.rows_per_second:.2f} rows/s, {_left(state.eta_seconds)}"
     return (
-        f"qmgen: {found.units_done} of {found.units} units, {found.rows + found.rows_in_hand} rows, "
-        f"{found.failures + found.failures_in_hand} failures{rate}" + ("; complete" if found.complete else "")
+        f"qmgen: {state.units_done} of {state.units} units, {state.rows + state.rows_in_hand} rows, "
+        f"{state.failures + state.failures_in_hand} failures{rate}" + ("; complete" if state.complete else "")
     )
 
 
-def _as_json(found: Status) -> dict[str, Any]:
-    whole: dict[str, Any] = plain(found)
+def _as_json(state: Status) -> dict[str, Any]:
+    whole: dict[str, Any] = plain(state)
     for rank in whole["ranks"]:
         rank.pop("record")  # it stands in runs/
     return whole

@@ -39,16 +39,16 @@ def evaluate(settings: EvaluateConfig, as_json: AsJson = False, quiet: Quiet = F
 
     if settings.figure is not None:
         prediction.check(settings.figure)
-    found = kind.evaluate(settings, quiet)
+    evaluation = kind.evaluate(settings, quiet)
     if as_json:
-        print_json(found.plain)
-    elif found.text:
-        say(found.text)
-    for note in found.notes:
+        print_json(evaluation.plain)
+    elif evaluation.text:
+        say(evaluation.text)
+    for note in evaluation.notes:
         say(note)
     if settings.figure is not None:
         draw = energy.draw_evaluation if kind.network == "hamiltonian" else prediction.draw
-        say(f"figure in {draw(found.report, settings.figure)}")
+        say(f"figure in {draw(evaluation.report, settings.figure)}")
     return 0
 
 

@@ -97,8 +97,8 @@ def _with_slurm(job: ClusterJob, settings: SubmitConfig, as_json: bool) -> int:
 
     done = to_slurm(job, settings)
     if as_json:
-        found = {"engine": "slurm", "ranks": job.ranks, "array": done.arrays[0], "arrays": done.arrays}
-        print_json({**found, "merge": done.merge, "logs": done.logs})
+        job_array = {"engine": "slurm", "ranks": job.ranks, "array": done.arrays[0], "arrays": done.arrays}
+        print_json({**job_array, "merge": done.merge, "logs": done.logs})
     jobs = f"array job{'s' if len(done.arrays) > 1 else ''} {', '.join(done.arrays)}"
     say(f"qmgen: {job.ranks} ranks are {jobs}, the merge is job {done.merge}; logs in {done.logs}")
     return 0

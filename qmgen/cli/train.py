@@ -84,11 +84,11 @@ def _plan(settings: TrainLmConfig, as_json: bool) -> int:
 
     shape = published(settings.preset, settings.arch)
     there = [file for file in map(Path, settings.data or []) if file.exists()]  # a plan may come before the molecules
-    found = memory.plan(settings, shape, settings.preset, our_vocabulary(there, settings.skip_unreadable))
+    needs = memory.plan(settings, shape, settings.preset, our_vocabulary(there, settings.skip_unreadable))
     if as_json:
-        print_json(found)
+        print_json(needs)
     else:
-        print(memory.plan_text(found))
+        print(memory.plan_text(needs))
     return 0
 
 

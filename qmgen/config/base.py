@@ -198,10 +198,10 @@ Numbers = Annotated[str, BeforeValidator(_as_text)]
 
 def sizes_of(text: str) -> range:
     """``9`` or ``9-11`` as a range. Raises ``ValueError`` for anything else."""
-    found = re.fullmatch(r"\s*(\d{1,3})\s*(?:-\s*(\d{1,3})\s*)?", text, re.ASCII)
-    if found is None:
+    match = re.fullmatch(r"\s*(\d{1,3})\s*(?:-\s*(\d{1,3})\s*)?", text, re.ASCII)
+    if match is None:
         raise ValueError(f"{text!r} is no number of heavy atoms: give 9 or 9-11")
-    first, last = int(found[1]), int(found[2] or found[1])
+    first, last = int(match[1]), int(match[2] or match[1])
     if not 1 <= first <= last:
         raise ValueError(f"{text!r} is no range of heavy atoms: give 9 or 9-11")
     return range(first, last + 1)

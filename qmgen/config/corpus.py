@@ -104,13 +104,13 @@ def seconds_of(text: str) -> int:
 
     Raises ``ValueError`` for anything else, and for no time at all.
     """
-    found = _TIME.fullmatch(text.strip())
-    if found is None:
+    match = _TIME.fullmatch(text.strip())
+    if match is None:
         raise ValueError(f"{text!r} is no time: give minutes, hh:mm:ss or d-hh:mm:ss")
-    first, second, third = (int(found[name] or 0) for name in "abc")
-    if found["days"] is not None:
-        seconds = int(found["days"]) * 86400 + first * 3600 + second * 60 + third
-    elif found["c"] is not None:
+    first, second, third = (int(match[name] or 0) for name in "abc")
+    if match["days"] is not None:
+        seconds = int(match["days"]) * 86400 + first * 3600 + second * 60 + third
+    elif match["c"] is not None:
         seconds = first * 3600 + second * 60 + third
     else:
         seconds = first * 60 + second
@@ -185,11 +185,11 @@ class SubmitConfig(CommandConfig):
     @classmethod
     def _options_of_sbatch(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for text in value:
-            found = re.fullmatch(r"--([a-z][a-z-]*)(=.*)?", text)
-            if found is None:
+            match = re.fullmatch(r"--([a-z][a-z-]*)(=.*)?", text)
+            if match is None:
                 raise ValueError(f"{text!r} is no long option of sbatch: write it as --option=value")
-            if found[1] in OURS:
-                raise ValueError(f"--{found[1]} is set by qmgen itself")
+            if match[1] in OURS:
+                raise ValueError(f"--{match[1]} is set by qmgen itself")
         return value
 
     @field_validator("provider_options")

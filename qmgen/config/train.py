@@ -61,7 +61,7 @@ def rows_of(text: str) -> tuple[int, ...] | None:
     """``1k,10k,2.5M`` as numbers, rising, each once; None for ``all``. Raises ``ValueError`` for anything else."""
     if text.strip().lower() == "all":
         return None
-    found = set()
+    numbers = set()
     for word in text.split(","):
         match = _ROWS.fullmatch(word.strip())
         number = (
@@ -69,8 +69,8 @@ def rows_of(text: str) -> tuple[int, ...] | None:
         )  # exact, as 16.1k is not
         if match is None or number < 1 or number != int(number):
             raise ValueError(f"{word.strip()!r} is no number of rows: give 1000, 10k, 1M, several with commas, or all")
-        found.add(int(number))
-    return tuple(sorted(found))
+        numbers.add(int(number))
+    return tuple(sorted(numbers))
 
 
 class TrainSchnetConfig(CommandConfig):
@@ -441,8 +441,8 @@ class TrainLmConfig(CommandConfig):
     @field_validator("tokens")
     @classmethod
     def _tokens_are_a_number(cls, value: str) -> str:
-        found = rows_of(value)
-        if found is None or len(found) != 1:
+        numbers = rows_of(value)
+        if numbers is None or len(numbers) != 1:
             raise ValueError("tokens is one number: 100k, 3M, 1G")
         return value
 

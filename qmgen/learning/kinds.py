@@ -190,8 +190,8 @@ def network_kind(run: Path | str) -> TrainingKind:
 
     Raises ``UsageError`` where nothing is at that place.
     """
-    found = stated_kind(run)
-    return next((kind for kind in KINDS.values() if kind.network == found), KINDS["schnet"])
+    stated = stated_kind(run)
+    return next((kind for kind in KINDS.values() if kind.network == stated), KINDS["schnet"])
 
 
 def stated_kind(run: Path | str) -> str:

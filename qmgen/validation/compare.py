@@ -81,7 +81,7 @@ class Comparison:
 
     @property
     def rows(self) -> int:
-        return max((len(found) for found in self.differences.values()), default=0)
+        return max((len(values) for values in self.differences.values()), default=0)
 
     @property
     def passed(self) -> bool:
@@ -96,13 +96,15 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """The statistics as plain JSON values; numbers that are not finite become None."""
-        return {name: _json_statistics(check_of(name).unit, found) for name, found in self.statistics.items()}
+        return {name: _json_statistics(check_of(name).unit, statistics) for name, statistics in self.statistics.items()}
 
 
 def compare(ours: LabelValues, reference: LabelValues, tolerances: Tolerances = DEFAULT) -> Comparison:
     """Compare row by row what both have. Raises ``ValueError`` when the two do not have the same number of rows."""
     differences = {name: _differences(name, ours[name], reference[name]) for name in CHECKED if name in ours}
-    return Comparison(differences, {name: summarize(found, tolerances.of(name)) for name, found in differences.items()})
+    return Comparison(
+        differences, {name: summarize(values, tolerances.of(name)) for name, values in differences.items()}
+    )
 
 
 def _differences(name: str, ours: Sequence[Any], reference: Sequence[Any]) -> np.ndarray:
@@ -112,12 +114,12 @@ def _differences(name: str, ours: Sequence[Any], reference: Sequence[Any]) -> np
     column = CHECKED[name]
     pairs = zip(ours, reference)
     if not column.length:
-        found = [one - other for one, other in pairs]
+        differences = [one - other for one, other in pairs]
     elif column.per_atom:
-        found = [np.abs(np.asarray(one) - other).max() for one, other in pairs]
+        differences = [np.abs(np.asarray(one) - other).max() for one, other in pairs]
     else:
-        found = [np.linalg.norm(np.asarray(one) - other) for one, other in pairs]
-    return np.array(found, dtype=np.float64)
+        differences = [np.linalg.norm(np.asarray(one) - other) for one, other in pairs]
+    return np.array(differences, dtype=np.float64)
 
 
 def summarize(differences: np.ndarray, tolerance: float) -> ErrorStatistics:
@@ -141,22 +143,22 @@ def table(comparison: Comparison) -> str:
     """The error table for a terminal: one line per quantity, no trailing newline."""
     head = ["", "unit", "mean", *(f"{at} %" for at in PERCENTILES), "max", "tolerance", ""]
     lines = [head]
-    for name, found in comparison.statistics.items():
-        numbers = [found.mean, *found.percentiles.values(), found.maximum, found.tolerance]
-        verdict = "ok" if found.passed else f"{found.outside} of {comparison.rows} outside"
+    for name, statistics in comparison.statistics.items():
+        numbers = [statistics.mean, *statistics.percentiles.values(), statistics.maximum, statistics.tolerance]
+        verdict = "ok" if statistics.passed else f"{statistics.outside} of {comparison.rows} outside"
         lines.append([check_of(name).symbol, check_of(name).unit, *(f"{number:.1e}" for number in numbers), verdict])
     return aligned(lines, left=(0, 1, -1))
 
 
-def _json_statistics(unit: str, found: ErrorStatistics) -> dict[str, Any]:
+def _json_statistics(unit: str, statistics: ErrorStatistics) -> dict[str, Any]:
     return {
         "unit": unit,
-        "mean": _finite(found.mean),
-        "max": _finite(found.maximum),
-        **{f"p{at}": _finite(value) for at, value in found.percentiles.items()},
-        "tolerance": found.tolerance,
-        "outside": found.outside,
-        "passed": found.passed,
+        "mean": _finite(statistics.mean),
+        "max": _finite(statistics.maximum),
+        **{f"p{at}": _finite(value) for at, value in statistics.percentiles.items()},
+        "tolerance": statistics.tolerance,
+        "outside": statistics.outside,
+        "passed": statistics.passed,
     }
 
 
@@ -244,8 +246,8 @@ class ValidationReport:
         for index in self.worst():
             row = self.rows[index]
             errors = ", ".join(
-                f"{check_of(name).symbol} {abs(found[index]):.1e} {check_of(name).unit}"
-                for name, found in self.comparison.differences.items()
+                f"{check_of(name).symbol} {abs(statistics[index]):.1e} {check_of(name).unit}"
+                for name, statistics in self.comparison.differences.items()
             )
             lines.append(f"outside: molecule {row.molecule_id}, conformer {row.conformer_id} {row.smiles}: {errors}")
         lines.append("passed: every row is within tolerance" if self.passed else "FAILED: out of tolerance")
@@ -289,7 +291,7 @@ class ValidationReport:
     def _compared(self, index: int) -> dict[str, Any]:
         plain = asdict(self.rows[index])
         for name, values in (("qmgen", self.ours), ("pyscf", self.reference)):
-            plain[name] = {quantity: _json_value(found[index]) for quantity, found in values.items()}
+            plain[name] = {quantity: _json_value(numbers[index]) for quantity, numbers in values.items()}
         return plain
 
 

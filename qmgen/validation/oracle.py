@@ -140,9 +140,9 @@ def solve_lower(
 
     best = first
     with lib.with_omp_threads(1):
-        for found in _attempts(numbers, positions, level, thresholds, density):
-            if found.converged and (not best.converged or found.energy < best.energy - thresholds.conv_tol):
-                best = found
+        for reference in _attempts(numbers, positions, level, thresholds, density):
+            if reference.converged and (not best.converged or reference.energy < best.energy - thresholds.conv_tol):
+                best = reference
             if best.converged and best.energy <= target:
                 break
     return best
@@ -156,10 +156,10 @@ def _attempts(
     if density is not None:
         starts.insert(0, ("given density", density))
     for name, start in starts:
-        found, mf = _run(_prepare(numbers, positions, level, thresholds), thresholds, start, name)
-        if found.converged and (lowest is None or found.energy < lowest[0]):
-            lowest = found.energy, mf
-        yield found
+        reference, mf = _run(_prepare(numbers, positions, level, thresholds), thresholds, start, name)
+        if reference.converged and (lowest is None or reference.energy < lowest[0]):
+            lowest = reference.energy, mf
+        yield reference
     for _ in range(3):
         if lowest is None:
             return
@@ -167,11 +167,11 @@ def _attempts(
         if stable:
             return
         start = lowest[1].make_rdm1(orbitals, lowest[1].mo_occ)
-        found, mf = _run(_prepare(numbers, positions, level, thresholds), thresholds, start, "stability")
-        if not found.converged or found.energy >= lowest[0] - thresholds.conv_tol:
+        reference, mf = _run(_prepare(numbers, positions, level, thresholds), thresholds, start, "stability")
+        if not reference.converged or reference.energy >= lowest[0] - thresholds.conv_tol:
             return
-        lowest = found.energy, mf
-        yield found
+        lowest = reference.energy, mf
+        yield reference
 
 
 def _downhill(mf: Any) -> tuple[np.ndarray, bool]:

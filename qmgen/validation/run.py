@@ -199,19 +199,21 @@ def recompute(task: ReferenceTask) -> ReferenceOutcome:
     """Run in a PySCF process: solve; or, where there is a first solution, look for a lower one, as from our density."""
     entry, first = task.entry, task.first
     try:
-        found = solve(entry.numbers, entry.positions, task.level) if first is None else first
-        if first is not None or not found.converged:
+        reference = solve(entry.numbers, entry.positions, task.level) if first is None else first
+        if first is not None or not reference.converged:
             target = entry.energy + task.tolerance
             density = None if first is None else _density(task)
-            found = solve_lower(entry.numbers, entry.positions, task.level, found, target=target, density=density)
+            reference = solve_lower(
+                entry.numbers, entry.positions, task.level, reference, target=target, density=density
+            )
     except (QmgenError, ArithmeticError, ValueError, RuntimeError) as error:  # numpy's LinAlgError is a ValueError
         return ReferenceOutcome(task.index, None, problem=" ".join(f"{type(error).__name__}: {error}".split()))
-    if not found.converged:
+    if not reference.converged:
         return ReferenceOutcome(
-            task.index, None, problem=f"PySCF did not converge in {found.cycles} cycles from any guess"
+            task.index, None, problem=f"PySCF did not converge in {reference.cycles} cycles from any guess"
         )
-    below = first is not None or entry.energy < found.energy - task.tolerance
-    return ReferenceOutcome(task.index, found, below, restarted=first is not None)
+    below = first is not None or entry.energy < reference.energy - task.tolerance
+    return ReferenceOutcome(task.index, reference, below, restarted=first is not None)
 
 
 def recomputer(_: None) -> Callable[[ReferenceTask], ReferenceOutcome]:
@@ -243,15 +245,17 @@ def _solve_all(
     name, advice = "a PySCF process", "try again with fewer processes (jobs)"
     with ProcessGroup(f"{__name__}:recomputer", None, workers, name, advice, environment) as group:
         tasks = [ReferenceTask(index, entries[index], level, tolerance) for index in order]
-        found = {outcome.index: outcome for outcome in _shown(group, tasks, progress)}
-        below = [index for index in order if found[index].below]
+        outcomes = {outcome.index: outcome for outcome in _shown(group, tasks, progress)}
+        below = [index for index in order if outcomes[index].below]
         for part in (below[:TRIED_FIRST], below[TRIED_FIRST:]):
-            tasks = [ReferenceTask(index, entries[index], level, tolerance, found[index].reference) for index in part]
+            tasks = [
+                ReferenceTask(index, entries[index], level, tolerance, outcomes[index].reference) for index in part
+            ]
             again = list(_shown(group, tasks, progress and bool(part), "restarts"))
-            found.update((outcome.index, outcome) for outcome in again)
+            outcomes.update((outcome.index, outcome) for outcome in again)
             if not any(_reached(entries[outcome.index], outcome, tolerance) for outcome in again):
                 break
-    return [found[index] for index in range(len(entries))]
+    return [outcomes[index] for index in range(len(entries))]
 
 
 def _reached(entry: SampledRow, outcome: ReferenceOutcome, tolerance: float) -> bool:

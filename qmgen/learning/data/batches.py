@@ -55,24 +55,24 @@ def pairs(histogram: np.ndarray, chosen: tuple[int, ...]) -> int:
 
 
 def _best(choices: np.ndarray, held: np.ndarray, most: int) -> list[int]:
-    """Dynamic program: cost[j] of the first j sizes with k edges is the least, over the i sizes that k - 1 edges
+    """Dynamic programming: cost[j] of the first j sizes with k edges is the least, over the i sizes that k - 1 edges
     hold, of cost[i] and of all others in one array as large as the last."""
     count, total = len(choices), np.concatenate([[0], np.cumsum(held)])
     cost = [0.0] + [float("inf")] * count
     back: list[list[int]] = []
     best: tuple[float, int] = (float("inf"), 0)
     for used in range(1, min(most, count) + 1):
-        found, origin = [float("inf")] * (count + 1), [0] * (count + 1)
+        least, origin = [float("inf")] * (count + 1), [0] * (count + 1)
         for last in range(1, count + 1):
             square = int(choices[last - 1]) ** 2
             for first in range(last):
                 price = cost[first] + int(total[last] - total[first]) * square
-                if price < found[last]:
-                    found[last], origin[last] = price, first
+                if price < least[last]:
+                    least[last], origin[last] = price, first
         back.append(origin)
-        cost = found
-        if found[count] < best[0]:
-            best = (found[count], used)
+        cost = least
+        if least[count] < best[0]:
+            best = (least[count], used)
     chosen, last = [], count
     for used in range(best[1], 0, -1):
         chosen.append(int(choices[last - 1]))

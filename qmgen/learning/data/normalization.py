@@ -69,7 +69,7 @@ class Normalization:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``json.dumps``; Python writes a float so that the very same is read back."""
-        references = {n: {str(z): value for z, value in found.items()} for n, found in self.references.items()}
+        references = {n: {str(z): value for z, value in values.items()} for n, values in self.references.items()}
         return {
             "mean": self.mean, "scale": self.scale, "references": references, "elements": list(self.elements)
         }  # fmt: skip
@@ -77,13 +77,13 @@ class Normalization:
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Normalization:
         """The inverse of ``to_json``. Raises ``ValueError`` and the like for anything else."""
-        references = {n: {int(z): float(v) for z, v in found.items()} for n, found in plain["references"].items()}
+        references = {n: {int(z): float(v) for z, v in values.items()} for n, values in plain["references"].items()}
         mean, scale = ({n: float(v) for n, v in plain[key].items()} for key in ("mean", "scale"))
         elements = tuple(int(z) for z in plain["elements"])
-        numbers = [*mean.values(), *scale.values(), *(v for found in references.values() for v in found.values())]
+        numbers = [*mean.values(), *scale.values(), *(v for values in references.values() for v in values.values())]
         if not np.isfinite(numbers).all() or 0.0 in scale.values():
             raise ValueError("its normalization holds numbers that are none")
-        if any(not 0 < z <= HEAVIEST for z in (*elements, *(z for found in references.values() for z in found))):
+        if any(not 0 < z <= HEAVIEST for z in (*elements, *(z for values in references.values() for z in values))):
             raise ValueError("its normalization names elements that do not exist")
         return cls(mean, scale, references, elements)
 

@@ -116,13 +116,13 @@ def check_nothing_beside(corpus: Corpus, footers: Sequence[Footer]) -> None:
 
 def groups_of(footers: Sequence[Footer], split: str) -> Groups:
     """The row groups of a split."""
-    found = [footer for footer in footers if footer.split == split]
-    sizes = np.array([rows for footer in found for rows in footer.groups], np.int64)
-    counts = [len(footer.groups) for footer in found]
+    chosen = [footer for footer in footers if footer.split == split]
+    sizes = np.array([rows for footer in chosen for rows in footer.groups], np.int64)
+    counts = [len(footer.groups) for footer in chosen]
     return Groups(
-        tuple(footer.name for footer in found),
+        tuple(footer.name for footer in chosen),
         np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)]),
-        np.repeat(np.arange(len(found)), counts),
+        np.repeat(np.arange(len(chosen)), counts),
         np.concatenate([np.arange(0), *(np.arange(count) for count in counts)]),
     )
 

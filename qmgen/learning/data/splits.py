@@ -104,18 +104,18 @@ class Division:
         total = own + (0 if self.held_out is None else len(self.held_out))
         chosen = select(total, min(most, total), VALIDATION_SEED)
         cut = int(np.searchsorted(chosen, own))
-        found = [("validation", chosen[:cut])]
+        parts = [("validation", chosen[:cut])]
         if self.held_out is not None:
-            found.append(("train", self.held_out[chosen[cut:] - own]))
-        return [(split, rows) for split, rows in found if len(rows)]
+            parts.append(("train", self.held_out[chosen[cut:] - own]))
+        return [(split, rows) for split, rows in parts if len(rows)]
 
     def molecules(self, most: int) -> int:
         """How many molecules ``validation(most)`` has: conformers of one tell little more than one."""
-        found: set[int] = set()
+        molecule_ids: set[int] = set()
         for split, rows in self.validation(most):
             ids = [batch.column("molecule_id").to_numpy() for batch in _stream(self.source, split, ["molecule_id"])]
-            found.update(np.unique(np.concatenate(ids)[rows]).tolist())
-        return len(found)
+            molecule_ids.update(np.unique(np.concatenate(ids)[rows]).tolist())
+        return len(molecule_ids)
 
 
 def divided(source: RowSource, fraction: float | None) -> Division:
@@ -189,8 +189,8 @@ _SOON: Final = 1_000_000
 def check_splits(source: RowSource) -> None:
     """Raises ``UsageError`` where a molecule is in two splits; corpora of more than a million training rows are left to
     whoever made them."""
-    if source.count("train") <= _SOON and (found := leakage(source, 1)):
-        one = found[0]
+    if source.count("train") <= _SOON and (leaks := leakage(source, 1)):
+        one = leaks[0]
         raise UsageError(
             f"{source.place}: {one.what} {one.value} is in {one.splits[0]} and in {one.splits[1]}, so that errors "
             "would be those of molecules seen in training: split the corpus by molecule"
@@ -205,20 +205,20 @@ def leakage(source: RowSource, most: int = 10) -> list[Leak]:
     cannot be read.
     """
     seen: list[tuple[str, dict[str, pa.Array]]] = []
-    found: list[Leak] = []
+    leaks: list[Leak] = []
     for split in ("validation", "test"):
         columns = {name: _distinct(source, split, name) for name in _COLUMNS}
         for other, held in seen:
             for name in _COLUMNS:
-                found += _shared(name, columns[name], held[name], (other, split))
+                leaks += _shared(name, columns[name], held[name], (other, split))
         seen.append((split, columns))
     for batch in _stream(source, "train", _COLUMNS):
-        if len(found) >= most:
+        if len(leaks) >= most:
             break
         for split, held in seen:
             for name in _COLUMNS:
-                found += _shared(name, batch.column(name), held[name], ("train", split))
-    unique = {(leak.what, leak.value, leak.splits): leak for leak in found}
+                leaks += _shared(name, batch.column(name), held[name], ("train", split))
+    unique = {(leak.what, leak.value, leak.splits): leak for leak in leaks}
     return list(unique.values())[:most]
 
 

@@ -61,9 +61,9 @@ def _labeled(geometry: Geometry, settings: Settings, guess: Guess | None) -> tup
     """Cycles, and wall seconds by station of ``LabelCosts``."""
     one = Conformer(0, 0, geometry.name, geometry.smiles, geometry.numbers, geometry.positions)
     tally = LabelCosts()
-    for found in label([one], settings, guess=guess, tally=tally):
-        if not isinstance(found, Failure):
-            return found[1].cycles, tally.seconds
+    for result in label([one], settings, guess=guess, tally=tally):
+        if not isinstance(result, Failure):
+            return result[1].cycles, tally.seconds
     return None
 
 
@@ -127,13 +127,13 @@ def evaluate_hamiltonian(
     report = HamiltonianReport({"model": str(settings.run), **{key: about.get(key) for key in kept}}, skipped=skipped)
     tallies = _Tallies()
     for index, geometry in enumerate(chosen):
-        found = _one(index, store, references, task, stored.params, tallies)
-        if found is not None:
+        prediction = _one(index, store, references, task, stored.params, tallies)
+        if prediction is not None:
             tallies.count(count_cycles(geometry, how, guess))
-        if found is None:
+        if prediction is None:
             report.skipped["not_converged" if index in references.missing else "no_preparation"] += 1
         if write is not None:
-            write([_row(geometry, found, "" if found else "not_converged: no reference")])
+            write([_row(geometry, prediction, "" if prediction else "not_converged: no reference")])
         if progress is not None:
             progress(index + 1, len(chosen))
     if not tallies.excess:
@@ -157,18 +157,18 @@ class _Tallies:
         self.excess: list[list[float]] = []
         self.counted: list[CycleCounts] = []
 
-    def count(self, found: CycleCounts | None) -> None:
+    def count(self, counts: CycleCounts | None) -> None:
         """Add cycles and seconds of a molecule, if it has them."""
-        if found is not None:
-            self.counted.append(found)
+        if counts is not None:
+            self.counted.append(counts)
 
     def errors(self) -> dict[str, dict[str, float]]:
         """Means over molecules, and the largest excess."""
-        found = {}
+        summary = {}
         for side, rows in self.sides.items():
             means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
-            found[side] = {**means, "excess_largest": max(row["excess"] for row in rows)}
-        return found
+            summary[side] = {**means, "excess_largest": max(row["excess"] for row in rows)}
+        return summary
 
 
 def _one(
@@ -220,10 +220,10 @@ def _gap(levels: np.ndarray, occupied: int) -> float:
     return float(levels[occupied] - levels[occupied - 1])
 
 
-def _row(geometry: Geometry, found: tuple[PreparedGeometry, RoothaanStep] | None, reason: str) -> Prediction:
+def _row(geometry: Geometry, prediction: tuple[PreparedGeometry, RoothaanStep] | None, reason: str) -> Prediction:
     values: dict[str, np.ndarray] = {}
-    if found is not None:
-        ready, trial = found
+    if prediction is not None:
+        ready, trial = prediction
         occupied = int(ready.case.problem.n_occupied)
         levels = HARTREE_TO_EV * np.asarray(trial.levels)
         electrons = np.einsum("xij,ij->x", np.asarray(ready.case.dipole), np.asarray(trial.density))

@@ -99,10 +99,10 @@ class GeometrySet:
     @cached_property
     def digest(self) -> str:
         """What tells this set from others: SHA-256 of elements, positions and splits, in order."""
-        found = sha256()
+        total = sha256()
         for one in self.geometries:
-            found.update(one.numbers.tobytes() + one.positions.tobytes() + one.split.encode())
-        return found.hexdigest()
+            total.update(one.numbers.tobytes() + one.positions.tobytes() + one.split.encode())
+        return total.hexdigest()
 
 
 def read_geometries(
@@ -408,7 +408,7 @@ def _read_walkers(file: Path, key: str) -> dict[int, np.ndarray | str]:
         with np.load(file) as archive:
             if str(archive["key"]) != key:
                 return {}
-            found = {int(name[6:]): archive[name] for name in archive.files if name != "key"}
-            return {walker: str(end) if end.dtype.kind == "U" else end for walker, end in found.items()}
+            ends = {int(name[6:]): archive[name] for name in archive.files if name != "key"}
+            return {walker: str(end) if end.dtype.kind == "U" else end for walker, end in ends.items()}
     except (OSError, EOFError, ValueError, KeyError, BadZipFile):  # none, or damaged: made anew
         return {}

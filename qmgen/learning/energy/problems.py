@@ -166,14 +166,14 @@ class GeometryStore:
         except ERRORS as error:
             self.failed[index] = f"{type(error).__name__}: {error}".splitlines()[0]
             return None
-        found = PreparedGeometry(*ready)
-        if not np.all(np.isfinite(found.case.inputs.initial)):
+        prepared = PreparedGeometry(*ready)
+        if not np.all(np.isfinite(prepared.case.inputs.initial)):
             self.failed[index] = "the Fock matrix of spherical atoms is not finite"
             return None
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(ready))
         if self._bytes + size <= self._memory:
-            self._kept[index], self._bytes = found, self._bytes + size
-        return found
+            self._kept[index], self._bytes = prepared, self._bytes + size
+        return prepared
 
     def reasons(self) -> Counter[str]:
         """How many could not be prepared, by reason."""
@@ -253,13 +253,13 @@ class CaseFeed:
             if index not in self._baselines:
                 self._baselines[index] = float(self._baseline(ready.case))
         fill = [*members, *[members[0]] * (size - len(members))]
-        found = None if self._labels is None else [self._labels[index] for index, _ in fill]
+        labels = None if self._labels is None else [self._labels[index] for index, _ in fill]
         return EnergyBatch(
             stacked([ready.case for _, ready in members], size),
             stacked([ready.seen for _, ready in members], size),
             np.array([self._baselines[index] for index, _ in fill]),
-            None if found is None else np.stack([one.fock for one in found]),
-            None if found is None else np.array([one.energy for one in found]),
+            None if labels is None else np.stack([one.fock for one in labels]),
+            None if labels is None else np.array([one.energy for one in labels]),
             (np.arange(size) < len(members)).astype(np.float32),
         )
 
@@ -305,10 +305,10 @@ class References:
 
     def _take(self, file: Path) -> None:
         try:
-            found = table_of(files.read(file, LARGEST), finite=False)
-            if found["key"] == self.key:
-                energies = {int(index): float(energy) for index, energy in found["energies"].items()}
-                self.missing, self.lower = set(found["missing"]), set(found["lower"])
+            record = table_of(files.read(file, LARGEST), finite=False)
+            if record["key"] == self.key:
+                energies = {int(index): float(energy) for index, energy in record["energies"].items()}
+                self.missing, self.lower = set(record["missing"]), set(record["lower"])
                 self.energies = energies
         except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or damaged: made anew
             return
@@ -327,10 +327,12 @@ class References:
         wanted = coarse_precision(self.store.level.basis_set, float(options.conv_gradient))
         if problem.coarse is not None and problem.coarse.weights.dtype != wanted:  # further than its rounding allows
             problem = problem._replace(coarse=None)
-        found = jax.tree.map(np.asarray, self._solve(problem, options))
-        if not found.converged:
+        solution = jax.tree.map(np.asarray, self._solve(problem, options))
+        if not solution.converged:
             return None
-        return Converged(float(found.energy), found.density[0], found.orbital_energies[0], int(found.cycles))
+        return Converged(
+            float(solution.energy), solution.density[0], solution.orbital_energies[0], int(solution.cycles)
+        )
 
     def fock(self, case: Case, density: np.ndarray) -> np.ndarray:
         """(n, n) the Fock matrix of a density."""
@@ -342,11 +344,11 @@ class References:
             if index in self.energies or index in self.missing:
                 continue
             ready = self.store.get(index)
-            found = None if ready is None else self.converge(ready.case)
-            if found is None:
+            solution = None if ready is None else self.converge(ready.case)
+            if solution is None:
                 self.missing.add(index)
             else:
-                self.energies[index] = found.energy
+                self.energies[index] = solution.energy
             if time.monotonic() - self._kept > _EVERY:
                 self.keep()
 
@@ -355,8 +357,8 @@ class References:
         the density where it is not the lowest."""
         if energy < self.energies[index] - LOWER:
             ready = self.store.get(index)
-            found = None if ready is None else self.converge(ready.case, density)
-            better = energy if found is None else min(found.energy, energy)
+            solution = None if ready is None else self.converge(ready.case, density)
+            better = energy if solution is None else min(solution.energy, energy)
             self.energies[index] = better
             self.lower.add(index)
             self.keep()
@@ -393,11 +395,11 @@ def make_labels(
             _write_labels(file, key, labels, lost)
             raise Interrupted(f"stopped by {stop.reason} after {len(labels)} labels: the same command continues")
         ready = references.store.get(index)
-        found = None if ready is None else references.converge(ready.case, options=AS_GENERATED)
-        if ready is None or found is None:
+        solution = None if ready is None else references.converge(ready.case, options=AS_GENERATED)
+        if ready is None or solution is None:
             lost.add(index)
         else:
-            labels[index] = ConvergedLabels(found.energy, references.fock(ready.case, found.density))
+            labels[index] = ConvergedLabels(solution.energy, references.fock(ready.case, solution.density))
         if (now := time.monotonic()) - kept > _LABELS_EVERY:
             kept = now
             _write_labels(file, key, labels, lost)
@@ -421,7 +423,7 @@ def _read_labels(file: Path, key: str) -> tuple[dict[int, ConvergedLabels], set[
             if str(archive["key"]) != key:
                 return {}, set()
             indices = [int(name[4:]) for name in archive.files if name.startswith("fock")]
-            found = {k: ConvergedLabels(float(archive[f"energy{k}"]), archive[f"fock{k}"]) for k in indices}
-            return found, set(archive["lost"].tolist())
+            labels = {k: ConvergedLabels(float(archive[f"energy{k}"]), archive[f"fock{k}"]) for k in indices}
+            return labels, set(archive["lost"].tolist())
     except (OSError, EOFError, ValueError, KeyError, BadZipFile):  # none, or damaged: made anew
         return {}, set()

@@ -63,8 +63,8 @@ def load_model(path: Path) -> StoredHamiltonian:
     file = path / MODEL if path.is_dir() else path
     if not file.exists():
         raise UsageError(f"no trained network in {path} ({_state(path)}): give the --out of `qmgen train energy`")
-    found = read_model(file, KIND, "trained Hamiltonian", "qmgen train energy")
-    arrays, about = found.arrays, found.about
+    stored = read_model(file, KIND, "trained Hamiltonian", "qmgen train energy")
+    arrays, about = stored.arrays, stored.about
     with of_this_version(file):
         require(about, xc=str, basis=str, basis_checksum=str, grid_level=int, elements=list)
         if not all(isinstance(z, int) for z in about["elements"]):
@@ -79,7 +79,7 @@ def load_model(path: Path) -> StoredHamiltonian:
         tree = checkpoint.unflatten(arrays, like, str(file))
         ordered = [tree["statistics"][str(k)] for k in range(len(statistics))]
         made = network.statistics_from(ordered)
-    return StoredHamiltonian(network, tree["params"], made, about, file, found.checksum)
+    return StoredHamiltonian(network, tree["params"], made, about, file, stored.checksum)
 
 
 def _state(path: Path) -> str:

@@ -140,7 +140,7 @@ class HamiltonianTask:
     def excesses(self, parameters: Params | None) -> np.ndarray:
         """(monitored, 2) energies above their references in Hartree, at once and after ``REFINED`` rebuilds; those of
         no correction for None."""
-        found = []
+        energies = []
         for index in self.monitored:
             ready = self.references.store.get(index)
             if ready is None or index not in self.references.energies:
@@ -150,8 +150,8 @@ class HamiltonianTask:
             trials = self.trials(ready, hamiltonian)
             for one in trials:  # either may lower the reference, of which both are measured
                 self.references.excess(index, float(one.energy), np.asarray(one.density))
-            found.append([float(one.energy) - self.references.energies[index] for one in trials])
-        return np.array(found)
+            energies.append([float(one.energy) - self.references.energies[index] for one in trials])
+        return np.array(energies)
 
     def validate(self, parameters: Params) -> Score:
         """As ``training.loop`` asks: mean excess energies of the monitored geometries in meV."""
@@ -397,19 +397,19 @@ def _prepared(
     references: References | None = None,
 ) -> list[Any]:
     """The descriptions of those geometries that can be prepared; with ``references``, these made too."""
-    found = []
+    descriptions = []
     begin = last = time.monotonic()
     for done, index in enumerate(indices):
         if stop.stopping():
             raise Interrupted(f"stopped by {stop.reason} while {label}: the same command continues")
         if (ready := store.get(index)) is not None:
-            found.append(ready.seen)
+            descriptions.append(ready.seen)
         if references is not None:
             references.make([index])
         if (now := time.monotonic()) - last > 10.0:
             last = now
             progress.say(f"{label}: {done + 1} of {len(indices)}, {(done + 1) / (now - begin):.2g}/s")
-    return found
+    return descriptions
 
 
 def result_text(result: dict[str, Any]) -> str:

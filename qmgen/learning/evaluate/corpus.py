@@ -132,21 +132,21 @@ class CorpusReport:
         """Errors by target, then by heavy atoms."""
         lines = [f"{self.rows:,} rows of {self.split}", f"{'target':8s} {'unit':>13s} {'MAE':>10s} {'trivial':>10s} "
                  f"{'RMSE':>10s} {'largest':>10s} {'R2':>8s}"]  # fmt: skip
-        compared = {name: found for name, found in self.errors.items() if found["count"]}
-        for name, found in compared.items():
-            share = "-" if found["r2"] is None else f"{found['r2']:.4f}"
-            numbers = [found["mae"], found["trivial_mae"], found["rmse"], found["largest"]["error"]]
+        compared = {name: errors for name, errors in self.errors.items() if errors["count"]}
+        for name, errors in compared.items():
+            share = "-" if errors["r2"] is None else f"{errors['r2']:.4f}"
+            numbers = [errors["mae"], errors["trivial_mae"], errors["rmse"], errors["largest"]["error"]]
             cells = " ".join(f"{number:10.4g}" for number in numbers)
-            lines.append(f"{name:8s} {found['unit']:>13s} {cells} {share:>8s}")
-        for name, found in compared.items():
-            worst = found["largest"]
+            lines.append(f"{name:8s} {errors['unit']:>13s} {cells} {share:>8s}")
+        for name, errors in compared.items():
+            worst = errors["largest"]
             lines.append(f"largest of {name}: molecule_id {worst['molecule_id']}, conformer_id {worst['conformer_id']} "
                          f"{worst['smile']}")  # fmt: skip
-        sizes = sorted({size for found in compared.values() for size in found["by_heavy_atoms"]})
+        sizes = sorted({size for errors in compared.values() for size in errors["by_heavy_atoms"]})
         if sizes:
             lines.append("MAE by heavy atoms: " + " ".join(f"{name:>10s}" for name in compared))
             for size in sizes:
-                parts = [found["by_heavy_atoms"].get(size) for found in compared.values()]
+                parts = [errors["by_heavy_atoms"].get(size) for errors in compared.values()]
                 lines.append(f"{size:19d} " + " ".join(f"{c['mae']:10.4g}" if c else f"{'-':>10s}" for c in parts))
         if self.not_compared:
             lines.append(f"predicted, and not in this corpus: {', '.join(self.not_compared)}")

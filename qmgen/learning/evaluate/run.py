@@ -200,10 +200,10 @@ def _predictions(predictor: SchnetPredictor, made: Iterator[Conformer | Failure 
         places = [at for at, row in enumerate(rows) if not row.reason]
         if places:
             packed = _packed([rows[at] for at in places])
-            found = predictor(packed)
+            predicted = predictor(packed)
             for number, at in enumerate(places):
                 atoms = slice(packed.offsets[number], packed.offsets[number + 1])
-                values = {name: v[atoms] if per_atom(name) else v[number] for name, v in found.items()}
+                values = {name: v[atoms] if per_atom(name) else v[number] for name, v in predicted.items()}
                 bad = [name for name, value in values.items() if not np.isfinite(value).all()]
                 if bad:
                     rows[at] = replace(rows[at], reason=f"prediction of {bad[0]} is not a finite number")
@@ -242,10 +242,10 @@ def corpus_rows(packed: Packed, values: dict[str, np.ndarray]) -> Iterator[Predi
     """Rows of a corpus with their predictions, for a ``Writer``."""
     for row in range(len(packed)):
         atoms = slice(packed.offsets[row], packed.offsets[row + 1])
-        found = {name: v[atoms] if per_atom(name) else v[row] for name, v in values.items()}
+        own = {name: v[atoms] if per_atom(name) else v[row] for name, v in values.items()}
         smile = str(packed.smiles[row]) if len(packed.smiles) else ""
         ids = int(packed.molecule_id[row]), int(packed.conformer_id[row])
-        yield Prediction(*ids, "", smile, found, "", packed.numbers[atoms], packed.positions[atoms].astype(np.float64))
+        yield Prediction(*ids, "", smile, own, "", packed.numbers[atoms], packed.positions[atoms].astype(np.float64))
 
 
 SUFFIXES: Final = (".csv", ".parquet", ".json", ".xyz")
@@ -254,28 +254,28 @@ _IDS: Final = ("molecule_id", "conformer_id", "name", "smile")
 
 def columns(targets: Sequence[Target], per_atom: bool) -> dict[str, str]:
     """Names and units of the columns of ``targets``."""
-    found: dict[str, str] = {}
+    units: dict[str, str] = {}
     for target in targets:
         if target.kind is Kind.DIPOLE:
-            found |= {f"{target.name}_{end}": target.unit for end in ("x", "y", "z", "norm")}
+            units |= {f"{target.name}_{end}": target.unit for end in ("x", "y", "z", "norm")}
         elif target.kind is not Kind.FORCES or per_atom:
-            found[target.name] = target.unit
-    return found
+            units[target.name] = target.unit
+    return units
 
 
 def plain_row(row: Prediction, targets: Sequence[Target], per_atom: bool) -> dict[str, Any]:
     """A row as plain values by column; those of a molecule without a prediction are None, and ``reason`` says why."""
     values: dict[str, Any] = {key: getattr(row, key) for key in _IDS}
     for target in targets:
-        found = row.values.get(target.name)
+        value = row.values.get(target.name)
         if target.kind is Kind.DIPOLE:
-            parts = [None] * 4 if found is None else [*found.tolist(), float(np.linalg.norm(found))]
+            parts = [None] * 4 if value is None else [*value.tolist(), float(np.linalg.norm(value))]
             values |= dict(zip((f"{target.name}_{end}" for end in ("x", "y", "z", "norm")), parts, strict=True))
         elif target.kind is Kind.FORCES:
             if per_atom:
-                values[target.name] = None if found is None else found.ravel().tolist()
+                values[target.name] = None if value is None else value.ravel().tolist()
         else:
-            values[target.name] = None if found is None else float(found[0])
+            values[target.name] = None if value is None else float(value[0])
     return {**values, "reason": row.reason}
 
 

@@ -37,8 +37,8 @@ def amax(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
 
     def with_subnormals(wide: Array) -> Array:
         # XLA's programs for CPUs take subnormal numbers for zero; their bits, as integers, have the same order
-        found = plain(wide)
-        return jax.lax.cond(jnp.all(found > 0), lambda _: found, by_bits, wide)
+        result = plain(wide)
+        return jax.lax.cond(jnp.all(result > 0), lambda _: found, by_bits, wide)
 
     def by_bits(wide: Array) -> Array:
         largest = jnp.max(bits(wide), axis=axis, keepdims=keepdims, initial=0)

@@ -196,7 +196,7 @@ def describe_blocks(shape: BlocksShape, inputs: Inputs) -> BlocksDescription:
     fade = 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.minimum(distance / FARTHEST, 1.0)))
     envelope = jnp.where(same, 1.0, fade) * there[:, None] * there[None, :]
     parts = parts_of(shape, blocks)
-    found = BlocksDescription(
+    description = BlocksDescription(
         inputs.numbers,
         layout,
         direction,
@@ -206,7 +206,7 @@ def describe_blocks(shape: BlocksShape, inputs: Inputs) -> BlocksDescription:
         _invariants(parts, direction),
         _own_vectors(parts),
     )
-    return jax.tree.map(lambda x: x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x, found)
+    return jax.tree.map(lambda x: x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x, description)
 
 
 def statistics_of(shape: BlocksShape, descriptions: list[BlocksDescription]) -> InvariantStatistics:

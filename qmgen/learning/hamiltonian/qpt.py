@@ -387,12 +387,12 @@ def correct_qpt(params: Params, shape: QptShape, seen: QptDescription) -> Array:
             turned = jnp.where(SCALARS[:, None, None], seen.matrices, seen.matrices * both)
             return both * _in_frame(params, shape, seen, seen.places * turn, turned)
 
-        found = jax.vmap(one)(turns).mean(0)
+        correction = jax.vmap(one)(turns).mean(0)
     else:
-        found = _in_frame(params, shape, seen, seen.places, seen.matrices)
+        correction = _in_frame(params, shape, seen, seen.places, seen.matrices)
     # zero rows of the rotation leave padding out
-    found = seen.rotation @ found @ seen.rotation.T
-    return 0.5 * (found + found.T)
+    correction = seen.rotation @ correction @ seen.rotation.T
+    return 0.5 * (correction + correction.T)
 
 
 def _in_frame(params: Params, shape: QptShape, seen: QptDescription, places: Array, matrices: Array) -> Array:
@@ -410,5 +410,5 @@ def _in_frame(params: Params, shape: QptShape, seen: QptDescription, places: Arr
     if shape.published:
         return q @ q.T / math.sqrt(shape.width)
     scale = params["scale"][seen.types]
-    found = scale[:, None] * (q @ linear(params["key"], x).T) * scale[None, :]
-    return 0.5 * (found + found.T) / math.sqrt(shape.width)
+    correction = scale[:, None] * (q @ linear(params["key"], x).T) * scale[None, :]
+    return 0.5 * (correction + correction.T) / math.sqrt(shape.width)

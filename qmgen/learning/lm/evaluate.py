@@ -74,8 +74,8 @@ def measured(model: StoredLm, texts: Sequences, samples: int, seed: int, batch_s
     score = task.validate(jax.tree.map(jnp.asarray, model.params))
     valid = None
     if samples:
-        found = [text for batch in drawn(model, samples, Draw(), seed, batch_size) for text in batch]
-        valid = sum(text is not None and canonical(text) is not None for text in found) / samples
+        samples_drawn = [text for batch in drawn(model, samples, Draw(), seed, batch_size) for text in batch]
+        valid = sum(text is not None and canonical(text) is not None for text in samples_drawn) / samples
     return {"loss": score.errors["loss"], "accuracy": score.errors["accuracy"], "valid": valid}
 
 
@@ -98,27 +98,27 @@ def text(report: dict[str, Any]) -> str:
 
 def _variants(model: StoredLm, tell: Callable[[str], None]) -> dict[str, StoredLm]:
     if model.quantized:
-        found = {f"{model.about['precision']}, quantised": model}
+        variants = {f"{model.about['precision']}, quantised": model}
         parent = _parent(model)
         if parent is None:
             tell("the run that it was made of is not there any more: no comparison with 16 bit")
-            return found
-        return {**_plain(parent), **found}
+            return variants
+        return {**_plain(parent), **variants}
     return {**_plain(model), "fp8-amax, quantised": quantized(model, AMAX)}
 
 
 def _plain(model: StoredLm) -> dict[str, StoredLm]:
     """As trained, and in 16 bit."""
-    found = {} if model.about["precision"] == SIXTEEN else {model.about["precision"]: model}
+    variants = {} if model.about["precision"] == SIXTEEN else {model.about["precision"]: model}
     sixteen = plain(model)
-    return {**found, SIXTEEN: replace(sixteen, about={**sixteen.about, "activations": "bfloat16"})}
+    return {**variants, SIXTEEN: replace(sixteen, about={**sixteen.about, "activations": "bfloat16"})}
 
 
 def _parent(model: StoredLm) -> StoredLm | None:
     """The run that a quantized model says it was made of, if it still is the same."""
     place = parent_of(model)
-    found = None if place is None else load_model(place)
-    return None if found is None or found.quantized else found
+    parent = None if place is None else load_model(place)
+    return None if parent is None or parent.quantized else parent
 
 
 def _texts(settings: EvaluateConfig, model: StoredLm) -> Sequences:

@@ -144,16 +144,16 @@ def devices_needed(shape: LmShape, sizes: Sizes, rows: int, remat: bool, bytes_e
     """The fewest devices of ``bytes_each`` that hold a training; of equally few the ones cut least. None where a single
     row, with everything cut, is too much."""
     room = FULL * bytes_each
-    found: list[tuple[int, int, int, bool, float]] = []
+    layouts: list[tuple[int, int, int, bool, float]] = []
     for tensor in (number for number in range(1, shape.kv_heads + 1) if divides(shape, number)):
         for data in (d for d in range(1, rows + 1) if rows % d == 0):
             for sharded in (False, True) if data > 1 and shape.width % data == 0 else (False,):
                 need = each_device(shape, sizes, rows, remat, tensor, data, sharded)
                 if need <= room:
-                    found.append((tensor * data, int(sharded), tensor, sharded, need))
-    if not found:
+                    layouts.append((tensor * data, int(sharded), tensor, sharded, need))
+    if not layouts:
         return None
-    total, _, tensor, sharded, need = min(found)
+    total, _, tensor, sharded, need = min(layouts)
     return Devices(tensor, total // tensor, sharded, need)
 
 
@@ -262,36 +262,36 @@ def _layout(settings: TrainLmConfig, shape: LmShape) -> tuple[int, int, bool] | 
     return (tensor, data, sharded) if tensor > 1 or settings.data_parallel else None
 
 
-def plan_text(found: dict[str, Any]) -> str:
+def plan_text(needs: dict[str, Any]) -> str:
     """The plan as a table for people."""
-    heads = f"{found['heads']} heads" + (
-        f" ({found['kv_heads']} of keys and values)" if found["kv_heads"] != found["heads"] else ""
+    heads = f"{needs['heads']} heads" + (
+        f" ({needs['kv_heads']} of keys and values)" if needs["kv_heads"] != needs["heads"] else ""
     )
     lines = [
-        f"{found['preset']}: {found['arch']}, width {found['width']}, {found['layers']} layers, {heads}",
-        f"parameters {found['parameters']:,} with the published vocabulary of {found['published_vocabulary']:,} and "
-        f"{found['context']} positions",
-        f"           {found['parameters_over_smiles']:,} with {found['our_vocabulary']} tokens of SMILES",
+        f"{needs['preset']}: {needs['arch']}, width {needs['width']}, {needs['layers']} layers, {heads}",
+        f"parameters {needs['parameters']:,} with the published vocabulary of {needs['published_vocabulary']:,} and "
+        f"{needs['context']} positions",
+        f"           {needs['parameters_over_smiles']:,} with {needs['our_vocabulary']} tokens of SMILES",
         "",
-        f"memory in GB, {found['rows']} rows of {found['context']} tokens, a vocabulary of "
-        f"{found['counted_vocabulary']:,}" + (", activations computed again" if found["remat"] else ""),
+        f"memory in GB, {needs['rows']} rows of {needs['context']} tokens, a vocabulary of "
+        f"{needs['counted_vocabulary']:,}" + (", activations computed again" if needs["remat"] else ""),
     ]
-    for title, kinds in (("training", found["training"]), ("serving", found["serving"])):
+    for title, kinds in (("training", needs["training"]), ("serving", needs["serving"])):
         rows = [[title, *kinds]]
         for part in next(iter(kinds.values()))["bytes"]:
             rows.append([f"  {part}", *(_gigabytes(kind["bytes"][part]) for kind in kinds.values())])
         rows.append(["  total", *(_gigabytes(kind["total_bytes"]) for kind in kinds.values())])
-        if title == "training" and found["layout"]:
-            tensor, data, sharded = found["layout"].values()
+        if title == "training" and needs["layout"]:
+            tensor, data, sharded = needs["layout"].values()
             name = f"  each of {tensor}×{data}{'*' if sharded else ''}"
             rows.append([name, *(_gigabytes(kind["bytes_each"]) for kind in kinds.values())])
         if title == "training":
             rows.append(["  devices", *(_devices(kind["devices"]) for kind in kinds.values())])
         lines.append(aligned(rows))
-    each = [kind["devices"] for kind in found["training"].values() if kind["devices"]]
+    each = [kind["devices"] for kind in needs["training"].values() if kind["devices"]]
     lines.append("")
-    lines.append(f"devices are of {found['device_bytes'] / GB:g} GB, as tensor × data parallel, filled to nine tenths")
-    if any(one["fully_sharded"] for one in [*each, found["layout"] or {"fully_sharded": False}]):
+    lines.append(f"devices are of {needs['device_bytes'] / GB:g} GB, as tensor × data parallel, filled to nine tenths")
+    if any(one["fully_sharded"] for one in [*each, needs["layout"] or {"fully_sharded": False}]):
         lines.append("* with --fully-sharded: weights cut over the data parallel devices too")
     return "\n".join(lines)
 
@@ -300,7 +300,7 @@ def _gigabytes(count: float) -> str:
     return f"{count / GB:.4g}"
 
 
-def _devices(found: dict[str, Any] | None) -> str:
-    if found is None:
+def _devices(layout: dict[str, Any] | None) -> str:
+    if layout is None:
         return "too big"
-    return f"{found['tensor_parallel']}×{found['data_parallel']}{'*' if found['fully_sharded'] else ''}"
+    return f"{layout['tensor_parallel']}×{layout['data_parallel']}{'*' if layout['fully_sharded'] else ''}"

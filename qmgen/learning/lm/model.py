@@ -256,8 +256,8 @@ def gpt_block(
     lead = x.shape[:-1]
     seen = flat(layer_norm(params["norm1"], x, shape.eps))
     q, k, v = jnp.split(apply(params, "qkv", seen, recipe, probes), 3, axis=-1)
-    found = attend(*(heads(part, lead, shape.heads) for part in (q, k, v)))
-    x = x + apply(params, "out", joined(found), recipe, probes).reshape(x.shape)
+    attended = attend(*(heads(part, lead, shape.heads) for part in (q, k, v)))
+    x = x + apply(params, "out", joined(attended), recipe, probes).reshape(x.shape)
     seen = flat(layer_norm(params["norm2"], x, shape.eps))
     inner = gelu(apply(params, "up", seen, recipe, probes))
     return x + apply(params, "down", inner, recipe, probes).reshape(x.shape)

@@ -72,18 +72,18 @@ def advance(
 
     def run(x: Array, layer: Any) -> tuple[Array, Any]:
         params, keys, values = layer
-        found = {}
+        caches = {}
 
         def look(q: Array, k: Array, v: Array) -> Array:
-            found["k"] = jax.lax.dynamic_update_slice_in_dim(keys, k, place, 1)
-            found["v"] = jax.lax.dynamic_update_slice_in_dim(values, v, place, 1)
-            return attend(q, found["k"], found["v"], mask)
+            caches["k"] = jax.lax.dynamic_update_slice_in_dim(keys, k, place, 1)
+            caches["v"] = jax.lax.dynamic_update_slice_in_dim(values, v, place, 1)
+            return attend(q, caches["k"], caches["v"], mask)
 
         if shape.arch == "gpt":
             x = model.gpt_block(params, shape, x, look, arithmetic.recipe)
         else:
             x = model.llama_block(params, shape, x, turn, look, arithmetic.recipe)
-        return x, (found["k"], found["v"])
+        return x, (caches["k"], caches["v"])
 
     x = embed(weights, shape, tokens[:, None], positions, arithmetic.dtype)
     x, (keys, values) = jax.lax.scan(run, x, (weights["blocks"], cache.keys, cache.values))

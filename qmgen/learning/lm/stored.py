@@ -90,9 +90,9 @@ def recipe_to_json(recipe: ScalingRecipe) -> dict[str, Any]:
     }
 
 
-def recipe_from_json(found: dict[str, Any]) -> ScalingRecipe:
+def recipe_from_json(plain: dict[str, Any]) -> ScalingRecipe:
     """The inverse. Raises ``KeyError``, ``TypeError`` or ``ValueError`` for anything else."""
-    values = dict(found)
+    values = dict(plain)
     formats = values.pop("formats")
     if formats not in ("ocp", "ipu"):
         raise ValueError(f"its formats are {str(formats)[:40]}")
@@ -149,8 +149,8 @@ def load_model(path: Path) -> StoredLm:
     if not file.exists():
         state = "its training is not finished" if (path / checkpoint.NAME).exists() else "nothing there"
         raise UsageError(f"no language model in {path} ({state}): give the --out of `qmgen train lm`")
-    found = read_model(file, KIND, "language model", "qmgen train lm")
-    arrays, about = found.arrays, found.about
+    stored = read_model(file, KIND, "language model", "qmgen train lm")
+    arrays, about = stored.arrays, stored.about
     with of_this_version(file):
         shape = shape_of(LmShape, about.pop("shape"))
         recipe = recipe_from_json(about.pop("recipe"))
@@ -162,7 +162,7 @@ def load_model(path: Path) -> StoredLm:
             raise ValueError(f"its activations are {about['activations'][:40]}")
         quantized = bool(about.pop("quantised"))
         tree = checkpoint.unflatten(arrays, _like(shape, recipe, quantized), str(file))
-    return StoredLm(tree, shape, vocabulary, recipe, about, quantized, file, found.checksum)
+    return StoredLm(tree, shape, vocabulary, recipe, about, quantized, file, stored.checksum)
 
 
 def own_files(model: StoredLm) -> list[Path]:
@@ -177,8 +177,8 @@ def own_files(model: StoredLm) -> list[Path]:
         config = made_of.parent / CONFIG
     if not config.exists():
         return []
-    found = read_file(TrainLmConfig, config).get("data") or []
-    names = [found] if isinstance(found, str) else list_of(found)
+    given = read_file(TrainLmConfig, config).get("data") or []
+    names = [given] if isinstance(given, str) else list_of(given)
     try:
         there = [Path(name) for name in names if isinstance(name, str) and Path(name).exists()]
     except (OSError, ValueError):

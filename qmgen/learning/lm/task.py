@@ -313,7 +313,7 @@ def _one_at_a_time(step: Step) -> Step:
         return step
 
     def waits(state: TrainingState, batch: Any) -> tuple[TrainingState, Any]:
-        found: tuple[TrainingState, Any] = jax.block_until_ready(step(state, batch))
-        return found
+        result: tuple[TrainingState, Any] = jax.block_until_ready(step(state, batch))
+        return result
 
     return waits

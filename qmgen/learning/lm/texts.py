@@ -42,15 +42,15 @@ class UnknownToken(ValueError):
 
 def tokenize(smiles: str) -> list[str]:
     """The tokens of ``smiles``, which joined are the text again. Raises ``UnknownToken``."""
-    found = _TOKEN.findall(smiles)
-    if sum(map(len, found)) != len(smiles) or not smiles:
+    tokens = _TOKEN.findall(smiles)
+    if sum(map(len, tokens)) != len(smiles) or not smiles:
         end = 0
         for match in _TOKEN.finditer(smiles):
             if match.start() != end:
                 break
             end = match.end()
         raise UnknownToken(f"{short(smiles)} is no SMILES: no token begins at {smiles[end : end + 8]!r}")
-    return found
+    return tokens
 
 
 def short(text: str) -> str:
@@ -94,10 +94,10 @@ class Vocabulary:
 
 def vocabulary_of(texts: Iterable[str]) -> Vocabulary:
     """All tokens in ``texts``, in alphabetical order after the special ones. Raises ``UnknownToken``."""
-    found: set[str] = set()
+    tokens: set[str] = set()
     for text in texts:
-        found.update(tokenize(text))
-    return Vocabulary((*SPECIAL, *sorted(found)))
+        tokens.update(tokenize(text))
+    return Vocabulary((*SPECIAL, *sorted(tokens)))
 
 
 #: lines that are shown with what is wrong with them
@@ -212,13 +212,13 @@ def read_lines(
     Raises ``UsageError``: no such file, or one without a text; all lines that cannot be tokenized at once.
     """
     seen: dict[str, None] = {}
-    found = Unreadable(hint)
+    unreadable = Unreadable(hint)
     read = tokenize if vocabulary is None else vocabulary.encode
     duplicates = 0
     for file in files:
-        before, bad = found.lines, found.count
+        before, bad = unreadable.lines, unreadable.count
         for number, text in _texts_of(file):
-            found.lines += 1
+            unreadable.lines += 1
             if text in seen:
                 duplicates += 1
                 continue
@@ -226,19 +226,19 @@ def read_lines(
                 read(text)
                 text.encode()
             except UnknownToken as error:
-                found.add(file, number, str(error))
+                unreadable.add(file, number, str(error))
                 continue
             except UnicodeEncodeError:
-                found.add(file, number, f"{short(text)} is not UTF-8 text")
+                unreadable.add(file, number, f"{short(text)} is not UTF-8 text")
                 continue
             seen[text] = None
-        if found.lines == before:
+        if unreadable.lines == before:
             raise UsageError(f"{file} has no SMILES: write one a line, with `qmgen enumerate --out`, for one")
-        if skip and found.lines - before == found.count - bad:
-            raise UsageError(f"{file} has no SMILES: none of its {found.lines - before} lines can be tokenized")
-    if found.count and not skip:
-        raise UsageError(*found.report())
-    return ReadLines(list(seen), duplicates, found)
+        if skip and unreadable.lines - before == unreadable.count - bad:
+            raise UsageError(f"{file} has no SMILES: none of its {unreadable.lines - before} lines can be tokenized")
+    if unreadable.count and not skip:
+        raise UsageError(*unreadable.report())
+    return ReadLines(list(seen), duplicates, unreadable)
 
 
 def _texts_of(file: Path) -> Iterator[tuple[int, str]]:

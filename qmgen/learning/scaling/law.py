@@ -145,9 +145,9 @@ def _with_floor(x: np.ndarray, y: np.ndarray, plain: np.ndarray) -> np.ndarray |
         above = power_law(x.tolist(), np.maximum(y - floor, 1e-3 * lowest).tolist())
         start = [np.log(above.factor), max(-above.exponent, 1e-3), floor]
         scale = [1.0, 1.0, lowest]
-        found = least_squares(_residuals, start, bounds=bounds, x_scale=scale, args=(x, y), xtol=1e-12, ftol=1e-12)
-        if best is None or found.cost < best.cost:
-            best = found
+        fit = least_squares(_residuals, start, bounds=bounds, x_scale=scale, args=(x, y), xtol=1e-12, ftol=1e-12)
+        if best is None or fit.cost < best.cost:
+            best = fit
     return None if best is None or best.x[2] <= 1e-3 * lowest else np.asarray(best.x)
 
 
@@ -159,26 +159,26 @@ def _better(x: np.ndarray, y: np.ndarray, plain: np.ndarray, floored: np.ndarray
     return (without - having) * freedom > float(f.ppf(1 - CHANCE, 1, freedom)) * having and having < without
 
 
-def _covariance(x: np.ndarray, y: np.ndarray, found: np.ndarray) -> tuple[np.ndarray | None, int]:
+def _covariance(x: np.ndarray, y: np.ndarray, parameters: np.ndarray) -> tuple[np.ndarray | None, int]:
     """The larger (by the exponent) of the covariances from all points and from the means of sizes."""
     sizes = np.unique(x)
     means = np.exp([np.log(y[x == size]).mean() for size in sizes])
-    made = [_one_covariance(x, y, found), _one_covariance(sizes, means, found)]
+    made = [_one_covariance(x, y, parameters), _one_covariance(sizes, means, parameters)]
     usable = [(matrix, freedom) for matrix, freedom in made if matrix is not None]
     return max(usable, key=lambda one: float(one[0][1, 1])) if usable else (None, 0)
 
 
-def _one_covariance(x: np.ndarray, y: np.ndarray, found: np.ndarray) -> tuple[np.ndarray | None, int]:
-    freedom = len(x) - len(found)
+def _one_covariance(x: np.ndarray, y: np.ndarray, parameters: np.ndarray) -> tuple[np.ndarray | None, int]:
+    freedom = len(x) - len(parameters)
     if freedom < 1:
         return None, 0
-    model = _model(found, x)
-    above = model - (found[2] if len(found) == 3 else 0.0)
+    model = _model(parameters, x)
+    above = model - (parameters[2] if len(parameters) == 3 else 0.0)
     columns = [above / model, -np.log(x) * above / model]
-    if len(found) == 3:
+    if len(parameters) == 3:
         columns.append(1 / model)
     jacobian = np.stack(columns, 1)
-    variance = float(np.sum(_residuals(found, x, y) ** 2)) / freedom
+    variance = float(np.sum(_residuals(parameters, x, y) ** 2)) / freedom
     return variance * np.linalg.pinv(jacobian.T @ jacobian, rcond=1e-14), freedom
 
 

@@ -32,22 +32,22 @@ def read_cells(folders: Iterable[Path]) -> list[dict[str, Any]]:
 
     Raises ``QmgenError`` for one that cannot be read.
     """
-    found = []
+    cells = []
     for folder in folders:
         try:
-            found.append(table_of(files.read(folder / RESULT, LARGEST), finite=False))
+            cells.append(table_of(files.read(folder / RESULT, LARGEST), finite=False))
         except (FileNotFoundError, NotADirectoryError):
             continue
         except (OSError, ValueError) as error:
             raise QmgenError(f"cannot read {folder / RESULT} ({error}): remove {folder} to train it anew") from error
-    return found
+    return cells
 
 
-def alike(asked: Sequence[dict[str, Any]], found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those of ``found`` that may stand in one curve with ``asked``: of the same rows to choose from, the same network
+def alike(asked: Sequence[dict[str, Any]], cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of ``cells`` that may stand in one curve with ``asked``: of the same rows to choose from, the same network
     and the same weights to begin with (but for trainings from scratch, which begin with none)."""
     kinds = [_cell_kind(cell) for cell in asked]
-    return [cell for cell in found if _cell_kind(cell) in kinds]
+    return [cell for cell in cells if _cell_kind(cell) in kinds]
 
 
 def _cell_kind(cell: dict[str, Any]) -> list[Any]:
@@ -197,12 +197,12 @@ def _wanted(settings: TrainSchnetConfig, name: str, of: dict[str, Any], target_e
     return CHEMICAL_ACCURACY if of["unit"] == "meV" else None
 
 
-def write(found: dict[str, Any], out: Path) -> None:
+def write(report: dict[str, Any], out: Path) -> None:
     """Into ``out``, each file whole or not at all. Raises ``QmgenError`` where that cannot be done."""
-    checkpoint.write(out / NAME, _bytes(found))
-    if found["transfer"] is not None:
+    checkpoint.write(out / NAME, _bytes(report))
+    if report["transfer"] is not None:
         kept = ("schema_version", "preset", "level_of_theory", "corpus", "date", "command", "machine", "versions")
-        checkpoint.write(out / TRANSFER_NAME, _bytes({**found["transfer"], **{name: found[name] for name in kept}}))
+        checkpoint.write(out / TRANSFER_NAME, _bytes({**report["transfer"], **{name: report[name] for name in kept}}))
 
 
 def _bytes(value: dict[str, Any]) -> bytes:
@@ -298,18 +298,18 @@ def _law(of: dict[str, Any]) -> list[str]:
     error = "" if law["exponent_error"] is None else f" ± {law['exponent_error']:.2f}"
     floor = f" + {law['floor']:.3g}" if law["floor"] else ""
     lines = [*_rough(of), f"MAE = {law['factor']:.3g} n^-b{floor}, b = {law['exponent']:.2f}{error} ({of['fit_note']})"]
-    found = of["estimate"]
-    if found is None:
+    estimate = of["estimate"]
+    if estimate is None:
         return lines
-    if found["rows"] is None:
-        return [*lines, f"for {found['target_error']:g} {of['unit']}: {found['note']}"]
+    if estimate["rows"] is None:
+        return [*lines, f"for {estimate['target_error']:g} {of['unit']}: {estimate['note']}"]
     interval = ""
-    if found["interval"] is not None:
-        low, high = found["interval"]
+    if estimate["interval"] is not None:
+        low, high = estimate["interval"]
         interval = f" (95 %: {low:.2g} to {'any number' if high is None else f'{high:.2g}'})"
-    wanted = f"for {found['target_error']:g} {of['unit']}"
-    lines.append(f"{wanted}: {found['rows']:.2g} training rows{interval}; {found['note']}")
-    made = found["generating"]
+    wanted = f"for {estimate['target_error']:g} {of['unit']}"
+    lines.append(f"{wanted}: {estimate['rows']:.2g} training rows{interval}; {estimate['note']}")
+    made = estimate["generating"]
     here = made["here"]
     if here is not None:
         speed = f"{here['rows_per_second']:.3g} rows/s ({here['device']})"
@@ -318,15 +318,15 @@ def _law(of: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _gain(found: dict[str, Any]) -> list[str]:
+def _gain(gain: dict[str, Any]) -> list[str]:
     lines = ["begun with --init against from scratch:"]
-    for name, of in found["targets"].items():
+    for name, of in gain["targets"].items():
         for point in of["points"]:
             spread = "" if point["ratio_spread"] is None else f" ± {point['ratio_spread']:.2f}"
             lines.append(
                 f"{point['rows']:>10}  {name}: {point['init']:.4g} against {point['scratch']:.4g} {of['unit']}, "
                 f"ratio {point['ratio']:.2f}{spread}"
             )
-    known = found["published"]
+    known = gain["published"]
     lines.append(f"  (QM1B, published, on QM9: {known['scratch']} to {known['init']} meV, ratio {known['ratio']:.2f})")
     return lines

@@ -143,9 +143,9 @@ def run(settings: TrainSchnetConfig, quiet: bool = False) -> ScalingSummary:
     asked = read_cells(cell.folder for cell in planned)
     finished = alike(asked, read_cells(sorted(settings.out.glob("rows-*/seed-*"))))
     scratch = alike(asked, read_cells(sorted((settings.out / SCRATCH).glob("rows-*/seed-*"))))
-    found = None
+    summary = None
     if not elsewhere and len(asked) == len(planned):
-        found = report(
+        summary = report(
             settings,
             finished,
             scratch,
@@ -153,8 +153,8 @@ def run(settings: TrainSchnetConfig, quiet: bool = False) -> ScalingSummary:
             measured_rate(records(source.corpus.store)),
             settings.target_error,
         )
-        write(found, settings.out)
-    return ScalingSummary(str(settings.out), finished, scratch, elsewhere, found)
+        write(summary, settings.out)
+    return ScalingSummary(str(settings.out), finished, scratch, elsewhere, summary)
 
 
 def _corpus(division: Division) -> dict[str, Any]:

@@ -248,19 +248,19 @@ def predict(
         return jnp.sum(atoms[..., place["energy"]]), atoms
 
     positions = jnp.asarray(positions, params["embedding"].dtype)
-    found: dict[str, jax.Array] = {}
+    values: dict[str, jax.Array] = {}
     if any(target.kind is Kind.FORCES for target in targets):
         gradient, atoms = jax.grad(energies, has_aux=True)(positions)
-        found["forces"] = -gradient
+        values["forces"] = -gradient
     else:
         atoms = atomwise(params, shape, numbers, positions)
     for target in targets:
         if target.kind is Kind.SCALAR:
-            found[target.name] = jnp.sum(atoms[..., place[target.name]], axis=1, keepdims=True)
+            values[target.name] = jnp.sum(atoms[..., place[target.name]], axis=1, keepdims=True)
         elif target.kind is Kind.DIPOLE:
             moment = _dipole(atoms[..., place[target.name]], jnp.asarray(numbers) > 0, positions)
-            found[target.name] = moment * (AU_TO_DEBYE / normalization.scale[target.name])
-    return {target.name: found[target.name] for target in targets}
+            values[target.name] = moment * (AU_TO_DEBYE / normalization.scale[target.name])
+    return {target.name: values[target.name] for target in targets}
 
 
 def _dipole(charges: jax.Array, there: jax.Array, positions: jax.Array) -> jax.Array:
@@ -308,8 +308,8 @@ def load_model(path: Path) -> StoredSchnet:
     Raises ``UsageError`` with one line where there is none, it is damaged, or is something else.
     """
     file = _file(Path(path))
-    found = read_model(file, KIND, "trained SchNet", "qmgen train schnet")
-    arrays, about = found.arrays, found.about
+    stored = read_model(file, KIND, "trained SchNet", "qmgen train schnet")
+    arrays, about = stored.arrays, stored.about
     with of_this_version(file):
         shape = shape_of(SchNetShape, about.pop("shape"))
         require(about, targets=list)
@@ -326,7 +326,7 @@ def load_model(path: Path) -> StoredSchnet:
             runtime.prepare()  # or JAX reads them as float32
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, *kinds), like)
         weights = checkpoint.unflatten(arrays, like, str(file))
-    return StoredSchnet(weights, shape, targets, normalization, about, file, found.checksum)
+    return StoredSchnet(weights, shape, targets, normalization, about, file, stored.checksum)
 
 
 def _file(path: Path) -> Path:
@@ -336,14 +336,14 @@ def _file(path: Path) -> Path:
         raise UsageError(f"no such file or directory: {path}")
     if (path / MODEL).is_file():
         return path / MODEL
-    found = {}
+    weights_files = {}
     for file in path.glob(f"rows-*/seed-*/{MODEL}"):
         if match := _CELL.fullmatch(file.parent.relative_to(path).as_posix()):
-            found[-int(match[1]), int(match[2])] = file
-    if not found:
+            weights_files[-int(match[1]), int(match[2])] = file
+    if not weights_files:
         state = "no training in it is finished yet" if list(path.glob("rows-*/seed-*")) else "it holds no training"
         raise UsageError(f"no trained network in {path}: {state}; give what `qmgen train schnet --out` was given")
-    return found[min(found)]
+    return weights_files[min(weights_files)]
 
 
 #: molecules at once, small enough for the pairs of the largest preset in the memory of a laptop
@@ -373,7 +373,7 @@ class SchnetPredictor:
         """(M, 1) for scalars, (M, 3) for the dipole moment, (A, 3) for forces: float64, in the column's unit, in the
         order of ``packed``. Raises ``UsageError`` for elements that the network was not trained on."""
         self.normalization.check(packed)
-        found = {t.name: np.zeros(_shape(t, packed)) for t in self.targets}
+        predicted = {t.name: np.zeros(_shape(t, packed)) for t in self.targets}
         # a size that does not depend on the molecules of a full batch, and is no larger than needed for a few
         size = min(self._batch_size, 1 << max(len(packed) - 1, 0).bit_length())
         order = np.argsort(packed.sizes, kind="stable")
@@ -386,10 +386,10 @@ class SchnetPredictor:
             for target in self.targets:
                 value = np.asarray(values[target.name], np.float64)
                 if per_atom(target.name):
-                    found[target.name][packed.atoms_of(rows)] = value[mask]
+                    predicted[target.name][packed.atoms_of(rows)] = value[mask]
                 else:
-                    found[target.name][rows] = value[: len(rows)]
-        return {name: self.normalization.restore(name, value, packed) for name, value in found.items()}
+                    predicted[target.name][rows] = value[: len(rows)]
+        return {name: self.normalization.restore(name, value, packed) for name, value in predicted.items()}
 
 
 def _shape(target: Target, packed: Packed) -> tuple[int, int]:

@@ -172,13 +172,13 @@ class SchnetTask:
 
     def loss(self, parameters: Params, batch: MoleculeBatch) -> Any:
         """() the loss of a batch."""
-        found = self.forward(by_recipe(parameters, self.recipe), batch.numbers, batch.positions)
+        predicted = self.forward(by_recipe(parameters, self.recipe), batch.numbers, batch.positions)
         cost = distance(self.loss_kind)
         weights = jnp.asarray(batch.weights, self.dtype)
         atoms = jnp.asarray(batch.numbers > 0, self.dtype)
         total = jnp.zeros((), self.dtype)
         for target in self.targets:
-            each = cost(found[target.name] - jnp.asarray(batch.values[target.name], self.dtype))
+            each = cost(predicted[target.name] - jnp.asarray(batch.values[target.name], self.dtype))
             if target.kind is Kind.FORCES:
                 of_molecule = jnp.sum(jnp.mean(each, -1) * atoms, -1) / jnp.maximum(jnp.sum(atoms, -1), 1.0)
             else:
@@ -195,10 +195,12 @@ class SchnetTask:
             real = np.asarray(batch.weights) > 0
             numbers = np.asarray(batch.numbers)[real]
             rows += len(numbers)
-            found = self._forward(parameters, batch.numbers, batch.positions)  # type: ignore[attr-defined]
+            predicted = self._forward(parameters, batch.numbers, batch.positions)  # type: ignore[attr-defined]
             for target in self.targets:
                 name = target.name
-                given, label = (np.asarray(values, np.float64)[real] for values in (found[name], batch.values[name]))
+                given, label = (
+                    np.asarray(values, np.float64)[real] for values in (predicted[name], batch.values[name])
+                )
                 restored = [
                     np.asarray(self.normalization.restore(name, values, numbers), np.float64)
                     for values in (given, np.zeros_like(label), label)
@@ -218,8 +220,8 @@ class SchnetTask:
 
     def validate(self, parameters: Params) -> Score:
         """As ``training.loop`` asks."""
-        found = self.errors(parameters, self.validation())
-        return Score(found.shown, errors_text(self.targets, found.shown), found.total)
+        errors = self.errors(parameters, self.validation())
+        return Score(errors.shown, errors_text(self.targets, errors.shown), errors.total)
 
 
 def errors_text(targets: Iterable[Target], errors: dict[str, float]) -> str:

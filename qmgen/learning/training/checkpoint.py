@@ -96,7 +96,7 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         files.refuse_odd(path.stat(), path)  # a pipe would be waited for
         with safe_open(path, framework="numpy") as stream:
             text = (stream.metadata() or {}).get(KEY)
-        arrays = {name: _array(**found) for name, found in deserialize(path.read_bytes())}
+        arrays = {name: _array(**tensor) for name, tensor in deserialize(path.read_bytes())}
         about = None if text is None else table_of(text, finite=False)  # there may be no best loss yet
     except (SafetensorError, OSError, ValueError) as error:
         raise DamagedCheckpoint(f"{path} is damaged ({first_line(error)})") from error
@@ -210,9 +210,9 @@ def read_model(file: Path, kind: str, noun: str, command: str) -> ModelFile:
         raise UsageError(f"{error}: give a {MODEL} that `{command}` wrote") from error
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from error
-    if (found := about.get("kind")) != kind:
-        found = found or "checkpoint of a training"
-        raise UsageError(f"{file} is no {noun} (it is a {found}): give a {MODEL} that `{command}` wrote")
+    if (stated := about.get("kind")) != kind:
+        stated = stated or "checkpoint of a training"
+        raise UsageError(f"{file} is no {noun} (it is a {stated}): give a {MODEL} that `{command}` wrote")
     return ModelFile(file, arrays, about, checksum)
 
 

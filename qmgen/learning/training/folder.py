@@ -164,13 +164,13 @@ def _known(settings: Training, out: Path) -> dict[str, Any] | None:
     """The settings of the run that is in ``out``; None for an empty folder. Raises ``UsageError`` for anything else."""
     from qmgen.config.sources import read_file
 
-    found = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
-    if not found:
+    names = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
+    if not names:
         return None
-    if "manifest.json" in found:
+    if "manifest.json" in names:
         raise UsageError(f"{out} is a corpus, and no place for trainings: choose another --out")
-    if CONFIG not in found:
-        raise UsageError(f"{out} is not empty, and not of `qmgen train` ({found[0]}): choose another --out")
+    if CONFIG not in names:
+        raise UsageError(f"{out} is not empty, and not of `qmgen train` ({names[0]}): choose another --out")
     other = UsageError(f"{out} holds something that this `qmgen train` did not write: choose another --out")
     try:
         known = dict(read_file(type(settings), out / CONFIG))
@@ -184,8 +184,8 @@ def _known(settings: Training, out: Path) -> dict[str, Any] | None:
 
 def _remove(out: Path) -> None:
     """Remove the trainings in ``out`` and the reports on them: all, or, where another process has one in hand, none."""
-    found = sorted((*out.glob("rows-*/seed-*"), *out.glob("scratch/rows-*/seed-*")))
-    cells = [cell for cell in found if _CELL.fullmatch(cell.relative_to(out).as_posix())]
+    folders = sorted((*out.glob("rows-*/seed-*"), *out.glob("scratch/rows-*/seed-*")))
+    cells = [cell for cell in folders if _CELL.fullmatch(cell.relative_to(out).as_posix())]
     with contextlib.ExitStack() as locks:
         for cell in cells:
             try:
@@ -256,12 +256,12 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
         return lines
     for line in text.splitlines(keepends=True):
         try:
-            found = json_of(line)
+            record = json_of(line)
         except ValueError:
             break
-        if not line.endswith("\n") or not isinstance(found, dict) or not isinstance(found.get("step"), int):
+        if not line.endswith("\n") or not isinstance(record, dict) or not isinstance(record.get("step"), int):
             break
-        lines.append(found)
+        lines.append(record)
     return lines
 
 

@@ -320,10 +320,10 @@ def _begin(
 ) -> tuple[TrainingState, Params, _Books]:
     """The state, best weights and books of the last checkpoint, or of the beginning."""
     state, best, books = first(parameters, optimizer), jax.tree.map(jnp.copy, parameters), _Books()
-    found = checkpoint.latest(folder, {"state": state, "best": best})
-    if found is None:
+    last = checkpoint.latest(folder, {"state": state, "best": best})
+    if last is None:
         return state, best, books
-    tree, about, passed_over = found
+    tree, about, passed_over = last
     kept = about.pop("identity", None)
     try:
         books = _Books(**about)

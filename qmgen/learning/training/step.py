@@ -121,8 +121,8 @@ def by_portions(
 
         def add(sums: Any, part: MoleculeBatch) -> tuple[Any, None]:
             share = jnp.sum(part.weights) / total
-            found = whole(parameters, part)
-            return jax.tree.map(lambda old, new: old + (share * new).astype(old.dtype), sums, found), None
+            part_gradient = whole(parameters, part)
+            return jax.tree.map(lambda old, new: old + (share * new).astype(old.dtype), sums, part_gradient), None
 
         nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(whole, parameters, batch))
         return jax.lax.scan(add, nothing, parts)[0]
