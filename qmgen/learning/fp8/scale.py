@@ -38,7 +38,7 @@ def amax(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     def with_subnormals(wide: Array) -> Array:
         # XLA's programs for CPUs take subnormal numbers for zero; their bits, as integers, have the same order
         result = plain(wide)
-        return jax.lax.cond(jnp.all(result > 0), lambda _: found, by_bits, wide)
+        return jax.lax.cond(jnp.all(result > 0), lambda _: result, by_bits, wide)
 
     def by_bits(wide: Array) -> Array:
         largest = jnp.max(bits(wide), axis=axis, keepdims=keepdims, initial=0)
