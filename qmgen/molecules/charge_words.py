@@ -60,7 +60,7 @@ ATOMIC_CHARGES: Final = re.compile(
     r"[\s_-]{1,3}){1,4}charges?(?![A-Za-z])",
     re.IGNORECASE,
 )
-#: words that tell of a charge or of unpaired electrons, but not how many, by what they are about
+#: words for a charge or for unpaired electrons without their number, by kind
 VAGUE_WORDS: Final = {
     "charge": re.compile(
         rf"charge[ds]?(?![A-Za-z])|{_BEFORE}(?:chrg|ioni[sz]ed|(?:mono|di|tri|poly|radical)?(?:cat|an)ion(?:ic|s)?)(?![A-Za-z])"
@@ -100,8 +100,8 @@ def is_ion(text: str) -> bool:
     if len(text) > _LONGEST_FORMULA:
         return False
     plain = unicodedata.normalize("NFKC", text.strip().translate(_PLAIN_SIGNS)).translate(_PLAIN_SIGNS)
-    found = _ION.fullmatch(plain)
-    return found is not None and all(number_of(symbol) for symbol in re.findall("[A-Z][a-z]?", found["formula"]))
+    ion = _ION.fullmatch(plain)
+    return ion is not None and all(number_of(symbol) for symbol in re.findall("[A-Z][a-z]?", ion["formula"]))
 
 
 def begins_with_ion(text: str) -> bool:
@@ -116,7 +116,7 @@ _METHODS: Final = frozenset({"HF-", "HF+", "UHF+", "UHF-", "CC+", "CC-"})
 
 def charge_of_inchi(text: str) -> int:
     """The net charge that the layers /q and /p of an InChI state together."""
-    charges = [found for layer in _LAYERS.findall(text) for found in _LAYER_CHARGE.findall(layer)]
+    charges = [term for layer in _LAYERS.findall(text) for term in _LAYER_CHARGE.findall(layer)]
     return sum(int(times or 1) * int(charge) for times, charge in charges)
 
 
@@ -130,10 +130,10 @@ def charge_of_smiles(smiles: str) -> int:
 
 def multiplicity_of_state(text: str) -> int | None:
     """The multiplicity of an electronic state such as T1, S0 or 3B1; None for any other text."""
-    found = _STATE.fullmatch(text.strip())
-    if found is None:
+    state = _STATE.fullmatch(text.strip())
+    if state is None:
         return None
-    return int(found["number"]) if found["number"] else {"S": 1, "D": 2, "T": 3, "Q": 4}[found["letter"]]
+    return int(state["number"]) if state["number"] else {"S": 1, "D": 2, "T": 3, "Q": 4}[state["letter"]]
 
 
 _LONGEST_KEY: Final = 200
@@ -209,7 +209,7 @@ def of_atoms(key: str) -> str | None:
 
 
 def counts_in_table(key: str, value: Any) -> bool:
-    """Whether a value under the name of a column may be what the name says.
+    """Whether a value under the name of a column may be what the name states.
 
     Under a short name (``q``, ``mult``, ``UHF``), which may be that of anything, only a small whole number or the name
     of a multiplicity is; a lot number under "Charge" is not.
@@ -279,8 +279,8 @@ def whole_of(value: Any) -> int | None:
     """A value as one whole number: 1, "+1", "1.0", "2-", [1], "neutral", "triplet"; None if it is anything else."""
     if isinstance(value, str):
         text = value.strip("()[]{}\"',; \t")
-        if found := _SIGN_LAST.fullmatch(text):
-            return int(found[2] + found[1])
+        if sign_last := _SIGN_LAST.fullmatch(text):
+            return int(sign_last[2] + sign_last[1])
         if text.lower() == "neutral":
             return 0
         if text.lower() in MULTIPLICITIES:

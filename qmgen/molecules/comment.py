@@ -15,8 +15,6 @@ from typing import Any, Final, NamedTuple
 from qmgen.molecules.geometry import unit_of_length
 from qmgen.molecules.types import EntryRefused, Reason, one_line
 
-#: a decimal number without an exponent: not Python's 1_000, and digits of ASCII alone where ``re.ASCII`` says so
-DECIMAL: Final = r"[+-]?(?:\d+\.?\d*|\.\d+)"
 _QUOTED: Final = {mark: re.compile(rf"{mark}(?:[^{mark}\\]|\\.)*{mark}", re.DOTALL) for mark in "\"'"}
 _CLOSING: Final = {"[": "]", "{": "}"}
 #: a pair without gaps, escapes, and anything that would go on after the value
@@ -36,7 +34,7 @@ def word_set(words: str) -> frozenset[str]:
 
 #: units of length, and kinds of coordinates, that are not read
 _OTHER_LENGTHS: Final = word_set("m meter metre meters metres fractional scaled direct crystal")
-#: units that say nothing about lengths; "real" and "metal" are LAMMPS' sets, whose lengths are in Angstrom
+#: units that are not of lengths; "real" and "metal" are LAMMPS' sets, whose lengths are in Angstrom
 _OTHER_UNITS: Final = word_set(
     "ev mev kev hartree hartrees ha eh mha rydberg ry kcal kj mol kcal/mol kj/mol kelvin k fs ps e debye d ev/atom "
     "ev/angstrom ev/a ev/å ev/ang ev/bohr ha/bohr hartree/bohr eh/bohr kcal/mol/angstrom kcal/mol/a cm-1 cm^-1 amu da "
@@ -81,7 +79,7 @@ _NOUN: Final = re.compile(
     r"|(?P<lengths>\b(?:coord\w*|positions?|geometr\w+|xyz|distances?|lengths?|cartesians?|units?|r(?=\s+in\b))\b)",
     re.IGNORECASE,
 )
-#: words of a key that, with a unit, ask whether it is the unit: "in_bohr", "use_angstrom", "coordinates_in_bohr"
+#: words of a key that, with a unit, state whether it is the unit: "in_bohr", "use_angstrom", "coordinates_in_bohr"
 _WHETHER: Final = word_set(
     "in is are use uses using unit units pos position positions coord coords coordinate coordinates xyz geometry"
 )
@@ -89,7 +87,7 @@ _NUMBER_BEFORE: Final = re.compile(r"(?:\d\.\d*(?:e[+-]?\d+)?|= ?[+-]?\d+)\s*[(\
 _MARKED: Final = re.compile(r"(?:\bin(?: units of)?|(?<![A-Za-z])units?\s*:?|[(\[{])\s*$", re.IGNORECASE)
 _IN_UNITS: Final = re.compile(r"(?<![A-Za-z])units?\W*$", re.IGNORECASE)
 _FOLLOWED: Final = re.compile(r"[)\]]?\s*(?:units?|coord\w*|positions?|geometr\w+)\b", re.IGNORECASE)
-#: characters before and after a unit that tell what it is the unit of
+#: characters before and after a unit in which its quantity is looked for
 _WINDOW: Final = 200
 #: keys of a cell, by their letters: "Lattice", "unit_cell", "box_vectors", "cell_lengths", "latvec"
 _CELL_KEY: Final = re.compile(
@@ -102,7 +100,7 @@ _CELL_WORDS: Final = re.compile(
     r"(?<![\w-])(?:CRYST1(?!\w)|(?:lattice|cell|box)(?:[({\[][A-Za-z_]{1,20}[)}\]])*\W*(?:[+-]?\d[\d.e+-]*[\s,]+){2}[+-]?\d)",
     re.IGNORECASE,
 )
-#: what says of a molecule that it is none, or not
+#: words for a periodic system, or for none
 _PERIODIC_WORDS: Final = re.compile(
     r"(?P<no>(?:\bno|\bnon|\bnot|\bnot a|\bwithout|\bun)(?:[\s_-]*(?:is|any|3d|2d|1d))?[\s_-]*)?"
     r"(?<![A-Za-z])(?P<word>pbc|periodic(?:ally|ity)?)(?![A-Za-z])"
@@ -157,20 +155,22 @@ def quoted(text: str) -> str:
 
 def parse_comment(text: str) -> XyzComment:
     """The pairs and words of a comment; any text is one."""
-    found = json_object(text)
-    if found is not None:
-        return XyzComment(text, tuple(members(found)), "", "", is_json=True)
+    if (json_members := json_object(text)) is not None:
+        return XyzComment(text, tuple(members(json_members)), "", "", is_json=True)
     pairs: list[tuple[str, Any]] = []
     words: list[str] = []
     context: list[str] = []
+
+    def add(key: str, value: str) -> None:
+        pairs.append((key, value))
+        context.append(f"{key} = {value}" if len(value) < 30 and value[-1:].isdigit() else f"{key} = ...")
+
     unclosed: set[str] = set()  # brackets and quotes that are ordinary characters from here on
     at = _after_space(text, 0)
     while at < len(text):
         if not unclosed and (simple := _SIMPLE_PAIR.match(text, at)):  # most pairs are
             key, within, alone = simple.groups()
-            value = alone if within is None else within
-            pairs.append((key, value))
-            context.append(f"{key} = {value}" if len(value) < 30 and value[-1:].isdigit() else f"{key} = ...")
+            add(key, alone if within is None else within)
             at = simple.end()
             continue
         token, end = _token(text, at, _BARE_KEY, unclosed)
@@ -183,8 +183,7 @@ def parse_comment(text: str) -> XyzComment:
             # the brackets of a SMILES are its own
             ordinary = unclosed | set(_CLOSING) if "smi" in key.lower() else unclosed
             value, end = _token(text, _after_space(text, after + 1), bare, ordinary)
-            pairs.append((key, value))
-            context.append(f"{key} = {value}" if len(value) < 30 and value[-1:].isdigit() else f"{key} = ...")
+            add(key, value)
         else:
             words.append(token)
             context.append(token)
@@ -219,7 +218,7 @@ def length_unit(comment: XyzComment) -> str | None:
     """The length unit that a comment states, a name of ``geometry.unit_of_length``; None where it states none.
 
     A unit under a key (``units=bohr``) goes before words ("coordinates in Bohr"). Words about another quantity ("energy
-    -1.17 a.u.") say nothing about lengths. Raises ``EntryRefused`` for other units, unclear words, and contradictions.
+    -1.17 a.u.") are not about lengths. Raises ``EntryRefused`` for other units, unclear words, and contradictions.
     """
     units = {unit for key, value in comment.pairs if (unit := _unit_of_pair(key, str(value).strip()))}
     if not units:
@@ -272,7 +271,7 @@ def _states_cell(text: str) -> bool:
     """Whether free words state a cell, or that anything is periodic."""
     if _CELL_WORDS.search(text):
         return True
-    return any(not (found["no"] or found["value"] or found["table"]) for found in _PERIODIC_WORDS.finditer(text))
+    return any(not (match["no"] or match["value"] or match["table"]) for match in _PERIODIC_WORDS.finditer(text))
 
 
 @lru_cache(maxsize=4096)  # the frames of a file have the same keys
@@ -318,14 +317,14 @@ def _units_in_words(text: str, comment: XyzComment, title: bool = False) -> Iter
     """The length units that free text states for the coordinates; of a ``title`` only those that are plainly stated."""
     if not _UNIT_HINT.search(text):
         return
-    for found in _PER_UNIT.finditer(text):
-        yield _known(found["unit"], comment)
-    for found in _UNIT_SYSTEM.finditer(text):
-        if found["unit"].lower() not in _OTHER_UNITS:
-            yield _known(found["unit"], comment)
-    for found in _UNIT_WORD.finditer(text):
-        start, end = found.span()
-        word, before, after = found["unit"], text[max(start - _WINDOW, 0) : start], text[end : end + _WINDOW]
+    for match in _PER_UNIT.finditer(text):
+        yield _known(match["unit"], comment)
+    for match in _UNIT_SYSTEM.finditer(text):
+        if match["unit"].lower() not in _OTHER_UNITS:
+            yield _known(match["unit"], comment)
+    for match in _UNIT_WORD.finditer(text):
+        start, end = match.span()
+        word, before, after = match["unit"], text[max(start - _WINDOW, 0) : start], text[end : end + _WINDOW]
         nouns = list(_NOUN.finditer(before))
         if _NUMBER_BEFORE.search(before) or (nouns and not nouns[-1]["lengths"]):
             continue  # the unit of a number, or of another quantity
@@ -370,23 +369,23 @@ def _token(text: str, at: int, bare: re.Pattern[str], unclosed: set[str]) -> tup
         elif end == len(text) or text[end] in "=,;" or text[end].isspace():
             inside = text[at + 1 : end - 1]
             return (_ESCAPED.sub(r"\1", inside) if opening in _QUOTED else inside), end
-    found = bare.match(text, at)
-    return ("", at) if found is None else (found[0], found.end())  # "" before an "=" that has no key
+    token = bare.match(text, at)
+    return ("", at) if token is None else (token[0], token.end())  # "" before an "=" that has no key
 
 
 def _end_of_group(text: str, at: int) -> int:
     """The place after the quote or bracket that closes the one at ``at``; -1 if none does."""
     opening = text[at]
     if opening in _QUOTED:
-        found = _QUOTED[opening].match(text, at)
-        return found.end() if found else -1
+        quoted_text = _QUOTED[opening].match(text, at)
+        return quoted_text.end() if quoted_text else -1
     depth = 0
     while at < len(text):
         if text[at] == '"':
-            found = _QUOTED['"'].match(text, at)
-            if found is None:
+            quoted_text = _QUOTED['"'].match(text, at)
+            if quoted_text is None:
                 return -1
-            at = found.end()
+            at = quoted_text.end()
             continue
         depth += (text[at] == opening) - (text[at] == _CLOSING[opening])
         at += 1

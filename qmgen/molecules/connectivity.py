@@ -48,13 +48,13 @@ def near_pairs(numbers: np.ndarray, positions: np.ndarray) -> list[tuple[float, 
 
     ``numbers`` (atoms,) and ``positions`` (atoms, 3) in Bohr.
     """
-    radii, found = radii_of(numbers), []
+    radii, pairs = radii_of(numbers), []
     for rows, distance in distances_in_blocks(positions):
         share = distance / (radii[rows][:, None] + radii)
         for i, j in zip(*np.nonzero(share <= MAYBE), strict=True):
             if rows[i] < j:
-                found.append((float(share[i, j]), (int(rows[i]), int(j))))
-    return sorted(found)
+                pairs.append((float(share[i, j]), (int(rows[i]), int(j))))
+    return sorted(pairs)
 
 
 def bonds_problem(numbers: np.ndarray, positions: np.ndarray, bonds: Iterable[Pair]) -> tuple[Reason, str] | None:
@@ -161,13 +161,13 @@ def _contacts(numbers: np.ndarray, pairs: list[tuple[float, Pair]], bonds: Itera
         for at, other in (pair, pair[::-1]):
             if int(numbers[other]) not in _HEAVY:
                 lighter.setdefault(at, set()).add(other)
-    found: set[Pair] = set()
+    contacts: set[Pair] = set()
     for share, (i, j) in heavy:
         across = not lighter.get(i, set()).isdisjoint(lighter.get(j, ()))
         chalcogens = _CHALCOGENS.issuperset(numbers[[i, j]].tolist())
         if (across and share > BONDED_ACROSS) or (chalcogens and share > BONDED_CHALCOGENS):
-            found.add((i, j))
-    return found
+            contacts.add((i, j))
+    return contacts
 
 
 def _are_plain(numbers: np.ndarray) -> bool:
@@ -180,10 +180,10 @@ def _partners(numbers: np.ndarray, bonds: Iterable[Pair]) -> dict[Pair, list[int
     for pair in bonds:
         for at, other in (pair, pair[::-1]):
             counts[at, int(numbers[other])] += 1
-    found: dict[Pair, list[int]] = {}
+    partners: dict[Pair, list[int]] = {}
     for (at, element), count in counts.items():
-        found.setdefault((int(numbers[at]), element), []).append(count)
-    return {kind: sorted(each, reverse=True) for kind, each in found.items()}
+        partners.setdefault((int(numbers[at]), element), []).append(count)
+    return {kind: sorted(each, reverse=True) for kind, each in partners.items()}
 
 
 def _more(sure: dict[Pair, list[int]], there: dict[Pair, list[int]]) -> str:
@@ -237,9 +237,9 @@ def spin_hint(numbers: np.ndarray, positions: np.ndarray) -> str:
     A restricted calculation of such a molecule converges as well as any other, to an excited state. What is known here
     are single atoms, diatomics, carbenes and nitrenes; a part of the geometry that no bond connects to the rest counts
     as well. An empty text is no proof of a singlet: diradicals of other kinds (trimethylenemethane, broken bonds) are
-    not known. A carbene or nitrene is told by bonds that are too long for a multiple one, to hydrogen or to an atom
-    with three partners at least; where an atom without any partner is near, as when a bond is stretched, nothing is
-    told.
+    not known. A carbene or nitrene is recognized by bonds that are too long for a multiple one, to hydrogen or to an
+    atom with three partners at least; where an atom without any partner is near, as when a bond is stretched, none is
+    recognized.
 
     Ground states of atoms and diatomics: K. P. Huber, G. Herzberg, Constants of Diatomic Molecules (1979), and the NIST
     Atomic Spectra Database. Carbenes and nitrenes: W. T. Borden, N. P. Gritsan, C. M. Hadad et al., Acc. Chem. Res. 33,

@@ -1,6 +1,6 @@
 """All conformers of one molecule, from its SMILES to what is left after pruning, in the calling process.
 
-RDKit's distance geometry, seeded; then, as ``Procedure`` asks, relaxation in MMFF94 and pruning by energy or likeness.
+RDKit's distance geometry, seeded; then, by ``Procedure``, relaxation in MMFF94 and pruning by energy or likeness.
 Where stereoisomers are enumerated, each isomer has its own conformers. RDKit can fail, hang or crash on a molecule;
 ``embedding_pool`` runs this in a worker that can be replaced. Functions on RDKit's molecules take conformers by their
 ids; lengths there are in Angstrom, energies in kcal/mol.
@@ -80,7 +80,7 @@ class Ensemble(NamedTuple):
 
 
 class EmbeddingRefused(ValueError):
-    """This SMILES is nothing to embed: what to tell the user, and under which reason."""
+    """This SMILES cannot be embedded: a message for the user, and the reason of the failure."""
 
     def __init__(self, why: str, reason: Reason = Reason.EMBEDDING_FAILED) -> None:
         super().__init__(why)
@@ -232,8 +232,8 @@ def energies(mol: Any) -> dict[int, float]:
 
 
 def beyond(energy: Mapping[int, float], window: float) -> set[int]:
-    """Conformers more than ``window`` above the lowest. One whose energy is no number is never among them: that its
-    geometry is unsound is for a later check to say."""
+    """Conformers more than ``window`` above the lowest. One whose energy is no number is never among them: a later
+    check finds that its geometry is unsound."""
     finite = [value for value in energy.values() if np.isfinite(value)]
     return {name for name, value in energy.items() if finite and value - min(finite) > window}
 
@@ -299,7 +299,7 @@ def without_stereo(smiles: str) -> str:
 
 
 def make_conformers(smiles: str, count: int, seed: int, procedure: Procedure) -> list[Ensemble]:
-    """``count`` conformers of a canonical SMILES, less what is pruned; of each isomer, where ``procedure`` asks.
+    """``count`` conformers of a canonical SMILES, less what is pruned; of each isomer where they are enumerated.
 
     An isomer's conformers are what its own SMILES would give. Raises ``EmbeddingRefused`` for what is not one molecule,
     finds no geometry at all, or has no force field where one is needed.
@@ -329,7 +329,7 @@ def _of_isomer(smiles: str, count: int, seed: int, procedure: Procedure) -> Ense
 
 
 def _prune(mol: Any, procedure: Procedure) -> set[int]:
-    """Take conformers out of ``mol``, and say which: those too high first, so that none stands for a lower one."""
+    """Take conformers out of ``mol``, return their ids: those too high first, so that none stands for a lower one."""
     pruned: set[int] = set()
     if procedure.energy_window is not None:
         pruned |= _remove(mol, beyond(energies(mol), procedure.energy_window))

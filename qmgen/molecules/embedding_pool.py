@@ -32,7 +32,7 @@ START_PATIENCE: Final = 180.0
 PATIENCE: Final = 30.0
 #: the least of them where it sleeps, which RDKit never does: no machine's slowness looks like that
 _ASLEEP: Final = 5.0
-#: processes in a row that come to nothing with one molecule, or before they are ready, until we give up
+#: processes in a row that come to nothing with one molecule, or before they are ready, after which no other is started
 _TRIES: Final = 3
 _LOOK_EVERY: Final = 0.25
 _HUNG: Final = "it slept"
@@ -54,9 +54,9 @@ def conformers(
 ) -> Iterator[Conformer | Failure | Pruned]:
     """``count`` conformers of each molecule, or the one whose geometry was given; failures pass through. In order.
 
-    ``procedure`` says how they are made. Of a molecule with several stereoisomers each has ``count`` of them, under
+    ``procedure`` states how they are made. Of a molecule with several stereoisomers each has ``count`` of them, under
     conformer numbers that go on from one isomer to the next. After the conformers of a molecule of which some were
-    pruned, a ``Pruned`` says how many; their numbers stay unused. A geometry that was given is never changed or pruned.
+    pruned, a ``Pruned`` counts them; their numbers stay unused. A geometry that was given is never changed or pruned.
 
     ``time_limit`` is in seconds of CPU time per molecule, all its conformers together. ``in_process`` embeds here,
     without limit or protection. ``embed_with`` replaces the embedding (tests); it must be importable by name. The
@@ -290,7 +290,7 @@ class _Worker:
         return min(PATIENCE, max(self._limit, _ASLEEP)) if state == "S" else PATIENCE
 
     def _end(self, grace: float) -> str:
-        """End the process, after ``grace`` seconds to end by itself; tell how it ended."""
+        """End the process, after ``grace`` seconds to end by itself; return how it ended."""
         if self._child is None:
             return ""
         code = self._child.end(grace)

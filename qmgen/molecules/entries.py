@@ -199,7 +199,7 @@ def merge_key(entry: Molecule | Failure) -> str:
 
 
 class NamedDuplicates:
-    """Notes of which molecules a source has duplicates with names: ``see`` each entry, then ask for ``keys``."""
+    """The molecules of which a source has duplicates with names: ``see`` each entry, then read ``keys``."""
 
     def __init__(self) -> None:
         self._seen: set[str] = set()

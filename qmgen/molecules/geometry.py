@@ -44,8 +44,8 @@ def symbol_of(number: int) -> str:
 
 def number_of(text: str) -> int | None:
     """The atomic number of a symbol in any case ("C", "cl", "CL") or of a number in digits ("6"); None if neither."""
-    if found := _NUMBERS.get(text):
-        return found
+    if number := _NUMBERS.get(text):
+        return number
     if len(text) > _LONGEST_SYMBOL or not text.isascii():  # int() refuses thousands of digits; "ſi" capitalized is "Si"
         return None
     if text.isdigit():
@@ -124,7 +124,7 @@ def bohr_from_angstrom(positions: np.ndarray) -> np.ndarray:
 
 
 def bohr_from(positions: np.ndarray, unit: str) -> np.ndarray:
-    """Positions (..., 3) in a unit that ``unit_of_length`` knows, as float64 in Bohr at the precision of the corpus."""
+    """Positions (..., 3) in a unit of ``unit_of_length``, as float64 in Bohr at the precision of the corpus."""
     name = unit_of_length(unit)
     if name == "bohr":
         return stored_precision(positions)
@@ -161,7 +161,8 @@ def size_problem(atoms: int | str) -> tuple[Reason, str] | None:
 def geometry_problem(numbers: np.ndarray, positions: np.ndarray) -> tuple[Reason, str] | None:
     """Why numbers (atoms,) at positions (atoms, 3) in Bohr cannot be labeled: too many, not finite, beyond
     ``LARGEST_COORDINATE``, or two atoms coincide."""
-    return _coordinates_problem(numbers, positions) or _coincidence_problem(numbers, closest_pair(positions))
+    problem = _coordinates_problem(numbers, positions)
+    return problem or _coincidence_problem(numbers, neighbors(numbers, positions).closest)
 
 
 def given_geometry_problem(
@@ -220,18 +221,9 @@ def neighbors(numbers: np.ndarray, positions: np.ndarray) -> Neighbors:
         nearest = (share / allowed).argmin(axis=1)
         at = rows - rows[0], nearest
         parts.append((nearest, distance[at], share[at], allowed[at]))
-        closest, least = min(closest, _smallest(distance, rows[0]), key=_FIRST), min(least, float(share.min()))
+        closest, least = min(closest, _smallest(distance, rows[0]), key=itemgetter(0)), min(least, float(share.min()))
     columns = parts[0] if len(parts) == 1 else [np.concatenate(part) for part in zip(*parts, strict=True)]
     return Neighbors(columns[0], columns[1], columns[2], columns[3], closest, least)
-
-
-def closest_pair(positions: np.ndarray) -> tuple[float, int, int]:
-    """Smallest distance among positions (atoms, 3), in their unit, and the two atoms; infinite for one atom."""
-    pairs = (_smallest(distance, rows[0]) for rows, distance in distances_in_blocks(positions))
-    return min(pairs, key=_FIRST, default=(np.inf, 0, 0))
-
-
-_FIRST: Final = itemgetter(0)
 
 
 def distances_in_blocks(positions: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -36,7 +36,7 @@ FIRST: Final = ResumePoint(0, 0)
 
 
 class Piece(NamedTuple):
-    """SMILES in order; ``place`` is not None at the end of an item, and says where to go on."""
+    """SMILES in order; ``place`` is not None at the end of an item: the point to go on from."""
 
     smiles: list[str]
     place: ResumePoint | None
@@ -104,7 +104,7 @@ class Selection:
                         yield FormulaCount(query.heavy_atoms, name, int(passed[here].sum()), int(own[here].sum()))
 
     def _keeps_all(self) -> bool:
-        """Whether nothing is left for the rules to say of what the engine makes, so that RDKit is asked less."""
+        """Whether the rules keep all that the engine makes, so that RDKit is needed less often."""
         return not self.merge and all(rule.stage == Stage.VALENCE for rule in self.rules)
 
     def _judged(self, batch: MultigraphBatch) -> Iterator[tuple[int, str]]:

@@ -38,7 +38,7 @@ _REFUSED: Final = (
     (re.compile(r"\$\("), "a recursive query ($(...)) of SMARTS, not a molecule"),
     (re.compile(r"\$"), "a quadruple bond ($), for which there is no embedding; give the geometry"),
 )
-#: parts of a CXSMILES block that leave the molecule what its SMILES says
+#: parts of a CXSMILES block that leave the molecule that of its SMILES
 _HARMLESS: Final = re.compile(
     r"\((?P<coordinates>[^()]*)\)"
     r"|\$_AV:[^$]*\$"  # values of atoms
@@ -220,7 +220,7 @@ def bond_problem(mol: Any) -> tuple[Reason, str] | None:
 
 
 def mixture_problem(chem: Any, mol: Any) -> tuple[Reason, str] | None:
-    """Why a SMILES of several molecules is not embedded: nothing says where they lie."""
+    """Why a SMILES of several molecules is not embedded: their places to one another are not known."""
     pieces = str(chem.MolToSmiles(mol)).split(".")
     if len(pieces) == 1:
         return None
@@ -255,7 +255,7 @@ def from_smiles(molecule_id: int, text: str, name: str) -> Molecule | Failure:
     """The molecule that a SMILES describes, with its canonical SMILES, or why there is none.
 
     Isotopes and atom-map numbers are left out: they make no molecule of their own. A CXSMILES block ("CC |...|") is
-    read as far as it leaves the molecule what the SMILES says. In a failure ``smiles`` is the text as given.
+    read as far as it leaves the molecule that of the SMILES. In a failure ``smiles`` is the text as given.
     """
     smiles, block = split_extension(text)
     try:
@@ -305,7 +305,7 @@ def canonical(text: str) -> str | None:
 def canonical_set(texts: Iterable[str]) -> set[str]:
     """The canonical SMILES of ``texts``, some fifteen thousand a second; without what is no molecule."""
     with quiet_chem() as chem:
-        return {found for text in texts if (found := _canonical(chem, text)) is not None}
+        return {smiles for text in texts if (smiles := _canonical(chem, text)) is not None}
 
 
 def _canonical(chem: Any, text: str) -> str | None:

@@ -96,17 +96,17 @@ def stated_charge(
 
     A value may be text, a number, a list, a mapping of such, or None for nothing. Raises ``EntryRefused``
     (``unreadable``) for what is not understood, contradictions, and what does not go with the number of electrons; the
-    detail quotes the text, and ends with ``advice``. Whether a charge or an open shell can be labeled is for
-    ``electrons_problem`` to say.
+    detail quotes the text, and ends with ``advice``. Whether a charge or an open shell can be labeled,
+    ``electrons_problem`` decides.
     """
-    found = _Statements(np.asarray(numbers, dtype=np.int64), advice)
+    statements = _Statements(np.asarray(numbers, dtype=np.int64), advice)
     for source in sources:
         if isinstance(source, XyzComment):
-            found.comment(source)
+            statements.comment(source)
         else:
             for key, value in members(source):
-                found.pair(key, value)
-    return found.state()
+                statements.pair(key, value)
+    return statements.state()
 
 
 def agreeing(entry: Molecule | Failure, row: Iterable[tuple[str, Any]]) -> Molecule | Failure:
@@ -128,9 +128,9 @@ def agreeing(entry: Molecule | Failure, row: Iterable[tuple[str, Any]]) -> Molec
 
 def has_statement(text: str) -> bool:
     """Whether a label with this text would be read as a statement ("charge=1"), so that a writer must change it."""
-    found = _Statements(np.ones(1, dtype=np.int64))
-    found.label(text)
-    return found.anything
+    statements = _Statements(np.ones(1, dtype=np.int64))
+    statements.label(text)
+    return statements.anything
 
 
 @dataclass
@@ -156,8 +156,8 @@ class _Statements:
         words = comment.words
         for smiles in () if comment.is_json else SMILES_IN_WORDS.finditer(comment.text):
             self._charge(charge_of_smiles(smiles[1]), smiles[0])
-        if not comment.is_json and (found := PAIR_FIRST.match(comment.text) or PAIR_LAST.match(comment.text)):
-            self._pair(found["charge"], found["multiplicity"], comment.text)
+        if not comment.is_json and (pair := PAIR_FIRST.match(comment.text) or PAIR_LAST.match(comment.text)):
+            self._pair(pair["charge"], pair["multiplicity"], comment.text)
             words = PAIR_FIRST.sub("", words, count=1)
             words = re.sub(r"[+-]\d[\s,;]+\d\s*$", "", words)
         self._pairs(comment, 0)
@@ -246,7 +246,7 @@ class _Statements:
         self._multiplicity(int(multiplicity), text)
 
     def _charge(self, charge: int, text: str) -> None:
-        """The charge of a SMILES or InChI; one without a charge says nothing, since many writers leave it out."""
+        """The charge of a SMILES or InChI; one without a charge states nothing, since many writers leave it out."""
         self.charges += [(charge, text)] if charge else []
 
     def _short(self, kind: str, key: str, value: Any, text: str) -> None:
@@ -368,9 +368,9 @@ class _Statements:
         """Take "charge: 1" and the like ("charge 1" too, unless ``marked``) out of words, and give what is left."""
         rest = _taken(words, PAIR_IN_WORDS, lambda m: self._pair(m["charge"], m["multiplicity"], words))
         for kind, pattern in IN_WORDS.items():
-            for found in pattern.finditer(rest):
-                if found["sep"] or not marked:
-                    self._number(kind, found["value"], found[0])
+            for match in pattern.finditer(rest):
+                if match["sep"] or not marked:
+                    self._number(kind, match["value"], match[0])
             rest = pattern.sub(" ", rest)
         return rest
 
@@ -383,16 +383,16 @@ class _Statements:
         raise EntryRefused(Reason.UNREADABLE, detail)
 
 
-@lru_cache(maxsize=4096)  # the frames of a file share most values, which say nothing
+@lru_cache(maxsize=4096)  # the frames of a file share most values, which state nothing
 def _says_nothing(key: str, value: str, depth: int) -> bool:
     """Whether no statement stands in the text of a value, for any atoms."""
-    found = _Statements(np.zeros(0, dtype=np.int64))
-    found._inside(key, value, depth)
-    return not (found.anything or found.of_atoms)
+    statements = _Statements(np.zeros(0, dtype=np.int64))
+    statements._inside(key, value, depth)
+    return not (statements.anything or statements.of_atoms)
 
 
 def _taken(text: str, pattern: re.Pattern[str], add: Callable[[re.Match[str]], None]) -> str:
     """``text`` without what ``pattern`` finds, each find given to ``add``."""
-    for found in pattern.finditer(text):
-        add(found)
+    for match in pattern.finditer(text):
+        add(match)
     return pattern.sub(" ", text)

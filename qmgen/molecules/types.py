@@ -85,7 +85,7 @@ class Conformer:
 
 @dataclass(frozen=True)
 class Pruned:
-    """``count`` conformers of a molecule that were made and, as the settings ask, left out: nothing failed."""
+    """``count`` conformers of a molecule that were made and, as the settings demand, left out: nothing failed."""
 
     molecule_id: int
     count: int

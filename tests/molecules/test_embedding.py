@@ -19,7 +19,7 @@ from qmgen.molecules import embedding_pool
 from qmgen.molecules.embedding import EmbeddingRefused, Procedure, conformer_seed, embed
 from qmgen.molecules.embedding_pool import conformers
 from qmgen.molecules.entries import check_supported
-from qmgen.molecules.geometry import closest_pair
+from qmgen.molecules.geometry import neighbors
 from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned, Reason
 
 
@@ -56,7 +56,7 @@ def test_embedding_gives_sound_geometries_at_stored_precision(smiles):
     for geometry in positions:
         assert geometry.shape == (len(numbers), 3) and geometry.dtype == np.float64
         assert np.array_equal(geometry, geometry.astype(np.float32))
-        assert closest_pair(geometry)[0] * BOHR_TO_ANGSTROM > 0.5
+        assert neighbors(numbers, geometry).closest[0] * BOHR_TO_ANGSTROM > 0.5
 
 
 def test_a_conformer_depends_on_seed_and_molecule_alone():

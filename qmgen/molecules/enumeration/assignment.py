@@ -13,8 +13,7 @@ Reference: R. C. Read, Ann. Discrete Math. 2, 107 (1978), orderly generation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -136,8 +135,7 @@ def assign_orders(
 UNDEALT: Final = 3
 
 
-@dataclass(frozen=True)
-class Palette:
+class Palette(NamedTuple):
     """The elements of an enumeration and what is asked of them, for ``color``.
 
     ``valence`` (k,) int64, ``lone_pair`` and ``heteroatom`` (k,) bool; ``counts`` (2, k) and ``hydrogens`` (2,) int64:
@@ -171,20 +169,47 @@ def _two_core(mask: int, adjacency: np.ndarray) -> int:
         mask = kept
 
 
+class Rings(NamedTuple):
+    """Vertices in rings of 3 and 4 as bits, where a rule asks; rings (r,) int64 as bits of their vertices, and how many
+    heteroatoms (r,) int64 each may have."""
+
+    small: int
+    counted: np.ndarray
+    limits: np.ndarray
+
+
+class ColoringSearch(NamedTuple):
+    """The state of ``color`` between its calls, int64 but ``equal``.
+
+    ``cursor`` (3,): the vertex, the part that is next, and that of the coloring in hand. ``elements`` (n,) codes, at
+    first -1; the others are at first 0: ``used`` (k,) atoms of each element, ``tracks`` (3, n + 1) and ``equal``
+    (n + 1, g) int8.
+    """
+
+    cursor: np.ndarray
+    elements: np.ndarray
+    used: np.ndarray
+    tracks: np.ndarray
+    equal: np.ndarray
+
+
+class Colorings(NamedTuple):
+    """Tables of colorings: ``elements`` (capacity, n) uint8; ``aromatic`` (capacity,) bool: whether aromatic bonds are
+    possible; ``parts`` (capacity,) int64: the part, from 0, to which each was dealt."""
+
+    elements: np.ndarray
+    aromatic: np.ndarray
+    parts: np.ndarray
+
+
 @jit
 def _class_of(
-    v: int,
-    x: np.ndarray,
-    hybridization: np.ndarray,
-    spare: np.ndarray,
-    core: int,
-    small: int,
-    classes: np.ndarray,
-    valence: np.ndarray,
+    v: int, x: np.ndarray, hybridization: np.ndarray, spare: np.ndarray, core: int, small: int, palette: Palette
 ) -> int:
     """The class of a colored vertex; ``spare`` is minus the sum of its bond orders."""
     e = x[v]
-    return int(classes[e, hybridization[v], valence[e] + spare[v], (core >> v) & 1, (small >> v) & 1])
+    hydrogens = palette.valence[e] + spare[v]
+    return int(palette.classes[e, hybridization[v], hydrogens, (core >> v) & 1, (small >> v) & 1])
 
 
 @jit
@@ -198,14 +223,12 @@ def _environment(
     spare: np.ndarray,
     core: int,
     small: int,
-    classes: np.ndarray,
-    valence: np.ndarray,
-    binomials: np.ndarray,
+    palette: Palette,
 ) -> int:
     """The place of the surroundings of ``v`` in the table of environments (``pruning.environment_number``)."""
     a = b = c = d = 0  # four codes, largest first
     for k in range(degree[v]):
-        kind = _class_of(adjacent[v, k], x, hybridization, spare, core, small, classes, valence)
+        kind = _class_of(adjacent[v, k], x, hybridization, spare, core, small, palette)
         code = kind * 3 + bonds[v, k]
         if code > a:
             a, b, c, d = code, a, b, c
@@ -215,6 +238,7 @@ def _environment(
             c, d = code, c
         else:
             d = code
+    binomials = palette.binomials
     return binomials[a + 3, 4] + binomials[b + 2, 3] + binomials[c + 1, 2] + binomials[d, 1]
 
 
@@ -225,42 +249,22 @@ def color(
     orders: np.ndarray,
     group: np.ndarray,
     domains: np.ndarray,
-    small: int,
-    rings: np.ndarray,
-    ring_limits: np.ndarray,
-    valence: np.ndarray,
-    lone_pair: np.ndarray,
-    heteroatom: np.ndarray,
-    counts: np.ndarray,
-    hydrogens: np.ndarray,
-    classes: np.ndarray,
-    pairs: np.ndarray,
-    environments: np.ndarray,
-    binomials: np.ndarray,
-    uses: np.ndarray,
+    rings: Rings,
+    palette: Palette,
     wanted: np.ndarray,
-    cursor: np.ndarray,
-    x: np.ndarray,
-    used: np.ndarray,
-    tracks: np.ndarray,
-    equal: np.ndarray,
-    elements: np.ndarray,
-    aromatic: np.ndarray,
-    parts: np.ndarray,
+    search: ColoringSearch,
+    table: Colorings,
     removed: np.ndarray,
 ) -> int:
-    """Fills ``elements`` (capacity, n) uint8 with the next colorings and returns their number; less than the capacity
-    means that there are no more. ``aromatic`` (capacity,) bool: whether aromatic bonds are possible; ``parts``
-    (capacity,) int64: the part, from 0, to which each was dealt.
+    """Fills ``table`` with the next colorings and returns their number; less than its capacity means that there are no
+    more.
 
-    ``domains`` (n, k) bool: what each vertex may become. ``small`` has the bits of the vertices in rings of 3 and 4;
-    ``rings`` (r,) int64 the bits of rings with at most ``ring_limits`` heteroatoms. From ``valence`` to ``uses``: the
-    ``Palette``. ``wanted`` (N,) bool: the colorings of all but the last vertices are dealt to N parts as they are met,
-    and only those of wanted parts are finished. The state between calls: ``cursor`` (3,), the vertex, the part that
-    is next, and that of the coloring in hand, ``x`` (n,), ``used`` (k,), ``tracks`` (3, n + 1) int64 and ``equal``
-    (n + 1, g) int8, at first 0, but ``x`` -1. ``removed`` (3,) counts branches cut by pairs, by environments and by
-    rings.
+    ``domains`` (n, k) bool: what each vertex may become. ``wanted`` (N,) bool: the colorings of all but the last
+    vertices are dealt to N parts as they are met, and only those of wanted parts are finished. ``removed`` (3,) counts
+    branches cut by pairs, by environments and by rings.
     """
+    valence, lone_pair, heteroatom, counts = palette.valence, palette.lone_pair, palette.heteroatom, palette.counts
+    small, cursor, x, used, tracks = rings.small, search.cursor, search.elements, search.used, search.tracks
     n = adjacency.shape[0]
     kinds = valence.shape[0]
     adjacent = np.empty((n, 4), np.int64)
@@ -326,9 +330,9 @@ def color(
         if not domains[d, e] or used[e] > counts[1, e]:
             continue
         free = tracks[0, d] + valence[e] + spare[d]
-        if free + fewest[d + 1] > hydrogens[1] or free + most[d + 1] < hydrogens[0]:
+        if free + fewest[d + 1] > palette.hydrogens[1] or free + most[d + 1] < palette.hydrogens[0]:
             continue
-        if uses[0]:
+        if palette.uses[0]:
             fits = True
             needed = 0
             for k in range(kinds):
@@ -344,14 +348,14 @@ def color(
                     fits = False
             if not fits:
                 continue
-        if smaller_image(x, group, equal[d], equal[d + 1], d + 1):
+        if smaller_image(x, group, search.equal[d], search.equal[d + 1], d + 1):
             continue
         here = 1 << d
         hetero = tracks[2, d] | (here if heteroatom[e] else 0)
-        if heteroatom[e] and rings.shape[0]:
+        if heteroatom[e] and rings.counted.shape[0]:
             fits = True
-            for k in range(rings.shape[0]):
-                if rings[k] & here and popcount(rings[k] & hetero) > ring_limits[k]:
+            for k in range(rings.counted.shape[0]):
+                if rings.counted[k] & here and popcount(rings.counted[k] & hetero) > rings.limits[k]:
                     fits = False
                     break
             if not fits:
@@ -362,27 +366,25 @@ def color(
             alive = _two_core(alive & ~here, adjacency)
         # at the last vertex everything is judged again: rings that once might have been aromatic may not be any more
         again = d == n - 1 and alive != core
-        if uses[1]:
+        if palette.uses[1]:
             fits = True
             for v in range(0 if again else d, d + 1):
-                mine = _class_of(v, x, hybridization, spare, alive, small, classes, valence)
+                mine = _class_of(v, x, hybridization, spare, alive, small, palette)
                 for k in range(degree[v]):
                     u = adjacent[v, k]
                     if u < v:
-                        other = _class_of(u, x, hybridization, spare, alive, small, classes, valence)
-                        fits = fits and pairs[mine, other, bonds[v, k] - 1]
+                        other = _class_of(u, x, hybridization, spare, alive, small, palette)
+                        fits = fits and palette.pairs[mine, other, bonds[v, k] - 1]
             if not fits:
                 removed[0] += 1
                 continue
-        if uses[2]:
+        if palette.uses[2]:
             fits = True
             for v in range(d + 1):
                 if last[v] == d or again:
-                    mine = _class_of(v, x, hybridization, spare, alive, small, classes, valence)
-                    around = _environment(
-                        v, x, adjacent, bonds, degree, hybridization, spare, alive, small, classes, valence, binomials
-                    )
-                    if environments[mine, around]:
+                    mine = _class_of(v, x, hybridization, spare, alive, small, palette)
+                    around = _environment(v, x, adjacent, bonds, degree, hybridization, spare, alive, small, palette)
+                    if palette.environments[mine, around]:
                         fits = False
                         break
             if not fits:
@@ -401,11 +403,11 @@ def color(
             d += 1
             continue
         for v in range(n):
-            elements[found, v] = x[v]
-        aromatic[found] = alive != 0
-        parts[found] = cursor[2]
+            table.elements[found, v] = x[v]
+        table.aromatic[found] = alive != 0
+        table.parts[found] = cursor[2]
         found += 1
-        if found == elements.shape[0]:
+        if found == table.elements.shape[0]:
             cursor[0] = d
             return found
     cursor[0] = -1

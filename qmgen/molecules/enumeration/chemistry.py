@@ -11,7 +11,7 @@ RDKit is imported when a function is called, not before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -74,7 +74,7 @@ def template(batch: MultigraphBatch) -> Any:
 
 
 def molecules(batch: MultigraphBatch) -> Iterator[Any]:
-    """RDKit's molecule of each row of a batch: aromatic where RDKit says so, rings and hydrogens known.
+    """RDKit's molecule of each row of a batch, aromatic by RDKit's model, with its rings and hydrogens computed.
 
     Hybridization and conjugation are set only where aromatic bonds are possible. The two oxygens of a nitro group come
     after the other atoms.
@@ -145,32 +145,13 @@ def named_form(graph: Graph, orders: np.ndarray, mol: Any, smiles: str) -> np.nd
         if other is None:
             return orders
         chem.Kekulize(other, clearAromaticFlags=True)
-    place = mol.GetPropsAsDict(True, True)["_smilesAtomOutputOrder"]  # atom k of the SMILES is our atom place[k]
+    place = mol.GetPropsAsDict(True, True)["_smilesAtomOutputOrder"]  # atom k of the SMILES is atom place[k] here
     named = orders.copy()
     for bond in other.GetBonds():
         edge = graph.edge_number.get((place[bond.GetBeginAtomIdx()], place[bond.GetEndAtomIdx()]))
         if edge is not None:  # a bond inside a nitro group is none of the graph
             named[edge] = int(bond.GetBondTypeAsDouble())
     return named
-
-
-def emit_rows(batch: MultigraphBatch, keep: Callable[[Any], bool] | None = None) -> Iterator[tuple[int, str]]:
-    """Row and canonical SMILES of the molecules of a batch, of each only from the form that stands for it.
-
-    ``keep(mol)`` is asked first: it sees the aromatic molecule, so that it says the same of every form.
-    """
-    from rdkit import Chem
-
-    for row, mol in enumerate(molecules(batch)):
-        if keep is None or keep(mol):
-            smiles = Chem.MolToSmiles(mol)
-            if own_form(batch, row, mol, smiles):
-                yield row, smiles
-
-
-def emit(batch: MultigraphBatch, keep: Callable[[Any], bool] | None = None) -> Iterator[str]:
-    """The canonical SMILES of ``emit_rows``."""
-    return (smiles for _, smiles in emit_rows(batch, keep))
 
 
 def stands_for_molecule(batch: MultigraphBatch) -> np.ndarray:

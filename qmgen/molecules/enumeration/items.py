@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
 from qmgen.errors import UsageError
-from qmgen.molecules.enumeration.assignment import Palette, assign_orders, color
+from qmgen.molecules.enumeration.assignment import Colorings, ColoringSearch, Palette, Rings, assign_orders, color
 from qmgen.molecules.enumeration.graphs import MOST_HEAVY_ATOMS, graphs
 from qmgen.molecules.enumeration.pruning import (
     HIGHEST_ORDER,
@@ -84,7 +84,7 @@ class Query:
         return replace(query, **bounds)  # type: ignore[arg-type]
 
     def nitro_numbers(self) -> range:
-        """How many nitro groups a molecule may have: 0 unless the rule set asks for them."""
+        """How many nitro groups a molecule may have: 0 unless the rule set allows them."""
         most = min(self.pruning.nitro, (self.heavy_atoms - 1) // 3)
         if self.formula is not None:
             most = min(most, self.formula.get("N", 0), self.formula.get("O", 0) // 2)
@@ -222,15 +222,6 @@ WHOLE: Final = Part()
 EVERYTHING: Final = np.ones(1, np.bool_)
 
 
-class Rings(NamedTuple):
-    """Vertices in rings of 3 and 4 as bits, where a rule asks; rings (r,) int64 as bits of their vertices, and how many
-    heteroatoms (r,) int64 each may have."""
-
-    small: int
-    counted: np.ndarray
-    limits: np.ndarray
-
-
 @dataclass(frozen=True)
 class Item:
     """One unit of the sequence: ``number`` is its 0-based place; ``extra`` the sum of (order - 1) over the bonds."""
@@ -353,7 +344,7 @@ def _limits(query: Query, graph: Graph) -> BondLimits:
 
 
 def _rings(pruning: Pruning, graph: Graph) -> Rings:
-    """What the tables of a rule set ask about the rings of a graph."""
+    """The rings of a graph that the tables of a rule set need."""
     limits = pruning.max_heteroatoms_in_ring
     small = 0
     if pruning.classes is not None:
@@ -367,7 +358,7 @@ def _rings(pruning: Pruning, graph: Graph) -> Rings:
 def multigraphs(item: Item, removed: Removed | None = None) -> np.ndarray:
     """The bond orders (k, e) uint8 of an item, in order."""
     counts = np.zeros(2, np.int64)
-    found: np.ndarray = assign_orders(
+    orders: np.ndarray = assign_orders(
         item.graph.edges,
         item.graph.edge_group,
         item.graph.degree,
@@ -381,22 +372,21 @@ def multigraphs(item: Item, removed: Removed | None = None) -> np.ndarray:
     if removed is not None:
         removed.bond_limits += int(counts[0])
         removed.cumulated += int(counts[1])
-    return found
+    return orders
 
 
 def molecules_of(item: Item, part: Part = WHOLE, removed: Removed | None = None) -> Iterator[MultigraphBatch]:
     """The batches of an item that belong to a part, in order."""
-    found = multigraphs(item, removed)
     wanted, offset = part.wanted(), item.offset
-    for k, orders in enumerate(found):
+    for k, orders in enumerate(multigraphs(item, removed)):
         domains = element_choices(item, orders)
         if domains is None:
             if removed is not None:
                 removed.sites += 1
             continue
         group, _ = stabilizer(item.graph.group, item.graph.edge_group, orders)
-        for found_here in colorings(item, orders, group, domains, removed, wanted, (offset + k) % part.of):
-            yield MultigraphBatch(item, item.graph, item.within.symbols, orders, *found_here)
+        for table in colorings(item, orders, group, domains, removed, wanted, (offset + k) % part.of):
+            yield MultigraphBatch(item, item.graph, item.within.symbols, orders, *table)
 
 
 def colorings(
@@ -407,30 +397,28 @@ def colorings(
     removed: Removed | None = None,
     wanted: np.ndarray = EVERYTHING,
     first: int = 0,
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Elements (k, n) uint8, the ``aromatic`` flags (k,) and the parts (k,) of one multigraph, batch by batch.
+) -> Iterator[Colorings]:
+    """The colorings of one multigraph, batch by batch.
 
     ``group`` (g, n) int8 is that of the multigraph, ``domains`` (n, kinds) bool what each vertex may become, ``wanted``
     (N,) bool the parts to take, ``first`` the one to which the first coloring is dealt.
     """
     graph, palette = item.graph, item.within.palette
-    table = np.empty((BATCH, graph.nodes), np.uint8)
-    aromatic = np.empty(BATCH, np.bool_)
-    parts = np.empty(BATCH, np.int64)
-    counts = np.zeros(3, np.int64)
-    state = (
-        np.array([0, first, 0], np.int64),
-        np.full(graph.nodes, -1, np.int64),
-        np.zeros(len(palette.valence), np.int64),
-        np.zeros((3, graph.nodes + 1), np.int64),
-        np.zeros((graph.nodes + 1, len(group)), np.int8),
+    table = Colorings(np.empty((BATCH, graph.nodes), np.uint8), np.empty(BATCH, np.bool_), np.empty(BATCH, np.int64))
+    search = ColoringSearch(
+        cursor=np.array([0, first, 0], np.int64),
+        elements=np.full(graph.nodes, -1, np.int64),
+        used=np.zeros(len(palette.valence), np.int64),
+        tracks=np.zeros((3, graph.nodes + 1), np.int64),
+        equal=np.zeros((graph.nodes + 1, len(group)), np.int8),
     )
-    fixed = (graph.adjacency, graph.edges, orders, group, domains, *item.rings)
+    counts = np.zeros(3, np.int64)
+    fixed = (graph.adjacency, graph.edges, orders, group, domains, item.rings, palette, wanted)
     count = BATCH
     while count == BATCH:
-        count = color(*fixed, *vars(palette).values(), wanted, *state, table, aromatic, parts, counts)
+        count = color(*fixed, search, table, counts)
         if count:
-            yield table[:count].copy(), aromatic[:count].copy(), parts[:count].copy()
+            yield Colorings(*(column[:count].copy() for column in table))
     if removed is not None:
         removed.pairs += int(counts[0])
         removed.environments += int(counts[1])

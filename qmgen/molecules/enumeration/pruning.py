@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 #: bonds of a neutral atom with an octet; the order is that of element codes, and of the output
 VALENCES: Final[Mapping[str, int]] = {"C": 4, "N": 3, "O": 2, "F": 1}
-#: a nitro group -N(=O)=O, drawn [N+](=O)[O-]: one bond, as if it were an element; only rule sets may ask for it
+#: a nitro group -N(=O)=O, drawn [N+](=O)[O-]: one bond, as if it were an element; only with rule sets that allow it
 NITRO: Final = "NO2"
 #: no atom has more bonds, counted with their orders
 HIGHEST_VALENCE: Final = 4
@@ -85,14 +85,14 @@ def unsaturations(counts: Mapping[str, int]) -> int:
         raise UsageError(f"{formula or 'an empty formula'} has no atom but hydrogen: give at least one other")
     if (bonds - hydrogens) % 2:
         raise UsageError(f"{formula} cannot exist: it has an odd number of valence electrons; change H by one")
-    found = (bonds - hydrogens) // 2 - heavy + 1
+    unsaturated = (bonds - hydrogens) // 2 - heavy + 1
     most = bonds - 2 * heavy + 2
-    if found < 0:
+    if unsaturated < 0:
         raise UsageError(f"{formula} cannot exist: at most {max(most, 0)} hydrogens fit on these atoms")
     highest = max(VALENCES[symbol] for symbol, number in counts.items() if number and symbol != "H")
     if 2 * highest > bonds + hydrogens:
         raise UsageError(f"{formula} cannot exist: the other atoms cannot take up the {highest} bonds of one of them")
-    return found
+    return unsaturated
 
 
 #: multiple bonds at an atom: none, one double, or a triple (or two doubles)
@@ -138,9 +138,9 @@ class AtomClasses:
             atom = Atom(elements[e], HYBRIDIZATIONS[hybridization], hydrogens, bool(aromatic), bool(small))
             left = valence_of(atom.element) - hydrogens
             if left > hybridization or left == hybridization == 0:
-                table[index] = found = names.setdefault(name(atom), len(names))
-                bonds += [set()] * (found == len(bonds))
-                bonds[found] = bonds[found] | {(left, hybridization)}
+                table[index] = number = names.setdefault(name(atom), len(names))
+                bonds += [set()] * (number == len(bonds))
+                bonds[number] = bonds[number] | {(left, hybridization)}
         return AtomClasses(elements, tuple(names), table, tuple(map(frozenset, bonds)))
 
     def select(self, elements: tuple[str, ...]) -> np.ndarray:
@@ -233,8 +233,8 @@ class Pruning:
         ``classes`` with ``pairs`` (classes, classes, 3) bool, symmetric: which may be bonded with order 1, 2, 3;
         ``environments`` (classes, ``environment_count``) bool: which surroundings of a class are forbidden.
         ``max_heteroatoms_in_ring``: for a ring size of 3 to 8, how many atoms of it may be other than carbon.
-        ``nitro``: up to how many nitro groups to place, each [N+](=O)[O-] on a neighbor that sees the element "NO2",
-        sp3 and without hydrogens. It counts as three heavy atoms, one N and two O.
+        ``nitro``: up to how many nitro groups to place, each [N+](=O)[O-] on a neighbor to which it is the element
+        "NO2", sp3 and without hydrogens. It counts as three heavy atoms, one N and two O.
     """
 
     small_rings_apart: bool = False

@@ -64,10 +64,10 @@ class Graph:
     @cached_property
     def edge_number(self) -> dict[tuple[int, int], int]:
         """The place of each edge in ``edges``, under both orders of its vertices."""
-        found = {}
+        numbers = {}
         for k, (u, v) in enumerate(self.edges.tolist()):
-            found[u, v] = found[v, u] = k
-        return found
+            numbers[u, v] = numbers[v, u] = k
+        return numbers
 
     def cycles(self, longest: int) -> list[tuple[int, ...]]:
         """All simple cycles of at most ``longest`` vertices, as vertices in order around, the smallest first."""
@@ -76,16 +76,16 @@ class Graph:
         return self._cycles[longest]
 
     def _from(self, start: int, longest: int) -> list[tuple[int, ...]]:
-        found: list[tuple[int, ...]] = []
+        rings: list[tuple[int, ...]] = []
         paths: list[tuple[int, ...]] = [(start,)]
         while paths:
             path = paths.pop()
             for u in self.neighbors[path[-1]]:
                 if u == start and len(path) > 2 and path[1] < path[-1]:  # each cycle in one of its two directions
-                    found.append(path)
+                    rings.append(path)
                 elif u > start and u not in path and len(path) < longest:
                     paths.append((*path, u))
-        return sorted(found, key=lambda ring: (len(ring), ring))
+        return sorted(rings, key=lambda ring: (len(ring), ring))
 
 
 @jit

@@ -16,7 +16,7 @@ from qmgen.molecules.types import Failure, Molecule
 SUFFIXES: Final = (".smi", ".csv", ".sdf", ".xyz", ".parquet", ".tsv", ".mol", ".extxyz")
 #: what all of them but Parquet may end in besides
 COMPRESSED: Final = ".gz"
-#: of files that hold SMILES without geometries: a row of a corpus says all of such a molecule
+#: of files that hold SMILES without geometries: a row of a corpus holds all that such a file has of a molecule
 SMILES_SUFFIXES: Final = (".smi", ".csv", ".tsv")
 _KNOWN: Final = f"{' '.join(SUFFIXES)}, and all but .parquet with {COMPRESSED} behind"
 
@@ -60,7 +60,7 @@ def read_molecules(
 
 
 def _entries(path: Path, suffix: str, smiles_column: str | None, kept: Kept) -> Iterator[Molecule | Failure]:
-    """The entries of a file, by the reader of its suffix, which is imported when it is asked for."""
+    """The entries of a file, by the reader of its suffix, which is imported here."""
     match suffix:
         case ".smi":
             from qmgen.molecules.readers.smiles import read_smi

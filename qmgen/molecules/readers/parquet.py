@@ -1,6 +1,6 @@
 """Reader of ``.parquet``: ``z`` (or ``atoms``) and ``pos``, one geometry a row, used exactly as given.
 
-These are the names of QM1B and of our own corpora; ``smile``, ``name``, ``molecule_id``, ``conformer_id`` and
+These are the names in QM1B and in corpora of qmgen; ``smile``, ``name``, ``molecule_id``, ``conformer_id`` and
 ``mapped_smiles`` are taken where they are there. What columns such as ``charge`` and ``spin`` state is taken too, also
 as members of that name in structures, lists of structures and maps, and in texts under ``info``, ``comment``,
 ``metadata`` and ``properties``. Without ``molecule_id`` it is the place of the row. ``pos`` is flat (x y z of the first
@@ -130,7 +130,7 @@ def read_parquet(path: Path, kept: Kept | None = None) -> Iterator[Molecule | Fa
 
 @contextmanager
 def _reading(path: Path, what: str) -> Iterator[None]:
-    """What pyarrow raises on files that are no Parquet or damaged, as one line that says ``what`` the file is."""
+    """What pyarrow raises on files that are no Parquet or damaged, as one line with ``what`` the file is."""
     import pyarrow as pa
 
     try:
@@ -177,18 +177,18 @@ def _states(path: Path, fields: list[Any], before: tuple[str, ...] = ()) -> list
     """The paths of columns, and of members in columns of structures, that may state a charge or multiplicity."""
     import pyarrow.types as kinds
 
-    found: list[tuple[str, ...]] = []
+    paths: list[tuple[str, ...]] = []
     for field in fields:
         here = (*before, field.name)
         inside: list[tuple[str, ...]] = []
         if names_charge(field.name) or _may_state(path, field, here):
             inside = [here]
         elif kinds.is_struct(field.type) and len(here) < _DEEPEST:
-            inside = _states(path, [field.type.field(place) for place in range(field.type.num_fields)], here)
+            inside = _states(path, list(field.type), here)
         if inside:
             _check_once(path, [".".join((*before, other.name)) for other in fields], ".".join(here))
-        found += inside
-    return found
+        paths += inside
+    return paths
 
 
 def _may_state(path: Path, field: Any, here: tuple[str, ...]) -> bool:
@@ -201,7 +201,7 @@ def _may_state(path: Path, field: Any, here: tuple[str, ...]) -> bool:
     if kinds.is_map(kind):
         return is_text(kind.key_type)
     listed = kind is not field.type and kinds.is_struct(kind) and len(here) < _DEEPEST
-    return listed and bool(_states(path, [kind.field(place) for place in range(kind.num_fields)], here))
+    return listed and bool(_states(path, list(kind), here))
 
 
 def _kind(schema: Any, where: tuple[str, ...]) -> Any:
@@ -347,11 +347,11 @@ def _statement(row: Mapping[str, Any], where: tuple[str, ...]) -> XyzComment | d
     if isinstance(value, str):
         return parse_comment(value) if name.lower().startswith("comment") else {name: value}
     structures = value if isinstance(value, list) else [value]
-    found: dict[str, list[Any]] = {}
+    values: dict[str, list[Any]] = {}
     for key, item in (pair for one in structures if isinstance(one, dict) for pair in members(one)):
         if item is not None and (names_charge(key) or (name.lower() in _FREE_TEXTS and isinstance(item, str))):
-            found.setdefault(key, []).append(item)
-    return {key: items[0] if len(items) == 1 else items for key, items in found.items()}
+            values.setdefault(key, []).append(item)
+    return {key: items[0] if len(items) == 1 else items for key, items in values.items()}
 
 
 #: symbols and numbers of atoms in one text
@@ -384,18 +384,22 @@ def holds_elements(kind: Any) -> bool:
     return is_text(leaf) or (leaf is not kind and bool(kinds.is_integer(leaf)))
 
 
+def _out_of_dictionary(scalar: Any) -> Any:
+    """The value itself, also where it stands in a dictionary; None for null."""
+    scalar = scalar.value if hasattr(scalar, "dictionary") else scalar
+    return scalar if scalar is not None and scalar.is_valid else None
+
+
 def text_of(scalar: Any) -> str:
     """A text, with U+FFFD for bytes that are not UTF-8; "" for null."""
-    scalar = scalar.value if hasattr(scalar, "dictionary") else scalar
-    if scalar is None or not scalar.is_valid:
+    if (scalar := _out_of_dictionary(scalar)) is None:
         return ""
     return scalar.as_buffer().to_pybytes().decode(errors="replace") if is_text(scalar.type) else str(scalar.as_py())
 
 
 def length_of(scalar: Any) -> int:
     """Of a list its length, of nested ones that of all lists in it, of a text its bytes; 0 for null."""
-    scalar = scalar.value if hasattr(scalar, "dictionary") else scalar
-    if scalar is None or not scalar.is_valid:
+    if (scalar := _out_of_dictionary(scalar)) is None:
         return 0
     if inner_type(scalar.type) is None:
         return int(scalar.as_buffer().size) if is_text(scalar.type) else 0
@@ -407,8 +411,7 @@ def python_value(scalar: Any) -> Any:
     """A value in Python's types, a text as ``text_of``; of a longer list the first ``MOST_ATOMS`` + 1."""
     import pyarrow.types as kinds
 
-    scalar = scalar.value if hasattr(scalar, "dictionary") else scalar
-    if scalar is None or not scalar.is_valid:
+    if (scalar := _out_of_dictionary(scalar)) is None:
         return None
     if kinds.is_map(scalar.type):
         entries = ((entry["key"], entry["value"]) for entry in scalar.values[: MOST_ATOMS + 1])
@@ -417,7 +420,7 @@ def python_value(scalar: Any) -> Any:
         values = scalar.values[: MOST_ATOMS + 1]
         return values.to_pylist() if kinds.is_primitive(values.type) else [python_value(value) for value in values]
     if kinds.is_struct(scalar.type):
-        return {scalar.type.field(place).name: python_value(scalar[place]) for place in range(len(scalar.type))}
+        return {field.name: python_value(scalar[place]) for place, field in enumerate(scalar.type)}
     return text_of(scalar) if is_text(scalar.type) else scalar.as_py()
 
 

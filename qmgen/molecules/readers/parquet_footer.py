@@ -122,24 +122,24 @@ class _Compact:
         raise BrokenFooter(f"the footer holds a value of kind {kind}, which there is not")
 
     def _take(self, count: int) -> bytes:
-        found = self._data[self._at : self._at + count]
-        if len(found) != count:
+        taken = self._data[self._at : self._at + count]
+        if len(taken) != count:
             raise BrokenFooter("the footer ends too early")
         self._at += count
-        return found
+        return taken
 
     def _byte(self) -> int:
         return self._take(1)[0]
 
     def _varint(self) -> int:
-        found = 0
+        number = 0
         for shift in range(0, 70, 7):
             byte = self._byte()
-            found |= (byte & 127) << shift
+            number |= (byte & 127) << shift
             if byte < 128:
-                return found
+                return number
         raise BrokenFooter("the footer holds a number of more than 64 bits")
 
     def _whole(self) -> int:
-        found = self._varint()
-        return (found >> 1) ^ -(found & 1)
+        number = self._varint()
+        return (number >> 1) ^ -(number & 1)

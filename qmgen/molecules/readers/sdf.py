@@ -18,11 +18,10 @@ from typing import Any, Final, TextIO
 import numpy as np
 
 from qmgen.molecules.charge_words import counts_in_table, names_charge
-from qmgen.molecules.comment import DECIMAL
 from qmgen.molecules.connectivity import bonds_problem
 from qmgen.molecules.entries import from_geometry, mapped_smiles
 from qmgen.molecules.geometry import COVALENT_RADII, bohr_from_angstrom, number_of, size_problem
-from qmgen.molecules.readers.text import LONGEST, Kept, open_text, read_lines
+from qmgen.molecules.readers.text import LONGEST, Kept, decimal, open_text, read_lines, whole
 from qmgen.molecules.smiles import (
     bond_problem,
     bonds_of,
@@ -104,18 +103,18 @@ def _entry(molecule_id: int, record: str, properties: list[tuple[str, str]]) -> 
 
 def _properties(record: str) -> list[tuple[str, str]]:
     """The data items behind the mol block, by name: a value is what stands between its head and the next blank line."""
-    found: list[tuple[str, list[str]]] = []
+    items: list[tuple[str, list[str]]] = []
     values: list[str] | None = None
     for line in record.partition("M  END")[2].split("\n"):
         head = None if values else _ITEM.match(line)  # a value may look like a head
         if head is not None:
             values = []
-            found.append((head[1], values))
+            items.append((head[1], values))
         elif values is not None and line.strip():
             values.append(line.rstrip())
         else:
             values = None
-    return [(name, "\n".join(lines)) for name, lines in found]
+    return [(name, "\n".join(lines)) for name, lines in items]
 
 
 _NO_BONDS_NEEDED: Final = "; correct the bonds, or give the geometry as .xyz: a label needs no bonds"
@@ -139,7 +138,7 @@ def from_bonded_mol(
 
     ``properties`` are its data items by name; what they state of charge and multiplicity must agree with the formal
     charges. ``is_drawing`` holds where the source states that the positions are those of a flat drawing.
-    ``if_missing`` and ``if_drawing`` say what to do where hydrogens are missing, and where the geometry is a drawing.
+    ``if_missing`` and ``if_drawing`` are the advice where hydrogens are missing, and where the geometry is a drawing.
     """
     if problem := graph_problem(mol) or bond_problem(mol):
         return refused(head, *problem)
@@ -168,15 +167,14 @@ def from_bonded_mol(
 def _stated(numbers: np.ndarray, properties: Iterable[tuple[str, str]]) -> ElectronicState:
     """What the data items state, which must agree with the bonds: these are neutral. Raises ``EntryRefused``."""
     items = list(properties)
-    within = [found.groups() for _, value in items for found in _WITHIN.finditer(value)]
-    found = [(key, value.strip()) for key, value in (*items, *within) if names_charge(key, of_atoms=False)]
-    stated = [{key: value} for key, value in found if value and counts_in_table(key, value)]
+    within = [match.groups() for _, value in items for match in _WITHIN.finditer(value)]
+    named = [(key, value.strip()) for key, value in (*items, *within) if names_charge(key, of_atoms=False)]
+    stated = [{key: value} for key, value in named if value and counts_in_table(key, value)]
     # first without the bonds, since their charge would settle words that are not clear
     stated_charge(numbers, *stated, advice=OF_COLUMNS)
     return stated_charge(numbers, {"formal charge": 0}, *stated, advice=OF_COLUMNS)
 
 
-_BLOCK_NUMBER: Final = re.compile(DECIMAL, re.ASCII)
 _WHOLE: Final = re.compile(r"[+-]?\d+", re.ASCII)
 #: first column, width and name of the fields of an atom line that follow the symbol
 _ATOM_FIELDS: Final = ((34, 2, "mass difference"), (36, 3, "charge")) + tuple(
@@ -225,7 +223,8 @@ def _v2000(lines: list[str]) -> Iterator[tuple[int | None, list[float]]]:
 
 def _atom_line(line: str, at: int) -> tuple[int | None, list[float]]:
     fields = [line[start : start + 10] for start in (0, 10, 20)]
-    if not all(map(_is_number, fields)) or line[30:31].strip():
+    position: list[Any] = list(map(decimal, fields))
+    if None in position or line[30:31].strip():
         shown = " | ".join(field.strip() for field in (*fields, line[30:34]))
         detail = f"line {at}: unreadable coordinates, which take ten columns each: {shown}"
         raise EntryRefused(Reason.BAD_COORDINATES, detail)
@@ -236,7 +235,7 @@ def _atom_line(line: str, at: int) -> tuple[int | None, list[float]]:
         value = _whole(line[start : start + width], at, name)
         if name == "charge" and not 0 <= value <= _LARGEST_CHARGE_CODE:
             raise EntryRefused(Reason.UNREADABLE, f"line {at}: no code of a charge is {value} (columns 37 to 39)")
-    return _element(symbol), [float(field) for field in fields]
+    return _element(symbol), position
 
 
 def _check_list(line: str, atoms: int, at: int) -> None:
@@ -269,7 +268,8 @@ def _v3000(lines: list[str]) -> Iterator[tuple[int | None, list[float]]]:
             for word in words[1:]:
                 _whole(word, at, "count", needed=True)
         elif part == "ATOM":
-            if len(words) < 6 or not all(map(_is_number, words[2:5])):
+            position: list[Any] = list(map(decimal, words[2:5]))
+            if len(words) < 6 or None in position:
                 detail = f"line {at}: unreadable coordinates {' '.join(words[2:5])}"
                 raise EntryRefused(Reason.BAD_COORDINATES, detail)
             for word in words[5:]:
@@ -279,7 +279,7 @@ def _v3000(lines: list[str]) -> Iterator[tuple[int | None, list[float]]]:
             atoms += 1
             if problem := size_problem(atoms):
                 raise EntryRefused(*problem)
-            yield _element(words[1]), [float(word) for word in words[2:5]]
+            yield _element(words[1]), position
         elif part == "BOND":
             _, kind, first, second = (_whole(word, at, "bond", needed=True) for word in (words + [""] * 4)[:4])
             _check_bond(first, second, kind, atoms, at)
@@ -324,13 +324,9 @@ def _whole(field: str, at: int, name: str, needed: bool = False) -> int:
     text = field.strip()
     if not text and not needed:
         return 0
-    if not _WHOLE.fullmatch(text) or len(text) > 9:
+    if (value := whole(text)) is None:
         raise EntryRefused(Reason.UNREADABLE, f"line {at}: the {name} is no whole number in its columns: {field!r}")
-    return int(text)
-
-
-def _is_number(field: str) -> bool:
-    return _BLOCK_NUMBER.fullmatch(field.strip(" ")) is not None and bool(np.isfinite(float(field)))
+    return value
 
 
 def _element(symbol: str) -> int | None:
@@ -339,11 +335,11 @@ def _element(symbol: str) -> int | None:
 
 
 def drawing_problem(mol: Any, positions: np.ndarray) -> str:
-    """Why a geometry is a flat drawing though its header does not say so, or "".
+    """Why a geometry is a flat drawing though its header does not state it, or "".
 
     ``mol`` is RDKit's, with all hydrogens, ``positions`` (atoms, 3) in Angstrom. No molecule is flat around an atom
     that is hybridized sp3 and has three neighbors or more; and no molecule has bonds to hydrogen that are as long as
-    those of heavier atoms, far from what they are. Flat drawings without hydrogen (C6F6) are not told from geometries.
+    those of heavier atoms, far from what they are. Flat drawings without hydrogen (C6F6) are not recognized.
     """
     centered = positions - positions.mean(axis=0)
     if np.linalg.svd(centered, compute_uv=False)[-1] > _FLAT * np.sqrt(len(positions)):

@@ -30,7 +30,7 @@ from qmgen.molecules.types import Failure, Molecule, Reason, failure, one_line
 #: names that are taken before all others, exactly as written
 SMILES_COLUMNS: Final = ("smiles", "SMILES", "smile")
 NAME_COLUMNS: Final = ("name", "Name", "NAME", "title", "id", "ID")
-#: usual names in small letters, without spaces, hyphens and underscores; of several the first, which says most
+#: usual names in small letters, without spaces, hyphens and underscores; of several the first, the most specific
 _USUAL: Final = ("smiles", "smile", "isomericsmiles", "isosmiles", "absolutesmiles", "canonicalsmiles", "smi")
 
 #: characters at the beginning of a file in which its layout must show
@@ -48,7 +48,7 @@ _OTHER_NAMES: Final = word_set(
     "id name title cas casno casnumber casrn inchi inchikey formula mw molweight molecularweight value label class "
     "type activity target compound compoundid compoundname molecule moleculeid mol structure index source split set"
 )
-#: values that say nothing about a column
+#: values that stand for no value
 _NO_VALUE: Final = frozenset(("", "-", "?", "na", "n/a", "nan", "null", "none"))
 #: letters that identifiers have in common, and a number
 _IDENTIFIER: Final = re.compile(r"([A-Za-z]+[ _:-]?)\d+")
@@ -72,7 +72,7 @@ class _LongLine(ValueError):
 
 
 class Records:
-    """The records of a table, blank ones as an empty list; one that cannot be read as a text that says why.
+    """The records of a table, blank ones as an empty list; one that cannot be read as a text with the reason.
 
     Only the line of a quote that is never closed is such a text: the lines after it are read again. ``line`` is the
     number of the line where the last record began; ``first`` is that of the first line of ``stream``.
@@ -138,9 +138,9 @@ def find_layout(path: Path, asked: str | None) -> TableLayout | None:
     named = _named(path, tables, asked)
     if named is None and before and before[-1].startswith("#"):  # names behind a "#"
         marked = before[-1].lstrip("# \t")
-        found = _named(path, _tables(path, marked + below, delimiters) or {}, asked)
-        if found is not None:
-            return found._replace(skipped=len(before) - 1)
+        below_mark = _named(path, _tables(path, marked + below, delimiters) or {}, asked)
+        if below_mark is not None:
+            return below_mark._replace(skipped=len(before) - 1)
     _refuse_spaces(path, tables, asked)
     return (named or _unnamed(path, tables, asked))._replace(skipped=len(before))
 
@@ -148,16 +148,16 @@ def find_layout(path: Path, asked: str | None) -> TableLayout | None:
 def _lines_before(head: str) -> tuple[list[str], str]:
     """The lines before the table: blank ones, comments, and ``sep=;`` as the first, with the delimiter it gives or "".
     The last one is a comment where there is any."""
-    found: list[str] = []
+    before: list[str] = []
     separator, kept = "", 0
     for line in read_lines(StringIO(head, newline="")):
-        if not found and (stated := _SEPARATOR.fullmatch(line)):
+        if not before and (stated := _SEPARATOR.fullmatch(line)):
             separator = stated[1]
         elif line.strip() and not line.startswith("#"):
             break
-        found.append(line)
-        kept = len(found) if line.strip() else kept
-    return found[:kept], separator
+        before.append(line)
+        kept = len(before) if line.strip() else kept
+    return before[:kept], separator
 
 
 def _tables(path: Path, text: str, delimiters: str) -> dict[str, list[list[str]]] | None:
@@ -194,7 +194,7 @@ def _refuse_spaces(path: Path, tables: dict[str, list[list[str]]], asked: str | 
 
 def _named(path: Path, tables: dict[str, list[list[str]]], asked: str | None) -> TableLayout | None:
     """The layout where the first line names the columns; of several delimiters the one that makes most of them."""
-    found: list[TableLayout] = []
+    layouts: list[TableLayout] = []
     for delimiter, (header, *_) in tables.items():
         places = _places(header, asked)
         if len(places) > 1:
@@ -203,8 +203,8 @@ def _named(path: Path, tables: dict[str, list[list[str]]], asked: str | None) ->
             raise UsageError(f"{path}: several columns of SMILES: {one_line(names, 400)}; {more}")
         if places:
             name = next((header.index(column) for column in NAME_COLUMNS if column in header), None)
-            found.append(TableLayout(delimiter, header, places[0], name, len(header)))
-    best = max(found, key=lambda layout: layout.width, default=None)
+            layouts.append(TableLayout(delimiter, header, places[0], name, len(header)))
+    best = max(layouts, key=lambda layout: layout.width, default=None)
     if best is None or asked is None or not any(map(is_smiles, re.split(r"[,;\t|]", asked))):
         return best
     if _unlike_rows(tables[best.delimiter], best.smiles) is None:
@@ -226,7 +226,7 @@ def _unlike_rows(table: list[list[str]], smiles: int) -> int | None:
             return place
         if _form(field) == "text" and {_form(value) for value in values} == {"number"}:
             return place
-        kinds = {found[1] if (found := _IDENTIFIER.fullmatch(value)) else None for value in values}
+        kinds = {identifier[1] if (identifier := _IDENTIFIER.fullmatch(value)) else None for value in values}
         if len(values) > 1 and len(kinds) == 1 and None not in kinds and not re.search(r"\d", field):
             return place  # "ref" above "CHEMBL545" and "CHEMBL7"
     return None
@@ -307,7 +307,7 @@ def read_csv(path: Path, smiles_column: str | None = None, kept: Kept | None = N
     """The rows of a table, in order; a row without a SMILES is a failure, and so is one whose column of charge or
     multiplicity is not that of its SMILES.
 
-    Raises ``UsageError`` (at the first entry) when no column of SMILES is found, as ``csv_layout.find_layout``, or
+    Raises ``UsageError`` (at the first entry) when no column of SMILES is found, as ``find_layout``, or
     where one to keep is not there.
     """
     kept = kept or Kept()
@@ -332,7 +332,7 @@ def read_csv(path: Path, smiles_column: str | None = None, kept: Kept | None = N
 
 
 def _entry(molecule_id: int, row: list[str] | str, layout: TableLayout, line: int) -> Molecule | Failure:
-    """The molecule of a row; of a text, which says why there is none, a failure."""
+    """The molecule of a row; a failure where the row is a text, the reason why there is none."""
     if isinstance(row, str):
         return failure(molecule_id, "", "", Reason.UNREADABLE, f"line {line}: {row}")
     smiles = row[layout.smiles].strip() if layout.smiles < len(row) else ""

@@ -1,4 +1,5 @@
-"""What the readers share: text files (UTF-8 or UTF-16, plain or compressed by gzip), and the columns that are kept.
+"""What the readers share: text files (UTF-8 or UTF-16, plain or compressed by gzip), numbers, and the columns that are
+kept.
 
 Kept columns of the source are carried through to the rows (``--keep name,pIC50``), as text.
 """
@@ -8,6 +9,8 @@ from __future__ import annotations
 import codecs
 import gzip
 import json
+import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +29,7 @@ _UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 def open_text(path: Path, newline: str | None = None) -> TextIO:
     """The text of a file, ``newline`` as of ``open``; a byte order mark is left out, broken bytes become U+FFFD.
 
-    What the file is compressed with and written in is told by its first bytes, not by its name. Raises ``OSError``;
+    The first bytes decide on compression and encoding, not the name of the file. Raises ``OSError``;
     reading raises ``EOFError`` or ``zlib.error`` too where a compressed file is cut or damaged.
     """
     with path.open("rb") as stream:
@@ -51,6 +54,37 @@ def read_lines(stream: TextIO, most: int = LONGEST) -> Iterator[str]:
     """All lines, as ``read_line``."""
     while line := read_line(stream, most):
         yield line
+
+
+#: a decimal number without an exponent: not Python's 1_000
+_DECIMAL: Final = r"[+-]?(?:\d+\.?\d*|\.\d+)"
+_DECIMALS: Final = re.compile(_DECIMAL, re.ASCII)
+#: Fortran's exponents (1.0D-3) and Mathematica's (1.0*^-3) too
+_NUMBER: Final = re.compile(rf"{_DECIMAL}(?:(?:[eEdD]|\*\^)[+-]?\d{{1,4}})?", re.ASCII)
+_EXPONENT: Final = re.compile(r"[dD]|\*\^")
+_LONGEST_NUMBER: Final = 100
+_WHOLE: Final = re.compile(r"[+-]?\d{1,9}", re.ASCII)
+
+
+def number(text: str) -> float | None:
+    """A decimal number as written by Python, Fortran or Mathematica; None for any other text, NaN and infinity too."""
+    if len(text) > _LONGEST_NUMBER or not _NUMBER.fullmatch(text):
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = float(_EXPONENT.sub("e", text))
+    return value if math.isfinite(value) else None
+
+
+def decimal(text: str) -> float | None:
+    """A decimal number without an exponent, blanks around it; None for any other text, and for what is infinite."""
+    return value if _DECIMALS.fullmatch(text.strip(" ")) and math.isfinite(value := float(text)) else None
+
+
+def whole(text: str) -> int | None:
+    """A whole number; None for any other text, and for more than nine characters."""
+    return int(text) if len(text) <= 9 and _WHOLE.fullmatch(text) else None
 
 
 Entry = TypeVar("Entry", Molecule, Failure, Molecule | Failure)

@@ -14,7 +14,6 @@ element. Any other line is ambiguous, and refused.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -25,7 +24,7 @@ from typing import Any, Final, NamedTuple, TextIO
 import numpy as np
 
 from qmgen.molecules.charge_words import of_atoms
-from qmgen.molecules.comment import DECIMAL, XyzComment, check_molecule, length_unit, parse_comment, quoted, word_set
+from qmgen.molecules.comment import XyzComment, check_molecule, length_unit, parse_comment, quoted, word_set
 from qmgen.molecules.connectivity import LONG
 from qmgen.molecules.entries import from_geometry
 from qmgen.molecules.geometry import (
@@ -37,7 +36,7 @@ from qmgen.molecules.geometry import (
     size_problem,
     unit_of_length,
 )
-from qmgen.molecules.readers.text import Kept, open_text
+from qmgen.molecules.readers.text import Kept, number, open_text
 from qmgen.molecules.stated_charge import stated_charge
 from qmgen.molecules.types import EntryRefused, Failure, Molecule, Reason, one_line, refused
 
@@ -128,13 +127,13 @@ def _count(line: str) -> tuple[int, str] | None:
     """The count of atoms on a line, with the unit after it ("" if none); None if the line is no such line."""
     if line[:1].isalpha() or len(line) >= LONGEST_LINE:  # most lines are atoms
         return None
-    found = _COUNT_LINE.fullmatch(line)
-    if found is None:
+    match = _COUNT_LINE.fullmatch(line)
+    if match is None:
         return None
-    unit = unit_of_length(found["unit"]) if found["unit"] else ""
+    unit = unit_of_length(match["unit"]) if match["unit"] else ""
     if unit is None:
         return None
-    digits = found["count"].lstrip("0") or "0"
+    digits = match["count"].lstrip("0") or "0"
     return (int(digits) if len(digits) <= _MOST_DIGITS else 10**_MOST_DIGITS), unit
 
 
@@ -189,30 +188,26 @@ class _After(NamedTuple):
 
 def _skip(lines: _Lines) -> _After:
     """Pass over all lines before the next count."""
-    found = _After(0)
+    after = _After(0)
     while (line := lines.next()) and not _count(line):
         if not line.strip():
             continue
         atom = _ATOM.match(line) is not None
-        if not found.line:
+        if not after.line:
             mistaken = _FALSE_COUNT.fullmatch(line) is not None
-            found = _After(lines.number, line, more_atoms=atom, broken=atom or mistaken)
+            after = _After(lines.number, line, more_atoms=atom, broken=atom or mistaken)
         if _CELL_VECTOR.match(line):
-            found = found._replace(cell=found.cell or line)
-        elif not found.broken and (atom or _DAMAGE.search(line) or lines.cut == lines.number):
-            found = found._replace(broken=True)
+            after = after._replace(cell=after.cell or line)
+        elif not after.broken and (atom or _DAMAGE.search(line) or lines.cut == lines.number):
+            after = after._replace(broken=True)
     lines.put_back(line)
-    return found
+    return after
 
 
-#: Fortran's exponents (1.0D-3) and Mathematica's (1.0*^-3) too
-_NUMBER: Final = re.compile(rf"{DECIMAL}(?:(?:[eEdD]|\*\^)[+-]?\d{{1,4}})?", re.ASCII)
 #: numbers without an exponent
 _PLAIN_NUMBERS: Final = re.compile(r"(?:[+-]?\d{1,9}(?:\.\d{0,20})?(?: |$))*", re.ASCII)
-_EXPONENT: Final = re.compile(r"[dD]|\*\^")
 #: what begins as a number does, or its exponent after a gap: no text that may follow the position
 _BROKEN_NUMBER: Final = re.compile(r"[+-]?(?:\.?\d|nan|inf)|(?:[ed]|\*\^)[+-]?\d", re.IGNORECASE)
-_LONGEST_NUMBER: Final = 100
 _COUNT: Final = re.compile(r"[1-9]\d{0,3}", re.ASCII)
 
 _SPECIES: Final = word_set("species symbol symbols element elements")
@@ -242,9 +237,9 @@ def read_atoms(
     Atomic numbers (atoms,) int64; positions (atoms, 3) in the unit of the frame; and the charges and magnetic moments
     that other columns hold, a number for each atom.
 
-    ``unit``, one that ``geometry.bohr_from`` knows, is that of the positions. Raises ``EntryRefused``:
+    ``unit``, one that ``geometry.bohr_from`` takes, is that of the positions. Raises ``EntryRefused``:
     ``bad_coordinates`` for numbers that cannot be read, ``unreadable`` for no element and for columns that are
-    ambiguous or not as ``Properties`` says.
+    ambiguous or not as in ``Properties``.
     """
     table = [line.split() for line in lines]
     layout = _named_columns(comment) or _qm9_columns(comment, table)
@@ -264,17 +259,6 @@ def read_atoms(
         values = [[number(field) for field in fields[start : start + count]] for fields in table]
         columns[key] = [max((np.nan if x is None else x for x in row), key=abs) for row in values]
     return numbers, _positions(table, layout.position, first), columns
-
-
-def number(text: str) -> float | None:
-    """A decimal number as written by Python, Fortran or Mathematica; None for any other text, NaN and infinity too."""
-    if len(text) > _LONGEST_NUMBER or not _NUMBER.fullmatch(text):
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = float(_EXPONENT.sub("e", text))
-    return value if math.isfinite(value) else None
 
 
 def _named_columns(comment: XyzComment) -> _AtomColumns | None:

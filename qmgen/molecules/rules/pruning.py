@@ -1,6 +1,6 @@
-"""Necessary conditions of ``gdb11``, cheap enough to ask while molecules are built: on graphs, bond orders, elements.
+"""Necessary conditions of ``gdb11``, cheap enough for molecules that are being built: on graphs, bond orders, elements.
 
-Each condition says of a Kekulé structure what its rules would say of the whole molecule: what is pruned here, the rules
+Each condition judges a Kekulé structure as its rules would judge the whole molecule: what is pruned here, the rules
 remove too (a test checks it), so that pruning changes the speed and nothing else. An atom is known by its class:
 element, hybridization, hydrogens, whether it may turn out aromatic, whether it is in a ring of three or four.
 
@@ -98,7 +98,7 @@ def _is_in_ring(a: int, b: int, ring: tuple[int, ...]) -> bool:
 
 
 def atom_class(element: str, hybridization: str, hydrogens: int, maybe_aromatic: bool, small_ring: bool) -> str:
-    """The class of an atom: the element and what the conditions below tell apart.
+    """The class of an atom: the element and what the conditions below distinguish.
 
     C4 sp3 · C3 sp2 · M =CH2 · C2 sp; N3 sp3 · NH2 · N2 sp2 · NH =NH · N1 sp; O2 · OH · O1 =O; a follows what may be
     aromatic, s a saturated atom of a small ring.
@@ -123,7 +123,7 @@ def atom_class(element: str, hybridization: str, hydrogens: int, maybe_aromatic:
 
 
 def bond_allowed(one: str, other: str, order: int) -> bool:
-    """Whether atoms of these classes may be bonded so; ask both ways round."""
+    """Whether atoms of these classes may be bonded so; to be called with both orders of the two."""
     if one == "NO2":
         return other == "C3a" and order == 1
     if one == "C2" and order == 1 and other[0] in "NOF":

@@ -4,7 +4,7 @@ rules = load_rules("gdb11")
 rules.first_violation(Chem.MolFromSmiles("OCO"))      # "hemiacetal"
 rules.first_violation(Chem.MolFromSmiles("COCOC"))    # None
 
-SMARTS are compiled into tests that are quick to say no: most molecules break no rule, and are asked all of them.
+SMARTS are compiled into tests that are quick where they do not match: most molecules break no rule, and pass all tests.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ def without_exceptions(smarts: str) -> str:
     RDKit looks for all matches of every recursive pattern before it looks at the first atom.
     """
     kept, at = "", 0
-    while (found := smarts.find(";!$(", at)) >= 0:
-        kept += smarts[at:found]
-        at, depth = found + 4, 1
+    while (exception := smarts.find(";!$(", at)) >= 0:
+        kept += smarts[at:exception]
+        at, depth = exception + 4, 1
         while depth and at < len(smarts):
             depth += {"(": 1, ")": -1}.get(smarts[at], 0)
             at += 1
@@ -85,9 +85,9 @@ _CHARGE_BUT_NITRO: Final = ("[!+0;!$([N+](=O)[O-]);!$([O-][N+]=O)]", "[$([N+](=O
 
 
 class RuleSet:
-    """``rules`` in the order in which they are asked. ``prunes_as`` names the shipped set whose pruning is sound here.
+    """``rules`` in the order in which they are tried. ``prunes_as`` names the shipped set whose pruning is sound here.
 
-    ``tautomers`` is "merge" or "keep"; ``nitro`` says whether the set holds nitro groups on aromatic carbon.
+    ``tautomers`` is "merge" or "keep"; ``nitro``: whether the set holds nitro groups on aromatic carbon.
     """
 
     def __init__(self, table: RuleTable, rules: list[Rule], prunes_as: str) -> None:
@@ -124,7 +124,7 @@ class RuleSet:
 
     def _first(self, mol: Any, after: Stage | None) -> Rule | None:
         form = aromatic_form(mol)
-        passed: bool | None = None  # the screen, once it was asked
+        passed: bool | None = None  # the result of the screen, once it is known
         for rule in self._later[after]:
             if rule.name in self._screened:
                 if passed is None:
@@ -192,7 +192,7 @@ def _rule(path: Path, entry: RuleEntry) -> Rule:
 
 
 def _valence_rules(table: RuleTable) -> list[Rule]:
-    """What every set asks: the elements, one molecule, no charges (but nitro groups), all electrons paired."""
+    """The rules of every set: the elements, one molecule, no charges (but nitro groups), all electrons paired."""
     from rdkit import Chem
 
     numbers = {symbol: Chem.GetPeriodicTable().GetAtomicNumber(symbol) for symbol in table.elements}

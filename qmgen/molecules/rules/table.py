@@ -13,7 +13,7 @@ halogen = "F"
 name = "no_three_rings"
 smarts = "[r3]"                         # or a list: any match removes the molecule
 also = "[{halogen}]"                    # optional: only where one of these matches too, anywhere
-why = "three-membered rings do not survive our synthesis"
+why = "three-membered rings do not survive the synthesis"
 source = "optional: where this is known from"
 """
 
@@ -47,7 +47,7 @@ class Rule:
     """Removes every molecule that ``test`` is true of; ``removed`` counts them.
 
     ``test`` gets an RDKit molecule in the aromatic form of ``topology.aromatic_form``. ``smarts`` and ``also`` are the
-    patterns of the table, empty for a test that SMARTS cannot say. ``why`` says in words what is removed, ``source``
+    patterns of the table, empty for a test beyond SMARTS. ``why`` describes in words what is removed, ``source``
     where that is known from.
     """
 
@@ -92,7 +92,7 @@ class RuleEntry:
 
 @dataclass(frozen=True)
 class RuleTable:
-    """A rule set as written. ``nitro`` says whether nitro groups on aromatic carbon are molecules of it."""
+    """A rule set as written. ``nitro``: whether nitro groups on aromatic carbon are molecules of it."""
 
     name: str
     description: str

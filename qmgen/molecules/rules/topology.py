@@ -1,4 +1,4 @@
-"""What SMARTS cannot say: rules about rings and graphs, each a test on an RDKit molecule; and the aromatic form.
+"""Rules beyond SMARTS: about rings and graphs, each a test on an RDKit molecule; and the aromatic form.
 
 Aromatic form: five- and six-membered rings, exocyclic =O and =N included. RDKit's default model agrees with the lower
 case of the lists of GDB-11 on every member up to seven atoms but two: it also takes an exocyclic C=C for one electron
@@ -29,7 +29,7 @@ SUSPICIOUS: Final = "[$([a;!r5;!r6]),$(c=[#6]),$(c(=[!#6])c=[!#6]),$([o,nX3]:[o,
 
 
 def aromatic_form(mol: Any) -> Any:
-    """``mol`` (sanitized) itself where RDKit's aromaticity is ours, else a copy without the rings that are not.
+    """``mol`` (sanitized) itself where RDKit's aromatic rings are so here too, else a copy without the others.
 
     Rings are kept or not as a whole, and from the aromatic form alone, so that all Kekulé forms come out the same.
     """

@@ -10,10 +10,11 @@ import pytest
 from rdkit import Chem
 from rdkit.Chem.rdMolDescriptors import CalcMolFormula
 
-from qmgen.molecules.enumeration.chemistry import emit, is_aromatic, molecules, same_form, stands_for_molecule
+from qmgen.molecules.enumeration.chemistry import is_aromatic, molecules, same_form, stands_for_molecule
 from qmgen.molecules.enumeration.items import Part, Query, batches
 from qmgen.molecules.enumeration.pruning import BondLimits, Pruning
 from qmgen.molecules.enumeration.structure import kekule_forms
+from tests.molecules.enumeration.emitted import emit
 
 FORMULAS = ["C6H6", "C5H5N", "C4H4N2O", "C6H6O", "C3H3N3", "C4H3FO", "C2N4O"]
 

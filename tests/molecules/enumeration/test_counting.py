@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from qmgen.molecules.enumeration.chemistry import emit
 from qmgen.molecules.enumeration.items import WHOLE, Part, Query, batches
 from qmgen.molecules.enumeration.pruning import Pruning
 from qmgen.molecules.geometry import hill_formula
 from qmgen.molecules.rules.ruleset import load_rules
 from qmgen.molecules.selection import Selection
+from tests.molecules.enumeration.emitted import emit
 
 
 def count(query: Query, part: Part = WHOLE) -> dict[str, tuple[int, int]]:

@@ -16,8 +16,9 @@ from qmgen.molecules.rules.tautomers import is_representative
 def test_counts_with_pruning_are_those_without(size: int, accepted: int, classes: int):
     """The numbers of docs/rules.md, which ``scripts/measure_rules`` counts from all candidates."""
     pytest.importorskip("qmgen.molecules.enumeration")
-    from qmgen.molecules.enumeration.chemistry import emit_rows, molecules
+    from qmgen.molecules.enumeration.chemistry import molecules
     from qmgen.molecules.enumeration.items import Query, batches
+    from tests.molecules.enumeration.emitted import emit_rows
 
     rules = load_rules("gdb11")
     kept = chosen = 0
