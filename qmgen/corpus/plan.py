@@ -199,7 +199,7 @@ _NAME: Final = re.compile(
     re.ASCII,
 )
 #: a unit without its entries: (more, count, index)
-Key = tuple[int, int, int]
+UnitKey = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ class Named:
     """What the name of a file says: its ``kind`` (a split or ``failures``), unit, and cut (None where whole)."""
 
     kind: str
-    key: Key
+    key: UnitKey
     first: int | None
 
     @property
@@ -232,7 +232,7 @@ class Listing:
 
         A cut unit's files are left out where the whole unit, or a longer cut of it, stands beside them.
         """
-        best: dict[Key, tuple[float, str]] = {}
+        best: dict[UnitKey, tuple[float, str]] = {}
         for name, named in self._named.items():
             if named.kind == kind:
                 best[named.key] = max(best.get(named.key, (0.0, "")), (named.covered, name))
@@ -262,7 +262,7 @@ class Listing:
         """Names of the files that are none of a corpus."""
         return sorted(name for name in self.sizes if name not in self._named)
 
-    def units(self) -> Iterator[tuple[Key, str]]:
+    def units(self) -> Iterator[tuple[UnitKey, str]]:
         """The committed units, in order: key, and the name of the failures file."""
         return ((self._named[name].key, name) for name in self.files(FAILURES))
 
@@ -274,8 +274,8 @@ class Listing:
         return {name: named for name in self.sizes if (named := parse(name)) is not None}
 
     @cached_property
-    def _committed(self) -> dict[Key, list[Named]]:
-        found: dict[Key, list[Named]] = {}
+    def _committed(self) -> dict[UnitKey, list[Named]]:
+        found: dict[UnitKey, list[Named]] = {}
         for named in self._named.values():
             if named.kind == FAILURES:
                 found.setdefault(named.key, []).append(named)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qmgen.corpus.identity import MANIFEST
-from qmgen.corpus.plan import MOST_ADDITIONS, MOST_UNITS, REVISIONS_FOLDER, Key, Listing, Plan, Unit, parse
+from qmgen.corpus.plan import MOST_ADDITIONS, MOST_UNITS, REVISIONS_FOLDER, Listing, Plan, Unit, UnitKey, parse
 from qmgen.corpus.seal import is_count, sound_table, units_of
 from qmgen.corpus.store import Store, read_small
 from qmgen.documents import table_of
@@ -36,7 +36,7 @@ class RecoveredPlan:
         """For tables and messages."""
         return "base" if self.revision == 0 else f"more-{self.revision}"
 
-    def unit(self, key: Key) -> Unit | None:
+    def unit(self, key: UnitKey) -> Unit | None:
         """The unit of a key; None where this revision has no such unit."""
         more, count, index = key
         if more != self.revision or count != self.count or not 0 <= index < self.size:
@@ -75,7 +75,7 @@ def recovered_plans(
     for written in (plan_of(manifest.get("plan")), *_added(manifest), *stated):
         if written is not None and written.revision not in told:
             told[written.revision] = [written]
-    named: dict[int, list[Key]] = {}
+    named: dict[int, list[UnitKey]] = {}
     for key, _ in _named(listing):
         named.setdefault(key[0], []).append(key)
     found = []
@@ -190,7 +190,7 @@ def _by_names(more: int, listing: Listing) -> RecoveredPlan:
     return RecoveredPlan(more, count, min(last + 1, count), cuts=cuts)
 
 
-def _named(listing: Listing) -> Iterator[tuple[Key, int | None]]:
+def _named(listing: Listing) -> Iterator[tuple[UnitKey, int | None]]:
     for name in listing.sizes:
         named = parse(name)
         if named is not None:

@@ -32,22 +32,14 @@ _LOCK: Final = re.compile(rf"{FOLDER}/rank-([0-9]{{5,12}})\.lock")
 RUNNING, FINISHED, STOPPED, FAILED = "running", "finished", "stopped", "failed"
 
 
-@dataclass(frozen=True)
-class RunFile:
-    """The record of one process, under a name that no other process has, with a checksum of itself."""
+def new_record_name() -> str:
+    """The name within the corpus of the record of this process, which begins now: no other process has this name."""
+    return f"{FOLDER}/{datetime.now(UTC):%Y%m%dT%H%M%S}-{socket.gethostname()}-{os.getpid()}.json"
 
-    store: Store
-    name: str
 
-    @classmethod
-    def new(cls, store: Store) -> RunFile:
-        """A record that begins now."""
-        began = datetime.now(UTC)
-        return cls(store, f"{FOLDER}/{began:%Y%m%dT%H%M%S}-{socket.gethostname()}-{os.getpid()}.json")
-
-    def write(self, record: Mapping[str, Any]) -> None:
-        """Replace the record. Raises ``OSError``."""
-        self.store.write(self.name, sealed(record, INDENT))
+def write_record(store: Store, name: str, record: Mapping[str, Any]) -> None:
+    """Write or replace a record, with a checksum of itself. Raises ``OSError``."""
+    store.write(name, sealed(record, INDENT))
 
 
 def records(store: Store) -> Iterator[dict[str, Any]]:

@@ -272,23 +272,30 @@ def damage_of(store: Store, listing: Listing, failures: str, sums: Mapping[str, 
     which nothing is known there may have any. Every byte is read.
     """
     try:
-        book = unit_record_of(store, failures)
+        record = unit_record_of(store, failures)
     except DamagedUnit as damaged:
         yield str(damaged)
         return
     except FileNotFoundError:  # another process has found it damaged first
         yield f"{failures} is missing"
         return
-    if book.failures.sha256 not in sums.get(failures, (book.failures.sha256,)):
+    if record.failures.sha256 not in sums.get(failures, (record.failures.sha256,)):
         yield f"{failures} is not what was written (its checksum differs)"
-    for record in book.data.values():
-        size = listing.sizes.get(record.name)
-        if size is None:
-            yield f"{record.name} is missing"
-        elif size != record.bytes:
-            yield f"{record.name} has {size} bytes instead of {record.bytes}"
-        elif digest(store.open(record.name)) != record.sha256:
-            yield f"{record.name} is not what was written (its checksum differs)"
+    for file in record.data.values():
+        size = listing.sizes.get(file.name)
+        checksum = digest(store.open(file.name)) if size == file.bytes else ""
+        if what := damage_of_file(file, size, checksum):
+            yield f"{file.name} {what}"
+
+
+def damage_of_file(written: FileRecord, size: int | None, checksum: str) -> str:
+    """What is wrong with a file of ``size`` bytes (None: there is none) and this SHA-256, which is looked at only where
+    the size is right; "" where it is what was ``written``."""
+    if size is None:
+        return "is missing"
+    if size != written.bytes:
+        return f"has {size} bytes instead of {written.bytes}"
+    return "" if checksum == written.sha256 else "is not what was written (its checksum differs)"
 
 
 def sums_of(store: Store) -> dict[str, str]:

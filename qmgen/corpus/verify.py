@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from qmgen.corpus.identity import MANIFEST, config_hash
 from qmgen.corpus.manifest import CARD, CONFIG, DESCRIBED, card, counts_of, named_in, sums_text
-from qmgen.corpus.plan import FAILURES, Key, Listing, parse
+from qmgen.corpus.plan import FAILURES, Listing, UnitKey, parse
 from qmgen.corpus.plan_recovery import (
     RecoveredPlan,
     manifest_of,
@@ -40,7 +40,6 @@ from qmgen.corpus.verify_units import (
     MERGE,
     NOTE,
     STALE,
-    Checksums,
     UnitCheck,
     VerificationIssue,
     anew,
@@ -163,16 +162,16 @@ def _inspect(
     manifest = manifest_of(store)
     trusted = sound_manifest_of(store)
     found = recovered_plans(listing, told, trusted, stated_plans(store)[0])
-    sums = Checksums(sums_of(store), recorded_sums(told))
+    listed, recorded = sums_of(store), recorded_sums(told)
     planned = {g.revision: g for g in found if g.plan is not None}
     shared: dict[str, tuple[str, Mapping[str, Any]]] = {}
     begin(sum(listing.sizes.values()))
 
-    def check(unit: tuple[Key, str]) -> UnitCheck:
+    def check(unit: tuple[UnitKey, str]) -> UnitCheck:
         key, name = unit
         wanted = planned[key[0]].unit(key) if key[0] in planned else None
         exact = wanted is not None and wanted.files()["failures"] == name
-        result = check_unit(store, key, name, sums, wanted if exact else None)
+        result = check_unit(store, key, name, listed, recorded, wanted if exact else None)
         if result.book is not None and result.common is not None:  # one copy of what they share, for however many units
             shared.setdefault(result.common, (result.common, result.book.metadata))
             result.common, metadata = shared[result.common]
@@ -186,7 +185,7 @@ def _inspect(
     findings += _settings(checks)
     findings += doubled_keys(store, checks)
     findings += stray_files(listing, found)
-    findings += lost_files(listing, sums.listed, trusted)
+    findings += lost_files(listing, listed, trusted)
     there = [g.done(listing) for g in found]
     done = sum(map(len, there))
     lacking = (unit for g, of_it in zip(found, there, strict=True) for unit in g if unit not in of_it)

@@ -21,10 +21,10 @@ import pyarrow.parquet as pq
 
 from qmgen.corpus.columns import KNOWN_VERSIONS, SCHEMA_VERSION, faults
 from qmgen.corpus.identity import config_hash
-from qmgen.corpus.plan import FAILURES, Key, Unit, siblings
+from qmgen.corpus.plan import FAILURES, Unit, UnitKey, siblings
 from qmgen.corpus.schema import canonical_json, decode, row_schema
 from qmgen.corpus.store import Store
-from qmgen.corpus.unit_records import FILES, SUMS, UNREADABLE, DamagedUnit, UnitRecord, unit_record_of
+from qmgen.corpus.unit_records import FILES, SUMS, UNREADABLE, DamagedUnit, UnitRecord, damage_of_file, unit_record_of
 from qmgen.errors import first_line, one_line
 
 #: rows are wrong, lost or doubled · what describes the corpus is lost or out of date · no harm
@@ -60,16 +60,8 @@ _OWN: Final = frozenset({FILES, "unit"})
 TWICE: Final = "stands twice"
 
 
-@dataclass(frozen=True)
-class Checksums:
-    """SHA-256 by name: what SHA256SUMS lists, and what the records of runs say of failures files, each run its own."""
-
-    listed: Mapping[str, str]
-    recorded: Mapping[str, frozenset[str]]
-
-
 @dataclass
-class UnitKeys:
+class RowKeys:
     """Of the rows and failures of a unit: ``molecules``, ``conformers``, and whether it ``failed``, (n,) each."""
 
     molecules: np.ndarray
@@ -82,7 +74,7 @@ class UnitCheck:
     """What was found in a unit; ``low`` and ``high`` are its first and last molecule (None where it has none), and
     ``common`` the metadata that all its files share, as text."""
 
-    key: Key
+    key: UnitKey
     failures: str
     findings: list[VerificationIssue] = field(default_factory=list)
     book: UnitRecord | None = None
@@ -93,9 +85,17 @@ class UnitCheck:
     bytes: int = 0
 
 
-def check_unit(store: Store, key: Key, failures: str, sums: Checksums, expected: Unit | None) -> UnitCheck:
+def check_unit(
+    store: Store,
+    key: UnitKey,
+    failures: str,
+    listed: Mapping[str, str],
+    recorded: Mapping[str, frozenset[str]],
+    expected: Unit | None,
+) -> UnitCheck:
     """Check the files of the unit that ``failures`` commits; ``expected`` where the plan is known.
 
+    SHA-256 by name: ``listed`` those of SHA256SUMS, ``recorded`` those of failures files in the records of runs.
     Raises ``OSError`` where the store refuses to be read for another reason than a missing file.
     """
     found = UnitCheck(key, failures)
@@ -107,33 +107,28 @@ def check_unit(store: Store, key: Key, failures: str, sums: Checksums, expected:
         return found
     found.book = book
     found.bytes = book.failures.bytes
-    found.findings.extend(_failures_file(book, sums, expected))
+    found.findings.extend(_failures_file(book, listed, recorded, expected))
     found.common = _common(book.metadata)
     parts = [_failure_keys(store, failures)]
     for record in book.data.values():
         try:
             with store.open(record.name) as stream:
-                size = int(stream.size())
-            content = store.read(record.name) if size == record.bytes else None
+                size: int | None = int(stream.size())
+            content = store.read(record.name) if size == record.bytes else b""
         except FileNotFoundError:
-            found.findings.append(VerificationIssue(DAMAGE, record.name, "is missing", GENERATE))
-            continue
-        found.bytes += size
-        if content is None:
-            what = f"has {size} bytes instead of {record.bytes}"
-            found.findings.append(VerificationIssue(DAMAGE, record.name, what, GENERATE))
-        elif sha256(content).hexdigest() != record.sha256:
-            what = "is not what was written (its checksum differs)"
+            size, content = None, b""
+        found.bytes += size or 0
+        if what := damage_of_file(record, size, sha256(content).hexdigest()):
             found.findings.append(VerificationIssue(DAMAGE, record.name, what, GENERATE))
         else:
-            if sums.listed.get(record.name, record.sha256) != record.sha256:
+            if listed.get(record.name, record.sha256) != record.sha256:
                 found.findings.append(VerificationIssue(STALE, SUMS, f"has another checksum for {record.name}", MERGE))
             parts.append(_data_file(content, record.name, record.rows, found, failures))
     _keys_of_unit(parts, found)
     return found
 
 
-def read_keys(store: Store, failures: str) -> UnitKeys:
+def read_keys(store: Store, failures: str) -> RowKeys:
     """The keys of a unit; a file that cannot be read counts for nothing. A failure that only says that its key is taken
     by another entry is left out."""
     parts = [_failure_keys(store, failures)]
@@ -149,15 +144,17 @@ def read_keys(store: Store, failures: str) -> UnitKeys:
 _KEY: Final = ["molecule_id", "conformer_id"]
 
 
-def _failures_file(book: UnitRecord, sums: Checksums, expected: Unit | None) -> Iterator[VerificationIssue]:
+def _failures_file(
+    book: UnitRecord, listed: Mapping[str, str], recorded: Mapping[str, frozenset[str]], expected: Unit | None
+) -> Iterator[VerificationIssue]:
     name, content = book.failures.name, book.failures.sha256
-    listed, recorded = sums.listed.get(name), sums.recorded.get(name, frozenset())
-    if listed is not None and listed != content:
-        if content in recorded:
+    in_sums, in_records = listed.get(name), recorded.get(name, frozenset())
+    if in_sums is not None and in_sums != content:
+        if content in in_records:
             yield VerificationIssue(STALE, SUMS, f"has another checksum for {name} than the run that wrote it", MERGE)
         else:
             yield VerificationIssue(DAMAGE, name, f"is not what {SUMS} says", GENERATE)
-    elif listed is None and recorded and content not in recorded:
+    elif in_sums is None and in_records and content not in in_records:
         yield VerificationIssue(DAMAGE, name, "is not what the record of its run in runs/ says", GENERATE)
     # how much a part of an enumeration holds it alone says; and what was added counts no entry that was there
     planned = 0 if expected is None or expected.part or expected.revision else expected.end - expected.start
@@ -175,7 +172,7 @@ def _failures_file(book: UnitRecord, sums: Checksums, expected: Unit | None) -> 
         )
 
 
-def _data_file(content: bytes, name: str, rows: int, found: UnitCheck, failures: str) -> UnitKeys:
+def _data_file(content: bytes, name: str, rows: int, found: UnitCheck, failures: str) -> RowKeys:
     def wrong(what: str, todo: str = "") -> None:
         found.findings.append(VerificationIssue(DAMAGE, name, what, todo or anew(failures)))
 
@@ -200,7 +197,7 @@ def _data_file(content: bytes, name: str, rows: int, found: UnitCheck, failures:
     return _row_keys(table)
 
 
-def _keys_of_unit(parts: list[UnitKeys], found: UnitCheck) -> None:
+def _keys_of_unit(parts: list[RowKeys], found: UnitCheck) -> None:
     """Doubled keys within the unit, and its range of molecules."""
     keys = _joined(parts)
     found.keys = len(keys.molecules)
@@ -226,7 +223,7 @@ def _doubled(keys: list[tuple[int, int]], how: str) -> str:
     return f"molecule {molecule}, conformer {conformer}{more} stands {how}"
 
 
-def _failure_keys(store: Store, failures: str) -> UnitKeys:
+def _failure_keys(store: Store, failures: str) -> RowKeys:
     try:
         table = pq.read_table(pa.BufferReader(store.read(failures)), columns=[*_KEY, "detail"])
     except UNREADABLE:
@@ -235,20 +232,20 @@ def _failure_keys(store: Store, failures: str) -> UnitKeys:
     return _row_keys(table, failed=True)
 
 
-def _row_keys(table: pa.Table, failed: bool = False) -> UnitKeys:
+def _row_keys(table: pa.Table, failed: bool = False) -> RowKeys:
     molecules, conformers = table["molecule_id"].to_numpy(), table["conformer_id"].to_numpy()
-    return UnitKeys(molecules, conformers, np.full(len(molecules), failed))
+    return RowKeys(molecules, conformers, np.full(len(molecules), failed))
 
 
-def _joined(parts: list[UnitKeys]) -> UnitKeys:
-    return UnitKeys(
+def _joined(parts: list[RowKeys]) -> RowKeys:
+    return RowKeys(
         np.concatenate([part.molecules for part in parts]),
         np.concatenate([part.conformers for part in parts]),
         np.concatenate([part.failed for part in parts]),
     )
 
 
-_NONE: Final = UnitKeys(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, bool))
+_NONE: Final = RowKeys(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, bool))
 
 
 def _common(metadata: Mapping[str, Any]) -> str:

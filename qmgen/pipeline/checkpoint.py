@@ -32,7 +32,7 @@ from qmgen.documents import table_of
 from qmgen.errors import QmgenError
 from qmgen.labeling.types import LabelCosts
 from qmgen.molecules.types import Failure, Reason
-from qmgen.pipeline.crash_policy import Key
+from qmgen.pipeline.crash_policy import ConformerKey
 from qmgen.pipeline.rows import failure_of_row, failure_row
 
 #: seconds between two savings while something new comes
@@ -71,7 +71,7 @@ class UnitContents:
         """The number of rows."""
         return sum(map(len, self.rows.values()))
 
-    def keys(self) -> set[Key]:
+    def keys(self) -> set[ConformerKey]:
         """The (molecule_id, conformer_id) of all rows and failures; -1 stands for a molecule as a whole."""
         keys = {(r["molecule_id"], r["conformer_id"]) for rows in self.rows.values() for r in rows}
         return keys | {(failure.molecule_id, failure.conformer_id) for failure in self.failures}

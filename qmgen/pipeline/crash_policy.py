@@ -17,7 +17,7 @@ from qmgen.molecules.types import Failure, Reason
 from qmgen.processes import OWN_FAULT, ending
 
 #: (molecule_id, conformer_id)
-Key = tuple[int, int]
+ConformerKey = tuple[int, int]
 
 #: explained deaths that exclude a conformer, the last of them alone
 DEATHS_TO_EXCLUDE: Final = 2
@@ -65,18 +65,18 @@ class UnitCrashes:
     """What the deaths of its workers mean for a unit: the next worker labels the ``suspected`` conformers alone;
     the ``excluded`` ones are not labeled and become these failures."""
 
-    suspected: dict[Key, None] = field(default_factory=dict)
-    excluded: dict[Key, Failure] = field(default_factory=dict)
-    _machines: set[Key] = field(default_factory=set)
-    _in_company: dict[Key, str] = field(default_factory=dict)
-    _alone: dict[Key, list[str]] = field(default_factory=dict)
-    _unlucky: dict[Key, int] = field(default_factory=dict)
+    suspected: dict[ConformerKey, None] = field(default_factory=dict)
+    excluded: dict[ConformerKey, Failure] = field(default_factory=dict)
+    _machines: set[ConformerKey] = field(default_factory=set)
+    _in_company: dict[ConformerKey, str] = field(default_factory=dict)
+    _alone: dict[ConformerKey, list[str]] = field(default_factory=dict)
+    _unlucky: dict[ConformerKey, int] = field(default_factory=dict)
     _furthest: int = 0
     _fruitless: int = 0
     _starved: int = 0
     _aimless: int = 0
 
-    def died(self, death: WorkerDeath, on_device: Iterable[Key], begun: int, done: int) -> list[Key]:
+    def died(self, death: WorkerDeath, on_device: Iterable[ConformerKey], begun: int, done: int) -> list[ConformerKey]:
         """A worker died with the batch ``on_device`` on its device; the keys that this excludes.
 
         ``begun`` and ``done`` count rows and failures, at the beginning of its attempt and at the end.
@@ -97,7 +97,7 @@ class UnitCrashes:
         self._furthest = max(self._furthest, done)
         return excluded
 
-    def survived(self, on_device: Iterable[Key]) -> None:
+    def survived(self, on_device: Iterable[ConformerKey]) -> None:
         """The batch ``on_device`` is labelled. A conformer that was alone in it did not cause the deaths in company."""
         keys = list(on_device)
         if len(keys) == 1:
@@ -111,7 +111,7 @@ class UnitCrashes:
             return self._fruitless
         return self._aimless if self._aimless >= MAX_DEATHS_WITHOUT_NEW_BEST else 0
 
-    def _blame(self, key: Key, death: WorkerDeath) -> list[Key]:
+    def _blame(self, key: ConformerKey, death: WorkerDeath) -> list[ConformerKey]:
         if death.machine:
             self._machines.add(key)
         if death.explained:
@@ -140,7 +140,7 @@ class MachineHealth:
     """
 
     proven: bool = False
-    before: Collection[Key] = ()
+    before: Collection[ConformerKey] = ()
     _in_a_row: dict[int, str] = field(default_factory=dict)
     _doubtful: bool = False
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from qmgen.pipeline.crash_policy import Key
+    from qmgen.pipeline.crash_policy import ConformerKey
 
 #: finish the batch on the device and leave; without it, where it takes long
 STOP: Final = "stop"
@@ -46,7 +46,7 @@ class UnitProgress:
 
     rows: int
     failures: int
-    on_device: tuple[Key, ...] | None = None
+    on_device: tuple[ConformerKey, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class UnitListener:
     def progress(self, rows: int, failures: int) -> None:
         """So many rows and failures so far."""
 
-    def on_device(self, keys: tuple[Key, ...], rows: int, failures: int) -> None:
+    def on_device(self, keys: tuple[ConformerKey, ...], rows: int, failures: int) -> None:
         """The batch ``keys`` goes to the device, or, if empty, has come back from it; with the numbers so far."""
 
     def stage(self, name: str) -> None:

@@ -22,7 +22,14 @@ from typing import Any, Final
 from qmgen.errors import Interrupted, QmgenError, from_process
 from qmgen.machine import address_space_limit, oom_kills
 from qmgen.molecules.types import Reason
-from qmgen.pipeline.crash_policy import MAX_FAILED_STARTS, Key, MachineHealth, UnitCrashes, WorkerDeath, death_of
+from qmgen.pipeline.crash_policy import (
+    MAX_FAILED_STARTS,
+    ConformerKey,
+    MachineHealth,
+    UnitCrashes,
+    WorkerDeath,
+    death_of,
+)
 from qmgen.pipeline.job import LabelJob
 from qmgen.pipeline.layout import CoreLocks, WorkerPlace, pinned
 from qmgen.pipeline.messages import (
@@ -56,7 +63,7 @@ class WorkerProcess:
     ready: bool = False
     told: bool = False
     work: UnitInput | None = None
-    on_device: tuple[Key, ...] = ()
+    on_device: tuple[ConformerKey, ...] = ()
     rows: int = 0
     failures: int = 0
     begun: int | None = None
@@ -117,7 +124,7 @@ class Pool:
     gone: list[WorkerProcess] = field(default_factory=list)
     claims: CoreLocks = field(default_factory=CoreLocks)
     deaths: list[dict[str, Any]] = field(default_factory=list)
-    excluded: list[Key] = field(default_factory=list)
+    excluded: list[ConformerKey] = field(default_factory=list)
     health: MachineHealth = field(default_factory=MachineHealth)
     _inbox: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
     _inputs: Iterator[UnitInput | None] = field(default_factory=lambda: iter(()))
@@ -300,7 +307,7 @@ class Pool:
         self.on_progress(rows - worker.rows, failures - worker.failures)
         worker.rows, worker.failures = rows, failures
 
-    def _hold(self, worker: WorkerProcess, keys: tuple[Key, ...]) -> None:
+    def _hold(self, worker: WorkerProcess, keys: tuple[ConformerKey, ...]) -> None:
         if worker.work and (crashes := self._crashes.get(worker.work.unit.index)):
             crashes.survived(worker.on_device)
         worker.on_device = keys
@@ -351,7 +358,7 @@ class Pool:
         how, work = death.how, worker.work
         self.deaths.append({"unit": work.unit.index if work else None, "how": how, "stage": death.stage})
         self.on_progress(-worker.rows, -worker.failures)
-        excluded: list[Key] = []
+        excluded: list[ConformerKey] = []
         crashes: UnitCrashes | None = None
         if not worker.ready:
             self._failed_starts += 1

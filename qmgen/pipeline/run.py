@@ -13,12 +13,12 @@ from qmgen.corpus.identity import check_same, stored_version
 from qmgen.corpus.manifest import counts_of
 from qmgen.corpus.plan import Listing, Unit
 from qmgen.corpus.revisions import EXTEND, begin_revision
-from qmgen.corpus.runs import FAILED, FINISHED, STOPPED, RunFile, records
+from qmgen.corpus.runs import FAILED, FINISHED, STOPPED, new_record_name, records
 from qmgen.corpus.seal import list_of, units_of, whole_of
 from qmgen.corpus.store import Store, store_of
 from qmgen.corpus.unit_records import unit_record_of
 from qmgen.errors import Interrupted, QmgenError
-from qmgen.pipeline.crash_policy import Key, MachineHealth
+from qmgen.pipeline.crash_policy import ConformerKey, MachineHealth
 from qmgen.pipeline.job import canonical, is_listed, job_of, refuse_elements, refuse_molecules, settings_of, source_of
 from qmgen.pipeline.layout import layout
 from qmgen.pipeline.messages import show_stage
@@ -249,7 +249,7 @@ class CorpusRun:
     def _machine_health(self) -> MachineHealth:
         """What earlier runs have shown of the machine: rows that they made, conformers that ended their workers."""
         more, mark = self.spec.plan.revision, self.spec.job.metadata["config_hash"]
-        before: set[Key] = set()
+        before: set[ConformerKey] = set()
         rows = 0
         for record in records(self.store):
             rows += sum(whole_of(unit.get("rows")) for unit in units_of(record))
@@ -279,7 +279,8 @@ class CorpusRun:
 
     def _record(self, to_do: int, repaired: list[str]) -> RunRecord:
         return RunRecord(
-            file=RunFile.new(self.store),
+            store=self.store,
+            name=new_record_name(),
             clock=self.clock,
             plan=self.spec.plan,
             rank=self.rank.rank,

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from qmgen.corpus.plan import Plan
-from qmgen.corpus.runs import RUNNING, RunFile
+from qmgen.corpus.runs import RUNNING, write_record
+from qmgen.corpus.store import Store
 from qmgen.errors import Interrupted, QmgenError
 from qmgen.machine import versions
 from qmgen.molecules.types import Reason
@@ -39,10 +40,12 @@ class RunClock:
 
 @dataclass
 class RunRecord:
-    """The record of this run. ``units`` are the finished ones; ``rows`` and ``failures`` count those in hand too, which
-    ``in_hand`` lists by unit. ``excluded``: conformers (molecule, conformer) that ended their workers."""
+    """The record of this run, called ``name`` in ``store``. ``units`` are the finished ones; ``rows`` and ``failures``
+    count those in hand too, which ``in_hand`` lists by unit. ``excluded``: conformers (molecule, conformer) that ended
+    their workers."""
 
-    file: RunFile
+    store: Store
+    name: str
     clock: RunClock
     plan: Plan
     rank: int
@@ -73,7 +76,7 @@ class RunRecord:
 
     def write_now_and_then(self) -> None:
         """Write the record if the last time is long enough ago."""
-        every = WRITE_EVERY if self.file.store.local is not None else WRITE_EVERY_REMOTE
+        every = WRITE_EVERY if self.store.local is not None else WRITE_EVERY_REMOTE
         if self._written is None or self.clock.seconds() - self._written >= every:
             self.write(RUNNING)
 
@@ -81,7 +84,7 @@ class RunRecord:
         """Write the record; a refusal is said once, and hurts nothing else: the rows matter more."""
         self._written = self.clock.seconds()
         try:
-            self.file.write(self._as_json(state))
+            write_record(self.store, self.name, self._as_json(state))
         except OSError as error:
             if not self._refused:
                 print(f"qmgen: no record of this run was written: {error.strerror or error}", file=sys.stderr)

@@ -19,7 +19,7 @@ from qmgen.corpus.unit_records import digest
 from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.molecules.entries import NamedDuplicates, merge_key
 from qmgen.molecules.types import Failure, Molecule, Reason
-from qmgen.pipeline.crash_policy import Key
+from qmgen.pipeline.crash_policy import ConformerKey
 from qmgen.pipeline.stages import Stages
 
 
@@ -90,8 +90,8 @@ class UnitInput:
     merged: int
     revision: UnitRevision | None = None
     duplicates: tuple[Duplicate, ...] = ()
-    suspected: tuple[Key, ...] = ()
-    excluded: Mapping[Key, Failure] = field(default_factory=dict)
+    suspected: tuple[ConformerKey, ...] = ()
+    excluded: Mapping[ConformerKey, Failure] = field(default_factory=dict)
 
 
 class MoleculeSource(Protocol):

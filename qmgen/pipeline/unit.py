@@ -21,7 +21,7 @@ from qmgen.corpus.unit_records import FileRecord, write_unit
 from qmgen.errors import Interrupted
 from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned
 from qmgen.pipeline.checkpoint import RETRIED_REASONS, UnitCheckpoint, UnitContents
-from qmgen.pipeline.crash_policy import Key
+from qmgen.pipeline.crash_policy import ConformerKey
 from qmgen.pipeline.job import LabelJob
 from qmgen.pipeline.level import opened_guess
 from qmgen.pipeline.messages import StopUnit, UnitListener
@@ -104,8 +104,8 @@ class UnitAttempt:
         self,
         job: LabelJob,
         listener: UnitListener | None = None,
-        suspected: Iterable[Key] = (),
-        excluded: Mapping[Key, Failure] | None = None,
+        suspected: Iterable[ConformerKey] = (),
+        excluded: Mapping[ConformerKey, Failure] | None = None,
         checkpoint: UnitCheckpoint | None = None,
         revision: UnitRevision | None = None,
     ) -> None:
@@ -116,9 +116,9 @@ class UnitAttempt:
         self.loaded = self.found.keys()
         self.rows = self.found.resumed = self.found.done
         self.refused: list[Failure] = []
-        self.awaited: set[Key] = set()
-        self.on_device: set[Key] = set()
-        self.molecules: dict[Key, Molecule] = {}
+        self.awaited: set[ConformerKey] = set()
+        self.on_device: set[ConformerKey] = set()
+        self.molecules: dict[ConformerKey, Molecule] = {}
         # a corpus from before goes on with the columns that it has
         self.columns = row_schema(job.metadata).names
         version = job.metadata.get("schema_version", SCHEMA_VERSION)

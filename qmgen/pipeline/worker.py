@@ -29,7 +29,7 @@ from qmgen.pipeline.messages import (
 from qmgen.processes import Parent, offer_to_oom_killer
 
 if TYPE_CHECKING:
-    from qmgen.pipeline.crash_policy import Key
+    from qmgen.pipeline.crash_policy import ConformerKey
 
 #: seconds between two signs of life, and between two reports of progress
 BEAT_EVERY: Final = 2.0
@@ -140,7 +140,7 @@ class ParentLink(UnitListener):
             self.send(UnitProgress(rows, failures))
             self._next_report, self._any_rows = now + REPORT_EVERY, rows > 0
 
-    def on_device(self, keys: tuple[Key, ...], rows: int, failures: int) -> None:
+    def on_device(self, keys: tuple[ConformerKey, ...], rows: int, failures: int) -> None:
         self.send(UnitProgress(rows, failures, keys))
 
     def stage(self, name: str) -> None:

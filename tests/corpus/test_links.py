@@ -17,7 +17,7 @@ from qmgen.corpus.locks import Lock, held
 from qmgen.corpus.merge import merge
 from qmgen.corpus.plan import Plan
 from qmgen.corpus.revisions import RETRY, Revision, begin_revision
-from qmgen.corpus.runs import RunFile, rank_lock, running
+from qmgen.corpus.runs import new_record_name, rank_lock, running, write_record
 from qmgen.corpus.store import LocalStore, store_of
 from qmgen.corpus.verify import inspect
 from qmgen.errors import UsageError
@@ -54,7 +54,7 @@ WRITING: list[Callable[[LocalStore], Any]] = [
     lambda store: store.remove("data/precious"),
     lambda store: store.remove("runs/precious"),
     lambda store: store.clear(),
-    lambda store: RunFile.new(store).write({"state": "running"}),
+    lambda store: write_record(store, new_record_name(), {"state": "running"}),
     lambda store: rank_lock(store, 0).acquire(),
     lambda store: running(store, 0),
     lambda store: start_anew(store, Rank()),

@@ -13,7 +13,7 @@ from qmgen.corpus.identity import config_hash
 from qmgen.corpus.merge import merge
 from qmgen.corpus.plan import Listing, Plan
 from qmgen.corpus.revisions import EXTEND, Revision, begin_revision, begun_revisions, history_of
-from qmgen.corpus.runs import RunFile, records
+from qmgen.corpus.runs import new_record_name, records, write_record
 from qmgen.corpus.status import status
 from qmgen.corpus.store import store_of
 from qmgen.corpus.verify import inspect
@@ -95,7 +95,7 @@ LATER = Revision(
 def extended(written: Any) -> Path:
     """``written``, sealed, with a finished addition."""
     directory: Path = written.directory
-    RunFile.new(store_of(directory)).write(RUN)
+    write_record(store_of(directory), new_record_name(), RUN)
     begin_revision(store_of(directory), LATER)
     more = type(written)(directory, LATER.plan)
     more.write(0, config_hash=LATER.hash, recipe=LATER.recipe, more=LATER.mark)
@@ -157,7 +157,7 @@ def test_a_changed_record_or_manifest_neither_passes_its_change_on_nor_condemns_
 ) -> None:
     directory, store = written.directory, store_of(written.directory)
     if where == "runs":
-        RunFile.new(store).write(RUN)
+        write_record(store, new_record_name(), RUN)
     (path,) = (directory / "runs").glob("*.json") if where == "runs" else [directory / where]
     (directory / "config.toml").write_text('conformers = 2\nlicence = "CC0-1.0"\n')
     merge(store)

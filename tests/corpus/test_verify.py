@@ -18,12 +18,12 @@ from qmgen.corpus.merge import merge
 from qmgen.corpus.plan import Plan
 from qmgen.corpus.plan_recovery import manifest_of
 from qmgen.corpus.revisions import RETRY, Revision
-from qmgen.corpus.runs import RunFile
+from qmgen.corpus.runs import new_record_name, write_record
 from qmgen.corpus.seal import sealed
 from qmgen.corpus.store import store_of
 from qmgen.corpus.unit_records import FileRecord, digest, with_records, write_table
 from qmgen.corpus.verify import VerificationReport, damaged_notes, description, inspect
-from qmgen.corpus.verify_units import DAMAGE, NOTE, STALE, Checksums, VerificationIssue, check_unit, doubled_keys
+from qmgen.corpus.verify_units import DAMAGE, NOTE, STALE, VerificationIssue, check_unit, doubled_keys
 from qmgen.errors import QmgenError, UsageError
 
 TRAIN, FAILED = "data/train-00001-of-00004.parquet", "failures/part-00001-of-00004.parquet"
@@ -90,12 +90,12 @@ def test_without_any_checksum_an_unfound_flip_has_changed_no_value(written: Any)
     not found then are descriptions of columns, hints and the writer's name: nothing that is read as a value."""
     store, chance = store_of(written.directory), random.Random(6)
     path = written.directory / FAILED
-    good, none = path.read_bytes(), Checksums({}, {})
+    good = path.read_bytes()
     table = pq.read_table(path)
     found = 0
     for _ in range(60):
         path.write_bytes(_flipped(good, chance.randrange(len(good)), chance))
-        if check_unit(store, (0, 4, 1), FAILED, none, None).findings:
+        if check_unit(store, (0, 4, 1), FAILED, {}, {}, None).findings:
             found += 1
             continue
         back = pq.read_table(path)
@@ -230,8 +230,7 @@ def test_windows_find_what_one_comparison_finds(written: Any, window: int) -> No
     for kind in ("data/train", "data/validation", "data/test", "failures/part"):
         one, two = (written.directory / f"{kind}-0000{index}-of-00004.parquet" for index in (1, 2))
         shutil.copy(one, two)
-    none = Checksums({}, {})
-    checks = [check_unit(store, (0, 4, i), f"failures/part-0000{i}-of-00004.parquet", none, None) for i in range(4)]
+    checks = [check_unit(store, (0, 4, i), f"failures/part-0000{i}-of-00004.parquet", {}, {}, None) for i in range(4)]
     # the copied failures file names files of unit 1, so its data are read by name alone
     checks[2].low, checks[2].high, checks[2].keys = checks[1].low, checks[1].high, checks[1].keys
     (finding,) = doubled_keys(store, checks, window)
@@ -289,9 +288,10 @@ def test_a_description_that_is_out_of_date(written: Any, file: str, spoil: Calla
 
 def of_run(directory: Path) -> str:
     """The name of a record as a run writes it."""
-    file = RunFile.new(store_of(directory))
-    file.write({"state": "finished", "host": "node7", "rank": 0, "versions": {"qmgen": "0"}, "seconds": 1.5})
-    return file.name
+    name = new_record_name()
+    record = {"state": "finished", "host": "node7", "rank": 0, "versions": {"qmgen": "0"}, "seconds": 1.5}
+    write_record(store_of(directory), name, record)
+    return name
 
 
 def of_addition(directory: Path) -> str:

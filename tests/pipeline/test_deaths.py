@@ -26,7 +26,7 @@ from qmgen.pipeline.crash_policy import (
     MAX_DEATHS_WITHOUT_PROGRESS,
     MAX_EXCLUDED_IN_A_ROW,
     MAX_UNEXPLAINED_DEATHS,
-    Key,
+    ConformerKey,
     MachineHealth,
     UnitCrashes,
     WorkerDeath,
@@ -48,7 +48,7 @@ SEGFAULT, KILL = WorkerDeath("SIGSEGV", True), WorkerDeath("SIGKILL", False, Tru
 A, B, C = (1, 0), (2, 0), (2, 1)
 
 
-def excluded(key: Key, how: str, reason: Reason = Reason.WORKER_CRASHED) -> Failure:
+def excluded(key: ConformerKey, how: str, reason: Reason = Reason.WORKER_CRASHED) -> Failure:
     return Failure(*key, "", "", reason, f"{how} while it was being labelled")
 
 

@@ -18,7 +18,7 @@ from qmgen.molecules.embedding import Procedure
 from qmgen.molecules.types import Failure, Reason
 from qmgen.pipeline import checkpoint
 from qmgen.pipeline.checkpoint import UnitCheckpoint, UnitContents, path_of, remove_checkpoint
-from qmgen.pipeline.crash_policy import Key
+from qmgen.pipeline.crash_policy import ConformerKey
 from qmgen.pipeline.job import LabelJob
 from qmgen.pipeline.messages import StopUnit, UnitListener
 from qmgen.pipeline.source import UnitInput
@@ -49,18 +49,18 @@ class Ear(UnitListener):
 
     def __init__(self, patience: float = float("inf")) -> None:
         self.patience = patience
-        self.batches: list[tuple[Key, ...]] = []
+        self.batches: list[tuple[ConformerKey, ...]] = []
         self.stages: list[str] = []
         self.told: list[tuple[int, int]] = []
 
     @property
-    def keys(self) -> list[Key]:
+    def keys(self) -> list[ConformerKey]:
         return [key for batch in self.batches for key in batch]
 
     def progress(self, rows: int, failures: int) -> None:
         self.told.append((rows, failures))
 
-    def on_device(self, keys: tuple[Key, ...], rows: int, failures: int) -> None:
+    def on_device(self, keys: tuple[ConformerKey, ...], rows: int, failures: int) -> None:
         self.batches += [keys] if keys else []
 
     def stage(self, name: str) -> None:
