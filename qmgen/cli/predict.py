@@ -35,10 +35,10 @@ def evaluate(settings: EvaluateConfig, as_json: AsJson = False, quiet: Quiet = F
     kind = network_kind(settings.run)
     kind.check(settings)
 
-    from qmgen.report import energy, prediction
+    from qmgen.report import energy, parity
 
     if settings.figure is not None:
-        prediction.check(settings.figure)
+        parity.refuse_figure_path(settings.figure)
     evaluation = kind.evaluate(settings, quiet)
     if as_json:
         print_json(evaluation.plain)
@@ -47,7 +47,7 @@ def evaluate(settings: EvaluateConfig, as_json: AsJson = False, quiet: Quiet = F
     for note in evaluation.notes:
         say(note)
     if settings.figure is not None:
-        draw = energy.draw_evaluation if kind.network == "hamiltonian" else prediction.draw
+        draw = energy.draw_evaluation if kind.network == "hamiltonian" else parity.draw_predictions
         say(f"figure in {draw(evaluation.report, settings.figure)}")
     return 0
 

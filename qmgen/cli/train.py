@@ -66,7 +66,7 @@ def _train(name: str, settings: Any, as_json: bool, quiet: bool) -> int:
 
 def _figures(name: str, out: Path, result: Any) -> list[Path]:
     """The figures of a finished training; of SchNet where all trainings of the command are finished."""
-    from qmgen.report import energy, scales, scaling, transfer
+    from qmgen.report import energy, scales, scaling
 
     if name == "lm":
         return scales.draw_run(out)
@@ -74,7 +74,10 @@ def _figures(name: str, out: Path, result: Any) -> list[Path]:
         return [energy.draw_run(out)]
     if result.report is None:
         return []
-    return [scaling.draw_run(out), *([transfer.draw_run(out)] if result.report["transfer"] is not None else [])]
+    return [
+        scaling.draw_run(out),
+        *([scaling.draw_transfer_run(out)] if result.report["transfer"] is not None else []),
+    ]
 
 
 def _plan(settings: TrainLmConfig, as_json: bool) -> int:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from qmgen.learning.fp8 import NOTE
-from qmgen.report.scaling import OURS, PUBLISHED, TEST, read, read_lines, save
+from qmgen.report.scaling import OURS, PUBLISHED, TEST, draw_grid, new_figure, read, read_lines, save
 
 FILE_NAME: Final = "excess.png"
 #: meV: less is the rounding of an energy
@@ -27,14 +27,15 @@ def draw_run(run: Path) -> Path:
     result = read(run / "result.json")
     lines = read_lines(run / "metrics.jsonl")
     points = [(line["seconds"], line["validation"]) for line in lines if "validation" in line]
-    figure, axes = _figure()
+    figure = new_figure(7.2, 4.8)
+    axes = figure.subplots()
     baselines = list(result["excess_meV_without_correction"].items())
-    for (name, label), (colour, marker), (_, baseline) in zip(
+    for (name, label), (color, marker), (_, baseline) in zip(
         _names(points[0][1]), (OURS, PUBLISHED), baselines, strict=False
     ):
         seconds = [s for s, _ in points]
-        axes.plot(seconds, [v[name] for _, v in points], color=colour, marker=marker, markersize=4, label=label)
-        axes.axhline(baseline, color=colour, linestyle=":", linewidth=1, label=f"{label}, without correction")
+        axes.plot(seconds, [v[name] for _, v in points], color=color, marker=marker, markersize=4, label=label)
+        axes.axhline(baseline, color=color, linestyle=":", linewidth=1, label=f"{label}, without correction")
     _finish(axes, "seconds of training")
     note = f"\n{NOTE}" if result.get("emulated") else ""
     axes.set_title(f"{_level(result)}, {result['model']}, {result['monitored']} geometries held out{note}", fontsize=10)
@@ -44,14 +45,15 @@ def draw_run(run: Path) -> Path:
 def draw_comparison(report: dict[str, Any], path: Path) -> Path:
     """Error against total time of both ways; the part before training is shaded. Raises ``UsageError`` where it cannot
     be written."""
-    figure, axes = _figure()
+    figure = new_figure(7.2, 4.8)
+    axes = figure.subplots()
     names = {"energy": ("the energy as the loss", OURS), "labels": ("labels, then training", PUBLISHED)}
     for place, (side, of) in enumerate(report["sides"].items()):
-        label, (colour, marker) = names[side]
-        axes.plot(of["seconds"], of["excess_meV"], color=colour, marker=marker, markersize=4, label=label)
+        label, (color, marker) = names[side]
+        axes.plot(of["seconds"], of["excess_meV"], color=color, marker=marker, markersize=4, label=label)
         end = of["preparing"] + of["labelling"]
         about = f"{of['preparing']:.0f} s preparing" + (f", {of['labelling']:.0f} s labels" if of["labelling"] else "")
-        axes.axvspan(0, end, 0.02 + 0.04 * place, 0.05 + 0.04 * place, color=colour, alpha=0.4, label=about)
+        axes.axvspan(0, end, 0.02 + 0.04 * place, 0.05 + 0.04 * place, color=color, alpha=0.4, label=about)
     first = report["equal_error"][-1]
     axes.axhline(
         first["excess_meV"],
@@ -70,35 +72,25 @@ def draw_evaluation(report: Any, path: Path) -> Path:
 
     Raises ``UsageError`` where it cannot be written.
     """
-    figure, axes = _figure()
+    figure = new_figure(7.2, 4.8)
+    axes = figure.subplots()
     names = [f"{side}, {k} rebuilds" for side in ("network", "no correction") for k in (0, 3)]
     styles = [(OURS[0], "-"), (OURS[0], "--"), (PUBLISHED[0], "-"), (PUBLISHED[0], "--")]
     share = (np.arange(len(report.excess)) + 1) / len(report.excess)
-    for column, (name, (colour, line)) in enumerate(zip(names, styles, strict=True)):
+    for column, (name, (color, line)) in enumerate(zip(names, styles, strict=True)):
         found = np.sort(np.maximum(report.excess[:, column], SMALLEST))
-        axes.step(found, share, where="post", color=colour, linestyle=line, label=name)
+        axes.step(found, share, where="post", color=color, linestyle=line, label=name)
     axes.set(xscale="log", xlabel="energy above the converged (meV)", ylabel="share of geometries below")
-    axes.grid(color="0.92")
-    axes.set_axisbelow(True)
+    draw_grid(axes)
     axes.legend(fontsize=8, frameon=False)
     axes.set_title(f"{_level(report.about)}, {report.molecules} geometries", fontsize=10)
     return save(figure, path, "--figure")
 
 
-def _figure() -> tuple[Any, Any]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.2, 4.8), layout="constrained", dpi=130)
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots()
-
-
 def _finish(axes: Any, label: str) -> None:
     axes.set(yscale="log", xlabel=label, ylabel="mean excess energy (meV)")
     axes.set_xlim(left=0)
-    axes.grid(color="0.92")
-    axes.set_axisbelow(True)
+    draw_grid(axes)
     axes.legend(fontsize=8, frameon=False)
 
 

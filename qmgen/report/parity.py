@@ -1,4 +1,5 @@
-"""The parity figure: PySCF against qmgen, and every error against its tolerance.
+"""Figures of values against references: qmgen against PySCF with every error against its tolerance, and the
+predictions of a network against labels.
 
 >>> report = validate(directory)
 >>> parity.draw(report, directory / "validation.png")
@@ -6,18 +7,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from qmgen.constants import HARTREE_TO_EV
 from qmgen.corpus.columns import CHECKED
-from qmgen.report.scaling import save
+from qmgen.errors import UsageError
+from qmgen.report.scaling import draw_grid, new_figure, save
 from qmgen.validation.compare import ValidationReport, check_of
 
+if TYPE_CHECKING:
+    from qmgen.learning.evaluate.corpus import CorpusReport
+
 FILE_NAME: Final = "validation.png"
-#: one colour per quantity, told apart in common colour-vision deficiencies (Okabe and Ito) and by marker
+#: one color per quantity, told apart in common color-vision deficiencies (Okabe and Ito) and by marker
 STYLES: Final = {
     "energy": ("#0072B2", "o"),
     "homo": ("#E69F00", "^"),
@@ -38,11 +44,7 @@ def draw(report: ValidationReport, path: Path) -> Path:
     atomic orbitals, and its distribution; dashed lines are the tolerances. Raises ``UsageError`` when it cannot be
     written. Uses no display and changes no state of matplotlib.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 8.4), layout="constrained", dpi=130)
-    FigureCanvasAgg(figure)
+    figure = new_figure(10, 8.4)
     (gap, dipole), (size, spread) = figure.subplots(2, 2)
     ours, theirs = report.ours, report.reference
     gaps = [HARTREE_TO_EV * np.array(values["gap"]) for values in (theirs, ours)]
@@ -60,28 +62,27 @@ def draw(report: ValidationReport, path: Path) -> Path:
 
 
 def _parity(axes: Any, theirs: np.ndarray, ours: np.ndarray, name: str, unit: str, style: str) -> None:
-    colour, marker = STYLES[style]
+    color, marker = STYLES[style]
     ends = np.array([min(theirs.min(), ours.min()), max(theirs.max(), ours.max())])
     margin = max(0.05 * float(ends[1] - ends[0]), 0.05)
     ends += (-margin, margin)
     axes.plot(ends, ends, color="0.6", linewidth=1, zorder=1)
-    axes.scatter(theirs, ours, s=26, color=colour, marker=marker, alpha=0.75, linewidths=0, zorder=2)
+    axes.scatter(theirs, ours, s=26, color=color, marker=marker, alpha=0.75, linewidths=0, zorder=2)
     axes.set(xlim=ends, ylim=ends, xlabel=f"PySCF {name} ({unit})", ylabel=f"qmgen {name} ({unit})", aspect="equal")
     worst = np.max(np.abs(ours - theirs))
     axes.text(0.04, 0.95, f"largest difference {worst:.1e} {unit}", transform=axes.transAxes, va="top", fontsize=9)
-    axes.grid(color="0.92")
-    axes.set_axisbelow(True)
+    draw_grid(axes)
 
 
 def _against_size(axes: Any, report: ValidationReport) -> None:
     orbitals = np.array([row.n_orbitals for row in report.rows])
     for name in report.comparison.differences:
-        colour, marker = _style(name)
+        color, marker = _style(name)
         axes.scatter(
             orbitals,
             _errors(report, name),
             s=18,
-            color=colour,
+            color=color,
             marker=marker,
             alpha=0.7,
             linewidths=0,
@@ -91,26 +92,24 @@ def _against_size(axes: Any, report: ValidationReport) -> None:
     axes.set(yscale="log", xlabel="atomic orbitals", ylabel="|qmgen - PySCF|", ylim=_limits(report))
     axes.margins(x=0.08)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.grid(color="0.92")
-    axes.set_axisbelow(True)
+    draw_grid(axes)
 
 
 def _distribution(axes: Any, report: ValidationReport) -> None:
     """Cumulative, because it needs no bins: the share of rows whose error is at most x."""
     for name in report.comparison.differences:
-        colour, marker = _style(name)
+        color, marker = _style(name)
         errors = np.sort(_errors(report, name))
         share = np.arange(1, len(errors) + 1) / len(errors)
         axes.step(
-            np.concatenate([errors[:1], errors]), 100 * np.concatenate([[0], share]), where="post", color=colour,
+            np.concatenate([errors[:1], errors]), 100 * np.concatenate([[0], share]), where="post", color=color,
             marker=marker, markersize=3.5, linewidth=1.2, label=_label(name),
         )  # fmt: skip
     _tolerances(axes.axvline, report)
-    axes.plot([], [], color="0.4", linestyle="--", linewidth=1, label="tolerance of that colour")
+    axes.plot([], [], color="0.4", linestyle="--", linewidth=1, label="tolerance of that color")
     axes.set(xscale="log", xlabel="|qmgen - PySCF|", ylabel="rows with at most this error (%)")
     axes.set(xlim=_limits(report), ylim=(-3, 103))
-    axes.grid(color="0.92")
-    axes.set_axisbelow(True)
+    draw_grid(axes)
 
 
 def _tolerances(line: Any, report: ValidationReport) -> None:
@@ -142,3 +141,42 @@ def _limits(report: ValidationReport) -> tuple[float, float]:
     errors = np.concatenate([_errors(report, name) for name in report.comparison.differences])
     values = [errors.min(), errors.max(), *(found.tolerance for found in report.comparison.statistics.values())]
     return float(10 ** np.floor(np.log10(min(values)) - 0.05)), float(10 ** np.ceil(np.log10(max(values)) + 0.3))
+
+
+#: what matplotlib can write that people open
+SUFFIXES: Final = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp")
+
+
+def draw_predictions(report: CorpusReport, path: Path) -> Path:
+    """Write the figure to ``path`` and return it: a panel for each target compared, every component a point.
+
+    Raises ``UsageError`` where it cannot be written or nothing was compared. Changes no state of matplotlib.
+    """
+    shown = [target for target in report.targets if target.name in report.pairs]
+    if not shown:
+        raise UsageError("nothing to draw: the corpus has none of the network's targets")
+    figure = new_figure(4.6 * len(shown), 4.6)
+    for axes, target in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        label, predicted = (array.ravel() for array in report.pairs[target.name])
+        if len(label) > 2000:
+            axes.hexbin(label, predicted, gridsize=80, bins="log", mincnt=1, cmap="viridis", linewidths=0)
+        else:
+            axes.scatter(label, predicted, s=12, color="#0072B2", alpha=0.6, linewidths=0)
+        ends = np.array([min(label.min(), predicted.min()), max(label.max(), predicted.max())])
+        axes.plot(ends, ends, color="0.4", linewidth=1)
+        found = report.errors[target.name]
+        axes.set_title(f"{target.name}: MAE {found['mae']:.4g} {found['unit']}", fontsize=10)
+        axes.set(xlabel=f"label ({target.unit})", ylabel=f"prediction ({target.unit})")
+    return save(figure, path, "--figure")
+
+
+def refuse_figure_path(path: Path) -> None:
+    """Raise ``UsageError`` where ``draw_predictions`` could not write, before there is anything to draw."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"cannot draw {path}: --figure takes {' '.join(SUFFIXES)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir() or not os.access(path.parent, os.W_OK):
+            raise OSError("it is a directory" if path.is_dir() else f"{path.parent} is not writable")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}; choose another --figure") from error

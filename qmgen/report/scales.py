@@ -14,7 +14,7 @@ from qmgen.report.scaling import OURS, PUBLISHED, read, read_lines, save
 
 #: tensors of a product, as people call them
 TENSORS: Final = {"x": "activations", "w": "weights", "g": "gradients"}
-#: when, and the colour
+#: when, and the color
 TIMES: Final = (("start", "#56B4E9"), ("middle", "#E69F00"), ("end", "#0072B2"), ("in use", "#000000"))
 
 
@@ -50,9 +50,9 @@ def _losses(run: Path, result: dict[str, Any], lines: list[dict[str, Any]]) -> P
     axes = figure.subplots()
     steps = [(line["step"], line["loss"]) for line in lines if "loss" in line]
     held_out = [(line["step"], line["validation"]["loss"]) for line in lines if "validation" in line]
-    for points, label, (colour, marker) in ((steps, "training", OURS), (held_out, "held out", PUBLISHED)):
+    for points, label, (color, marker) in ((steps, "training", OURS), (held_out, "held out", PUBLISHED)):
         if points:
-            axes.plot(*zip(*points, strict=True), color=colour, marker=marker, markersize=4, label=label)
+            axes.plot(*zip(*points, strict=True), color=color, marker=marker, markersize=4, label=label)
     axes.set_xlabel("step")
     axes.set_ylabel("loss, nats a token")
     axes.set_title(title_of(result), fontsize=10)
@@ -71,7 +71,7 @@ def _distribution(run: Path, result: dict[str, Any], watched: list[dict[str, Any
     figure = Figure(figsize=(9.6, 1.4 + 0.62 * len(kinds)), dpi=150, layout="constrained")
     panels = figure.subplots(1, len(TENSORS), sharey=True)
     for axes, (tensor, title) in zip(panels, TENSORS.items()):
-        for place, ((label, colour), scales) in enumerate(zip(TIMES, times)):
+        for place, ((label, color), scales) in enumerate(zip(TIMES, times)):
             for row, kind in enumerate(kinds):
                 biases = scales.get(f"{kind}.{tensor}")
                 if biases is None:
@@ -79,7 +79,7 @@ def _distribution(run: Path, result: dict[str, Any], watched: list[dict[str, Any
                 values, counts = np.unique(biases, return_counts=True)
                 heights = np.full(len(values), row - 0.27 + 0.18 * place)
                 named = label if row == 0 else None
-                axes.scatter(values, heights, s=14 * counts, color=colour, label=named, linewidths=0)
+                axes.scatter(values, heights, s=14 * counts, color=color, label=named, linewidths=0)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("scale bias (power of two)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,6 +1,8 @@
-"""The scaling figure: validation error against training rows, with the fitted law and QM1B's curve for its shape.
+"""Errors against training rows: the figure of scaling, with the fitted law and the curve of QM1B for its shape, and the
+figure of transfer, which compares trainings begun with another network and from scratch.
 
 >>> draw_run(Path("run"))          # reads run/scaling.json
+>>> draw_transfer_run(Path("run")) # reads run/transfer.json
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from qmgen.learning.fp8 import NOTE
 
 FILE_NAME: Final = "scaling.png"
 DATA_NAME: Final = "scaling.json"
-#: told apart in common colour-vision deficiencies (Okabe and Ito), and by marker
+#: told apart in common color-vision deficiencies (Okabe and Ito), and by marker
 OURS: Final = ("#0072B2", "o")
 PUBLISHED: Final = ("#D55E00", "s")
 TEST: Final = ("#009E73", "D")
@@ -52,12 +54,8 @@ def draw(result: dict[str, Any], path: Path) -> Path:
     the error of the trivial predictor where it is known; QM1B's published curve beside that of the gap. Raises
     ``UsageError`` when it cannot be written. Uses no display and changes no state of matplotlib.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     targets = result["targets"]
-    figure = Figure(figsize=(7.2 * len(targets), 5.2), layout="constrained", dpi=130)
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.2 * len(targets), 5.2)
     for axes, (name, of) in zip(figure.subplots(1, len(targets), squeeze=False)[0], targets.items(), strict=True):
         known = result["published"]
         _panel(axes, name, of, known if known["target"] == name and known["unit"] == of["unit"] else None)
@@ -69,6 +67,22 @@ def draw(result: dict[str, Any], path: Path) -> Path:
     note = f"\n{NOTE}" if result.get("emulated") else ""
     figure.suptitle(f"{title}, {result['date'][:10]}{note}", fontsize=11)
     return save(figure, path)
+
+
+def new_figure(width: float, height: float) -> Any:
+    """An empty figure, in inches. It uses no display and changes no state of matplotlib."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=130)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def draw_grid(axes: Any) -> None:
+    """Faint lines behind what is drawn."""
+    axes.grid(color="0.92")
+    axes.set_axisbelow(True)
 
 
 def save(figure: Any, path: Path, flag: str = "--out") -> Path:
@@ -85,7 +99,7 @@ def save(figure: Any, path: Path, flag: str = "--out") -> Path:
 
 
 def _panel(axes: Any, name: str, of: dict[str, Any], known: dict[str, Any] | None) -> None:
-    colour, marker = OURS
+    color, marker = OURS
     points = of["points"]
     rows = np.array([point["rows"] for point in points], float)
     means = np.array([point["mean"] for point in points])
@@ -93,13 +107,13 @@ def _panel(axes: Any, name: str, of: dict[str, Any], known: dict[str, Any] | Non
     shown = list(means)
     if any(len(point["seeds"]) > 1 for point in points):
         every = np.array([(p["rows"], one["validation_mae"]) for p in points for one in p["seeds"]], float)
-        axes.scatter(*every.T, s=22, color=colour, alpha=0.3, linewidths=0, zorder=2, label="one seed")
+        axes.scatter(*every.T, s=22, color=color, alpha=0.3, linewidths=0, zorder=2, label="one seed")
         shown += list(every[:, 1])
     # a bar must not reach zero on a logarithmic axis
     bars = np.stack([np.minimum(spread, 0.9 * means), spread])
     label = "validation, mean" + (" and standard deviation over seeds" if spread.any() else "")
     axes.errorbar(
-        rows, means, bars, color=colour, marker=marker, markersize=5, linestyle="none", capsize=3, zorder=3, label=label
+        rows, means, bars, color=color, marker=marker, markersize=5, linestyle="none", capsize=3, zorder=3, label=label
     )
     tests = [(point["rows"], point["test_mean"]) for point in points if point["test_mean"] is not None]
     if tests:
@@ -124,8 +138,7 @@ def _panel(axes: Any, name: str, of: dict[str, Any], known: dict[str, Any] | Non
     axes.set(xscale="log", yscale="log", xlabel="training rows", ylabel=f"MAE of {title_of(name)} ({of['unit']})")
     axes.set_xlim(rows.min() / 1.6, rows.max() * 1.6)
     ticks(axes.yaxis, float(np.min(shown)), float(np.max(shown)))
-    axes.grid(color="0.92")
-    axes.set_axisbelow(True)
+    draw_grid(axes)
     axes.legend(loc="lower left" if known is not None else "best", fontsize=8.5, frameon=False)
     if known is not None:  # room below the curves for the legend
         low, high = axes.get_ylim()
@@ -157,3 +170,60 @@ def ticks(axis: Any, low: float, high: float) -> None:
     axis.set_ticks(kept, [f"{tick:g}" for tick in kept])
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
+
+
+TRANSFER_FILE: Final = "transfer.png"
+TRANSFER_DATA: Final = "transfer.json"
+
+
+def draw_transfer_run(run: Path) -> Path:
+    """Draw ``transfer.json`` of ``run`` into its ``transfer.png``. Raises ``QmgenError`` where it cannot be read."""
+    return draw_transfer(read(run / TRANSFER_DATA), run / TRANSFER_FILE)
+
+
+def draw_transfer(result: dict[str, Any], path: Path) -> Path:
+    """Write the figure to ``path`` and return it: for each target the errors (left) and the ratio (right), with QM1B's
+    published ratio as a dashed line. Raises ``UsageError`` when it cannot be written."""
+    targets = {name: of for name, of in result["targets"].items() if of["points"]}
+    figure = new_figure(11, 4.4 * len(targets))
+    for (errors, ratios), (name, of) in zip(
+        figure.subplots(len(targets), 2, squeeze=False), targets.items(), strict=True
+    ):
+        _transfer_errors(errors, name, of)
+        _ratios(ratios, of, result["published"])
+    return save(figure, path)
+
+
+def _transfer_errors(axes: Any, name: str, of: dict[str, Any]) -> None:
+    points = of["points"]
+    rows = np.array([point["rows"] for point in points], float)
+    shown = []
+    for kind, (color, marker), label in (
+        ("scratch", PUBLISHED, "from scratch"),
+        ("init", OURS, "begun with another network"),
+    ):
+        every = np.array([(point["rows"], one[kind]) for point in points for one in point["seeds"]], float)
+        axes.scatter(*every.T, s=20, color=color, alpha=0.3, linewidths=0, marker=marker)
+        axes.plot(rows, [point[kind] for point in points], color=color, marker=marker, markersize=5, label=label)
+        shown += list(every[:, 1])
+    axes.set(xscale="log", yscale="log", xlabel="training rows")
+    axes.set_ylabel(f"validation MAE of {title_of(name)} ({of['unit']})")
+    axes.set_xlim(rows.min() / 1.6, rows.max() * 1.6)
+    ticks(axes.yaxis, min(shown), max(shown))
+    draw_grid(axes)
+    axes.legend(fontsize=9, frameon=False)
+
+
+def _ratios(axes: Any, of: dict[str, Any], known: dict[str, Any]) -> None:
+    points = of["points"]
+    rows = [point["rows"] for point in points]
+    spread = [point["ratio_spread"] or 0.0 for point in points]
+    axes.errorbar(rows, [p["ratio"] for p in points], spread, color=OURS[0], marker="o", markersize=5, capsize=3)
+    axes.axhline(1, color="0.6", linewidth=1)
+    label = f"QM1B on QM9, published: {known['scratch']} to {known['init']} meV"
+    axes.axhline(known["ratio"], color="0.3", linestyle="--", linewidth=1, label=label)
+    axes.set(xscale="log", xlabel="training rows", ylabel="MAE, ratio to training from scratch")
+    axes.set_xlim(min(rows) / 1.6, max(rows) * 1.6)
+    axes.set_ylim(0, max(1.1, 1.15 * max(p["ratio"] + s for p, s in zip(points, spread, strict=True))))
+    draw_grid(axes)
+    axes.legend(loc="lower left", fontsize=9, frameon=False)

@@ -16,7 +16,7 @@ from qmgen.errors import QmgenError, UsageError
 from qmgen.learning.scaling.law import fit, published_curve
 from qmgen.learning.scaling.report import points, read_cells
 from qmgen.learning.scaling.report import transfer as compared
-from qmgen.report import scaling, transfer
+from qmgen.report import scaling
 
 
 def cells(
@@ -95,7 +95,7 @@ def test_the_published_curve_is_beside_the_gap_only(tmp_path: Path) -> None:
 def test_a_transfer_figure_is_drawn(tmp_path: Path, sizes: list[int], seeds: int) -> None:
     made = compared(cells(sizes, seeds, 1700.0), cells(sizes, seeds))
     assert made is not None
-    path = transfer.draw(made, tmp_path / "transfer.png")
+    path = scaling.draw_transfer(made, tmp_path / "transfer.png")
     assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 20_000
 
 

@@ -13,7 +13,7 @@ from qmgen.config.train import TrainSchnetConfig
 from qmgen.corpus.locks import Lock
 from qmgen.errors import Interrupted
 from qmgen.learning.scaling import run as module
-from qmgen.report import scaling, transfer
+from qmgen.report import scaling
 
 
 @pytest.fixture
@@ -119,4 +119,4 @@ def test_the_gain_is_part_of_the_report(tmp_path: Path, trained: list[Any]) -> N
     assert len(trained) == 8 and (tmp_path / "scratch" / "rows-400" / "seed-1" / "result.json").exists()
     point = json.loads((tmp_path / "transfer.json").read_text())["targets"]["y"]["points"][0]
     assert point["ratio"] == pytest.approx(0.5) and "54.1 to 27.6" in summary.text()
-    assert transfer.draw_run(tmp_path).exists()
+    assert scaling.draw_transfer_run(tmp_path).exists()
