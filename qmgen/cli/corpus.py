@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FAILED = 1
 #: to the upper left corner, and nothing below
 _REDRAW = "\x1b[H\x1b[J"
-#: findings and missing units that are shown; --json has them all
+#: issues and missing units that are shown; --json has them all
 SHOWN = 40
 
 
@@ -134,7 +134,7 @@ def _bytes_bar(what: str) -> Iterator[dict[str, Callable[[int], None]]]:
 
 
 def _say_inspected(verified: VerificationReport) -> None:
-    """A short table, then a line per finding."""
+    """A short table, then a line for each issue."""
     report = verified.as_json()
     counts = report["counts"]
     say(f"{report['directory']}")
@@ -144,11 +144,11 @@ def _say_inspected(verified: VerificationReport) -> None:
     if report["missing"]:
         say(f"  missing     {_some(report['missing'], verified.lacking)}")
     order = {"damage": 0, "stale": 1, "note": 2}
-    findings = sorted(verified.findings, key=lambda finding: order[finding.severity])
-    for finding in findings[:SHOWN]:
-        say(f"  {finding.text()}")
-    if len(findings) > SHOWN:
-        say(f"  and {len(findings) - SHOWN} more; --json lists all")
+    issues = sorted(verified.issues, key=lambda issue: order[issue.severity])
+    for issue in issues[:SHOWN]:
+        say(f"  {issue.text()}")
+    if len(issues) > SHOWN:
+        say(f"  and {len(issues) - SHOWN} more; --json lists all")
 
 
 def _verdict(verified: VerificationReport) -> str:

@@ -48,8 +48,8 @@ class Lock:
 
     No part of ``path`` below the folder ``top`` (its own, where None) may be a symbolic link. ``about`` is what the
     file says of its holder, beside process and host. ``certain`` is False on a file system that knows no locks: then
-    nobody is kept out. Raises ``Held`` at once when another process has it, ``OSError`` where the file cannot be made,
-    ``files.Linked`` among it.
+    no process is kept out. Raises ``Held`` at once when another process has it, ``OSError`` where the file cannot be
+    made, ``files.Linked`` among it.
     """
 
     def __init__(self, path: Path, top: Path | None = None, about: Mapping[str, Any] | None = None) -> None:

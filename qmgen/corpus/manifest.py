@@ -176,7 +176,7 @@ def write_manifest(
     """Write manifest.json, SHA256SUMS and README.md from the units that are there, and return the manifest.
 
     ``plan`` and ``metadata`` (what the data files carry, ``recipe`` among it, and ``schema_version`` where they are
-    of an older format) are those of generation 0; what was added later is found in the store. Raises ``QmgenError``
+    of an older format) are those of revision 0; what was added later is found in the store. Raises ``QmgenError``
     where a unit cannot be read.
     """
     store = store_of(place)
@@ -185,10 +185,10 @@ def write_manifest(
     listing = Listing.of(store)
     for name in listing.superseded():
         store.remove(name)
-    books = list(_books(store, listing))
+    unit_records = list(_unit_records(store, listing))
     added = begun_revisions(store, listing)
-    _refuse_mixture(store, books, {config_hash(metadata["recipe"]), *(one.hash for one in added)})
-    records = {record.name: record for book in books for record in book.records}
+    _refuse_mixture(store, unit_records, {config_hash(metadata["recipe"]), *(one.hash for one in added)})
+    records = {record.name: record for unit in unit_records for record in unit.records}
     names = [name for kind in (*SPLITS, FAILURES) for name in listing.files(kind) if name in records]
     manifest: dict[str, Any] = {
         "format": "qmgen corpus",
@@ -204,7 +204,7 @@ def write_manifest(
             **({"enumeration": True} if plan.parts else {}),  # then entries are its parts
         },
         **({"more": [one.as_json() for one in added]} if added else {}),
-        "counts": counts_of(books),
+        "counts": counts_of(unit_records),
         "versions": dict(versions),
         "files": [
             {"name": name, "rows": records[name].rows, "bytes": records[name].bytes, "sha256": records[name].sha256}
@@ -215,76 +215,76 @@ def write_manifest(
     manifest[DESCRIBED] = {CARD: sha256(page).hexdigest()}
     with contextlib.suppress(OSError):  # it is lost, or no settings file
         manifest[DESCRIBED][CONFIG] = sha256(store.read(CONFIG, LARGEST_SETTINGS)).hexdigest()
-    store.write(SUMS, sums_text(listing, books))
-    write_duplicates(store, books)
+    store.write(SUMS, sums_text(listing, unit_records))
+    write_duplicates(store, unit_records)
     store.write(CARD, page)
     content = sealed(manifest)
     store.write(MANIFEST, content)
     return table_of(content)
 
 
-def sums_text(listing: Listing, books: Sequence[UnitRecord]) -> bytes:
+def sums_text(listing: Listing, unit_records: Sequence[UnitRecord]) -> bytes:
     """What SHA256SUMS should be."""
-    records = {record.name: record for book in books for record in book.records}
+    records = {record.name: record for unit in unit_records for record in unit.records}
     names = [name for kind in (*SPLITS, FAILURES) for name in listing.files(kind) if name in records]
     return "".join(f"{records[name].sha256}  {name}\n" for name in names).encode()
 
 
-def write_duplicates(store: Store, books: list[UnitRecord]) -> None:
+def write_duplicates(store: Store, unit_records: list[UnitRecord]) -> None:
     """Write the list of merged names, where there are any."""
-    if any(book.named_duplicates for book in books):
-        store.write(DUPLICATES_FILE, duplicates_text(store, named_in(books)))
+    if any(unit.named_duplicates for unit in unit_records):
+        store.write(DUPLICATES_FILE, duplicates_text(store, named_in(unit_records)))
     elif DUPLICATES_FILE in store.names(""):
         store.remove(DUPLICATES_FILE)
 
 
-def named_in(books: Sequence[UnitRecord]) -> list[str]:
+def named_in(unit_records: Sequence[UnitRecord]) -> list[str]:
     """The failures files that list merged names."""
-    return [book.failures.name for book in books if book.named_duplicates]
+    return [unit.failures.name for unit in unit_records if unit.named_duplicates]
 
 
-def counts_of(books: list[UnitRecord]) -> dict[str, Any]:
+def counts_of(unit_records: list[UnitRecord]) -> dict[str, Any]:
     """Rows and molecules per split, failures by reason, entries, merged duplicates and pruned conformers.
 
-    Each molecule and each failure counts once, however many generations had to do with it.
+    Each molecule and each failure counts once, however many revisions concern it.
     """
     splits = {
         split: {
-            "rows": sum(book.data[split].rows for book in books),
-            "molecules": sum(book.data[split].molecules - book.again.get(split, 0) for book in books),
+            "rows": sum(unit.data[split].rows for unit in unit_records),
+            "molecules": sum(unit.data[split].molecules - unit.again.get(split, 0) for unit in unit_records),
         }
         for split in SPLITS
     }
-    named = sum(book.named_duplicates for book in books)
+    named = sum(unit.named_duplicates for unit in unit_records)
     reasons: Counter[str] = Counter()
-    for book in books:
-        reasons.update(book.reasons)
-        reasons.subtract(book.retried)
+    for unit in unit_records:
+        reasons.update(unit.reasons)
+        reasons.subtract(unit.retried)
     return {
         "rows": sum(split["rows"] for split in splits.values()),
         "molecules": sum(split["molecules"] for split in splits.values()),
-        "entries": sum(book.entries for book in books),
-        "merged": sum(book.merged for book in books),
+        "entries": sum(unit.entries for unit in unit_records),
+        "merged": sum(unit.merged for unit in unit_records),
         **({"named_duplicates": named} if named else {}),
-        "pruned": sum(book.pruned for book in books),
+        "pruned": sum(unit.pruned for unit in unit_records),
         "splits": splits,
         "failures": sum(reasons.values()),
         "failures_by_reason": {reason: n for reason, n in sorted(reasons.items()) if n},
     }
 
 
-def _refuse_mixture(store: Store, books: list[UnitRecord], known: set[str]) -> None:
+def _refuse_mixture(store: Store, unit_records: list[UnitRecord], known: set[str]) -> None:
     """Raise ``QmgenError`` where a unit was made with other settings: two runs have met in a new directory."""
-    for book in books:
-        if book.metadata.get("config_hash", next(iter(known))) not in known:
+    for unit in unit_records:
+        if unit.metadata.get("config_hash", next(iter(known))) not in known:
             raise QmgenError(
-                f"{store.place}: {book.failures.name} was made with other settings than the corpus, as when two runs "
+                f"{store.place}: {unit.failures.name} was made with other settings than the corpus, as when two runs "
                 "begin here at once: `qmgen verify` names all such work units; remove their files in failures/, and "
                 "run the `qmgen generate` of the others again"
             )
 
 
-def _books(store: Store, listing: Listing) -> list[UnitRecord]:
+def _unit_records(store: Store, listing: Listing) -> list[UnitRecord]:
     found = []
     for _, name in listing.units():
         try:

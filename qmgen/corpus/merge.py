@@ -53,7 +53,7 @@ def merge(
         files.refuse_links(store.local, *FOLDERS)
     for _ in range(3):
         found = inspect(store, threads=threads, begin=begin, advance=advance)
-        if found.damaged or not found.books:
+        if found.damaged or not found.unit_records:
             return Merged(found, None)
         manifest, doubtful = _write(found)
         if Listing.of(found.store).sizes.keys() == found.listing.sizes.keys():
@@ -63,11 +63,11 @@ def merge(
 
 def _write(found: VerificationReport) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Write it; return it, and what of it is doubtful."""
-    base = next((generation for generation in found.generations if generation.revision == 0), None)
+    base = next((revision for revision in found.revisions if revision.revision == 0), None)
     plan = base.plan if base is not None else None
     if plan is None:
         plan = _from_books(found)
-    metadata = {key: value for key, value in found.books[0].metadata.items() if key not in _NOT_SHARED}
+    metadata = {key: value for key, value in found.unit_records[0].metadata.items() if key not in _NOT_SHARED}
     guess, guess_doubted = _guess(found)
     licence, licence_doubted = _licence(found)
     made_with, versions_doubted = _versions(found)
@@ -84,7 +84,7 @@ def _write(found: VerificationReport) -> tuple[dict[str, Any], tuple[str, ...]]:
 
 def _from_books(found: VerificationReport) -> Plan:
     """The plan of a corpus whose runs and manifest are lost: known where all of it is there, uncut."""
-    base = found.generations[0]
+    base = found.revisions[0]
     if found.lacking or base.cuts:
         what = "has a manifest.json that was changed and no records in runs/" if found.doubtful else (
             "has lost runs/ and manifest.json"
@@ -93,10 +93,10 @@ def _from_books(found: VerificationReport) -> Plan:
             f"{found.store.place} {what}, and its files do not say how much was wanted: "
             "run the same `qmgen generate` again, which writes both"
         )
-    if isinstance(found.books[0].metadata.get("recipe", {}).get("source"), dict):
+    if isinstance(found.unit_records[0].metadata.get("recipe", {}).get("source"), dict):
         return plan_of_parts(base.count)
     names = {unit.files()["failures"] for unit in base}
-    entries = sum(book.entries for book in found.books if book.failures.name in names)
+    entries = sum(unit_record.entries for unit_record in found.unit_records if unit_record.failures.name in names)
     return Plan(entries, base.count)
 
 
@@ -113,7 +113,7 @@ def _licence(found: VerificationReport) -> tuple[str, bool]:
 
 def _guess(found: VerificationReport) -> tuple[dict[str, Any], bool]:
     """What the run was called whose network guessed, where it is that of the recipe; and whether it is doubtful."""
-    wanted = found.books[0].metadata.get("recipe", {}).get("guess")
+    wanted = found.unit_records[0].metadata.get("recipe", {}).get("guess")
     for source in (*reversed(found.records), found.manifest, found.doubtful):
         known = source.get("guess")
         if isinstance(known, dict) and wanted == f"network:{known.get('sha256')}":

@@ -20,8 +20,8 @@ from qmgen.errors import UsageError, first_line
 @dataclass(frozen=True)
 class Corpus:
     """A corpus in a store, with all that was added to it. ``metadata`` are the decoded file metadata of its first
-    generation: ``level_of_theory``, ``constants``, ``schema_version`` ..., which are equal in all its files; ``recipe``
-    and ``config_hash``, which are those of a file's own generation. ``schema`` is that of its rows."""
+    revision: ``level_of_theory``, ``constants``, ``schema_version`` ..., which are equal in all its files; ``recipe``
+    and ``config_hash``, which are those of a file's own revision. ``schema`` is that of its rows."""
 
     store: Store
     schema: pa.Schema

@@ -257,7 +257,7 @@ def history_of(store: Store, listing: Listing) -> CorpusHistory | None:
 
 
 def _plan_of_files(store: Store, listing: Listing) -> Plan | None:
-    """The plan of revision 0 without a manifest, from the books of its units, if all are there."""
+    """The plan of revision 0 without a manifest, from the records of its units, if all are there."""
     first = [(key, name) for key, name in listing.units() if not key[0]]
     counts = {count for (_, count, _), _ in first}
     if len(counts) != 1 or len(first) != (count := counts.pop()) or any(".first-" in name for _, name in first):

@@ -116,11 +116,11 @@ class RankState:
     record: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
 
 
-def rank_states(store: Store, told: list[dict[str, Any]], now: datetime | None = None) -> list[RankState]:
-    """The state of every rank that has a record or a lock here, in order. ``told`` are the records, oldest first."""
+def rank_states(store: Store, run_records: list[dict[str, Any]], now: datetime | None = None) -> list[RankState]:
+    """The state of every rank that has a record or a lock here, in order. ``run_records`` stand oldest first."""
     now = now or datetime.now(UTC)
     by_rank: dict[int, list[dict[str, Any]]] = {}
-    for record in told:
+    for record in run_records:
         if is_count(rank := record.get("rank"), 0, MOST_UNITS):
             by_rank.setdefault(rank, []).append(record)
     seen = {rank for name in store.names(FOLDER) if (rank := rank_of_lock(name)) is not None}
@@ -129,21 +129,21 @@ def rank_states(store: Store, told: list[dict[str, Any]], now: datetime | None =
     ]
 
 
-def _states(store: Store, rank: int, told: list[dict[str, Any]], now: datetime) -> list[RankState]:
+def _states(store: Store, rank: int, run_records: list[dict[str, Any]], now: datetime) -> list[RankState]:
     holder = running(store, rank)
     if holder is not None:
-        for record in reversed(told):  # whatever the calendar says, the holder of the lock is the one at work
+        for record in reversed(run_records):  # whatever the calendar says, the holder of the lock is the one at work
             if (record.get("pid"), record.get("host")) == (holder.get("pid"), holder.get("host")):
                 if record.get("state") == RUNNING:
                     return [_state(rank, RUNNING, record, now)]
                 break
         pid, host = holder.get("pid"), holder.get("host")
-        size = told[-1].get("world_size") if told else None
+        size = run_records[-1].get("world_size") if run_records else None
         note = "no record yet: it has just begun, or is at its end"
         return [_state(rank, RUNNING, {"world_size": size, "pid": pid, "host": host}, now, note, of_lock=True)]
-    if not told:
+    if not run_records:
         return []
-    record = told[-1]
+    record = run_records[-1]
     state = record.get("state")
     if state != RUNNING:
         known = state if state in (FINISHED, STOPPED, FAILED) else SILENT

@@ -71,20 +71,20 @@ def status(place: Place | Store) -> Status:
     try:
         listing = Listing.of(store)
         refuse_other(store, listing)
-        told = list(records(store))
-        return _status(store, listing, told)
+        run_records = list(records(store))
+        return _status(store, listing, run_records)
     except OSError as error:
         raise QmgenError(f"cannot read {store.place}: {error.strerror or str(error).splitlines()[0]}") from error
 
 
-def _status(store: Store, listing: Listing, told: list[dict[str, Any]]) -> Status:
+def _status(store: Store, listing: Listing, run_records: list[dict[str, Any]]) -> Status:
     manifest = sound_manifest_of(store)
     stated, illegible = stated_plans(store)
-    found = recovered_plans(listing, told, manifest, stated)
+    found = recovered_plans(listing, run_records, manifest, stated)
     done = [unit for generation in found for unit in generation.done(listing)]
-    rows, reasons, unreadable, unrecorded = _held(store, listing, told, manifest)
-    ranks = rank_states(store, told)
-    live = [record for record, state in zip(told, _states_of(told, ranks)) if state in LIVE]
+    rows, reasons, unreadable, unrecorded = _held(store, listing, run_records, manifest)
+    ranks = rank_states(store, run_records)
+    live = [record for record, state in zip(run_records, _states_of(run_records, ranks)) if state in LIVE]
     in_hand = _without(unrecorded, [_in_hand(record, done) for record in live])
     failures = sum(reasons.values())
     units, units_done = sum(generation.size for generation in found), len(done)
@@ -103,28 +103,30 @@ def _status(store: Store, listing: Listing, told: list[dict[str, Any]]) -> Statu
         rows_in_hand=sum(rows for rows, _ in in_hand),
         failures_in_hand=sum(failures for _, failures in in_hand),
         rows_per_second=sum(map(_rate, live)) if live else None,
-        rows_per_second_per_process=_mean_rate(told),
+        rows_per_second_per_process=_mean_rate(run_records),
         eta_seconds=_eta(found, done, rows + failures, live, in_hand),
         ranks=ranks,
-        deaths=sum(len(list_of(record.get("deaths"))) for record in told),
-        repaired=sum(len(list_of(record.get("repaired"))) for record in told),
+        deaths=sum(len(list_of(record.get("deaths"))) for record in run_records),
+        repaired=sum(len(list_of(record.get("repaired"))) for record in run_records),
         unreadable=[*unreadable, *illegible],
     )
 
 
 def _held(
-    store: Store, listing: Listing, told: list[dict[str, Any]], manifest: Mapping[str, Any]
+    store: Store, listing: Listing, run_records: list[dict[str, Any]], manifest: Mapping[str, Any]
 ) -> tuple[int, Counter[str], list[str], tuple[int, int]]:
     """Rows, failures by reason, and unreadable failures files of the finished units; and rows and failures of those
     that no record tells of yet: a live run has finished them since it last wrote one."""
     names = [name for _, name in listing.units()]
-    said = {name: unit for name, unit in recorded_units(told) if isinstance(unit.get("failures"), dict)}
+    said = {name: unit for name, unit in recorded_units(run_records) if isinstance(unit.get("failures"), dict)}
     rows, reasons = 0, Counter[str]()
     rest = []
     for name in names:
         unit = said.get(name)
         named = parse(name)
-        if unit is None or (named is not None and named.key[0]):  # what a retry has decided stands in its book
+        if unit is None or (
+            named is not None and named.key[0]
+        ):  # what a retry has decided stands in the record of its unit
             rest.append(name)
             continue
         rows += whole_of(unit.get("rows"))
@@ -136,10 +138,10 @@ def _held(
 
     def count(name: str) -> tuple[int, Mapping[str, int], Mapping[str, int]] | None:
         try:
-            book = unit_record_of(store, name)
+            unit_record = unit_record_of(store, name)
         except (DamagedUnit, FileNotFoundError):
             return None
-        return sum(record.rows for record in book.data.values()), book.reasons, book.retried
+        return sum(record.rows for record in unit_record.data.values()), unit_record.reasons, unit_record.retried
 
     with ThreadPoolExecutor(_THREADS) as pool:
         for name, counted in zip(rest, pool.map(count, rest)):
@@ -166,10 +168,10 @@ def _by_manifest(names: Sequence[str], manifest: Mapping[str, Any]) -> tuple[int
     return whole_of(counts.get("rows")), Counter({str(key): whole_of(value) for key, value in reasons.items()})
 
 
-def _states_of(told: list[dict[str, Any]], ranks: list[RankState]) -> Iterable[str]:
+def _states_of(run_records: list[dict[str, Any]], ranks: list[RankState]) -> Iterable[str]:
     """The state of each record: that of its rank where it is the rank's latest word, else over."""
     states = {id(state.record): state.state for state in ranks if state.record is not None}
-    return [states.get(id(record), "") for record in told]
+    return [states.get(id(record), "") for record in run_records]
 
 
 def _in_hand(record: Mapping[str, Any], done: Sequence[Unit]) -> tuple[int, int, bool]:
@@ -210,9 +212,9 @@ def _rate(record: Mapping[str, Any], failures: bool = False) -> float:
     return made / seconds if seconds > 0 else 0.0
 
 
-def _mean_rate(told: list[dict[str, Any]]) -> float | None:
-    seconds = sum(number_of(record.get("seconds")) for record in told)
-    return sum(whole_of(record.get("rows")) for record in told) / seconds if seconds > 0 else None
+def _mean_rate(run_records: list[dict[str, Any]]) -> float | None:
+    seconds = sum(number_of(record.get("seconds")) for record in run_records)
+    return sum(whole_of(record.get("rows")) for record in run_records) / seconds if seconds > 0 else None
 
 
 def _eta(

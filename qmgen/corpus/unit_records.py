@@ -86,9 +86,9 @@ def write_unit(
 ) -> list[FileRecord]:
     """Write the files of ``unit``: ``tables`` holds one table per split, and ``failures``.
 
-    Returns their records in the order of ``unit.files()``. ``on_stage`` hears "write", then "commit". Raises
-    ``QmgenError`` when the store refuses, or what was read back differs from what was written; then the unit is not
-    committed, and nothing stands under a final name that is not whole.
+    Returns their records in the order of ``unit.files()``. ``on_stage`` is called with "write", then with "commit".
+    Raises ``QmgenError`` when the store refuses, or what was read back differs from what was written; then the unit is
+    not committed, and nothing stands under a final name that is not whole.
     """
     names = unit.files()
     if tables.keys() != names.keys():
@@ -172,7 +172,7 @@ class UnitRecord:
     records of its data files by split, that of the failures file, and the decoded metadata of the latter.
 
     Of a unit that was added to a finished corpus also: ``retried``, the earlier failures that it has decided, by
-    reason; ``again``, how many molecules of each split have rows in earlier generations. ``named_duplicates`` counts
+    reason; ``again``, how many molecules of each split have rows in earlier revisions. ``named_duplicates`` counts
     the merged entries that the failures file lists by name."""
 
     entries: int
@@ -217,7 +217,7 @@ def unit_record_of(store: Store, failures: str) -> UnitRecord:
         duplicates = len(stated_duplicates(unit))
     except ValueError as error:
         raise DamagedUnit(f"{failures}: {error}") from error
-    unit.pop(DUPLICATES_KEY, None)  # there may be many, and nobody needs them here
+    unit.pop(DUPLICATES_KEY, None)  # there may be many, and they are not needed here
     molecules = len(np.unique(table["molecule_id"].to_numpy()))
     own = FileRecord(failures, table.num_rows, molecules, len(content), sha256(content).hexdigest())
     names = {kind: name for kind, name in siblings(failures).items() if kind != FAILURES}
@@ -313,7 +313,7 @@ def sums_of(store: Store) -> dict[str, str]:
 
 
 def _agree(file: pq.ParquetFile) -> bool:
-    """A footer has no checksum, but it holds what we say of the unit twice: by itself, and within Arrow's schema."""
+    """A footer has no checksum, but it holds the metadata of the unit twice: by itself, and within Arrow's schema."""
     plain = {key: value for key, value in (file.metadata.metadata or {}).items() if key != b"ARROW:schema"}
     return plain == dict(file.schema_arrow.metadata or {})
 

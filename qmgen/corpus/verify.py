@@ -69,32 +69,32 @@ class VerificationReport:
     records: list[dict[str, Any]]
     manifest: dict[str, Any]
     doubtful: dict[str, Any]
-    generations: list[RecoveredPlan]
+    revisions: list[RecoveredPlan]
     done: int
     missing: list[str]
-    books: list[UnitRecord]
-    findings: list[VerificationIssue]
+    unit_records: list[UnitRecord]
+    issues: list[VerificationIssue]
     bytes: int
 
     @property
     def complete(self) -> bool:
         """Whether all units that should be there are; True only where there is at least one."""
-        return bool(self.generations) and not self.lacking
+        return bool(self.revisions) and not self.lacking
 
     @property
     def damaged(self) -> list[VerificationIssue]:
-        """The findings that concern rows."""
-        return [finding for finding in self.findings if finding.severity == DAMAGE]
+        """The issues that concern rows."""
+        return [issue for issue in self.issues if issue.severity == DAMAGE]
 
     @property
     def sound(self) -> bool:
-        """No finding but notes."""
-        return all(finding.severity == NOTE for finding in self.findings)
+        """No issue but notes."""
+        return all(issue.severity == NOTE for issue in self.issues)
 
     @property
     def units(self) -> int:
         """Units that should be there."""
-        return sum(generation.size for generation in self.generations)
+        return sum(revision.size for revision in self.revisions)
 
     @property
     def lacking(self) -> int:
@@ -104,7 +104,7 @@ class VerificationReport:
     def as_json(self) -> dict[str, Any]:
         """The report: counts of the units that could be read, ``missing`` units as in the names of their files, at
         most ``MOST_NAMED``."""
-        counts = counts_of(self.books)
+        counts = counts_of(self.unit_records)
         return {
             "directory": self.store.place,
             "sound": self.sound,
@@ -113,13 +113,13 @@ class VerificationReport:
             "units_done": self.done,
             "generations": [
                 {"name": g.label, "units": g.count, "entries": g.plan.wanted if g.plan else None}
-                for g in self.generations
+                for g in self.revisions
             ],
             "files": len(self.listing.sizes),
             "bytes": self.bytes,
             "counts": counts,
             "missing": self.missing,
-            "findings": [{"severity": f.severity, "file": f.file, "what": f.what, "do": f.todo} for f in self.findings],
+            "findings": [{"severity": f.severity, "file": f.file, "what": f.what, "do": f.todo} for f in self.issues],
         }
 
 
@@ -130,10 +130,10 @@ def inspect(
     begin: Callable[[int], None] = lambda total: None,
     advance: Callable[[int], None] = lambda read: None,
 ) -> VerificationReport:
-    """Read every byte of the corpus at ``place`` and say what was found.
+    """Read every byte of the corpus at ``place`` and report its state.
 
-    ``begin`` hears how many bytes there are to read, ``advance`` how many more have been. Raises ``UsageError`` where
-    there is no corpus, ``QmgenError`` where it cannot be read at all.
+    ``begin`` is called with the number of bytes to read, ``advance`` with the number of bytes read since. Raises
+    ``UsageError`` where there is no corpus, ``QmgenError`` where it cannot be read at all.
     """
     store = store_of(place)
     try:
@@ -158,12 +158,12 @@ def _inspect(
 ) -> VerificationReport:
     listing = Listing.of(store)
     refuse_other(store, listing)
-    told = list(records(store))
+    run_records = list(records(store))
     manifest = manifest_of(store)
     trusted = sound_manifest_of(store)
-    found = recovered_plans(listing, told, trusted, stated_plans(store)[0])
-    listed, recorded = sums_of(store), recorded_sums(told)
-    planned = {g.revision: g for g in found if g.plan is not None}
+    plans = recovered_plans(listing, run_records, trusted, stated_plans(store)[0])
+    listed, recorded = sums_of(store), recorded_sums(run_records)
+    planned = {g.revision: g for g in plans if g.plan is not None}
     shared: dict[str, tuple[str, Mapping[str, Any]]] = {}
     begin(sum(listing.sizes.values()))
 
@@ -172,37 +172,40 @@ def _inspect(
         wanted = planned[key[0]].unit(key) if key[0] in planned else None
         exact = wanted is not None and wanted.files()["failures"] == name
         result = check_unit(store, key, name, listed, recorded, wanted if exact else None)
-        if result.book is not None and result.common is not None:  # one copy of what they share, for however many units
-            shared.setdefault(result.common, (result.common, result.book.metadata))
+        if result.unit_record is not None and result.common is not None:
+            # one copy of what they share, for however many units
+            shared.setdefault(result.common, (result.common, result.unit_record.metadata))
             result.common, metadata = shared[result.common]
-            result.book = replace(result.book, metadata=metadata)
+            result.unit_record = replace(result.unit_record, metadata=metadata)
         advance(result.bytes)
         return result
 
     with ThreadPoolExecutor(threads) as pool:
         checks = list(pool.map(check, listing.units()))
-    findings = [finding for result in checks for finding in result.findings]
-    findings += _settings(checks)
-    findings += doubled_keys(store, checks)
-    findings += stray_files(listing, found)
-    findings += lost_files(listing, listed, trusted)
-    there = [g.done(listing) for g in found]
+    issues = [issue for result in checks for issue in result.issues]
+    issues += _settings(checks)
+    issues += doubled_keys(store, checks)
+    issues += stray_files(listing, plans)
+    issues += lost_files(listing, listed, trusted)
+    there = [g.done(listing) for g in plans]
     done = sum(map(len, there))
-    lacking = (unit for g, of_it in zip(found, there, strict=True) for unit in g if unit not in of_it)
+    lacking = (unit for g, of_it in zip(plans, there, strict=True) for unit in g if unit not in of_it)
     missing = [unit.tail.removesuffix(".parquet") for unit in islice(lacking, MOST_NAMED)]
-    books = [result.book for result in checks if result.book is not None]
-    unread = len(books) < len(checks)
-    findings += damaged_notes(store)
+    unit_records = [result.unit_record for result in checks if result.unit_record is not None]
+    unread = len(unit_records) < len(checks)
+    issues += damaged_notes(store)
     if not unread:
-        findings += description(store, listing, manifest, books, bool(found) and not missing)
-    findings = list(dict.fromkeys(findings))
+        issues += description(store, listing, manifest, unit_records, bool(plans) and not missing)
+    issues = list(dict.fromkeys(issues))
     total = sum(result.bytes for result in checks)
     doubtful = {} if trusted else manifest or {}
-    return VerificationReport(store, listing, told, trusted, doubtful, found, done, missing, books, findings, total)
+    return VerificationReport(
+        store, listing, run_records, trusted, doubtful, plans, done, missing, unit_records, issues, total
+    )
 
 
 def _settings(checks: list[UnitCheck]) -> Iterator[VerificationIssue]:
-    """Units of one generation that were made with other settings than most of it."""
+    """Units of one revision that were made with other settings than most of it."""
     for more in sorted({check.key[0] for check in checks}):
         mine = [check for check in checks if check.key[0] == more and check.common is not None]
         if not mine:
@@ -223,7 +226,7 @@ def stray_files(listing: Listing, found: Sequence[RecoveredPlan]) -> Iterator[Ve
         named = parse(name)
         if named is None:
             continue
-        if all(generation.unit(named.key) is None for generation in found):
+        if all(revision.unit(named.key) is None for revision in found):
             units = " or ".join(f"{g.count} ({g.label})" for g in found)
             what = f"belongs to a division into other work units than the {units} of this corpus"
             yield VerificationIssue(DAMAGE, name, what, "remove it, or move it elsewhere")
@@ -264,7 +267,11 @@ def damaged_notes(store: Store) -> Iterator[VerificationIssue]:
 
 
 def description(
-    store: Store, listing: Listing, manifest: Mapping[str, Any] | None, books: Sequence[UnitRecord], complete: bool
+    store: Store,
+    listing: Listing,
+    manifest: Mapping[str, Any] | None,
+    unit_records: Sequence[UnitRecord],
+    complete: bool,
 ) -> Iterator[VerificationIssue]:
     """What is lost, out of date or changed. Of an unfinished corpus, only what is there and is not what was written."""
     top = store.names("")
@@ -272,11 +279,11 @@ def description(
     of_manifest: list[VerificationIssue] = []
     if manifest is None:
         of_manifest.append(VerificationIssue(STALE, MANIFEST, "cannot be read", MERGE))
-    elif manifest and books and _hash(manifest) != books[0].metadata.get("config_hash"):
+    elif manifest and unit_records and _hash(manifest) != unit_records[0].metadata.get("config_hash"):
         what = "describes another corpus, or a recipe that is not the one of its hash"
         of_manifest.append(VerificationIssue(STALE, MANIFEST, what, MERGE))
     elif complete:
-        of_manifest.extend(_manifest_issues(store, manifest, listing, books))
+        of_manifest.extend(_manifest_issues(store, manifest, listing, unit_records))
     if not of_manifest and changed is not None:
         of_manifest.append(VerificationIssue(STALE, MANIFEST, changed, MERGE))
     yield from of_manifest
@@ -287,11 +294,11 @@ def description(
     if not complete:
         return
     yield from _card_issues(store, top, sums.get(CARD), trusted)
-    if named := named_in(books):
+    if named := named_in(unit_records):
         what = "does not list the duplicates that the files of failures name"
         yield from _text_issues(store, top, DUPLICATES_FILE, lambda: duplicates_text(store, named), what)
     what = "does not list the files that are there, with their checksums, in order"
-    yield from _text_issues(store, top, SUMS, lambda: sums_text(listing, books), what)
+    yield from _text_issues(store, top, SUMS, lambda: sums_text(listing, unit_records), what)
 
 
 def _changed(store: Store) -> str | None:
@@ -385,7 +392,7 @@ def _is_card(content: bytes, manifest: Mapping[str, Any]) -> bool:
 
 
 def _manifest_issues(
-    store: Store, manifest: Mapping[str, Any], listing: Listing, books: Sequence[UnitRecord]
+    store: Store, manifest: Mapping[str, Any], listing: Listing, unit_records: Sequence[UnitRecord]
 ) -> Iterator[VerificationIssue]:
     """The manifest of a complete corpus against what its files say."""
     if not manifest:
@@ -393,12 +400,14 @@ def _manifest_issues(
         return
     records: dict[str, dict[str, Any]] = {
         record.name: {"name": record.name, "rows": record.rows, "bytes": record.bytes, "sha256": record.sha256}
-        for book in books
-        for record in book.records
+        for unit_record in unit_records
+        for record in unit_record.records
     }
     held = {str(f.get("name")): f for f in list_of(manifest.get("files")) if isinstance(f, dict)}
     differing = sorted(name for name in records.keys() | held.keys() if records.get(name) != held.get(name))
-    shared = {key: value for key, value in books[0].metadata.items() if key not in _OF_FILES} if books else {}
+    shared = (
+        {key: value for key, value in unit_records[0].metadata.items() if key not in _OF_FILES} if unit_records else {}
+    )
     other = sorted(key for key, value in shared.items() if manifest.get(key) != value)
     added = [one.as_json() for one in begun_revisions(store, listing)]
     if differing:
@@ -409,7 +418,7 @@ def _manifest_issues(
         yield VerificationIssue(STALE, MANIFEST, f"has another {other[0]} than the metadata of the files", MERGE)
     elif manifest.get("complete") is not True:
         yield VerificationIssue(STALE, MANIFEST, "says that the corpus is not complete", MERGE)
-    elif manifest.get("counts") != counts_of(list(books)):
+    elif manifest.get("counts") != counts_of(list(unit_records)):
         yield VerificationIssue(STALE, MANIFEST, "has other counts than the files", MERGE)
     elif manifest.get("more", []) != added or plan_of(manifest.get("plan")) is None:
         yield VerificationIssue(STALE, MANIFEST, "has another plan than the files", MERGE)

@@ -76,8 +76,8 @@ class UnitCheck:
 
     key: UnitKey
     failures: str
-    findings: list[VerificationIssue] = field(default_factory=list)
-    book: UnitRecord | None = None
+    issues: list[VerificationIssue] = field(default_factory=list)
+    unit_record: UnitRecord | None = None
     low: int | None = None
     high: int | None = None
     keys: int = 0
@@ -100,17 +100,17 @@ def check_unit(
     """
     found = UnitCheck(key, failures)
     try:
-        book = unit_record_of(store, failures)
+        unit_record = unit_record_of(store, failures)
     except (DamagedUnit, FileNotFoundError) as damaged:
         what = str(damaged).removeprefix(f"{failures} ") if isinstance(damaged, DamagedUnit) else "is missing"
-        found.findings.append(VerificationIssue(DAMAGE, failures, what, GENERATE))
+        found.issues.append(VerificationIssue(DAMAGE, failures, what, GENERATE))
         return found
-    found.book = book
-    found.bytes = book.failures.bytes
-    found.findings.extend(_failures_file(book, listed, recorded, expected))
-    found.common = _common(book.metadata)
+    found.unit_record = unit_record
+    found.bytes = unit_record.failures.bytes
+    found.issues.extend(_failures_file(unit_record, listed, recorded, expected))
+    found.common = _common(unit_record.metadata)
     parts = [_failure_keys(store, failures)]
-    for record in book.data.values():
+    for record in unit_record.data.values():
         try:
             with store.open(record.name) as stream:
                 size: int | None = int(stream.size())
@@ -119,10 +119,10 @@ def check_unit(
             size, content = None, b""
         found.bytes += size or 0
         if what := damage_of_file(record, size, sha256(content).hexdigest()):
-            found.findings.append(VerificationIssue(DAMAGE, record.name, what, GENERATE))
+            found.issues.append(VerificationIssue(DAMAGE, record.name, what, GENERATE))
         else:
             if listed.get(record.name, record.sha256) != record.sha256:
-                found.findings.append(VerificationIssue(STALE, SUMS, f"has another checksum for {record.name}", MERGE))
+                found.issues.append(VerificationIssue(STALE, SUMS, f"has another checksum for {record.name}", MERGE))
             parts.append(_data_file(content, record.name, record.rows, found, failures))
     _keys_of_unit(parts, found)
     return found
@@ -145,9 +145,9 @@ _KEY: Final = ["molecule_id", "conformer_id"]
 
 
 def _failures_file(
-    book: UnitRecord, listed: Mapping[str, str], recorded: Mapping[str, frozenset[str]], expected: Unit | None
+    unit_record: UnitRecord, listed: Mapping[str, str], recorded: Mapping[str, frozenset[str]], expected: Unit | None
 ) -> Iterator[VerificationIssue]:
-    name, content = book.failures.name, book.failures.sha256
+    name, content = unit_record.failures.name, unit_record.failures.sha256
     in_sums, in_records = listed.get(name), recorded.get(name, frozenset())
     if in_sums is not None and in_sums != content:
         if content in in_records:
@@ -158,15 +158,15 @@ def _failures_file(
         yield VerificationIssue(DAMAGE, name, "is not what the record of its run in runs/ says", GENERATE)
     # how much a part of an enumeration holds it alone says; and what was added counts no entry that was there
     planned = 0 if expected is None or expected.part or expected.revision else expected.end - expected.start
-    if expected is not None and planned > 0 and book.entries != planned:
-        what = f"accounts for {book.entries} entries instead of {expected.end - expected.start}"
+    if expected is not None and planned > 0 and unit_record.entries != planned:
+        what = f"accounts for {unit_record.entries} entries instead of {expected.end - expected.start}"
         yield VerificationIssue(DAMAGE, name, what, anew(name))
-    version = book.metadata.get("schema_version", SCHEMA_VERSION)
+    version = unit_record.metadata.get("schema_version", SCHEMA_VERSION)
     if version not in KNOWN_VERSIONS:
         what = f"is of version {version} of the format; this qmgen knows {', '.join(map(str, KNOWN_VERSIONS))}"
         yield VerificationIssue(DAMAGE, name, what, "use the version of qmgen that wrote it")
-    recipe = book.metadata.get("recipe")
-    if isinstance(recipe, dict) and config_hash(recipe) != book.metadata.get("config_hash"):
+    recipe = unit_record.metadata.get("recipe")
+    if isinstance(recipe, dict) and config_hash(recipe) != unit_record.metadata.get("config_hash"):
         yield VerificationIssue(
             DAMAGE, name, "holds a recipe that is not the one of its configuration hash", anew(name)
         )
@@ -174,7 +174,7 @@ def _failures_file(
 
 def _data_file(content: bytes, name: str, rows: int, found: UnitCheck, failures: str) -> RowKeys:
     def wrong(what: str, todo: str = "") -> None:
-        found.findings.append(VerificationIssue(DAMAGE, name, what, todo or anew(failures)))
+        found.issues.append(VerificationIssue(DAMAGE, name, what, todo or anew(failures)))
 
     try:
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
@@ -207,14 +207,12 @@ def _keys_of_unit(parts: list[RowKeys], found: UnitCheck) -> None:
     counts = Counter(zip(keys.molecules[~keys.failed].tolist(), keys.conformers[~keys.failed].tolist()))
     doubled = sorted(key for key, count in counts.items() if count > 1)
     if doubled:
-        found.findings.append(
-            VerificationIssue(DAMAGE, found.failures, _doubled(doubled, "twice"), anew(found.failures))
-        )
+        found.issues.append(VerificationIssue(DAMAGE, found.failures, _doubled(doubled, "twice"), anew(found.failures)))
     failed = zip(keys.molecules[keys.failed].tolist(), keys.conformers[keys.failed].tolist())
     both = sorted(counts.keys() & set(failed))
     if both:
         what = _doubled(both, "both as row and as failure")
-        found.findings.append(VerificationIssue(DAMAGE, found.failures, what, anew(found.failures)))
+        found.issues.append(VerificationIssue(DAMAGE, found.failures, what, anew(found.failures)))
 
 
 def _doubled(keys: list[tuple[int, int]], how: str) -> str:
@@ -257,9 +255,9 @@ WINDOW: Final = 2_000_000
 
 
 def doubled_keys(store: Store, units: Sequence[UnitCheck], window: int = WINDOW) -> Iterator[VerificationIssue]:
-    """One finding for each pair of units that share keys of rows, or a row of one and a failure of the other.
+    """One issue for each pair of units that share keys of rows, or a row of one and a failure of the other.
 
-    A row of a later generation may stand beside the failure of an earlier one, which it makes good.
+    A row of a later revision may stand beside the failure of an earlier one, which it makes good.
     """
     for cluster in clusters(units):
         total = sum(unit.keys for unit in cluster)
@@ -306,17 +304,17 @@ def _shared(
     if not parts:
         return
     molecules, conformers, failed, owner = (np.concatenate(columns) for columns in zip(*parts))
-    generation = np.array([unit.key[0] for unit in units])[owner]
-    # rows of any generation: the key alone; a row and a failure: within one generation
+    revision = np.array([unit.key[0] for unit in units])[owner]
+    # rows of any revision: the key alone; a row and a failure: within one revision
     for how, chosen, leading in (
         ("stands also in", np.flatnonzero(~failed), np.zeros(len(owner), int)),
-        ("is a row here and a failure in", np.arange(len(owner)), generation),
+        ("is a row here and a failure in", np.arange(len(owner)), revision),
     ):
         columns = (owner, failed, conformers, molecules, leading)
         order = chosen[np.lexsort([column[chosen] for column in columns])]
         a, b = order[:-1], order[1:]
         equal = [column[a] == column[b] for column in (conformers, molecules, leading)]
-        kinds = [~failed[a], failed[b] == (leading is generation)]  # rows come before failures
+        kinds = [~failed[a], failed[b] == (leading is revision)]  # rows come before failures
         same = np.logical_and.reduce([*equal, *kinds, owner[a] != owner[b]])
         for i, j in zip(a[same], b[same]):
             yield how, units[owner[i]], units[owner[j]], (int(molecules[i]), int(conformers[i]))

@@ -196,7 +196,7 @@ def test_doctor_exits_1_when_something_is_wrong(
     good: bool, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("qmgen.doctor.report", lambda: {"ok": good})
-    monkeypatch.setattr("qmgen.doctor.lines", lambda findings: ["a finding"])
+    monkeypatch.setattr("qmgen.doctor.lines", lambda issues: ["a finding"])
     assert main(["doctor"]) == code
     assert capsys.readouterr() == ("", "a finding\n")
     assert main(["doctor", "--json"]) == code

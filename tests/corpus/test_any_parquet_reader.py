@@ -178,4 +178,4 @@ def test_shards_with_a_row_group_of_no_rows_are_still_read(
     assert {corpus.open(name).metadata.num_row_groups for name in corpus.files("test")} == {1}
     assert all(corpus.table(split).equals(expected[split]) for split in SPLITS)
     assert corpus.failures().equals(failures)
-    assert inspect(with_empty_shards.directory).findings == []
+    assert inspect(with_empty_shards.directory).issues == []

@@ -123,7 +123,7 @@ def test_sizes_beyond_any_corpus_take_no_memory(hostile: Path, name: str, beyond
     value["plan"].update(beyond)
     (hostile / name).write_text(json.dumps(value))
     survived(hostile, f"{name} {beyond}")
-    assert sum(generation.count for generation in inspect(hostile).generations) < 10
+    assert sum(generation.count for generation in inspect(hostile).revisions) < 10
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_a_file_as_long_as_a_disk_is_not_read(hostile: Path, name: str, severity
         )
     with (hostile / name).open("wb") as stream:
         stream.truncate(2**40)  # it takes no room
-    found = [one for one in inspect(hostile).findings if one.file == name]
+    found = [one for one in inspect(hostile).issues if one.file == name]
     assert len(found) == 1 and found[0].what.startswith(what) and found[0].severity in (severity, STALE), found
     survived(hostile, f"{name} of a terabyte")
 

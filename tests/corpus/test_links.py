@@ -183,7 +183,7 @@ def test_a_snapshot_of_the_hugging_face_hub_is_read_verified_and_merged(written:
     corpus = open_corpus(snapshot)
     assert len(corpus) == corpus.table().num_rows == rows and corpus.failures().num_rows == 4
     found = inspect(snapshot)
-    assert found.findings == [] and found.complete
+    assert found.issues == [] and found.complete
     (snapshot / "README.md").unlink()
     assert merge(snapshot).manifest is not None and inspect(snapshot).sound
     assert {path.name: path.read_bytes() for path in blobs.iterdir()} == before

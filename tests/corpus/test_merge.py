@@ -99,7 +99,7 @@ def extended(written: Any) -> Path:
     begin_revision(store_of(directory), LATER)
     more = type(written)(directory, LATER.plan)
     more.write(0, config_hash=LATER.hash, recipe=LATER.recipe, more=LATER.mark)
-    assert merge(directory).manifest is not None and inspect(directory).findings == []
+    assert merge(directory).manifest is not None and inspect(directory).issues == []
     return directory
 
 
@@ -128,12 +128,12 @@ def test_a_changed_statement_of_an_addition_changes_nothing(written: Any, old: s
     directory = extended(written)
     before = described(directory)
     changed(directory / LATER.name, old, new)
-    assert [(one.severity, one.file) for one in inspect(directory).findings] == [("stale", LATER.name)]
+    assert [(one.severity, one.file) for one in inspect(directory).issues] == [("stale", LATER.name)]
     merged = merge(directory)
     assert merged.manifest is not None and merged.doubtful == ()
     assert described(directory) == before
     begin_revision(store_of(directory), LATER)
-    assert inspect(directory).findings == []
+    assert inspect(directory).issues == []
 
 
 def test_an_addition_without_files_is_known_from_the_manifest_where_its_statement_was_changed(written: Any) -> None:
@@ -164,7 +164,7 @@ def test_a_changed_record_or_manifest_neither_passes_its_change_on_nor_condemns_
     sound = {name: (directory / name).read_bytes() for name in DESCRIPTION}
     changed(path, old, new)
     found = inspect(store)
-    assert [(one.severity, one.file) for one in found.findings] == [("stale", str(path.relative_to(directory)))]
+    assert [(one.severity, one.file) for one in found.issues] == [("stale", str(path.relative_to(directory)))]
     assert found.complete and found.units == 4 and status(store).units == 4
     assert list(records(store)) == []
     history = history_of(store, Listing.of(store))

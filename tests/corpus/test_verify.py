@@ -31,12 +31,12 @@ Change = Callable[[dict[str, Any]], Any]
 
 
 def said(found: VerificationReport, severity: str) -> list[str]:
-    return [f"{finding.file}: {finding.what}" for finding in found.findings if finding.severity == severity]
+    return [f"{finding.file}: {finding.what}" for finding in found.issues if finding.severity == severity]
 
 
 def test_a_whole_corpus_is_sound(written: Any) -> None:
     found = inspect(written.directory)
-    assert found.findings == [] and found.sound and found.complete and found.units == 4
+    assert found.issues == [] and found.sound and found.complete and found.units == 4
     report = found.as_json()
     assert report["counts"]["rows"] == 72 and report["counts"]["failures"] == 4
     assert report["bytes"] == sum(path.stat().st_size for path in written.directory.glob("*/*.parquet"))
@@ -65,7 +65,7 @@ def test_a_data_file_that_is_not_what_was_written(written: Any, spoil: Any, what
     if spoil is not None:
         path.write_bytes(spoil(content))
     found = inspect(written.directory)
-    assert [line for line in said(found, DAMAGE) if line.startswith(TRAIN) and what in line], found.findings
+    assert [line for line in said(found, DAMAGE) if line.startswith(TRAIN) and what in line], found.issues
     assert not found.sound and all(finding.todo for finding in found.damaged)
 
 
@@ -95,7 +95,7 @@ def test_without_any_checksum_an_unfound_flip_has_changed_no_value(written: Any)
     found = 0
     for _ in range(60):
         path.write_bytes(_flipped(good, chance.randrange(len(good)), chance))
-        if check_unit(store, (0, 4, 1), FAILED, {}, {}, None).findings:
+        if check_unit(store, (0, 4, 1), FAILED, {}, {}, None).issues:
             found += 1
             continue
         back = pq.read_table(path)
@@ -263,7 +263,7 @@ def test_a_lost_description_is_stale_not_damage(written: Any, lost: str) -> None
     (written.directory / lost).unlink()
     found = inspect(written.directory)
     assert found.complete and not found.sound and not found.damaged
-    assert said(found, STALE) == [f"{lost}: is lost"] and "qmgen merge" in found.findings[0].todo
+    assert said(found, STALE) == [f"{lost}: is lost"] and "qmgen merge" in found.issues[0].todo
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_a_description_that_is_out_of_date(written: Any, file: str, spoil: Calla
     path.write_text(spoil(before))
     assert path.read_text() != before
     found = inspect(written.directory)
-    assert not found.damaged and any(what in line for line in said(found, STALE)), found.findings
+    assert not found.damaged and any(what in line for line in said(found, STALE)), found.issues
 
 
 def of_run(directory: Path) -> str:
@@ -310,7 +310,7 @@ def test_every_changed_byte_of_what_describes_a_corpus_is_found(written: Any, na
     written.manifest()
     path = written.directory / name(written.directory)
     content, store, chance = path.read_bytes(), store_of(written.directory), random.Random(7)
-    before = [finding.file for finding in inspect(store).findings]
+    before = [finding.file for finding in inspect(store).issues]
     assert f"generations/{path.name}" not in before and path.name not in before
     checks = _describing(written.directory)
     places = {0, len(content) - 1, *chance.sample(range(len(content)), min(len(content), 250))}
@@ -322,7 +322,7 @@ def test_every_changed_byte_of_what_describes_a_corpus_is_found(written: Any, na
                 unseen.append((place, changed[max(place - 10, 0) : place + 10]))
     assert unseen == []
     path.write_bytes(content)
-    assert [finding.file for finding in inspect(store).findings] == before
+    assert [finding.file for finding in inspect(store).issues] == before
 
 
 def _describing(directory: Path) -> Callable[[], list[VerificationIssue]]:
@@ -330,7 +330,7 @@ def _describing(directory: Path) -> Callable[[], list[VerificationIssue]]:
     store = store_of(directory)
     found = inspect(store)
     return lambda: [
-        *damaged_notes(store), *description(store, found.listing, manifest_of(store), found.books, True)
+        *damaged_notes(store), *description(store, found.listing, manifest_of(store), found.unit_records, True)
     ]  # fmt: skip
 
 
@@ -346,7 +346,7 @@ def test_settings_that_are_not_those_of_the_rows_are_named_even_without_a_checks
 ) -> None:
     """As in corpora from before the manifest held one."""
     _unsealed(written.directory)
-    assert inspect(written.directory).findings == []
+    assert inspect(written.directory).issues == []
     (written.directory / "config.toml").write_text(setting + "\n")
     assert said in said_of(written.directory, "config.toml")
 
@@ -355,7 +355,7 @@ def test_a_changed_config_is_taken_as_it_is_by_merge(written: Any) -> None:
     """Who moves the molecules writes their new place into it."""
     (written.directory / "config.toml").write_text('conformers = 2\nmolecules = ["elsewhere.smi"]\n')
     found = inspect(written.directory)
-    assert [finding.file for finding in found.findings] == ["config.toml"] and not found.sound
+    assert [finding.file for finding in found.issues] == ["config.toml"] and not found.sound
     assert merge(written.directory).manifest is not None
     assert inspect(written.directory).sound
 
@@ -370,7 +370,7 @@ def test_a_level_of_theory_that_is_not_that_of_the_files_is_named_even_without_a
 
 
 def said_of(directory: Path, name: str) -> str:
-    return "; ".join(finding.what for finding in inspect(directory).findings if finding.file == name)
+    return "; ".join(finding.what for finding in inspect(directory).issues if finding.file == name)
 
 
 def _unsealed(directory: Path) -> None:
@@ -410,7 +410,7 @@ def test_a_cut_unit_is_complete_and_its_leftovers_disturb_nobody(written: Any, t
         short.write(index)
     (short.directory / "config.toml").write_text("")
     short.manifest()
-    assert inspect(short.directory).complete and inspect(short.directory).findings == []
+    assert inspect(short.directory).complete and inspect(short.directory).issues == []
     (short.directory / "manifest.json").unlink()
     assert inspect(short.directory).missing == []  # the names say where it was cut
     for index in range(1, 4):  # a run without the limit, stopped before it could clean up
@@ -456,7 +456,7 @@ def test_garbage_for_records_and_sums_is_survived(written: Any) -> None:
         (written.directory / "runs" / f"{number}.json").write_text(json.dumps(value))
     (written.directory / "runs" / "cut.json").write_text('{"plan": ')
     found = inspect(written.directory)
-    assert [finding.file for finding in found.findings] == ["runs/0.json", "runs/cut.json"]  # those that are no record
+    assert [finding.file for finding in found.issues] == ["runs/0.json", "runs/cut.json"]  # those that are no record
     assert found.complete and not found.damaged
     (written.directory / "SHA256SUMS").write_bytes(b"\xff\xfe no sums\n\x00")
     assert not inspect(written.directory).damaged

@@ -82,7 +82,7 @@ def test_columns_of_the_source_and_bonds_are_in_the_rows(table: Config, real: St
         mol = Chem.MolFromSmiles(row["mapped_smiles"], parameters)
         elements = {atom.GetAtomMapNum(): atom.GetAtomicNum() for atom in mol.GetAtoms()}
         assert elements == dict(enumerate(row["z"], 1))
-    assert summary.merged == 4 and inspect(settings.out).findings == []
+    assert summary.merged == 4 and inspect(settings.out).issues == []
     card = (Path(settings.out) / "README.md").read_text()
     assert all(f"| `{name}` | string |" in card for name in TEXTS) and "removeHs" in card
     assert status(settings.out).complete
@@ -105,9 +105,9 @@ def test_names_of_duplicates_are_listed(table: Config, real: Stages, lines: RunP
     assert "duplicates.csv" in (Path(settings.out) / "README.md").read_text()
     for spoil in (lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-2])):
         spoil(Path(settings.out) / "duplicates.csv")
-        assert [finding.file for finding in inspect(settings.out).findings] == ["duplicates.csv"]
+        assert [finding.file for finding in inspect(settings.out).issues] == ["duplicates.csv"]
         merge(settings.out)
-        assert inspect(settings.out).findings == [] and len(listed(settings.out)) == 3
+        assert inspect(settings.out).issues == [] and len(listed(settings.out)) == 3
     generate(table(overwrite=True, limit=3), lines, real)
     assert not (Path(settings.out) / "duplicates.csv").exists()
     generate(table(), lines, real)
@@ -141,7 +141,7 @@ def test_an_extension_lists_what_one_run_would(
         {"molecule_id": "8", "name": "neuf", "merged_into": "6"},
         {"molecule_id": "9", "name": "null", "merged_into": "0"},
     ]  # fmt: skip
-    assert inspect(added.directory).findings == []
+    assert inspect(added.directory).issues == []
 
 
 def test_bytes_do_not_depend_on_ranks_and_stops(
@@ -222,7 +222,7 @@ def old(config: Config, stages: Stages, lines: RunProgress, monkeypatch: pytest.
 
 
 def assert_sound(place: Path | str) -> None:
-    assert inspect(place).findings == [] and status(place).complete and manifest(place)["schema_version"] == 1
+    assert inspect(place).issues == [] and status(place).complete and manifest(place)["schema_version"] == 1
     assert not NEW_COLUMNS & set(qmgen.load(place).column_names)
     card = (Path(place) / "README.md").read_text()
     assert "mapped_smiles" not in card and "| `charges` |" in card
@@ -272,4 +272,4 @@ def test_a_version_that_is_not_known_is_refused(old: GenerateConfig, stages: Sta
         UsageError, match=f"is of version {unknown} of the format: use the version of qmgen that wrote it"
     ):
         generate(old, lines, stages)
-    assert any(f"knows {known}" in finding.what for finding in inspect(old.out).findings)
+    assert any(f"knows {known}" in finding.what for finding in inspect(old.out).issues)

@@ -451,4 +451,4 @@ def test_a_foreign_file_is_left_alone(run: Callable[..., RunSummary], whole: Pat
     assert run(out=whole).complete and contents(whole) == expected
     assert (whole / "data" / "notes.txt").read_text() == "mine"
     found: Any = inspect(whole)
-    assert found.sound and [finding.file for finding in found.findings] == ["data/notes.txt"]
+    assert found.sound and [finding.file for finding in found.issues] == ["data/notes.txt"]

@@ -23,7 +23,7 @@ Config = Callable[..., GenerateConfig]
 
 def is_sound(place: Path, units: int, rows: int) -> None:
     found = inspect(place)
-    assert not found.findings, found.findings
+    assert not found.issues, found.issues
     assert found.complete and found.units == units and found.as_json()["counts"]["rows"] == rows
     told = status(place)
     assert (told.units, told.units_done, told.rows) == (units, units, rows)
