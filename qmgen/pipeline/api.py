@@ -53,7 +53,7 @@ WHY: Final = ("reason", "detail")
 @dataclass(frozen=True)
 class Labels:
     """A sequence of results, aligned with the input: ``labels[i]`` is a dict with the columns of a corpus and
-    ``reason`` and ``detail``, ``labels[a:b]`` a list of such. Of a labelled conformer these two are None; of a failure
+    ``reason`` and ``detail``, ``labels[a:b]`` a list of such. Of a labeled conformer these two are None; of a failure
     all columns but ``molecule_id conformer_id name smile`` are. Duplicates have a result each, which was computed once.
 
     ``results`` is all of them as a ``pyarrow.Table`` with units in its metadata, ``to_pandas()`` as a data frame.
@@ -181,7 +181,7 @@ def label(
     ``settings`` are those of ``qmgen.config.CallConfig`` (``xc``, ``basis``, ``conformers``, ``workers``, ...), as
     docs/settings.md lists them; one that is None has its default. ``guess`` may be the path of a run of `qmgen train
     energy`. ``keep`` names columns of a file, properties of ``Mol`` or keys of ``Atoms.info`` that the results have
-    too, as text. ``workers`` processes share the molecules; with one, or None, they are labelled in this process, in
+    too, as text. ``workers`` processes share the molecules; with one, or None, they are labeled in this process, in
     which float64 is then switched on. ``progress`` shows a bar on standard error: True, False, or None (where that is a
     terminal).
 
@@ -234,7 +234,7 @@ def label(
 def _here(
     job: LabelJob, molecules: Sequence[Molecule], workers: int, advance: Advance
 ) -> tuple[list[Row], list[Row], int]:
-    """Rows, failures and the number of pruned conformers of ``molecules``, labelled in this process."""
+    """Rows, failures and the number of pruned conformers of ``molecules``, labeled in this process."""
     job.stages.prepare()
     found = UnitAttempt(job, _Teller(advance)).run(list(molecules))
     rows = [row for of_split in found.rows.values() for row in of_split]
@@ -264,7 +264,7 @@ def _read(path: Path) -> list[Row]:
 
 
 class _Teller(UnitListener):
-    """Tells of each advance."""
+    """Calls ``advance`` with the rows and failures that are new."""
 
     def __init__(self, advance: Advance) -> None:
         self._advance, self._rows, self._failures = advance, 0, 0

@@ -199,7 +199,7 @@ def _amount(contents: UnitContents, complete: set[int]) -> tuple[int, int, int]:
 
 
 def rows_of(table: pa.Table) -> list[dict[str, Any]]:
-    """The rows as labelling makes them: lists as arrays of NumPy, all else as Python's own."""
+    """The rows as labeling makes them: lists as arrays of NumPy, all else as Python's own."""
     columns = []
     for column in table.columns:
         if pa.types.is_list(column.type):

@@ -1,8 +1,8 @@
 """What the death of a worker means for the molecules it was busy with. Plain logic: no process, no clock.
 
-A batch that died with its worker is labelled again one conformer at a time; the one that kills a second worker is
+A batch that died with its worker is labeled again one conformer at a time; the one that kills a second worker is
 excluded: it becomes a failure, and the run goes on without it. A death counts against a molecule only if its cause
-lies inside the process. A bare SIGKILL is somebody else's doing: a scheduler, a person, a test. Where a death may have
+lies inside the process. A bare SIGKILL comes from outside: from a scheduler, a person, a test. Where a death may have
 been the machine's doing (too little memory above all), so may the failure, and the same command tries it again; and
 where several molecules in a row are excluded, it is the machine that fails, and the run ends.
 """
@@ -31,7 +31,7 @@ MAX_DEATHS_OUT_OF_MEMORY: Final = 3
 MAX_DEATHS_WITHOUT_NEW_BEST: Final = 100
 #: workers in a row that die before they are ready
 MAX_FAILED_STARTS: Final = 3
-#: different molecules in a row that are excluded, and nothing labelled between them: it is not they that fail
+#: different molecules in a row that are excluded, and nothing labeled between them: it is not they that fail
 MAX_EXCLUDED_IN_A_ROW: Final = 3
 
 
@@ -91,14 +91,14 @@ class UnitCrashes:
             self._in_company.update(dict.fromkeys(keys, death.how))
         further = bool(fresh or excluded) or done > self._furthest
         self._aimless = 0 if further else self._aimless + 1
-        # another's doing may strike at any time: an attempt that labelled anything is not held against the unit
+        # a kill from outside may come at any time: an attempt that labeled anything is not held against the unit
         self._fruitless = 0 if further or (done > begun and not death.explained) else self._fruitless + 1
         self._starved = 0 if not self._fruitless or not (death.explained and death.machine) else self._starved + 1
         self._furthest = max(self._furthest, done)
         return excluded
 
     def survived(self, on_device: Iterable[ConformerKey]) -> None:
-        """The batch ``on_device`` is labelled. A conformer that was alone in it did not cause the deaths in company."""
+        """The batch ``on_device`` is labeled. A conformer that was alone in it did not cause the deaths in company."""
         keys = list(on_device)
         if len(keys) == 1:
             self._in_company.pop(keys[0], None)
@@ -134,7 +134,7 @@ class UnitCrashes:
 
 @dataclass
 class MachineHealth:
-    """Whether the machine is sound, as far as the fates of molecules show: ``proven`` once something was labelled.
+    """Whether the machine is sound, as far as the fates of molecules show: ``proven`` once something was labeled.
 
     ``before`` are conformers that an earlier run excluded too: they are the ones that fail.
     """
@@ -146,7 +146,7 @@ class MachineHealth:
 
     @property
     def in_doubt(self) -> bool:
-        """Whether a molecule was excluded since the last one was labelled."""
+        """Whether a molecule was excluded since the last one was labeled."""
         return bool(self._in_a_row)
 
     def labeled(self) -> None:
@@ -171,7 +171,7 @@ class MachineHealth:
 
     @property
     def never(self) -> str | None:
-        """Why the run has failed as a whole, if nothing was ever labelled, and that may be the machine's doing."""
+        """Why the run has failed as a whole, if nothing was ever labeled, and that may be the machine's doing."""
         if self.proven or not self._doubtful or not self._in_a_row:
             return None
         return f"no molecule could be labelled, the last one: {self._last}"

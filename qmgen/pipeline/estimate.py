@@ -1,4 +1,4 @@
-"""``--dry-run``: the plan, and what it will cost, from labelling a few of its molecules for a short time."""
+"""``--dry-run``: the plan, and what it will cost, from labeling a few of its molecules for a short time."""
 
 from __future__ import annotations
 
@@ -178,9 +178,9 @@ def measure(job: LabelJob, entries: list[Entry]) -> Iterator[Measurement]:
         seconds = []
         for _ in range(2):
             begin = time.monotonic()
-            labelled = UnitAttempt(job).run([entry])
+            labeled = UnitAttempt(job).run([entry])
             seconds.append(time.monotonic() - begin)
-        rows = [row for of_split in labelled.rows.values() for row in of_split]
+        rows = [row for of_split in labeled.rows.values() for row in of_split]
         made += rows
-        attempts = len(rows) + len(labelled.failures)
+        attempts = len(rows) + len(labeled.failures)
         yield Measurement(attempts, len(rows), seconds[0], seconds[1], file_bytes(made), empty, peak_memory())

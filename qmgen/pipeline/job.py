@@ -2,7 +2,7 @@
 
 The work units of a whole enumeration are its parts (``enumeration.parts``). A share, a sample or the first few are
 listed first, in a file of SMILES which is then read like any other. It lies in the corpus, under ``source/``, where one
-can see what was labelled; a run that is started again goes on with it, or finds it whole.
+can see what was labeled; a run that is started again goes on with it, or finds it whole.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class LabelJob:
 
 
 def settings_of(config: LabelConfig, network: NetworkGuess | None = None) -> Settings:
-    """The part of the configuration that labelling sees; ``network`` is what its ``guess`` names, if no plain one."""
+    """The part of the configuration that labeling sees; ``network`` is what its ``guess`` names, if no plain one."""
     settings = Settings(**{name: getattr(config, name) for name in Settings.__dataclass_fields__})
     return settings if network is None else replace(settings, guess=network.guess)
 
@@ -144,7 +144,7 @@ def refuse_elements(config: GenerateConfig, settings: Settings, stages: Stages) 
 
 def refuse_molecules(source: FileSource, limit: int | None, job: LabelJob) -> None:
     """Raise ``UsageError`` where the level of theory can label none of the molecules of ``source`` (of the first
-    ``limit``). Reads it as far as the first molecule that can be labelled."""
+    ``limit``). Reads it as far as the first molecule that can be labeled."""
     _refuse(islice(iter(source), limit), job.settings, job.stages, _OF_LEVEL, "molecules")
 
 
@@ -173,7 +173,7 @@ ENUMERATED_FILE: Final = "source/enumerated.smi"
 
 
 def is_listed(config: GenerateConfig) -> bool:
-    """Whether the molecules are enumerated into a list before any is labelled."""
+    """Whether the molecules are enumerated into a list before any is labeled."""
     some = (config.sample, config.sample_parts, config.limit)
     return config.enumerate is not None and any(setting is not None for setting in some)
 
@@ -225,7 +225,7 @@ def _enumerated(config: GenerateConfig, path: Path, quiet: bool, stopping: Calla
         try:
             run(wanted, EnumerationProgress(quiet))
             return [str(path)]
-        except BeingWritten:  # another rank enumerates: its file is ours
+        except BeingWritten:  # another rank enumerates: its file is read then
             if stopping():
                 raise Interrupted("stopped while another rank was enumerating; the same command continues") from None
             time.sleep(1.0)

@@ -294,7 +294,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _amd(nodes: Path) -> int:
-    """The driver's nodes that are GPUs, and ours: a CPU has number 0, a GPU kept from us has none to be read."""
+    """The driver's nodes that are GPUs which this process may read: a CPU has number 0."""
     found = 0
     for name in _names(nodes):
         try:

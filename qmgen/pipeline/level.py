@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from qmgen.labeling.types import Guess
     from qmgen.pipeline.stages import Stages
 
-#: the file of a run, and the key of our metadata in it
+#: the file of a run, and the key of its metadata that qmgen writes
 _MODEL: Final = "model.safetensors"
 _KEY: Final = "qmgen"
 #: trained networks that predict labels and no density
@@ -88,7 +88,7 @@ class NetworkGuess:
 
     @property
     def guess(self) -> str:
-        """What ``Settings.guess`` says of it."""
+        """The value of ``Settings.guess`` for it."""
         return network_guess(self.checksum)
 
     def about(self) -> dict[str, str]:

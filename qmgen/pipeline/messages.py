@@ -6,7 +6,7 @@ seconds the stage of its main thread (a string: the process runs), ``UnitProgres
 ``UnitResult`` for each unit whose files are written, a ``Measurement`` for each entry measured, or a ``WorkerFailure``.
 
 The stage is the name of the process too: ``top`` and ``ps`` show it, and the crash test aims by it. Workers: ``start``,
-``idle``, ``embed`` (labelling waits for geometries), ``label``, ``write``, ``commit``. The parent: ``read`` (the
+``idle``, ``embed`` (labeling waits for geometries), ``label``, ``write``, ``commit``. The parent: ``read`` (the
 source), ``check`` (what is done), ``run``, ``merge`` (the manifest).
 
 Only the standard library is imported here: a worker needs this before it pins itself to a core.
@@ -79,7 +79,7 @@ class StopUnit(BaseException):
 
 
 class UnitListener:
-    """What is called while a unit is labelled. These methods do nothing."""
+    """What is called while a unit is labeled. These methods do nothing."""
 
     def progress(self, rows: int, failures: int) -> None:
         """So many rows and failures so far."""

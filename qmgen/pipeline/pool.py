@@ -2,7 +2,7 @@
 
 Each worker has its own pipe, so that one that dies can block no other. A free worker gets the next unit; the unit of
 one that died comes before all others. No wait is without a bound: a worker that stops answering is ended and replaced,
-and one that does not stop when it is told to is ended too.
+and one that does not stop after ``STOP`` is ended too.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _STILL_LIMITS: Final = {"start": 300.0, "write": 300.0, "commit": 300.0, "label"
 
 @dataclass
 class WorkerProcess:
-    """One process: its pipe, its place, what it is doing and holds on its device, and what it told about itself."""
+    """One process: its pipe, its place, its unit and the batch on its device, and what it has sent about itself."""
 
     child: Child
     place: WorkerPlace
@@ -98,7 +98,7 @@ def start_worker(job: LabelJob, place: WorkerPlace, inbox: queue.SimpleQueue[Any
     return WorkerProcess(child, place, StallClock(child.process.pid), oom_kills())
 
 
-#: seconds that workers have to stop when they are told to
+#: seconds that workers have to stop after ``STOP``
 STOP_WITHIN: Final = 11.0
 #: seconds in which killed processes are gone, unless a file system hangs
 _DIE_WITHIN: Final = 2.0

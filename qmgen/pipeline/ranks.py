@@ -175,7 +175,7 @@ class RunningCommand:
 
 
 def generate_command(config: GenerateConfig, guess: str, digests: Iterable[str] | None = None) -> RunningCommand:
-    """``qmgen generate`` with ``config``; ``guess`` as labelling sees it. ``digests`` are those of its source, taken
+    """``qmgen generate`` with ``config``; ``guess`` as labeling sees it. ``digests`` are those of its source, taken
     from the files where they are not given."""
     whole = digests is not None or "-" not in config.molecules
     if digests is None:

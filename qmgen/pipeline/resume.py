@@ -75,7 +75,7 @@ def start_anew(store: Store, rank: Rank, molecules: Sequence[str] = ()) -> None:
 def write_config(store: Store, config: GenerateConfig) -> None:
     """The resolved configuration stands in the corpus from the start. Raises ``UsageError`` where it cannot."""
     if store.local is None:
-        config = config.model_copy(update={"out": store.place})  # how to reach it is nobody else's business
+        config = config.model_copy(update={"out": store.place})  # the options of the URL are no part of the corpus
     try:
         store.write("config.toml", config.resolved_toml(store.local).encode())
         store.clear()
@@ -102,7 +102,7 @@ def unfinished_units(
 
 def _unfinished_units(store: Store, units: list[Unit], stopping: Callable[[], bool]) -> tuple[list[Unit], list[str]]:
     listing = Listing.of(store)
-    # before there is a SHA256SUMS, nothing but the records of runs tells of failures files
+    # before there is a SHA256SUMS, nothing but the records of runs holds the checksums of failures files
     sums: dict[str, Collection[str]] = {**recorded_sums(records(store))}
     sums.update((name, (one,)) for name, one in sums_of(store).items())
     wanted = {(unit.revision, unit.count, unit.index) for unit in units}

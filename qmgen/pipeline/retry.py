@@ -220,7 +220,7 @@ def retry_inputs(
         revision = UnitRevision(
             known=len(of_unit),
             only={molecule: tuple(sorted(asked)) for molecule, asked in only.items()},
-            labelled=frozenset(entry.molecule_id for entry in of_unit if entry.molecule_id in labeled),
+            labeled=frozenset(entry.molecule_id for entry in of_unit if entry.molecule_id in labeled),
             decided=tuple(sorted({key for entry in of_unit for key in _failures_of(entry, failed)})),
         )
         yield UnitInput(unit, list(of_unit), 0, revision)

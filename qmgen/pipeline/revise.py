@@ -212,7 +212,7 @@ def extension_inputs(
             unit,
             [*grown, *new],
             max(unit.end - max(unit.start, before.entries), 0) - len(new),
-            UnitRevision(known=len(grown), first=dict.fromkeys(ids, first), labelled=rows.intersection(ids)),
+            UnitRevision(known=len(grown), first=dict.fromkeys(ids, first), labeled=rows.intersection(ids)),
             tuple(one for one in duplicates if one[0] >= before.entries),
         )
 

@@ -33,7 +33,7 @@ def symbols(numbers: np.ndarray) -> list[str]:
 def row(
     conformer: Conformer, label: Label, molecule: Molecule | None = None, kept: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The row of a labelled conformer of ``molecule``, in the units of the corpus; ``kept`` are the columns that hold
+    """The row of a labeled conformer of ``molecule``, in the units of the corpus; ``kept`` are the columns that hold
     what was kept of its source.
 
     Raises ``ValueError`` if the positions would change when stored as float32: the label would belong to another

@@ -37,7 +37,7 @@ from qmgen.signals import STOP_WITHIN, StopWatch
 if TYPE_CHECKING:
     from qmgen.config.generate import GenerateConfig
 
-#: an unfinished corpus of more units gets no manifest when a run is stopped: whoever stops it will not wait
+#: an unfinished corpus of more units gets no manifest when a run is stopped: writing it would take too long
 _FEW_UNITS: Final = 1000
 
 
@@ -77,7 +77,7 @@ def generate(
                     command = generate_command(config, guess, source.digests)
             return run_spec(config, job, source, store, stack)
 
-        # what is enumerated goes into the directory, which must be ours first; else all is refused before that
+        # what is enumerated goes into the directory, whose rank must be locked first; else all is refused before that
         early = spec() if not is_listed(config) else None
         stack.enter_context(hold_rank(store, rank, command))
         if config.overwrite:

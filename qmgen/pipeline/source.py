@@ -27,17 +27,17 @@ from qmgen.pipeline.stages import Stages
 class UnitRevision:
     """What a unit that adds to a finished corpus leaves out: ``known`` entries were counted before. ``first[m]``: the
     lowest conformer still missing. ``only[m]``: exactly the conformers to label. Molecules in neither: all conformers.
-    ``labelled`` molecules have rows in earlier revisions. ``decided`` are the earlier failures that the unit tries
+    ``labeled`` molecules have rows in earlier revisions. ``decided`` are the earlier failures that the unit tries
     again."""
 
     known: int = 0
     first: Mapping[int, int] = field(default_factory=dict)
     only: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
-    labelled: frozenset[int] = frozenset()
+    labeled: frozenset[int] = frozenset()
     decided: tuple[FailureKey, ...] = ()
 
     def wants(self, molecule_id: int, conformer_id: int) -> bool:
-        """Whether this conformer is to be labelled here."""
+        """Whether this conformer is to be labeled here."""
         if molecule_id in self.only:
             return conformer_id in self.only[molecule_id]
         return conformer_id >= self.first.get(molecule_id, 0)
@@ -61,7 +61,7 @@ class UnitRevision:
 
     def counts(self, rows: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
         """What the unit's failures file holds about this: see ``corpus.unit_records.UnitRecord``."""
-        again = {split: len({r["molecule_id"] for r in of_split} & self.labelled) for split, of_split in rows.items()}
+        again = {split: len({r["molecule_id"] for r in of_split} & self.labeled) for split, of_split in rows.items()}
         counts: dict[str, Any] = {"again": again}
         if self.decided:
             counts["decided"] = [list(key) for key in self.decided]
@@ -179,7 +179,7 @@ class FileSource:
         told = time.monotonic()
         for unit, mine, duplicates in self.places(plan):
             if unit.index not in wanted:
-                if time.monotonic() - told > _PATIENCE:  # whoever waits has signals to heed
+                if time.monotonic() - told > _PATIENCE:  # the pool that waits has to look for signals
                     yield None
                     told = time.monotonic()
             else:

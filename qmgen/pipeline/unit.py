@@ -96,7 +96,7 @@ def do_unit(job: LabelJob, work: UnitInput, listener: UnitListener | None = None
 class UnitAttempt:
     """One attempt to turn entries into rows and failures, less what is there already by ``revision``.
 
-    ``suspected`` conformers are labelled before all others, each alone; ``excluded`` ones become failures.
+    ``suspected`` conformers are labeled before all others, each alone; ``excluded`` ones become failures.
     ``checkpoint`` brings what an earlier attempt had, and saves what this one has.
     """
 
@@ -170,7 +170,7 @@ class UnitAttempt:
         return number in self.found.complete or (number, -1) in self.loaded
 
     def _embedded(self, molecules: list[Molecule]) -> Iterator[Conformer]:
-        """The geometries that are to be labelled; failures and pruned conformers of the embedding are recorded."""
+        """The geometries that are to be labeled; failures and pruned conformers of the embedding are recorded."""
         job, found = self.job, self.found
         items = job.stages.conformers(
             iter(molecules), job.conformers, job.seed, job.embed_time_limit, procedure=job.procedure

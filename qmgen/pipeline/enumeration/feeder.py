@@ -1,4 +1,4 @@
-"""The process that enumerates for a run, and its parent's side: blocks of work units, one ahead of what is labelled.
+"""The process that enumerates for a run, and its parent's side: blocks of work units, one ahead of what is labeled.
 
 Started by ``EnumerationFeed`` as ``python -c "from qmgen.pipeline.enumeration.feeder import main; main(...)"``. One
 pass over all graphs costs the same however few of its parts are wanted, so a block takes several units; but the first
@@ -6,7 +6,7 @@ label should not wait for many, so the first block is one unit, and each is at m
 
 The parent sends an ``EnumerationOrder``, then the units that are next, as a tuple, for each block. The answer is how
 many duplicates were merged in each unit of the block, or a ``WorkerFailure``. A unit's entries go into a file of the
-folder of the run, a line of JSON each: place in the part and SMILES, then reason and detail of what cannot be labelled.
+folder of the run, a line of JSON each: place in the part and SMILES, then reason and detail of what cannot be labeled.
 That file is whole when the answer comes.
 """
 
@@ -138,7 +138,7 @@ def main(parent: Parent, folder: str) -> None:
         order: EnumerationOrder = connection.recv()
         _serve(connection, order)
     except (BrokenPipeError, EOFError, ConnectionResetError):
-        shutil.rmtree(folder, ignore_errors=True)  # nobody wants it
+        shutil.rmtree(folder, ignore_errors=True)  # there is no parent that reads it
         os._exit(1)
 
 

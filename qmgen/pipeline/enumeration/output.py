@@ -103,7 +103,7 @@ class EnumerationFile:
         self._stream.close()
 
     def _difference(self, known: Mapping[str, Any]) -> str:
-        """How the settings of an earlier process differ from ours, in brackets."""
+        """How the settings of an earlier process differ from the present ones, in brackets."""
         before = known.get("settings")
         if not isinstance(before, dict):  # versions that did not note them while a file grows had other default rules
             return " (by an older qmgen, which took --rules none unless given)"
