@@ -66,8 +66,8 @@ class Solved(NamedTuple):
     one_electron: OneElectron
 
 
-def solved(*names: str, size: int = 4) -> Solved:
-    lists = batch_lists(systems(*names), SHAPE, BASIS, XC, 0, size, CHUNK)
+def solved(molecules: list[System], size: int = 4) -> Solved:
+    lists = batch_lists(molecules, SHAPE, BASIS, XC, 0, size, CHUNK)
     with using(ACCELERATOR):
         prepared = prepare_lists(XC, lists, coarse_precision(BASIS))
         solution = SOLVE_MANY(XC, prepared.problem, OPTIONS, ACCELERATOR)
@@ -76,7 +76,7 @@ def solved(*names: str, size: int = 4) -> Solved:
 
 @pytest.fixture(scope="module")
 def together() -> Solved:
-    return solved()
+    return solved(systems())
 
 
 @pytest.fixture(scope="module")
@@ -106,9 +106,15 @@ def test_a_place_without_molecule_does_nothing(together: Solved) -> None:
 
 
 def test_neighbours_change_nothing(together: Solved) -> None:
-    alone = solved("methylamine")
-    assert abs(alone.solution.energy[0] - together.solution.energy[1]) < 1e-10
-    assert np.abs(alone.solution.orbital_energies[0] - together.solution.orbital_energies[1]).max() < 1e-8
+    """Others, in another order; ``tests/labeling/test_accelerator.py`` compares with a molecule alone. The elements are
+    the same, so that the lists have the same lengths and nothing is compiled anew."""
+    same, *others = systems("methylamine", "fluoromethane", "methanol")
+    rng = np.random.default_rng(0)
+    moved = [System(one.numbers, one.positions + 0.1 * rng.normal(size=one.positions.shape)) for one in others]
+    elsewhere = solved([same, *moved])
+    assert abs(elsewhere.solution.energy[0] - together.solution.energy[1]) < 1e-10
+    assert np.abs(elsewhere.solution.orbital_energies[0] - together.solution.orbital_energies[1]).max() < 1e-8
+    assert np.abs(elsewhere.solution.energy[1:3] - together.solution.energy[[2, 0]]).min() > 1e-4  # others indeed
 
 
 @pytest.mark.slow

@@ -19,7 +19,9 @@ GEOMETRIES = {
     "water": ([8, 1, 1], [(0, 0, 0.1), (0, 0.80, -0.48), (0.05, -0.72, -0.55)]),
     "formaldehyde": ([6, 8, 1, 1], [(0, 0, 0), (0.02, 0, 1.25), (0, 0.95, -0.6), (0.05, -0.90, -0.55)]),
 }
-XC, BASIS = functional("b3lyp5"), load_basis("sto-3g")
+XC, BASIS, GRID_LEVEL = functional("b3lyp5"), load_basis("sto-3g"), 1
+#: one for all, so that each program is compiled once
+SHAPE = shape_of(np.array(GEOMETRIES["formaldehyde"][0]), BASIS, XC, GRID_LEVEL)
 #: by PySCF's convention without coarser steps on the way: the density has to be that of the minimum
 TIGHT = ScfOptions(conv_energy=1e-11, conv_gradient=1e-8, max_cycles=100)
 
@@ -29,9 +31,8 @@ def system_of(name: str) -> System:
     return System(np.array(numbers), np.array(places) / BOHR_TO_ANGSTROM)
 
 
-def converged(system: System, grid_level: int) -> tuple[np.ndarray, float]:
-    shape = shape_of(system.numbers, BASIS, XC, grid_level)
-    problem = prepare(system, shape, BASIS, XC, grid_level).problem._replace(coarse=None)
+def converged(system: System) -> tuple[np.ndarray, float]:
+    problem = prepare(system, SHAPE, BASIS, XC, GRID_LEVEL).problem._replace(coarse=None)
     found = jax.jit(solve, static_argnums=0)(XC, problem, TIGHT)
     assert found.converged
     return np.asarray(found.density)[0], float(found.energy)
@@ -39,10 +40,10 @@ def converged(system: System, grid_level: int) -> tuple[np.ndarray, float]:
 
 @pytest.mark.parametrize("name", list(GEOMETRIES))
 def test_equal_pyscf(name: str) -> None:
-    system, level = system_of(name), 1
-    density, _ = converged(system, level)
-    ours = forces(XC, BASIS, level, system, shape_of(system.numbers, BASIS, XC, level), density)
-    reference = mean_field(system.numbers, system.positions, LevelOfTheory("b3lyp5", "sto-3g", level))
+    system = system_of(name)
+    density, _ = converged(system)
+    ours = forces(XC, BASIS, GRID_LEVEL, system, SHAPE, density)
+    reference = mean_field(system.numbers, system.positions, LevelOfTheory("b3lyp5", "sto-3g", GRID_LEVEL))
     reference.conv_tol, reference.conv_tol_grad = 1e-12, 1e-8
     reference.kernel()
     gradient = reference.nuc_grad_method()
@@ -53,11 +54,11 @@ def test_equal_pyscf(name: str) -> None:
 
 
 def test_slope_of_the_converged_energy() -> None:
-    system, level = system_of("water"), 0
-    density, _ = converged(system, level)
-    ours = forces(XC, BASIS, level, system, shape_of(system.numbers, BASIS, XC, level), density)
+    system = system_of("water")
+    density, _ = converged(system)
+    ours = forces(XC, BASIS, GRID_LEVEL, system, SHAPE, density)
     direction = np.random.default_rng(0).normal(size=(3, 3))
     direction /= np.linalg.norm(direction)
-    energies = [converged(System(system.numbers, system.positions + h * direction), level)[1] for h in (1e-3, -1e-3)]
+    energies = [converged(System(system.numbers, system.positions + h * direction))[1] for h in (1e-3, -1e-3)]
     # two difference rules of the same step, whose errors of some 1e-7 need not be the same
     assert float((ours * direction).sum()) == pytest.approx((energies[1] - energies[0]) / 2e-3, abs=1e-6)
