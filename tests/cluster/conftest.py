@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -39,14 +40,21 @@ def run(tmp_path: Path) -> Path:
     return _write(tmp_path)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """Bytes of every file of the same corpus, made by one process that nothing happened to."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "QMGEN_"))}
-    environment = {**kept, "QMGEN_CACHE": os.environ["JAX_COMPILATION_CACHE_DIR"], "PYTHONPATH": str(ROOT)}
-    words = [sys.executable, "-m", "qmgen", "generate", str(_write(folder)), "--workers", "1", "--quiet"]
-    subprocess.run(words, env=environment, check=True, timeout=400)
+    """Bytes of every file of the same corpus, made by one process that nothing happened to; once for all processes of
+    pytest-xdist, whose temporary folders lie in one."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "undisturbed"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            kept = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "QMGEN_"))}
+            environment = {**kept, "QMGEN_CACHE": os.environ["JAX_COMPILATION_CACHE_DIR"], "PYTHONPATH": str(ROOT)}
+            words = [sys.executable, "-m", "qmgen", "generate", str(_write(folder)), "--workers", "1", "--quiet"]
+            subprocess.run(words, env=environment, check=True, timeout=400)
+            (folder / "done").touch()
     return _corpus_bytes(folder / "the corpus")
 
 

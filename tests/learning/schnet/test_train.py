@@ -262,7 +262,8 @@ def test_fine_tuning_begins_with_the_weights_of_another_level(
 def test_one_network_begins_several_trainings(toy: Path, tmp_path: Path, whole: tuple[Path, dict[str, Any]]) -> None:
     """Steps take over the memory of what they begin with: it must not be the network's own."""
     init = load_model(whole[0] / "cell")
-    settings = settings_of(toy, tmp_path, preset=None, init=str(whole[0] / "cell"), steps=2)
+    # the rate and length of ``whole``, whose program serves here too
+    settings = settings_of(toy, tmp_path, preset=None, init=str(whole[0] / "cell"), learning_rate=1e-3)
     first = train(settings, tmp_path / "first", init=init)
     assert train(settings, tmp_path / "second", init=init)["targets"] == first["targets"]
 
