@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.device.ceilings import best_seconds, ceilings, floors
-from benchmarks.device.task import Entry, Task
+from benchmarks.device.task import HYDROGEN, Entry, Task
 from qmgen.corpus.plan import Unit
 from qmgen.corpus.schema import failure_schema, failure_table, row_schema, row_table
 from qmgen.corpus.unit_records import write_unit
@@ -149,7 +149,7 @@ def measure_batched_stages(task: Task) -> None:
 def _measure_batched_stages(task: Task) -> None:
     settings = Settings(grid_level=0 if task.toy else 1)
     level, size = level_of(settings), 2 if task.toy else 64 if task.accelerator else 2
-    shape, chosen = task.geometries.of_one_shape(settings, size)
+    shape, chosen = (HYDROGEN if task.toy else task.geometries).of_one_shape(settings, size)
     systems = [System(np.asarray(c.numbers, np.int64), c.positions) for c in chosen]
     xc, options = level.functional, ScfOptions()
     coarse = np.dtype(coarse_precision(level.basis_set)).name
