@@ -100,7 +100,7 @@ def test_a_network_that_knows_the_answer_has_no_errors(
             pass
 
         def __call__(self, problems: Any, numbers: Any) -> list[np.ndarray]:
-            solve = jax.jit(lambda problem: solve_scf(LEVEL.functional, problem, ScfOptions()).density)
+            solve = jax.jit(lambda problem: solve_scf(LEVEL.functional, problem, ScfOptions()).density[0])
             return [np.asarray(solve(jax.tree.map(jax.numpy.asarray, problem))) for problem in problems]
 
     monkeypatch.setattr(module.HamiltonianTask, "predict", exact)
