@@ -75,9 +75,34 @@ def repulsion_integrals(molecule: MoleculePairs, rows: PairRows, positions: Arra
                 if small.n + large.n == 0:
                     continue
                 block = block_integrals(bra_class, ket_class, bra_data, ket_data, small, large)
-                corner = np.array([rows.first[k] + ket.first, rows.first[b] + bra.first])
-                values = _put(values, block, corner, np.array([rows.stride[k], rows.stride[b]]), np.bool_(same))
+                place = tile_place(rows, b, k)
+                values = _put_block(values, block, place, np.int32(bra.first), np.int32(ket.first))
     return values
+
+
+class TilePlace(NamedTuple):
+    """Where integrals of two classes of shell pairs stand in the matrix: its row is the ket's, its column the bra's,
+    and the transpose stands there too.
+
+    Attributes:
+        first, stride: (2,) int of bra and ket, as in ``PairRows``.
+        same: () bool, whether both are of one class.
+    """
+
+    first: Any
+    stride: Any
+    same: Any
+
+    def corner(self, f: Any, g: Any, bra_pair: Any, ket_pair: Any) -> tuple[Any, Any]:
+        """Row and column of shell pair ``bra_pair`` with its functions ``f``, and ``ket_pair`` with ``g``."""
+        row = self.first[1] + g * self.stride[1] + ket_pair
+        return row, self.first[0] + f * self.stride[0] + bra_pair
+
+    def share(self, bra_pair: Any, ket_pair: Any) -> Array:
+        """What is added, here and at the transpose: of one class each two shell pairs count once, a pair with itself
+        half."""
+        below = jnp.where(ket_pair < bra_pair, 1.0, jnp.where(ket_pair == bra_pair, 0.5, 0.0))
+        return jnp.where(self.same, below, 1.0)
 
 
 def _items(chosen: np.ndarray) -> TileItems:
@@ -136,21 +161,26 @@ def _add_items(
     return jax.lax.fori_loop(0, items.n, one, block)
 
 
-@partial(jax.jit, donate_argnums=0)
-def _put(values: Array, block: Array, corner: Array, stride: Array, same: Array) -> Array:
-    """Add a block (f, g, s', s), and its transpose, each function's rectangle in its place; padding adds zeros.
+def tile_place(rows: PairRows, bra: int, ket: int) -> TilePlace:
+    """Of classes by their places among ``PAIR_CLASSES``."""
+    first, stride = (np.array([x[bra], x[ket]]) for x in (rows.first, rows.stride))
+    return TilePlace(first, stride, np.bool_(bra == ket))
 
-    ``corner`` is where function 0 of the ket meets function 0 of the bra, ``stride`` how far it is to the next. Where
-    both sides are the ``same`` block, each two shell pairs count once, a pair with itself half.
+
+@partial(jax.jit, donate_argnums=0)
+def _put_block(values: Array, block: Array, place: TilePlace, bra_first: Array, ket_first: Array) -> Array:
+    """Add a block (f, g, s', s), each function's rectangle in its place and its transpose; padding adds zeros.
+
+    ``bra_first`` and ``ket_first`` are the first shell pairs of either side.
     """
     functions = block.shape[1]
-    column, row = np.indices(block.shape[2:])
-    share = jnp.where(same, np.where(column < row, 1.0, np.where(column == row, 0.5, 0.0)), 1.0)
+    ket_pair, bra_pair = np.indices(block.shape[2:])
+    share = place.share(bra_first + bra_pair, ket_first + ket_pair)
 
     def rectangle(i: Array, values: Array) -> Array:
         f, g = i // functions, i % functions
         part = block[f, g] * share
-        row, column = corner[0] + g * stride[0], corner[1] + f * stride[1]
+        row, column = place.corner(f, g, bra_first, ket_first)
         for here, at in ((part, (row, column)), (part.T, (column, row))):
             values = jax.lax.dynamic_update_slice(values, jax.lax.dynamic_slice(values, at, here.shape) + here, at)
         return values
@@ -224,20 +254,16 @@ def _chunks(chosen: np.ndarray, largest: int) -> TileChunks:
 
 
 def repulsion_batch(data: tuple[PairData, ...], rows: PairRows, work: BatchWork) -> Array:
-    """(ab|cd) of a batch in Hartree, (B, rows, rows), from its ``batched_pair_data``.
-
-    A tile fills its rectangle and that of its transpose; where both sides are of one class, what lies above the
-    diagonal is the transpose of what lies below.
-    """
+    """(ab|cd) of a batch in Hartree, (B, rows, rows), from its ``batched_pair_data``."""
     batch = data[0].exponent.shape[0]
     values = jnp.zeros((batch, rows.size * rows.size))
     for (b, k), lists in zip(QUARTET_CLASSES, work, strict=True):
         bra_class, ket_class = PAIR_CLASSES[b], PAIR_CLASSES[k]
-        index = _Rectangles(bra_class, ket_class, rows)
+        place = tile_place(rows, b, k)
         for dtype, listed in zip((jnp.float32, jnp.float64), lists, strict=True):
             bra = _all_layers(jax.vmap(partial(bra_side, bra_class, dtype=dtype))(data[b]))
             ket = _all_layers(jax.vmap(partial(ket_side, ket_class, dtype=dtype))(data[k]))
-            values = _add_chunks(index, bra, ket, listed, batch, values)
+            values = _add_chunks((bra_class, ket_class), place, rows.size, bra, ket, listed, batch, values)
     return values.reshape(batch, rows.size, rows.size)
 
 
@@ -247,11 +273,20 @@ def _all_layers(side: QuartetSide) -> QuartetSide:
 
 
 def _add_chunks(
-    index: _Rectangles, bra: QuartetSide, ket: QuartetSide, work: TileChunks, batch: int, values: Array
+    classes: tuple[ShellPairClass, ShellPairClass],
+    place: TilePlace,
+    size: int,
+    bra: QuartetSide,
+    ket: QuartetSide,
+    work: TileChunks,
+    batch: int,
+    values: Array,
 ) -> Array:
+    """Add the tiles of ``work`` to ``values`` (B, size size)."""
     dtype = bra.weight.dtype
-    depth, width = (bra.center.shape[0] // batch, ket.center.shape[0] // batch), index.width
+    depth, width = (bra.center.shape[0] // batch, ket.center.shape[0] // batch), ket_tile(*classes)
     shape = (work.rows.shape[1], bra.weight.shape[-2], ket.weight.shape[-2], width, BRA_TILE)
+    _, f, g, ket_pair, bra_pair = np.ogrid[tuple(slice(n) for n in shape)]
     all_rows, all_layers, steps = (jnp.asarray(x) for x in (work.rows, work.layers, work.steps))
 
     def one_chunk(chunk: Array, values: Array) -> Array:
@@ -261,48 +296,24 @@ def _add_chunks(
         def one_step(step: Array, total: Array) -> Array:
             bra_layer, ket_layer = layers[step, :, 0], layers[step, :, 1]
             there = bra_layer >= 0
-            place = (
+            item = (
                 molecule * depth[0] + jnp.maximum(bra_layer, 0),
                 rows[:, 1],
                 molecule * depth[1] + jnp.maximum(ket_layer, 0),
                 rows[:, 2],
             )
-            part = jax.vmap(
-                lambda *row: tile_part(index.bra_class, index.ket_class, bra, ket, row, width, dtype),
-            )(*place)
+            part = jax.vmap(lambda *row: tile_part(*classes, bra, ket, row, width, dtype))(*item)
             return total + jnp.where(there[:, None, None, None, None], part, 0.0)
 
         total = jax.lax.fori_loop(0, steps[chunk], one_step, jnp.zeros(shape, dtype)).astype(values.dtype)
-        for at in index(rows):
+        bra_first, ket_first = ((rows[:, c] * w)[:, None, None, None, None] for c, w in ((1, BRA_TILE), (2, width)))
+        pairs = bra_first + bra_pair, ket_first + ket_pair
+        total = total * place.share(*pairs)
+        row, column = place.corner(f, g, *pairs)
+        for at in (row * size + column, column * size + row):
             values = values.at[rows[:, 0, None], at.reshape(len(rows), -1)].add(
                 total.reshape(len(rows), -1), mode="drop", unique_indices=True
             )
         return values
 
     return jax.lax.fori_loop(0, jnp.asarray(work.n), one_chunk, values)
-
-
-class _Rectangles:
-    """Where the numbers of two tiles stand in a flat (rows, rows) matrix, and those of their transpose."""
-
-    def __init__(self, bra_class: ShellPairClass, ket_class: ShellPairClass, rows: PairRows) -> None:
-        self.bra_class, self.ket_class, self.size = bra_class, ket_class, rows.size
-        self.width = ket_tile(bra_class, ket_class)
-        b, k = PAIR_CLASSES.index(bra_class), PAIR_CLASSES.index(ket_class)
-        f, g = np.arange(bra_class.n_functions), np.arange(ket_class.n_functions)
-        # (f, g, width, r): row of the matrix is the ket's, column the bra's
-        self.row = rows.first[k] + g[None, :, None, None] * rows.stride[k] + np.arange(self.width)[None, None, :, None]
-        self.column = rows.first[b] + f[:, None, None, None] * rows.stride[b] + np.arange(BRA_TILE)
-
-    def __call__(self, rows: Array) -> tuple[Array, Array]:
-        """Indices (c, f, g, width, r) for the rows (c, 3) of a chunk; outside where there is nothing to write."""
-        bra_first, ket_first = (
-            (rows[:, c] * w)[:, None, None, None, None] for c, w in ((1, BRA_TILE), (2, self.width))
-        )
-        row, column = ket_first + self.row, bra_first + self.column
-        direct, turned = row * self.size + column, column * self.size + row
-        if self.bra_class != self.ket_class:
-            return direct, turned
-        q, p = ket_first + np.arange(self.width)[:, None], bra_first + np.arange(BRA_TILE)
-        outside = self.size * self.size
-        return jnp.where(q <= p, direct, outside), jnp.where(q < p, turned, outside)
