@@ -1,7 +1,8 @@
-"""Basis sets: shells of contracted Gaussians per element.
+"""Basis sets: shells of contracted Gaussians per element, and the shells of one molecule. Host side, numpy.
 
     basis = load_basis("sto-3g")
     basis.shells(6)     # carbon: a 1s shell, and a 2s2p shell whose functions share their exponents
+    shell_tables(numbers, basis)    # of a molecule, sorted by ``ShellClass``
 
 Functions of one element that share exponents form one ``Shell`` with several angular momenta (the "sp shells" of
 Pople's sets), so that a pair of shells is evaluated once for all of them. Tables come from the data files
@@ -20,11 +21,10 @@ from importlib import resources
 
 import numpy as np
 
+from qmgen.dft.integrals.shells import SHELL_CLASSES, SUPPORTED, ShellClass, class_of
 from qmgen.errors import UsageError
 
 SHIPPED = ("sto-3g", "6-31g")
-#: highest angular momentum that there are integrals for (``integrals.shells``)
-HIGHEST = 1
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Shell:
 class Basis:
     """A named basis set; ``table`` maps atomic number to its shells in the order of the orbitals.
 
-    ``beyond`` are elements of the set that have d or f functions in it: there are no integrals for them here yet.
+    ``beyond`` are elements of the set with shells of no ``ShellClass``: there are no integrals for them here yet.
     """
 
     name: str
@@ -104,7 +104,7 @@ def load_basis(name: str) -> Basis:
     A set that does not ship is called what PySCF calls it, without any of these, so that it has one name.
 
     Raises:
-        UsageError: no set of that name, one with d or f functions, which have no integrals here yet, or one
+        UsageError: no set of that name, one whose elements all have shells without integrals here, or one
             made for effective core potentials.
     """
     plain = name.lower().translate(str.maketrans("", "", "-_ "))
@@ -119,10 +119,10 @@ def _load(name: str, asked: str) -> Basis:
     else:
         raw = _from_pyscf(name, asked)
     whole = {int(z): _merge_shells(shells) for z, shells in raw.items()}
-    table = {z: shells for z, shells in whole.items() if all(max(s.angular_momenta) <= HIGHEST for s in shells)}
+    table = {z: shells for z, shells in whole.items() if all(class_of(s.angular_momenta) is not None for s in shells)}
     if not table:
         raise UsageError(
-            f"basis '{asked}' has d or f functions on every element; only s and p shells are supported so far"
+            f"basis '{asked}' has d or f functions on every element; only {SUPPORTED} shells are supported so far"
         )
     checksum = hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()[:16]
     return Basis(name, table, checksum, frozenset(whole) - frozenset(table))
@@ -199,3 +199,107 @@ def _normalized(l: int, exponents: np.ndarray, coefficients: np.ndarray) -> np.n
     norms = (2 * exponents / np.pi) ** 0.75 * (4 * exponents) ** (l / 2) / math.sqrt(double_factorial)
     c = coefficients * norms
     return c / math.sqrt(radial_overlap(l, exponents, c, exponents, c))
+
+
+@dataclass(frozen=True)
+class ShellTable:
+    """All shells of one class in one molecule. n primitives in m shells, f functions a shell.
+
+    Attributes:
+        exponents: (n,) 1/Bohr^2.
+        coefficients: (n, angular momenta), norms included.
+        shell: (n,) the shell each primitive belongs to.
+        atom: (m,) the atom each shell sits on.
+        orbitals: (m, f) index of each function among the atomic orbitals, -1 for an unused one.
+    """
+
+    exponents: np.ndarray
+    coefficients: np.ndarray
+    shell: np.ndarray
+    atom: np.ndarray
+    orbitals: np.ndarray
+
+
+def shell_tables(numbers: np.ndarray, basis: Basis) -> tuple[ShellTable, ...]:
+    """One table per class, for atoms ``numbers`` (A,); orbitals in PySCF's order (atom, l, as listed)."""
+    missing = sorted({int(z) for z in numbers} - basis.elements - {0})
+    if missing:
+        raise UsageError(f"basis '{basis.name}' has no element {missing[0]}")
+    collected: list[list[tuple[Shell, int, np.ndarray]]] = [[] for _ in SHELL_CLASSES]
+    first = 0
+    for atom, z in enumerate(numbers):
+        if z == 0:
+            continue
+        for place, shell, slots in _element_shells(basis.name, basis.checksum, int(z), basis):
+            collected[place].append((shell, atom, np.where(slots >= 0, slots + first, -1)))
+        first += basis.n_orbitals(np.array([z]))
+    return tuple(_stack(shell_class, shells) for shell_class, shells in zip(SHELL_CLASSES, collected, strict=True))
+
+
+def shell_orbitals(numbers: np.ndarray, basis: Basis) -> list[tuple[int, Shell, list[int]]]:
+    """(atom, shell, indices of its orbitals) of a molecule, atom by atom; padding (Z = 0) has none."""
+    placed, first = [], 0
+    for atom, z in enumerate(numbers):
+        if z == 0:
+            continue
+        for plain, (_, _, slots) in zip(
+            basis.shells(int(z)), _element_shells(basis.name, basis.checksum, int(z), basis)
+        ):
+            placed.append((atom, plain, [int(slot) + first for slot in slots if slot >= 0]))
+        first += basis.n_orbitals(np.array([z]))
+    return placed
+
+
+def orbital_atoms(numbers: np.ndarray, basis: Basis, n_orbitals: int) -> np.ndarray:
+    """(n_orbitals,) the atom of each orbital, 0 for padding."""
+    atoms = np.zeros(n_orbitals, dtype=np.int64)
+    for atom, _, orbitals in shell_orbitals(numbers, basis):
+        atoms[orbitals] = atom
+    return atoms
+
+
+def _element_shells(name: str, checksum: str, z: int, basis: Basis) -> list[tuple[int, Shell, np.ndarray]]:
+    key = (name, checksum, z)
+    if key not in _CACHE:
+        _CACHE[key] = _place(basis.shells(z))
+    return _CACHE[key]
+
+
+_CACHE: dict[tuple[str, str, int], list[tuple[int, Shell, np.ndarray]]] = {}
+
+
+def _place(shells: tuple[Shell, ...]) -> list[tuple[int, Shell, np.ndarray]]:
+    """Give every function of an atom its slot: all s first, then all p, each in the order listed."""
+    order = sorted((l, i) for i, shell in enumerate(shells) for l in shell.angular_momenta)
+    slot, start = {}, 0
+    for l, i in order:
+        slot[(i, l)] = start
+        start += 2 * l + 1
+    placed = []
+    for i, shell in enumerate(shells):
+        place = class_of(shell.angular_momenta)
+        assert place is not None  # others are not in a ``Basis``
+        slots, columns = [], []
+        for l in SHELL_CLASSES[place].angular_momenta:
+            present = l in shell.angular_momenta
+            slots += [slot[(i, l)] + m if present else -1 for m in range(2 * l + 1)]
+            columns.append(
+                shell.coefficients[:, shell.angular_momenta.index(l)] if present else np.zeros(len(shell.exponents))
+            )
+        whole = Shell(SHELL_CLASSES[place].angular_momenta, shell.exponents, np.stack(columns, axis=1))
+        placed.append((place, whole, np.array(slots)))
+    return placed
+
+
+def _stack(shell_class: ShellClass, shells: list[tuple[Shell, int, np.ndarray]]) -> ShellTable:
+    if not shells:
+        empty, columns = np.zeros(0, dtype=np.int64), len(shell_class.angular_momenta)
+        slots = np.zeros((0, len(shell_class.functions)), dtype=np.int64)
+        return ShellTable(np.zeros(0), np.zeros((0, columns)), empty, empty, slots)
+    return ShellTable(
+        exponents=np.concatenate([s.exponents for s, _, _ in shells]),
+        coefficients=np.concatenate([s.coefficients for s, _, _ in shells]),
+        shell=np.repeat(np.arange(len(shells)), [len(s.exponents) for s, _, _ in shells]),
+        atom=np.array([atom for _, atom, _ in shells]),
+        orbitals=np.stack([slots for _, _, slots in shells]),
+    )

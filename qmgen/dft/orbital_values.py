@@ -18,11 +18,9 @@ import numpy as np
 from jax import Array
 
 from qmgen.dft.backend import materialize
-from qmgen.dft.basis import Basis
-from qmgen.dft.integrals.shells import SHELL_CLASSES, ShellClass, shell_orbitals
+from qmgen.dft.basis import Basis, shell_orbitals
+from qmgen.dft.integrals.shells import SHELL_CLASSES, ShellClass
 
-#: classes of shells on the grid, each of which has a loop of its own; the names are keys of a table
-GRID_CLASSES: Final = {"s": ShellClass((0,)), "sp": ShellClass((0, 1)), "p": ShellClass((1,))}
 #: powers of x, y, z of the monomials that the orbitals are made of
 _MONOMIALS: Final = tuple(dict.fromkeys(powers for c in SHELL_CLASSES for _, powers in c.functions))
 
@@ -42,7 +40,7 @@ class OrbitalTable(NamedTuple):
         form: (n, monomials) factors of the monomials in Y.
         exponents, coefficients: (n, K), padded with 1 and 0.
         order, row: (n,) int32, the orbital of each row, and the row of each orbital.
-        runs: of each of ``GRID_CLASSES`` that the basis set has.
+        runs: by the angular momenta of its shells, of each class that the basis set has; each has a loop of its own.
     """
 
     atom: Any
@@ -51,34 +49,30 @@ class OrbitalTable(NamedTuple):
     coefficients: Any
     order: Any
     row: Any
-    runs: dict[str, ShellRun]
+    runs: dict[tuple[int, ...], ShellRun]
 
 
 def orbital_table(numbers: np.ndarray, basis: Basis, n_orbitals: int) -> OrbitalTable:
     """The orbitals of a molecule of ``numbers`` (A,), padded to ``n_orbitals``."""
     depth = max(len(s.exponents) for shells in basis.table.values() for s in shells)
     placed = shell_orbitals(numbers, basis)
-    present = {shell.angular_momenta for shells in basis.table.values() for shell in shells}
-    if strange := present - {c.angular_momenta for c in GRID_CLASSES.values()}:
-        raise ValueError(f"no orbitals on the grid for shells of angular momenta {sorted(strange)}")
+    present = sorted({shell.angular_momenta for shells in basis.table.values() for shell in shells})
     atom, form = np.zeros(n_orbitals, np.int32), np.zeros((n_orbitals, len(_MONOMIALS)))
     exponents, coefficients = np.ones((n_orbitals, depth)), np.zeros((n_orbitals, depth))
     order: list[int] = []
     runs = {}
-    for name, shell_class in GRID_CLASSES.items():
-        if shell_class.angular_momenta not in present:
-            continue
+    for angular_momenta in present:
         first, count = len(order), 0
         for owner, shell, orbitals in placed:
-            if shell.angular_momenta != shell_class.angular_momenta:
+            if shell.angular_momenta != angular_momenta:
                 continue
-            for row, (column, powers) in enumerate(shell_class.functions, len(order)):
+            for row, (column, powers) in enumerate(ShellClass(angular_momenta).functions, len(order)):
                 atom[row], form[row, _MONOMIALS.index(powers)] = owner, 1.0
                 exponents[row, : len(shell.exponents)] = shell.exponents
                 coefficients[row, : len(shell.exponents)] = shell.coefficients[:, column]
             order += orbitals
             count += 1
-        runs[name] = ShellRun(first, count)
+        runs[angular_momenta] = ShellRun(first, count)
     order += range(len(order), n_orbitals)
     rows = np.argsort(order).astype(np.int32)
     return OrbitalTable(atom, form, exponents, coefficients, np.array(order, np.int32), rows, runs)
@@ -87,8 +81,8 @@ def orbital_table(numbers: np.ndarray, basis: Basis, n_orbitals: int) -> Orbital
 def fill_values(out: Array, block: Array | int, table: OrbitalTable, positions: Array, points: Array) -> Array:
     """``out`` (b, 1 or 4, n, g), zero in rows without orbital, with the values at ``points`` (g, 3) in place ``block``:
     the value first, then its x, y, z derivatives; rows as ``order``. Shell by shell."""
-    for name, run in table.runs.items():
-        out = _fill_class(out, block, GRID_CLASSES[name], run, table, positions, points)
+    for angular_momenta, run in table.runs.items():
+        out = _fill_class(out, block, ShellClass(angular_momenta), run, table, positions, points)
     return out
 
 

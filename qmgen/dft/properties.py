@@ -8,10 +8,9 @@ from typing import Final
 
 import numpy as np
 
-from qmgen.dft.basis import Basis
+from qmgen.dft.basis import Basis, orbital_atoms
 from qmgen.dft.electrons import doubly_occupied
 from qmgen.dft.integrals.one_electron import OneElectron
-from qmgen.dft.integrals.shells import orbital_atoms
 from qmgen.dft.prepare import System
 from qmgen.dft.scf import Solution
 

@@ -59,6 +59,7 @@ def level_of_theory(settings: Settings) -> dict[str, Any]:
 
 def check_level(entry: Molecule | Failure, settings: Settings) -> Molecule | Failure:
     """The entry, or one failure for all its conformers, before any of them is made, if the basis set will not do."""
+    from qmgen.dft.integrals.shells import SUPPORTED
     from qmgen.labeling.level import level_of, virtual_orbital_problem
 
     basis = level_of(settings).basis_set
@@ -69,7 +70,7 @@ def check_level(entry: Molecule | Failure, settings: Settings) -> Molecule | Fai
     if isinstance(checked, Failure):
         beyond = sorted(basis.beyond.intersection(numbers.tolist()))
         names = ", ".join(map(symbol_of, beyond))
-        detail = f"basis {basis.name} has d or f functions on {names}; only s and p functions are supported so far"
+        detail = f"basis {basis.name} has d or f functions on {names}; only {SUPPORTED} functions are supported so far"
         return replace(checked, detail=detail) if beyond else checked
     problem = virtual_orbital_problem(numbers, basis)
     if problem is None:

@@ -12,7 +12,7 @@ from pyscf import gto
 from scipy.special import gammainc, gammaln
 
 from qmgen.constants import BOHR_TO_ANGSTROM
-from qmgen.dft.basis import load_basis
+from qmgen.dft.basis import load_basis, shell_tables
 from qmgen.dft.functionals import functional
 from qmgen.dft.integrals.hermite import T_MAX, boys
 from qmgen.dft.integrals.one_electron import OneElectron, one_electron_integrals
@@ -20,7 +20,7 @@ from qmgen.dft.integrals.pair_data import pair_data
 from qmgen.dft.integrals.quartets import ket_tile
 from qmgen.dft.integrals.repulsion import TileItems, block_integrals, repulsion_integrals
 from qmgen.dft.integrals.shell_pairs import blocks, pair_index, rows_of_molecule, shell_pairs
-from qmgen.dft.integrals.shells import BRA_TILE, LAYERS, PAIR_CLASSES, shell_tables
+from qmgen.dft.integrals.shells import BRA_TILE, LAYERS, PAIR_CLASSES
 from qmgen.dft.prepare import Shape, System, batch_lists, integrals_batch
 
 #: libcint and we differ by the order of sums and by what both screen away (Hartree, e Bohr)

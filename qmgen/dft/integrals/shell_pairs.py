@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qmgen.dft.basis import Basis
+from qmgen.dft.basis import Basis, ShellTable, shell_tables
 from qmgen.dft.integrals.shells import (
     BLOCK_PAIRS,
     BRA_TILE,
@@ -28,8 +28,6 @@ from qmgen.dft.integrals.shells import (
     PRIMITIVES,
     SHELL_CLASSES,
     ShellPairClass,
-    ShellTable,
-    shell_tables,
 )
 
 #: primitive pairs are dropped when bound * (largest bound) is below this (Hartree). Up to 81 of them (contraction

@@ -30,9 +30,8 @@ import numpy as np
 
 from qmgen import files
 from qmgen.dft.backend import Backend, current
-from qmgen.dft.basis import Basis
+from qmgen.dft.basis import Basis, shell_orbitals
 from qmgen.dft.functionals import Functional
-from qmgen.dft.integrals.shells import shell_orbitals
 from qmgen.dft.level import LevelOfTheory
 from qmgen.dft.orbitals import overlap_powers
 from qmgen.dft.prepare import Shape, System, coarse_precision, prepare, shape_of
