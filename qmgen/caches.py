@@ -1,14 +1,18 @@
 """Where compiled programs are kept between runs, and how, so that a process that dies while it writes harms no other.
 
-An entry is a file ``KEY-cache`` as JAX names its own, and ends in a *seal*: the SHA-256 of what comes before, in a
-frame that zstd's readers skip and zlib's do not reach. So JAX reads our entries, and we read those it wrote itself.
+An entry is a file ``KEY-cache``, which JAX writes in place and never replaces. Of a process that is killed meanwhile
+half a file stays, and every later process would compile again. Each start removes such files, whose compressed stream
+does not end.
 """
 
 from __future__ import annotations
 
-import hashlib
+import importlib
+import json
 import os
 import secrets
+import time
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,9 +23,12 @@ _SUFFIX: Final = "-cache"
 _PART: Final = ".part"
 #: seconds after which such a file has no writer any more; a write takes less than one
 _STALE: Final = 3600.0
-#: a skippable frame of zstd (RFC 8878, 3.1.2): magic number, then the length of what follows, 32 bytes
-_SEAL: Final = b"\x5e\x2a\x4d\x18" + (32).to_bytes(4, "little")
-_SEAL_BYTES: Final = len(_SEAL) + 32
+#: of the entries that were tested: size and time of change in nanoseconds, by name
+_TESTED: Final = ".tested.json"
+#: seconds that a start spends on entries that no start has tested, the newest first; what is left is for later starts
+_SECONDS: Final = 0.2
+#: the first bytes of a zstd frame; other entries are of zlib
+_ZSTD: Final = b"\x28\xb5\x2f\xfd"
 
 
 def cache_directory(kind: str) -> Path:
@@ -32,64 +39,66 @@ def cache_directory(kind: str) -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "qmgen" / kind
 
 
-class Programs:
-    """Compiled programs by key in ``directory``; any number of processes may read and write it at once.
+def remove_damaged(directory: Path, seconds: float = _SECONDS) -> None:
+    """Remove the entries in ``directory`` of which a part is missing; any number of processes may do so at once.
 
-    ``whole(value)`` judges an entry without a seal, which we did not write. Nothing here raises ``OSError``: what
-    cannot be read is not there, and what cannot be written is compiled again next time.
+    An entry that another process is writing at this moment may go too: it is compiled once more. Raises no ``OSError``:
+    what cannot be removed stays, and JAX compiles what it cannot read.
     """
-
-    def __init__(self, directory: Path, whole: Callable[[bytes], bool]) -> None:
-        self.directory = directory
-        self._whole = whole
-        self._swept = False
-
-    def get(self, key: str) -> bytes | None:
-        """The entry of ``key``; None where there is none. A damaged one is removed."""
-        path = self._path(key)
+    if not os.access(directory, os.W_OK):
+        return
+    deadline, known, entries = time.monotonic() + seconds, _tested(directory), {}
+    with suppress(OSError), os.scandir(directory) as files:
+        for file in files:
+            with suppress(OSError):  # another process was faster
+                status = file.stat()
+                if file.name.endswith(_SUFFIX):
+                    entries[file.name] = [status.st_size, status.st_mtime_ns]
+                elif file.name.endswith(_PART) and time.time() - status.st_mtime > _STALE:
+                    os.unlink(file.path)
+    tested = {name: stamp for name, stamp in entries.items() if known.get(name) == stamp}
+    for name in sorted(entries.keys() - tested.keys(), key=lambda name: entries[name][1], reverse=True):
+        if time.monotonic() > deadline:
+            break
+        with suppress(OSError):
+            if _is_whole((directory / name).read_bytes()):
+                tested[name] = entries[name]
+            else:
+                (directory / name).unlink()
+    if tested != known:
+        part = directory / f".{os.getpid()}-{secrets.token_hex(8)}{_PART}"
         try:
-            content = path.read_bytes()
-        except OSError:
-            return None
-        value = self._opened(content)
-        if value is None:
-            with suppress(OSError):
-                path.unlink()
-        return value
-
-    def put(self, key: str, value: bytes) -> None:
-        """Keep ``value``, which takes the place of any other: it appears under its name when all of it is there."""
-        part = self.directory / f".{os.getpid()}-{secrets.token_hex(8)}{_PART}"
-        try:
-            with part.open("xb") as stream:
-                stream.write(value)
-                stream.write(_SEAL + hashlib.sha256(value).digest())
-            # no fsync: after a power cut the seal tells
-            os.replace(part, self._path(key))
-            self._sweep(self._path(key).stat().st_mtime)
+            part.write_text(json.dumps(tested))
+            os.replace(part, directory / _TESTED)
         except OSError:
             with suppress(OSError):
                 part.unlink()
 
-    def _opened(self, content: bytes) -> bytes | None:
-        """What was put, or None if this is not all of it."""
-        value, seal = content[:-_SEAL_BYTES], content[-_SEAL_BYTES:]
-        if seal.startswith(_SEAL):
-            return value if seal[len(_SEAL) :] == hashlib.sha256(value).digest() else None
-        return content if self._whole(content) else None
 
-    def _path(self, key: str) -> Path:
-        return self.directory / f"{key}{_SUFFIX}"
+def _tested(directory: Path) -> dict[str, list[int]]:
+    try:
+        found = json.loads((directory / _TESTED).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
-    def _sweep(self, now: float) -> None:
-        """Remove, once, what killed writers left. ``now`` is the file system's time, so that clocks need not agree."""
-        if self._swept:
-            return
-        self._swept = True
-        for path in self.directory.glob(f".*{_PART}"):
-            with suppress(OSError):  # another process was faster
-                if now - path.stat().st_mtime > _STALE:
-                    path.unlink()
+
+def _is_whole(entry: bytes) -> bool:
+    """Whether a compressed entry ends where it should; True as well where nothing here can decompress it."""
+    if not entry.startswith(_ZSTD):
+        return _succeeds(zlib.decompress, entry)
+    for module in ("compression.zstd", "zstandard"):  # JAX takes what there is, in this order
+        with suppress(ImportError):
+            return _succeeds(importlib.import_module(module).decompress, entry)
+    return True
+
+
+def _succeeds(decompress: Callable[[bytes], bytes], entry: bytes) -> bool:
+    try:
+        decompress(entry)
+    except Exception:  # of zlib, zstandard or compression.zstd, which have no class in common
+        return False
+    return True
 
 
 def trouble(directory: Path) -> str | None:

@@ -6,12 +6,13 @@ Never at import: importing ``qmgen`` sets no flag and queries no device.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from qmgen.caches import Programs, cache_directory
+from qmgen.caches import cache_directory, remove_damaged
 from qmgen.errors import UsageError, first_line
 
 #: compilations shorter than this (seconds) are not worth a file
@@ -87,7 +88,9 @@ def prepare(cache: Path | None = None, double: bool = True) -> Path | None:
     jax.config.update("jax_compilation_cache_dir", str(directory))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", SHORTEST_KEPT)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    _keep_programs_whole()
+    remove_damaged(directory)
+    # another process may be killed while it writes, or the disk be full: JAX compiles, and the next start removes
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache entry")
     return directory
 
 
@@ -103,56 +106,3 @@ def _refuse_platform(jax: Any) -> None:
         raise UsageError(
             f"JAX_PLATFORMS={wanted}: jax finds no such device here{said}: unset it, or set JAX_PLATFORMS=cpu"
         ) from error
-
-
-def _keep_programs_whole() -> bool:
-    """Let JAX keep its programs by ``caches.Programs``; returns whether it does from now on.
-
-    JAX's own files are written in place and never replaced: of a process killed meanwhile half a file stays, and every
-    later process compiles again. JAX has no public place for a cache of one's own, so this takes the seam that 0.8 to
-    0.11 have, and leaves JAX's cache as it is where that seam is gone or the user asked for more than ours does (a
-    bound of its size, a check of its contents, a place that is not a local path).
-    """
-    import jax
-
-    try:
-        from jax._src import compilation_cache as seam
-        from jax._src.compilation_cache_interface import CacheInterface
-
-        theirs, decompress = seam.get_file_cache, seam.decompress_executable
-    except (ImportError, AttributeError):
-        return False
-    if getattr(theirs, "of_qmgen", False):
-        return True
-
-    def whole(value: bytes) -> bool:
-        try:
-            decompress(value)
-        except Exception:  # of zlib, zstandard or compression.zstd
-            return False
-        return True
-
-    class Whole(CacheInterface):  # type: ignore[misc]
-        def __init__(self, path: str) -> None:
-            self._path = Path(path)
-            self._programs = Programs(self._path, whole)
-
-        def get(self, key: str) -> bytes | None:
-            return self._programs.get(key)
-
-        def put(self, key: str, value: bytes) -> None:
-            self._programs.put(key, value)
-
-    def ours(path: str) -> Any:
-        more = (
-            getattr(jax.config, "jax_compilation_cache_max_size", -1) != -1
-            or getattr(jax.config, "jax_compilation_cache_check_contents", False)
-            or "://" in path
-        )
-        return theirs(path) if more else (Whole(path), path)
-
-    ours.of_qmgen = True  # type: ignore[attr-defined]
-    seam.get_file_cache = ours
-    if getattr(seam, "_cache", None) is not None:  # something was compiled before: begin anew, with ours
-        seam.reset_cache()
-    return True

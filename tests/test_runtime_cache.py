@@ -1,8 +1,8 @@
-"""The cache of compiled programs: whatever happens to a process, no other reads half a program."""
+"""The cache of compiled programs: half an entry, whoever left it, costs one compilation and no more."""
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 import os
 import random
 import signal
@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from qmgen import runtime
-from qmgen.caches import Programs, trouble
+from qmgen.caches import remove_damaged, trouble
 
-#: compiles one small program with the cache in argv[1]; prints how many came from it and whether it is ours
+#: compiles one small program with the cache in argv[1]; prints how many came from it
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -26,143 +26,136 @@ from qmgen import runtime
 
 hits = []
 jax.monitoring.register_event_listener(lambda event, **_: hits.append(event) if event.endswith("cache_hits") else None)
+folder = Path(sys.argv[1])
 if "first" in sys.argv:  # JAX makes its cache before we come
     jax.config.update("jax_compilation_cache_dir", sys.argv[1])
     jax.jit(lambda x: x + 2)(1.0)
-assert runtime.prepare(Path(sys.argv[1])) == Path(sys.argv[1]) == runtime.prepare(Path(sys.argv[1]))
+assert runtime.prepare(folder) == folder == runtime.prepare(folder)
+if "damage" in sys.argv:  # as of another process that is killed from now on
+    for entry in folder.glob("*-cache"):
+        entry.write_bytes(entry.read_bytes()[:100])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 assert float(jax.jit(lambda x: x * 3 + 1)(2.0)) == 7
-from jax._src import compilation_cache
-print(len(hits), type(compilation_cache._cache).__name__)
+print(len(hits))
 """
 
-#: writes entries, each the hash of its key over and over, until it is killed
+#: writes entries in place as JAX does, those that are not there, until it is killed
 WRITER = """
-import hashlib, itertools, sys
+import itertools, os, sys, zlib
 from pathlib import Path
-from qmgen.caches import Programs
 
-programs = Programs(Path(sys.argv[1]), lambda value: False)
+value = zlib.compress(os.urandom(30_000_000), 0)
 print("on", flush=True)
 for number in itertools.count():
-    programs.put(f"key{number % 3}", hashlib.sha256(sys.argv[2].encode()).digest() * (200_000 + number))
+    path = Path(sys.argv[1]) / f"{sys.argv[2]}{number}-cache"
+    if not path.exists():
+        path.write_bytes(value)
 """
 
 
-def compressed(value: bytes) -> bool:
-    try:
-        zlib.decompress(value)
-    except zlib.error:
-        return False
-    return True
-
-
-@pytest.fixture
-def programs(tmp_path: Path) -> Programs:
-    return Programs(tmp_path, compressed)
-
-
-def entry(programs: Programs, key: str = "key") -> Path:
-    return programs.directory / f"{key}-cache"
-
-
-def test_what_is_put_comes_back_and_the_last_one_counts(programs: Programs) -> None:
-    assert programs.get("key") is None
-    for value in (b"one", b"", b"another", b"one"):
-        programs.put("key", value)
-        assert programs.get("key") == value
-    assert os.listdir(programs.directory) == ["key-cache"]
-
-
-def test_half_an_entry_is_no_entry_and_goes(programs: Programs) -> None:
-    value = zlib.compress(os.urandom(1000))
-    programs.put("key", value)
-    sealed = entry(programs).read_bytes()
-    for length in range(len(sealed)):
-        entry(programs).write_bytes(sealed[:length])
-        found = programs.get("key")
-        if length < len(value):
-            assert found is None and not entry(programs).exists(), length
-        else:  # only the seal is broken
-            assert found is not None and zlib.decompress(found) == zlib.decompress(value), length
+def test_half_an_entry_goes(tmp_path: Path) -> None:
+    value, path = zlib.compress(os.urandom(200)), tmp_path / "key-cache"
+    #: a skippable frame behind it, as versions before wrote it
+    sealed = value + b"\x5e\x2a\x4d\x18" + (32).to_bytes(4, "little") + bytes(32)
+    for length in range(len(sealed) + 1):
+        path.write_bytes(sealed[:length])
+        remove_damaged(tmp_path, 10.0)
+        assert path.exists() == (length >= len(value)), length
     for place in range(len(value)):
-        entry(programs).write_bytes(sealed[:place] + bytes([sealed[place] ^ 1]) + sealed[place + 1 :])
-        assert programs.get("key") is None, place
-    programs.put("key", value)
-    assert programs.get("key") == value
+        path.write_bytes(value[:place] + bytes([value[place] ^ 1]) + value[place + 1 :])
+        remove_damaged(tmp_path, 10.0)
+        assert not path.exists(), place
 
 
-def test_entries_of_jax_itself_stay_of_use(programs: Programs) -> None:
-    value = zlib.compress(os.urandom(1000))
-    entry(programs).write_bytes(value)
-    assert programs.get("key") == value
-    entry(programs).write_bytes(value[:-3])
-    assert programs.get("key") is None and not entry(programs).exists()
-    programs.put("key", value)
-    assert zlib.decompress(entry(programs).read_bytes()) == zlib.decompress(value)  # and ours to JAX
+def test_half_an_entry_of_zstd_goes(tmp_path: Path) -> None:
+    zstandard = pytest.importorskip("zstandard")
+    value = zstandard.compress(os.urandom(1000))
+    whole, half = tmp_path / "whole-cache", tmp_path / "half-cache"
+    whole.write_bytes(value)
+    half.write_bytes(value[:-1])
+    remove_damaged(tmp_path, 10.0)
+    assert whole.exists() and not half.exists()
 
 
-def test_parts_of_killed_writers_go_in_the_end(programs: Programs) -> None:
-    old, new = programs.directory / ".1-dead.part", programs.directory / ".2-writing.part"
+def test_an_entry_is_read_once_as_long_as_it_stays_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    real = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or real(path))
+    for name in "abc":
+        (tmp_path / f"{name}-cache").write_bytes(zlib.compress(name.encode()))
+    for expected in (["a-cache", "b-cache", "c-cache"], []):
+        read.clear()
+        remove_damaged(tmp_path, 10.0)
+        assert sorted(name for name in read if name.endswith("-cache")) == expected
+    (tmp_path / "b-cache").write_bytes(b"longer than it was before")
+    remove_damaged(tmp_path, 10.0)
+    assert sorted(path.name for path in tmp_path.glob("*-cache")) == ["a-cache", "c-cache"]
+    (tmp_path / ".tested.json").write_text('{"a-cache": [')  # half of it too
+    remove_damaged(tmp_path, 10.0)
+    assert len(list(tmp_path.glob("*-cache"))) == 2
+
+
+def test_the_newest_come_first_and_what_is_left_another_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for age, name in enumerate("abc"):
+        (tmp_path / f"{name}-cache").write_bytes(b"damaged")
+        os.utime(tmp_path / f"{name}-cache", (1e9 - age, 1e9 - age))
+    with monkeypatch.context() as slow:
+        seconds = itertools.count()  # every look at the clock takes one
+        slow.setattr(time, "monotonic", lambda: next(seconds))
+        remove_damaged(tmp_path, 1.5)
+    assert sorted(path.name for path in tmp_path.glob("*-cache")) == ["b-cache", "c-cache"]
+    remove_damaged(tmp_path, 10.0)
+    assert not list(tmp_path.glob("*-cache"))
+
+
+def test_parts_of_killed_writers_go_in_the_end(tmp_path: Path) -> None:
+    old, new = tmp_path / ".1-dead.part", tmp_path / ".2-writing.part"
     for path in (old, new):
         path.write_bytes(b"half")
     long_ago = time.time() - 7200
     os.utime(old, (long_ago, long_ago))
-    programs.put("key", b"value")
+    remove_damaged(tmp_path)
     assert not old.exists() and new.exists()
 
 
-def test_writers_that_are_killed_leave_whole_entries_or_none(programs: Programs) -> None:
-    expected = [hashlib.sha256(name).digest() for name in (b"a", b"b")]
-    seen: set[bytes] = set()
-    for _ in range(6):
+def test_after_writers_that_were_killed_all_entries_are_whole(tmp_path: Path) -> None:
+    for number in range(4):
         writers = [
             subprocess.Popen(
-                [sys.executable, "-c", WRITER, str(programs.directory), name], stdout=subprocess.PIPE, text=True
+                [sys.executable, "-c", WRITER, str(tmp_path), f"{name}{number}-"], stdout=subprocess.PIPE, text=True
             )
             for name in ("a", "b")
         ]
         try:
             for writer in writers:
                 assert writer.stdout is not None and writer.stdout.readline() == "on\n"
-            until = time.monotonic() + random.uniform(0.05, 0.3)
-            while time.monotonic() < until:  # a reader among writers never sees half of anything
-                _check(programs, expected, seen)
+            until = time.monotonic() + random.uniform(0.05, 0.2)
+            while time.monotonic() < until:  # others start meanwhile
+                remove_damaged(tmp_path)
         finally:
             for writer in writers:
                 writer.send_signal(signal.SIGKILL)
                 writer.communicate()
-        assert entry(programs, "key0").exists()
-        _check(programs, expected, seen)
-    assert seen == set(expected)
+        remove_damaged(tmp_path, 60.0)
+        for path in tmp_path.glob("*-cache"):
+            assert len(zlib.decompress(path.read_bytes())) == 30_000_000
+            path.unlink()
 
 
-def _check(programs: Programs, expected: list[bytes], seen: set[bytes]) -> None:
-    for key in ("key0", "key1", "key2"):
-        existed = entry(programs, key).exists()
-        value = programs.get(key)
-        if existed:
-            assert value is not None and value[:32] in expected and value == value[:32] * (len(value) // 32)
-            seen.add(value[:32])
-
-
-def test_a_folder_that_takes_nothing_is_still_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    programs = Programs(tmp_path, compressed)
-    programs.put("key", b"value")
+def test_a_folder_that_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "key-cache").write_bytes(zlib.compress(b"value"))
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as full:  # mode bits stop nothing for root
-        full.setattr(Path, "open", refuse)
+        full.setattr(Path, "write_text", refuse)
         full.setattr(Path, "write_bytes", refuse)
-        programs.put("other", b"value")
+        full.setattr(Path, "unlink", refuse)
+        remove_damaged(tmp_path)
         assert "No space left on device" in (trouble(tmp_path) or "")
-    assert programs.get("key") == b"value" and programs.get("other") is None
     assert trouble(tmp_path) is None and os.listdir(tmp_path) == ["key-cache"]
-    nowhere = Programs(Path("/dev/null/no"), compressed)
-    nowhere.put("key", b"value")
-    assert nowhere.get("key") is None
+    remove_damaged(Path("/dev/null/no"))
     line = trouble(Path("/dev/null/no"))
     assert line is not None and "\n" not in line and "QMGEN_CACHE" in line
 
@@ -180,24 +173,22 @@ def _compile(directory: Path, environment: dict[str, str], *words: str) -> str:
 
 
 def test_jax_compiles_a_damaged_program_again_and_keeps_it(tmp_path: Path, bare_environment: dict[str, str]) -> None:
-    assert _compile(tmp_path, bare_environment) == "0 Whole"
-    assert _compile(tmp_path, bare_environment) == "1 Whole"
+    assert _compile(tmp_path, bare_environment) == "0"
+    assert _compile(tmp_path, bare_environment) == "1"
     (path,) = tmp_path.glob("*-cache")
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    assert _compile(tmp_path, bare_environment) == "0 Whole"
-    assert _compile(tmp_path, bare_environment, "first") == "1 Whole"
+    assert _compile(tmp_path, bare_environment) == "0"
+    assert _compile(tmp_path, bare_environment, "first") == "1"
 
 
-def test_where_the_user_asks_for_more_jax_keeps_its_own(tmp_path: Path, bare_environment: dict[str, str]) -> None:
-    asked = {**bare_environment, "JAX_COMPILATION_CACHE_CHECK_CONTENTS": "1"}
-    assert not _compile(tmp_path, asked).endswith("Whole")
-
-
-def test_without_the_seam_jax_keeps_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    seam = pytest.importorskip("jax._src.compilation_cache")
-    monkeypatch.delattr(seam, "get_file_cache")
-    assert not runtime._keep_programs_whole()
+def test_a_program_that_is_damaged_later_is_compiled_without_a_word(
+    tmp_path: Path, bare_environment: dict[str, str]
+) -> None:
+    assert _compile(tmp_path, bare_environment) == "0"
+    assert _compile(tmp_path, bare_environment, "damage") == "0"
+    assert _compile(tmp_path, bare_environment) == "0"
+    assert _compile(tmp_path, bare_environment) == "1"
 
 
 def test_the_place_is_known_without_jax(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
