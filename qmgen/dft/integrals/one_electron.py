@@ -15,7 +15,7 @@ from jax import Array
 
 from qmgen.dft.integrals.hermite import coulomb_recursion, dense_expansion, hermite_count, hermite_indices
 from qmgen.dft.integrals.pair_data import PairData, pair_data
-from qmgen.dft.integrals.shell_pairs import MoleculePairs, PairInput, PairRows, blocks
+from qmgen.dft.integrals.shell_pairs import MoleculePairs, PairInput, PairRows, blocks, row_of
 from qmgen.dft.integrals.shells import PAIR_CLASSES, ShellPairClass
 
 #: columns of ``block_values`` and of ``second_moments``
@@ -165,7 +165,7 @@ def _add_block(values: Array, block: Array, first: Array, stride: Array) -> Arra
     padding adds zeros."""
 
     def add(f: Array, values: Array) -> Array:
-        at, part = (first + f * stride, jnp.zeros_like(first)), block[:, f]
+        at, part = (row_of(first, stride, f, 0), jnp.zeros_like(first)), block[:, f]
         return jax.lax.dynamic_update_slice(values, jax.lax.dynamic_slice(values, at, part.shape) + part, at)
 
     return jax.lax.fori_loop(0, block.shape[1], add, values)

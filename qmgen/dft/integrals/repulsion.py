@@ -19,7 +19,7 @@ from jax import Array
 
 from qmgen.dft.integrals.pair_data import PairData, pair_data
 from qmgen.dft.integrals.quartets import QuartetSide, bra_side, hermite_bytes, ket_side, ket_tile, tile_part
-from qmgen.dft.integrals.shell_pairs import MoleculePairs, PairRows, blocks, round_up
+from qmgen.dft.integrals.shell_pairs import MoleculePairs, PairRows, blocks, round_up, row_of
 from qmgen.dft.integrals.shells import BRA_TILE, PAIR_CLASSES, ShellPairClass
 
 #: quartets of groups are skipped when the product of their bounds (Schwarz) is below this (Hartree)
@@ -95,8 +95,8 @@ class TilePlace(NamedTuple):
 
     def corner(self, f: Any, g: Any, bra_pair: Any, ket_pair: Any) -> tuple[Any, Any]:
         """Row and column of shell pair ``bra_pair`` with its functions ``f``, and ``ket_pair`` with ``g``."""
-        row = self.first[1] + g * self.stride[1] + ket_pair
-        return row, self.first[0] + f * self.stride[0] + bra_pair
+        row = row_of(self.first[1], self.stride[1], g, ket_pair)
+        return row, row_of(self.first[0], self.stride[0], f, bra_pair)
 
     def share(self, bra_pair: Any, ket_pair: Any) -> Array:
         """What is added, here and at the transpose: of one class each two shell pairs count once, a pair with itself

@@ -277,6 +277,11 @@ class PairRows(NamedTuple):
     size: int
 
 
+def row_of(first: Any, stride: Any, function: Any, pair: Any) -> Any:
+    """The row of a pair of functions of shell pair ``pair``, for ``first`` and ``stride`` of its class."""
+    return first + function * stride + pair
+
+
 def rows_of_molecule(molecule: MoleculePairs, n_orbitals: int) -> PairRows:
     """Rows without gaps. Their number depends on ``n_orbitals`` alone (and on whether shells have empty slots), and
     leaves room behind the last class for the padding of its last block."""
@@ -308,7 +313,7 @@ def pair_index(molecule: MoleculePairs, rows: PairRows, n_orbitals: int) -> np.n
     index = np.full((n_orbitals, n_orbitals), rows.size - 1, np.int32)
     for shells, first, stride in zip(molecule, rows.first, rows.stride, strict=True):
         a, b = shells.orbital_a[: shells.n], shells.orbital_b[: shells.n]
-        of_pair = first + np.arange(a.shape[1]) * stride + np.arange(shells.n)[:, None]
+        of_pair = row_of(first, stride, np.arange(a.shape[1]), np.arange(shells.n)[:, None])
         real = a >= 0
         index[a[real], b[real]] = index[b[real], a[real]] = of_pair[real]
     return index
