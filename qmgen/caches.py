@@ -7,16 +7,14 @@ does not end.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import secrets
 import time
 import zlib
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 _SUFFIX: Final = "-cache"
 #: of files that are being written; they start with a dot as well
@@ -85,17 +83,17 @@ def _tested(directory: Path) -> dict[str, list[int]]:
 
 def _is_whole(entry: bytes) -> bool:
     """Whether a compressed entry ends where it should; True as well where nothing here can decompress it."""
-    if not entry.startswith(_ZSTD):
-        return _succeeds(zlib.decompress, entry)
-    for module in ("compression.zstd", "zstandard"):  # JAX takes what there is, in this order
-        with suppress(ImportError):
-            return _succeeds(importlib.import_module(module).decompress, entry)
-    return True
-
-
-def _succeeds(decompress: Callable[[bytes], bytes], entry: bytes) -> bool:
+    compression: Any = zlib
+    if entry.startswith(_ZSTD):
+        try:  # JAX takes what there is, in this order
+            from compression import zstd as compression  # type: ignore[import-not-found,no-redef,unused-ignore]
+        except ImportError:
+            try:
+                import zstandard as compression  # type: ignore[import-not-found,no-redef,unused-ignore]
+            except ImportError:
+                return True
     try:
-        decompress(entry)
+        compression.decompress(entry)
     except Exception:  # of zlib, zstandard or compression.zstd, which have no class in common
         return False
     return True

@@ -19,15 +19,15 @@ _PATIENCE: Final = 300.0
 _LOOK_EVERY: Final = 0.05
 
 
-def compiled(key: Any, compile: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:
-    """What ``compile()`` returns, called once per process and ``key``.
+def compiled(key: Any, make: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:
+    """What ``make()`` compiles, called once per process and ``key``.
 
     Processes wait for one another on a lock beside the cache, so that all but the first load what it compiled. The wait
     has a bound: after it a process compiles the program itself.
     """
     if key not in _COMPILED:
         with _lock(repr(key)):
-            _COMPILED[key] = compile()
+            _COMPILED[key] = make()
     return _COMPILED[key]
 
 
