@@ -18,8 +18,7 @@ import jax
 import numpy as np
 
 from qmgen.errors import UsageError
-from qmgen.learning.data.normalization import Normalization, fit
-from qmgen.learning.data.packed import MoleculeBatch, Packed, concatenate, padded
+from qmgen.learning.data.packed import MoleculeBatch, Normalization, Packed, concatenate, fit, padded
 from qmgen.learning.data.source import RowSource
 from qmgen.learning.targets import Target
 

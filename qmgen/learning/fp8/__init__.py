@@ -6,7 +6,7 @@
 """
 
 from qmgen.learning.fp8.product import By, by_recipe, linear, matmul, weight8
-from qmgen.learning.fp8.recipe import (
+from qmgen.learning.fp8.scale import (
     AMAX,
     BLOCK,
     DELAYED,
@@ -19,12 +19,18 @@ from qmgen.learning.fp8.recipe import (
     NONE,
     NOTE,
     Format,
+    Scaled8,
     ScalingRecipe,
+    amax,
+    bias_of,
+    cast,
     cscale,
+    dequantize,
     emulated,
     on_ipu,
+    probe,
+    quantize,
 )
-from qmgen.learning.fp8.scale import Scaled8, amax, bias_of, cast, dequantize, probe, quantize
 
 __all__ = [
     "AMAX", "BLOCK", "DELAYED", "E4M3", "E4M3_IPU", "E5M2", "E5M2_IPU", "FORMATS", "KINDS", "NONE", "NOTE", "By",

@@ -19,8 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from qmgen.learning.fp8 import scale
-from qmgen.learning.fp8.recipe import NONE, Format, ScalingRecipe
-from qmgen.learning.fp8.scale import FIELDS, Scaled8, renewed
+from qmgen.learning.fp8.scale import FIELDS, NONE, Format, Scaled8, ScalingRecipe, renewed
 
 Array = jax.Array
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from qmgen.dft.basis import Basis
 from qmgen.errors import UsageError
-from qmgen.learning.data.normalization import HEAVIEST
+from qmgen.learning.data.packed import HEAVIEST
 from qmgen.learning.hamiltonian import Inputs, blocks, qpt
 from qmgen.learning.hamiltonian.blocks import BLOCKS_PRESETS as BLOCKS
 from qmgen.learning.hamiltonian.blocks import BlocksShape

@@ -14,9 +14,8 @@ import numpy as np
 from qmgen import machine, runtime
 from qmgen.errors import UsageError
 from qmgen.learning.fp8 import NOTE, emulated
-from qmgen.learning.lm.memory import check_memory
+from qmgen.learning.lm.memory import batch_put, check_memory, mesh_of, placed
 from qmgen.learning.lm.model import LmShape, init, probes_of, published
-from qmgen.learning.lm.sharding import batch_put, mesh_of, placed
 from qmgen.learning.lm.stored import (
     KIND,
     StoredLm,

@@ -35,8 +35,7 @@ import numpy as np
 from qmgen import runtime
 from qmgen.constants import AU_TO_DEBYE
 from qmgen.errors import UsageError
-from qmgen.learning.data.normalization import Normalization
-from qmgen.learning.data.packed import Packed, padded, per_atom
+from qmgen.learning.data.packed import Normalization, Packed, padded, per_atom
 from qmgen.learning.fp8 import matmul
 from qmgen.learning.targets import Kind, Target, targets_of
 from qmgen.learning.training import checkpoint

@@ -24,8 +24,7 @@ from qmgen.config.train import TrainSchnetConfig
 from qmgen.errors import UsageError
 from qmgen.learning import fp8
 from qmgen.learning.data.batches import Batches, of_any_element, training_batches
-from qmgen.learning.data.normalization import Normalization
-from qmgen.learning.data.packed import MoleculeBatch
+from qmgen.learning.data.packed import MoleculeBatch, Normalization
 from qmgen.learning.data.source import RowSource
 from qmgen.learning.data.splits import VALIDATION_SEED, divided, select
 from qmgen.learning.fp8 import NONE, ScalingRecipe, by_recipe

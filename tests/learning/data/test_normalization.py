@@ -9,8 +9,7 @@ import pytest
 
 from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.errors import UsageError
-from qmgen.learning.data.normalization import Normalization, fit
-from qmgen.learning.data.packed import Packed
+from qmgen.learning.data.packed import Normalization, Packed, fit
 from qmgen.learning.targets import targets_of
 
 SHARES = {1: -16.0, 6: -1037.0, 8: -2043.0}

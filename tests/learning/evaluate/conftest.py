@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from qmgen.learning.data.normalization import fit
+from qmgen.learning.data.packed import fit
 from qmgen.learning.data.source import open_rows
 from qmgen.learning.schnet import model
 from qmgen.learning.schnet.model import SchNetShape, StoredSchnet, load_model, outputs_of, save_model

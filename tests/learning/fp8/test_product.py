@@ -26,8 +26,7 @@ from qmgen.learning.fp8 import (
     probe,
     weight8,
 )
-from qmgen.learning.fp8.scale import AMAX as OF_AMAX
-from qmgen.learning.fp8.scale import BIAS, FIELDS, OVERFLOW, UNDERFLOW
+from qmgen.learning.fp8.scale import AMAX_FIELD, BIAS, FIELDS, OVERFLOW, UNDERFLOW
 
 PER_TENSOR = {
     "amax": AMAX, "cscale": cscale(2), "delayed": DELAYED, "on the IPU": on_ipu(AMAX),
@@ -126,7 +125,7 @@ def test_the_probe_tells_bias_amax_and_what_is_lost() -> None:
     for row, tensor, name, margin in ((0, x, "e4m3fn", 0), (1, w, "e4m3fn", 0), (2, g, "e5m2", 3)):
         values, bias = reference.quantize(tensor, name, margin)
         assert seen[row, BIAS] == bias
-        assert seen[row, OF_AMAX] == np.abs(tensor).max()
+        assert seen[row, AMAX_FIELD] == np.abs(tensor).max()
         lost = (values.astype(np.float32) == 0) & (tensor != 0)
         assert seen[row, UNDERFLOW] == pytest.approx(lost.mean(), abs=1e-7)
         assert seen[row, OVERFLOW] == 0
@@ -144,7 +143,7 @@ def test_delayed_scales_come_from_the_history() -> None:
     recipe = ScalingRecipe("delayed", history=3)
     x, w, g = tensors()
     first = products(recipe, x, w, g)[3]
-    np.testing.assert_array_equal(first[:, FIELDS], first[:, OF_AMAX])  # the first step takes the tensor at hand
+    np.testing.assert_array_equal(first[:, FIELDS], first[:, AMAX_FIELD])  # the first step takes the tensor at hand
     np.testing.assert_array_equal(first[:, BIAS], products(AMAX, x, w, g)[3][:, BIAS])
     larger = products(recipe, 1000 * x, w, g, first)
     assert larger[3][0, BIAS] == first[0, BIAS]  # scaled as before: what is too large becomes the largest
@@ -183,7 +182,7 @@ def test_blocks_are_scaled_each_by_its_own() -> None:
     for ours, (left, right) in zip((y, dx, dw), wanted):
         bound = left.shape[1] * 2.0**-24 * (np.abs(left) @ np.abs(right))
         assert np.all(np.abs(np.asarray(ours, np.float64) - left @ right) <= bound)
-    assert seen[0, OF_AMAX] == np.abs(x).max()
+    assert seen[0, AMAX_FIELD] == np.abs(x).max()
     # a tensor of such a range loses its small part to one scale, and nothing to many
     assert seen[0, UNDERFLOW] < products(AMAX, x, w, g)[3][0, UNDERFLOW]
 

@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmgen.learning.fp8 import E4M3, E4M3_IPU, E5M2, E5M2_IPU, FORMATS, bias_of, cast, dequantize, quantize
-from qmgen.learning.fp8.recipe import Format
-from qmgen.learning.fp8.scale import amax, losses, power_of_two
+from qmgen.learning.fp8.scale import Format, amax, losses, power_of_two
 
 ALL = [E4M3, E5M2, E4M3_IPU, E5M2_IPU]
 TINY = float(np.finfo(np.float32).smallest_subnormal)

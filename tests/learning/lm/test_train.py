@@ -19,8 +19,8 @@ from qmgen.cli.main import main
 from qmgen.corpus.plan import Splitter
 from qmgen.errors import UsageError
 from qmgen.learning.fp8 import NOTE
+from qmgen.learning.lm.memory import mesh_of
 from qmgen.learning.lm.model import published
-from qmgen.learning.lm.sharding import mesh_of
 from qmgen.learning.lm.stored import load_model
 from qmgen.learning.lm.texts import SPLIT_SEED
 from qmgen.learning.lm.train import result_text, run

@@ -11,7 +11,7 @@ import jax.test_util
 import numpy as np
 import pytest
 
-from qmgen.learning.data.normalization import Normalization
+from qmgen.learning.data.packed import Normalization
 from qmgen.learning.schnet.model import PRESETS, gather, init, outputs_of, pair_table, predict, spread
 from qmgen.learning.targets import targets_of
 

@@ -16,7 +16,7 @@ from line_task import run
 
 from qmgen.cli.main import main
 from qmgen.errors import QmgenError, UsageError
-from qmgen.learning.data.normalization import Normalization
+from qmgen.learning.data.packed import Normalization
 from qmgen.learning.energy import stored as hamiltonian
 from qmgen.learning.fp8 import AMAX
 from qmgen.learning.hamiltonian.network import Qpt
