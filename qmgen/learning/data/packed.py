@@ -113,7 +113,7 @@ class MoleculeBatch:
     Attributes:
         numbers: (B, n) int32, atomic numbers; 0 where there is no atom.
         positions: (B, n, 3) float32, Bohr; 0 where there is no atom.
-        values: by name of the target, in normalized units (``targets.Normalization``): (B, 1) for a scalar, (B, 3) for
+        values: by name of the target, in normalized units (``Normalization``): (B, 1) for a scalar, (B, 3) for
             the dipole moment, (B, n, 3) for forces. Empty where there is nothing to learn from.
         weights: (B,) float32, 1 for a molecule and 0 for a dummy that fills the batch.
     """
