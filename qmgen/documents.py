@@ -1,4 +1,4 @@
-"""JSON and TOML from files that anybody may have written: read with bounds, or refused with ``ValueError``.
+"""JSON and TOML from files of any origin: read with bounds, or refused with ``ValueError``.
 
 The parsers of the standard library raise ``RecursionError`` on deep nesting, and return surrogates and infinities. What
 is read here can be walked through by recursion, written again as JSON, and printed.

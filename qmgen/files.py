@@ -1,4 +1,4 @@
-"""Files in folders that somebody else may have filled: written, locked and removed without following symbolic links.
+"""Files in folders that another program may have filled: written, locked and removed without following symbolic links.
 
 A folder ``top`` is named by the user and may be a link itself; below it no part of a name may be one. Each folder on
 the way is opened relative to the one before, so that a link that is put there meanwhile is not followed either.

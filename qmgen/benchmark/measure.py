@@ -88,7 +88,7 @@ def run(config: BenchConfig, *, stages: Stages | None = None, progress: bool = T
 
 
 def _without_aliases(settings: Settings, stages: Stages) -> Settings:
-    """The level by the names that PySCF's side knows too. Raises ``UsageError`` for names that nobody knows."""
+    """The level by names that PySCF has too. Raises ``UsageError`` for unknown names."""
     theory = stages.theory(settings)
     return replace(settings, xc=theory["xc"], basis=theory["basis"])
 

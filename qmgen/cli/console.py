@@ -1,4 +1,4 @@
-"""How commands speak: talk to standard error, data to standard output and only when asked for."""
+"""Output of commands: messages on standard error, data on standard output and only where requested."""
 
 from __future__ import annotations
 

@@ -264,7 +264,7 @@ class CommandConfig(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _paths_can_be_looked_up(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """A name that is too long, or a link that leads to itself, is a mistake of who wrote it."""
+        """A name that is too long, or a link that leads to itself, is a mistake in the setting."""
         names = (cls.path_fields | {"rules"}) & cls.model_fields.keys()
         errors: list[InitErrorDetails] = []
         for name in sorted(names & values.keys() if isinstance(values, Mapping) else ()):

@@ -40,7 +40,7 @@ class Packed:
             moment, (A, 3) for forces.
         molecule_id: (M,) int64.
         conformer_id: (M,) int32.
-        smiles: (M,) strings; (0,) where nobody asked for them.
+        smiles: (M,) strings; (0,) where they were not read.
     """
 
     numbers: np.ndarray

@@ -185,7 +185,7 @@ def _one(
         return None
     references.energies[index] = best.energy
     ours, plain = task.trials(ready, hamiltonian), task.trials(ready, np.asarray(ready.case.inputs.initial))
-    for trial in (*ours, *plain):  # the reference is the lowest solution that anybody found
+    for trial in (*ours, *plain):  # the reference is the lowest of all solutions
         lower = references.excess(index, float(trial.energy), np.asarray(trial.density)) < 0
         best = references.converge(ready.case, np.asarray(trial.density)) or best if lower else best
     reference = references.energies[index]

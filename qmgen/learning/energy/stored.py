@@ -114,7 +114,7 @@ class LearnedGuess:
 
     def __call__(self, problems: Sequence[Problem], numbers: Sequence[np.ndarray]) -> list[np.ndarray]:
         """A density (n, n) float64 for each of ``problems``, whose atoms are ``numbers`` (A,); not a number where the
-        network knows an element not."""
+        molecule has an element that the network was not trained on."""
         return [self._one(problem, atoms) for problem, atoms in zip(problems, numbers, strict=True)]
 
     def _one(self, problem: Problem, numbers: np.ndarray) -> np.ndarray:

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
 Params = Any
 MEV: Final = 1000.0 * HARTREE_TO_EV
-#: rebuilds after which every training is looked at, beside none
+#: rebuilds after which every training is measured, beside none
 REFINED: Final = 3
 
 
@@ -107,7 +107,7 @@ class HamiltonianTask:
         return (each * weights).sum() / jnp.maximum(weights.sum(), 1.0)
 
     def _energies(self, batch: EnergyBatch, correction: jax.Array) -> jax.Array:
-        """(B,) energies above those without a correction; their derivative is handed on by a linear term."""
+        """(B,) energies above those without a correction; a linear term has their derivative."""
 
         def one(pair: tuple[Case, jax.Array]) -> tuple[jax.Array, jax.Array]:
             case, w = pair
@@ -154,7 +154,7 @@ class HamiltonianTask:
         return np.array(energies)
 
     def validate(self, parameters: Params) -> Score:
-        """As ``training.loop`` asks: mean excess energies of the monitored geometries in meV."""
+        """For ``training.loop``: mean excess energies of the monitored geometries in meV."""
         plain, refined = MEV * self.excesses(parameters).mean(axis=0)
         errors = {"excess": float(plain), f"excess_refined_{REFINED}": float(refined)}
         chosen = float(plain) if self.aim.refine == 0 else float(refined)
@@ -191,13 +191,13 @@ def run(
 ) -> dict[str, Any]:
     """Train, or continue; what ``result.json`` holds.
 
-    ``told`` gets what is known before the first step, so that a piece that is stopped has it too: ``geometries``,
+    ``told`` gets what is known before the first step, also for a training that is stopped: ``geometries``,
     ``monitored``, ``seconds_preparing`` and ``excess_meV_without_correction``; it is not called where the training is
     finished already. Without ``claim_folder`` no config.toml is kept: ``settings`` may then be anything with the
     fields of ``TrainHamiltonianConfig`` (checkpoints still refuse another training's).
 
     Raises ``Interrupted`` when stopped (the same command goes on), ``UsageError`` for settings and files that do not
-    do, ``QmgenError`` where the loss is lost.
+    do, ``QmgenError`` where the loss is not finite.
     """
     runtime.prepare()
     level = level_of(Settings(settings.xc, settings.basis, settings.grid_level))
@@ -307,15 +307,7 @@ def _train(
     warmup = min(100, settings.steps // 10) if settings.warmup is None else settings.warmup
     rate = schedule_of(settings.schedule, peak, warmup, settings.steps)
     optimizer = adamw(rate, settings.weight_decay, settings.clip)
-    plan = TrainingPlan(
-        settings.model,
-        settings.steps,
-        len(indices),
-        settings.log_every,
-        settings.validate_every or max(settings.steps // VALIDATIONS, 1),
-        settings.patience,
-        settings.checkpoint_every,
-    )
+    plan = TrainingPlan.of(settings, settings.model, settings.steps, len(indices), VALIDATIONS)
     outcome = train(task, optimizer, rate, params, feed, plan, settings.out, identity, stop, progress)
     excess = MEV * task.excesses(outcome.parameters)
     if references.lower:  # both sides of the comparison above the same references

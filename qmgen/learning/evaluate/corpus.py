@@ -1,6 +1,6 @@
 """A network against the labels of a corpus, window by window, beside the errors of the trivial predictor.
 
-The trivial predictor says the mean of the training rows (of extensive targets with the atoms' references; of vectors
+The trivial predictor gives the mean of the training rows (of extensive targets with the atoms' references; of vectors
 zero), which is what the normalization takes off. R² is the share of the variance it leaves
 that the network explains: the usual R² for targets that are not extensive.
 """

@@ -44,7 +44,7 @@ from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned
 from qmgen.quantities import duration
 from qmgen.runtime import prepare
 
-#: rows shown to a person who asked for no file
+#: rows printed where no file is written
 SHOWN: Final = 20
 #: rows handed to the file at once
 _CHUNK: Final = 1024
@@ -100,7 +100,7 @@ class FileReport:
 
 
 def run(settings: EvaluateConfig, quiet: bool = False) -> CorpusReport | FileReport:
-    """Do what ``qmgen evaluate`` was asked. Raises ``UsageError`` with one line for what cannot be read or written."""
+    """Run ``qmgen evaluate``. Raises ``UsageError`` with one line for what cannot be read or written."""
     prepare(double=False)
     if threading.current_thread() is threading.main_thread():  # so that what is half written is removed
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

@@ -93,7 +93,7 @@ class QptShape:
 
     def __post_init__(self) -> None:
         if self.published and self.averaged:
-            raise ValueError("the published form knows one frame")
+            raise ValueError("the published form has one frame")
         if min(self.width, self.heads, self.layers) < 1:
             raise ValueError("a network has at least one of everything")
         if self.width % self.heads or self.heads % 2:
@@ -275,7 +275,7 @@ def weights_of(scores: Array, real: Array, over_queries: bool = False) -> Array:
 
 
 def block_init(key: Array, width: int, heads: int, layers: int, published: bool) -> Params:
-    """Parameters of one layer. Ours writes less into the residual stream the more layers do."""
+    """Parameters of one layer. The more layers, the smaller the initial output of each, but for the published form."""
     keys = jax.random.split(key, 4)
     residual = 1.0 if published else (2.0 * layers) ** -0.5
     params = {

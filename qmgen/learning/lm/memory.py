@@ -241,7 +241,7 @@ def devices_needed(shape: LmShape, sizes: Sizes, rows: int, remat: bool, bytes_e
 
 
 def device_bytes(settings: TrainLmConfig) -> float | None:
-    """Memory of a device: as set, as the device says, or the machine's. None where nobody says."""
+    """Memory of a device: as set, as the device says, or the machine's. None where it is unknown."""
     if settings.device_memory is not None:
         return settings.device_memory * GB
     if jax.default_backend() != "cpu":

@@ -138,7 +138,7 @@ Tell = Callable[[int, int], None]
 @dataclass
 class SampleCounts:
     """Counts of what was drawn: ``valid`` are molecules, ``unique`` of these differ, ``novel`` of these are in none of
-    the training's files; ``kept`` were written, ``removed`` by which rule. ``novel`` is None where nobody knows.
+    the training's files; ``kept`` were written, ``removed`` by which rule. ``novel`` is None without those files.
     ``emulated``: in FP8, on a device without units for it."""
 
     drawn: int = 0

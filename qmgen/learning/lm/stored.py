@@ -157,7 +157,7 @@ def load_model(path: Path) -> StoredLm:
         require(about, vocabulary=list, precision=str, activations=str, longest=int, validation_fraction=float)
         vocabulary = Vocabulary(tuple(about.pop("vocabulary")))
         if len(vocabulary) != shape.vocabulary or about["longest"] > LARGEST_SIZE:
-            raise ValueError(f"it has {len(vocabulary)} tokens and says {shape.vocabulary}, the longest text apart")
+            raise ValueError(f"it has {len(vocabulary)} tokens and states {shape.vocabulary}, the longest text apart")
         if about["activations"] not in PLAIN.values():
             raise ValueError(f"its activations are {about['activations'][:40]}")
         quantized = bool(about.pop("quantised"))

@@ -141,7 +141,7 @@ class Unreadable:
         return ", ".join(words) + (f" and {more} more" if more else "")
 
     def report(self) -> list[str]:
-        """What to tell a person who wants them all to be readable: one line for one, else a line for each of the first,
+        """The message where all must be readable: one line for one, else a line for each of the first,
         and their numbers."""
         if self.count == 1:
             return [f"{self.reasons[0]}: {self.hint}"]

@@ -47,7 +47,7 @@ STEP: Final = 32
 VALIDATIONS: Final = 5
 #: of the peak rate, for a model that begins with trained weights
 FINE_TUNING: Final = 0.3
-#: highest learning rates: published ones of models of that size (GPT-3, Llama 2), ours for the small ones
+#: highest learning rates: published ones of models of that size (GPT-3, Llama 2), measured ones for the small
 RATES: Final = {
     "mini": 6e-3, "tiny": 4e-3,
     "gpt-111m": 6e-4, "gpt-590m": 2.5e-4, "gpt-1.3b": 2e-4, "gpt-6.7b": 1.2e-4, "gpt-13b": 1e-4,
@@ -141,16 +141,8 @@ def _train(
     optimizer = adamw(rate, settings.weight_decay, settings.clip)
     weights = begin_with.params["weights"] if begin_with else init(jax.random.key(settings.seed), shape)
     params = {"weights": jax.tree.map(jnp.array, weights), "probes": probes_of(shape, arithmetic.recipe)}
-    plan = TrainingPlan(
-        f"{shape.arch} {preset} {settings.precision}",
-        length.steps,
-        length.epoch,
-        settings.log_every,
-        settings.validate_every or max(length.steps // VALIDATIONS, 1),
-        settings.patience,
-        settings.checkpoint_every,
-        "token",
-    )
+    label = f"{shape.arch} {preset} {settings.precision}"
+    plan = TrainingPlan.of(settings, label, length.steps, length.epoch, VALIDATIONS, "token")
     feed = TokenFeed(texts.train, size, context, settings.seed, put)
     watch = None if arithmetic.recipe.kind == "none" else watched(settings.watch_every)
     step = lm_stepper(task, optimizer, settings.watch_every)
@@ -254,7 +246,7 @@ def _length(settings: TrainLmConfig, texts: Texts, shape: LmShape) -> _Length:
 
 
 def result_text(result: dict[str, Any]) -> str:
-    """What ``result.json`` says first."""
+    """The first lines of the result, for people."""
     loss, left_out = result["validation_loss"], result.get("unreadable", 0)
     speed = result["tokens_seen"] / max(result["seconds"], 1e-9)
     return "\n".join(

@@ -28,7 +28,7 @@ from qmgen.tables import aligned
 
 
 def read_cells(folders: Iterable[Path]) -> list[dict[str, Any]]:
-    """What the ``result.json`` of the folders say; those that have none, unfinished trainings, are left out.
+    """The ``result.json`` of the folders; those that have none, unfinished trainings, are left out.
 
     Raises ``QmgenError`` for one that cannot be read.
     """
@@ -94,20 +94,20 @@ def compare_seeds(
     made = []
     for rows in sorted({rows for rows, _ in begun.keys() & plain.keys()}):
         seeds = sorted(seed for size, seed in begun.keys() & plain.keys() if size == rows)
-        ours = np.array([begun[rows, seed] for seed in seeds], float)
-        theirs = np.array([plain[rows, seed] for seed in seeds], float)
-        ratios = ours / theirs
+        of_init = np.array([begun[rows, seed] for seed in seeds], float)
+        of_scratch = np.array([plain[rows, seed] for seed in seeds], float)
+        ratios = of_init / of_scratch
         made.append(
             {
                 "rows": rows,
-                "init": float(ours.mean()),
-                "scratch": float(theirs.mean()),
-                "gain": float(theirs.mean() - ours.mean()),
-                "ratio": float(ours.mean() / theirs.mean()),
+                "init": float(of_init.mean()),
+                "scratch": float(of_scratch.mean()),
+                "gain": float(of_scratch.mean() - of_init.mean()),
+                "ratio": float(of_init.mean() / of_scratch.mean()),
                 "ratio_spread": float(ratios.std(ddof=1)) if len(seeds) > 1 else None,
                 "seeds": [
                     {"seed": seed, "init": float(a), "scratch": float(b)}
-                    for seed, a, b in zip(seeds, ours, theirs, strict=True)
+                    for seed, a, b in zip(seeds, of_init, of_scratch, strict=True)
                 ],
             }
         )
@@ -132,7 +132,7 @@ NAME: Final = "scaling.json"
 TRANSFER_NAME: Final = "transfer.json"
 #: molecules below which no law is fitted to their errors: a mean absolute error of n is off by some 0.8 / sqrt(n)
 LEAST_MOLECULES: Final = 30
-#: and below which a person is warned
+#: and below which a warning is printed
 FEW_MOLECULES: Final = 100
 #: 1 kcal/mol in meV
 CHEMICAL_ACCURACY: Final = 43.0

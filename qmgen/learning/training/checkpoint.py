@@ -26,7 +26,7 @@ from qmgen import files
 from qmgen.documents import table_of
 from qmgen.errors import QmgenError, UsageError, first_line
 
-#: the key of our metadata, JSON, in the file's own
+#: the key of qmgen's metadata, JSON, in that of the file
 KEY: Final = "qmgen"
 NAME: Final = "checkpoint.safetensors"
 PREVIOUS: Final = "checkpoint.previous.safetensors"

@@ -66,7 +66,7 @@ class Prefetch(Generic[Item]):
 
     def __next__(self) -> Item:
         while not self._ended and not self._stop.is_set():
-            # with a limit, so that Ctrl-C is heard while waiting
+            # with a limit, so that Ctrl-C takes effect while waiting
             try:
                 item = self._queue.get(timeout=_LOOK_SECONDS)
             except queue.Empty:
@@ -123,7 +123,7 @@ def _put(items: queue.Queue[Any], item: Any, stop: threading.Event) -> bool:
     return False
 
 
-#: steps that may be waiting on the device: it never idles, and a wish to stop is heard soon
+#: steps that may be waiting on the device: it never idles, and a signal to stop takes effect soon
 AHEAD: Final = 4
 
 
@@ -171,6 +171,12 @@ class TrainingPlan:
     patience: int | None
     checkpoint_seconds: float
     unit: str = "row"
+
+    @classmethod
+    def of(cls, settings: Any, label: str, steps: int, rows: int, validations: int, unit: str = "row") -> TrainingPlan:
+        """That of ``settings``; ``validations`` in the training where ``validate_every`` is not given."""
+        every = settings.validate_every or max(steps // validations, 1)
+        return cls(label, steps, rows, settings.log_every, every, settings.patience, settings.checkpoint_every, unit)
 
 
 @dataclass(frozen=True)
@@ -356,7 +362,7 @@ def _beside(like: Any, leaf: Any) -> Any:
 
 
 def _finite(state: TrainingState) -> None:
-    """Nothing, or the error that the loss is lost. Waits for the device."""
+    """Nothing, or the error of a loss that is not finite. Waits for the device."""
     if int(state.bad) >= 0:
         raise _diverged(int(state.bad))
 
