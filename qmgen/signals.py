@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, Final
 
@@ -18,6 +20,8 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 STOP_WITHIN: Final = 15.0
 #: seconds that it has then to clear up, before the process is ended
 _CLEAR_UP_WITHIN: Final = 3.0
+#: seconds until ``exit_on_sigterm`` raises again
+_AGAIN: Final = 1.0
 
 
 class StopWatch:
@@ -120,6 +124,44 @@ class StopWatch:
         if not self._over.wait(_CLEAR_UP_WITHIN):
             _tell(f"qmgen: stopped by {self.reason}; {self._kept} are kept, the same command continues\n")
             os._exit(Interrupted.exit_code)
+
+
+@contextlib.contextmanager
+def exit_on_sigterm() -> Iterator[None]:
+    """SIGTERM raises ``SystemExit(143)`` in the body, so that the contexts around it clear up.
+
+    The exception is raised again each second until the body has ended: Python drops an exception that a signal handler
+    raises within a finalizer or a callback of the garbage collector, and JAX has such callbacks. Does nothing outside
+    of the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    main, over, lock, asked = threading.main_thread().ident or 0, threading.Event(), threading.Lock(), threading.Event()
+
+    def insist() -> None:
+        while not over.wait(_AGAIN):
+            with lock:
+                if not over.is_set():
+                    signal.pthread_kill(main, signal.SIGTERM)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if over.is_set():
+            return
+        if not asked.is_set():
+            asked.set()
+            with contextlib.suppress(RuntimeError):  # there is no room for a thread
+                threading.Thread(target=insist, daemon=True).start()
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        over.set()
+        with lock:
+            pass  # a signal of our own is on its way, and must not meet the handler of others
+        signal.signal(signal.SIGTERM, before)
 
 
 def _tell(line: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from qmgen.cli.console import print_json, say
 from qmgen.cli.options import AsJson, Quiet
 from qmgen.errors import UsageError
 from qmgen.quantities import duration, size
+from qmgen.signals import exit_on_sigterm
 
 if TYPE_CHECKING:
     from qmgen.config import EvaluateConfig, QuantizeConfig, SampleConfig
@@ -117,16 +117,13 @@ def _written_whole(path: Path) -> Iterator[Callable[[str], None]]:
         with told():
             stream.write(f"{line}\n".encode())
 
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that what follows is done
-    try:
-        with ExitStack() as stack:
-            with told():
-                stream = stack.enter_context(files.replacing(path.parent, path.name, make=False))
+    with ExitStack() as stack:
+        with told():
+            stream = stack.enter_context(files.replacing(path.parent, path.name, make=False))
+        with exit_on_sigterm():
             yield write
-            with told():
-                stack.close()
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        with told():
+            stack.close()
 
 
 def _sampled_text(counts: dict[str, Any]) -> str:

@@ -16,9 +16,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-import signal
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -43,6 +41,7 @@ from qmgen.molecules.readers import read_files, read_molecules
 from qmgen.molecules.types import Conformer, Failure, Molecule, Pruned
 from qmgen.quantities import duration
 from qmgen.runtime import prepare
+from qmgen.signals import exit_on_sigterm
 
 #: rows printed where no file is written
 SHOWN: Final = 20
@@ -102,14 +101,12 @@ class FileReport:
 def run(settings: EvaluateConfig, quiet: bool = False) -> CorpusReport | FileReport:
     """Run ``qmgen evaluate``. Raises ``UsageError`` with one line for what cannot be read or written."""
     prepare(double=False)
-    if threading.current_thread() is threading.main_thread():  # so that what is half written is removed
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if settings.out and any(Path(settings.out).resolve() == Path(file).resolve() for file in settings.molecules):
         raise UsageError(f"--out {settings.out} is one of the files to predict: choose another")
     predictor = SchnetPredictor(load_model(settings.run), settings.batch_size or BATCH_SIZE)
     about = {"model": str(settings.run), **{k: predictor.metadata.get(k) for k in ("kind", "level_of_theory", "rows")}}
     tell = (lambda done, total=None: None) if quiet else teller()
-    with Writer(settings.out, predictor.targets, about) if settings.out else nullcontext() as writer:
+    with Writer(settings.out, predictor.targets, about) if settings.out else nullcontext() as writer, exit_on_sigterm():
         if settings.data is None:
             entries = islice(read_files(settings.molecules), settings.limit)
             rows = predict_molecules(predictor, entries, settings.seed)
