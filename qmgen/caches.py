@@ -25,6 +25,8 @@ _STALE: Final = 3600.0
 _TESTED: Final = ".tested.json"
 #: seconds that a start spends on entries that no start has tested, the newest first; what is left is for later starts
 _SECONDS: Final = 0.2
+#: seconds since its last change after which an entry has no writer any more
+_SETTLED: Final = 10.0
 #: the first bytes of a zstd frame; other entries are of zlib
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 
@@ -37,22 +39,24 @@ def cache_directory(kind: str) -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "qmgen" / kind
 
 
-def remove_damaged(directory: Path, seconds: float = _SECONDS) -> None:
+def remove_damaged(directory: Path, seconds: float = _SECONDS, settled: float = _SETTLED) -> None:
     """Remove the entries in ``directory`` of which a part is missing; any number of processes may do so at once.
 
-    An entry that another process is writing at this moment may go too: it is compiled once more. Raises no ``OSError``:
-    what cannot be removed stays, and JAX compiles what it cannot read.
+    Entries that changed less than ``settled`` seconds ago may still be written, and stay for a later start. Raises no
+    ``OSError``: what cannot be removed stays, and JAX compiles what it cannot read.
     """
     if not os.access(directory, os.W_OK):
         return
     deadline, known, entries = time.monotonic() + seconds, _tested(directory), {}
+    now = time.time()
     with suppress(OSError), os.scandir(directory) as files:
         for file in files:
             with suppress(OSError):  # another process was faster
                 status = file.stat()
-                if file.name.endswith(_SUFFIX):
+                age = now - status.st_mtime  # below zero where clocks differ
+                if file.name.endswith(_SUFFIX) and not 0 <= age < settled:
                     entries[file.name] = [status.st_size, status.st_mtime_ns]
-                elif file.name.endswith(_PART) and time.time() - status.st_mtime > _STALE:
+                elif file.name.endswith(_PART) and age > _STALE:
                     os.unlink(file.path)
     tested = {name: stamp for name, stamp in entries.items() if known.get(name) == stamp}
     for name in sorted(entries.keys() - tested.keys(), key=lambda name: entries[name][1], reverse=True):

@@ -59,11 +59,11 @@ def test_half_an_entry_goes(tmp_path: Path) -> None:
     sealed = value + b"\x5e\x2a\x4d\x18" + (32).to_bytes(4, "little") + bytes(32)
     for length in range(len(sealed) + 1):
         path.write_bytes(sealed[:length])
-        remove_damaged(tmp_path, 10.0)
+        remove_damaged(tmp_path, 10.0, settled=0.0)
         assert path.exists() == (length >= len(value)), length
     for place in range(len(value)):
         path.write_bytes(value[:place] + bytes([value[place] ^ 1]) + value[place + 1 :])
-        remove_damaged(tmp_path, 10.0)
+        remove_damaged(tmp_path, 10.0, settled=0.0)
         assert not path.exists(), place
 
 
@@ -73,7 +73,7 @@ def test_half_an_entry_of_zstd_goes(tmp_path: Path) -> None:
     whole, half = tmp_path / "whole-cache", tmp_path / "half-cache"
     whole.write_bytes(value)
     half.write_bytes(value[:-1])
-    remove_damaged(tmp_path, 10.0)
+    remove_damaged(tmp_path, 10.0, settled=0.0)
     assert whole.exists() and not half.exists()
 
 
@@ -85,13 +85,13 @@ def test_an_entry_is_read_once_as_long_as_it_stays_the_same(tmp_path: Path, monk
         (tmp_path / f"{name}-cache").write_bytes(zlib.compress(name.encode()))
     for expected in (["a-cache", "b-cache", "c-cache"], []):
         read.clear()
-        remove_damaged(tmp_path, 10.0)
+        remove_damaged(tmp_path, 10.0, settled=0.0)
         assert sorted(name for name in read if name.endswith("-cache")) == expected
     (tmp_path / "b-cache").write_bytes(b"longer than it was before")
-    remove_damaged(tmp_path, 10.0)
+    remove_damaged(tmp_path, 10.0, settled=0.0)
     assert sorted(path.name for path in tmp_path.glob("*-cache")) == ["a-cache", "c-cache"]
     (tmp_path / ".tested.json").write_text('{"a-cache": [')  # half of it too
-    remove_damaged(tmp_path, 10.0)
+    remove_damaged(tmp_path, 10.0, settled=0.0)
     assert len(list(tmp_path.glob("*-cache"))) == 2
 
 
@@ -102,10 +102,19 @@ def test_the_newest_come_first_and_what_is_left_another_time(tmp_path: Path, mon
     with monkeypatch.context() as slow:
         seconds = itertools.count()  # every look at the clock takes one
         slow.setattr(time, "monotonic", lambda: next(seconds))
-        remove_damaged(tmp_path, 1.5)
+        remove_damaged(tmp_path, 1.5, settled=0.0)
     assert sorted(path.name for path in tmp_path.glob("*-cache")) == ["b-cache", "c-cache"]
-    remove_damaged(tmp_path, 10.0)
+    remove_damaged(tmp_path, 10.0, settled=0.0)
     assert not list(tmp_path.glob("*-cache"))
+
+
+def test_an_entry_that_may_still_be_written_stays(tmp_path: Path) -> None:
+    for name in ("before", "now", "ahead"):
+        (tmp_path / f"{name}-cache").write_bytes(b"half")
+    for name, seconds in (("before", -60.0), ("ahead", 3600.0)):  # clocks of several machines differ
+        os.utime(tmp_path / f"{name}-cache", (time.time() + seconds,) * 2)
+    remove_damaged(tmp_path, 10.0)
+    assert [path.name for path in tmp_path.glob("*-cache")] == ["now-cache"]
 
 
 def test_parts_of_killed_writers_go_in_the_end(tmp_path: Path) -> None:
@@ -131,12 +140,12 @@ def test_after_writers_that_were_killed_all_entries_are_whole(tmp_path: Path) ->
                 assert writer.stdout is not None and writer.stdout.readline() == "on\n"
             until = time.monotonic() + random.uniform(0.05, 0.2)
             while time.monotonic() < until:  # others start meanwhile
-                remove_damaged(tmp_path)
+                remove_damaged(tmp_path, settled=0.05)
         finally:
             for writer in writers:
                 writer.send_signal(signal.SIGKILL)
                 writer.communicate()
-        remove_damaged(tmp_path, 60.0)
+        remove_damaged(tmp_path, 60.0, settled=0.0)
         for path in tmp_path.glob("*-cache"):
             assert len(zlib.decompress(path.read_bytes())) == 30_000_000
             path.unlink()
@@ -172,12 +181,19 @@ def _compile(directory: Path, environment: dict[str, str], *words: str) -> str:
     return done.stdout.strip()
 
 
+def _age(directory: Path) -> None:
+    """A minute passes, after which no entry is being written."""
+    for path in directory.glob("*-cache"):
+        os.utime(path, (time.time() - 60.0,) * 2)
+
+
 def test_jax_compiles_a_damaged_program_again_and_keeps_it(tmp_path: Path, bare_environment: dict[str, str]) -> None:
     assert _compile(tmp_path, bare_environment) == "0"
     assert _compile(tmp_path, bare_environment) == "1"
     (path,) = tmp_path.glob("*-cache")
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
+    _age(tmp_path)
     assert _compile(tmp_path, bare_environment) == "0"
     assert _compile(tmp_path, bare_environment, "first") == "1"
 
@@ -187,6 +203,7 @@ def test_a_program_that_is_damaged_later_is_compiled_without_a_word(
 ) -> None:
     assert _compile(tmp_path, bare_environment) == "0"
     assert _compile(tmp_path, bare_environment, "damage") == "0"
+    _age(tmp_path)
     assert _compile(tmp_path, bare_environment) == "0"
     assert _compile(tmp_path, bare_environment) == "1"
 

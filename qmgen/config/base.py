@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, Self, get_args, get_origin
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -205,6 +206,15 @@ def sizes_of(text: str) -> range:
     if not 1 <= first <= last:
         raise ValueError(f"{text!r} is no range of heavy atoms: give 9 or 9-11")
     return range(first, last + 1)
+
+
+def _as_sizes(text: str) -> str:
+    sizes_of(text)
+    return text
+
+
+#: numbers of heavy atoms, as text
+Sizes = Annotated[str, AfterValidator(_as_sizes)]
 
 
 def path_trouble(path: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from qmgen.config.base import (
     DEFAULT_ELEMENTS,
@@ -18,6 +18,7 @@ from qmgen.config.base import (
     Rules,
     Seed,
     Setting,
+    Sizes,
     TimeLimit,
     sizes_of,
 )  # fmt: skip
@@ -34,7 +35,7 @@ class EnumerateConfig(CommandConfig):
     outside_set: ClassVar[frozenset[str]] = frozenset({"out", "overwrite", "count", "time_limit", "check", "merge"})
 
     heavy_atoms: Annotated[
-        str | None, Setting("Number of heavy atoms (all but hydrogen), such as 9 or 9-11.", metavar="SIZES")
+        Sizes | None, Setting("Number of heavy atoms (all but hydrogen), such as 9 or 9-11.", metavar="SIZES")
     ] = None
     formula: Annotated[
         str | None, Setting("Molecular formula, such as C7H10O2, instead of --heavy-atoms.", metavar="FORMULA")
@@ -86,13 +87,6 @@ class EnumerateConfig(CommandConfig):
         Files,
         Setting("File with the sample of a partition; these samples are joined to one of --sample N.", metavar="FILE"),
     ] = Field(default_factory=list)
-
-    @field_validator("heavy_atoms")
-    @classmethod
-    def _sizes_are_numbers(cls, value: str | None) -> str | None:
-        if value is not None:
-            sizes_of(value)
-        return value
 
     @model_validator(mode="after")
     def _one_thing_at_a_time(self) -> EnumerateConfig:

@@ -33,9 +33,9 @@ from qmgen.config.base import (
     Rules,
     Seed,
     Setting,
+    Sizes,
     TimeLimit,
     Xc,
-    sizes_of,
 )  # fmt: skip
 from qmgen.defaults import LARGEST_SEED
 from qmgen.errors import UsageError
@@ -246,7 +246,7 @@ class GenerateConfig(LabelConfig):
         Setting(f"File with molecules: {MOLECULE_FILES}, or - for SMILES on standard input.", metavar="FILE"),
     ] = Field(default_factory=list)
     enumerate: Annotated[
-        str | None,
+        Sizes | None,
         Setting(
             "Enumerate all molecules with this number of heavy atoms, such as 9 or 9-11, instead of reading a file.",
             metavar="SIZES",
@@ -299,13 +299,6 @@ class GenerateConfig(LabelConfig):
     time_limit: TimeLimit = None
     max_failures: MaxFailures = None
     licence: Annotated[str, Setting("Licence of the data, for the dataset card.", metavar="NAME")] = "CC-BY-4.0"
-
-    @field_validator("enumerate")
-    @classmethod
-    def _sizes_are_numbers(cls, value: str | None) -> str | None:
-        if value is not None:
-            sizes_of(value)
-        return value
 
     @model_validator(mode="after")
     def _one_source(self) -> GenerateConfig:

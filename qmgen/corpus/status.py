@@ -81,13 +81,13 @@ def _status(store: Store, listing: Listing, run_records: list[dict[str, Any]]) -
     manifest = sound_manifest_of(store)
     stated, illegible = stated_plans(store)
     found = recovered_plans(listing, run_records, manifest, stated)
-    done = [unit for generation in found for unit in generation.done(listing)]
+    done = [unit for revision in found for unit in revision.done(listing)]
     rows, reasons, unreadable, unrecorded = _held(store, listing, run_records, manifest)
     ranks = rank_states(store, run_records)
     live = [record for record, state in zip(run_records, _states_of(run_records, ranks)) if state in LIVE]
     in_hand = _without(unrecorded, [_in_hand(record, done) for record in live])
     failures = sum(reasons.values())
-    units, units_done = sum(generation.size for generation in found), len(done)
+    units, units_done = sum(revision.size for revision in found), len(done)
     running = min(sum(max(whole_of(r.get("units_to_do")) - len(units_of(r)), 0) for r in live), units - units_done)
     return Status(
         directory=store.place,
@@ -225,10 +225,10 @@ def _eta(
     in_hand: list[tuple[int, int]],
 ) -> float | None:
     """Seconds until all is done, if each entry gives as many rows and failures as those done so far."""
-    if done and len(done) == sum(generation.size for generation in found):
+    if done and len(done) == sum(revision.size for revision in found):
         return 0.0
     so_far = sum(unit.end - unit.start for unit in done)
-    left = sum(generation.plan.wanted for generation in found if generation.plan is not None) - so_far
+    left = sum(revision.plan.wanted for revision in found if revision.plan is not None) - so_far
     rate = sum(_rate(record, failures=True) for record in live)
     if not left or not so_far or not held or rate <= 0:
         return None
@@ -237,6 +237,6 @@ def _eta(
 
 
 def _entries(found: list[RecoveredPlan]) -> int | None:
-    plans = [generation.plan for generation in found]
+    plans = [revision.plan for revision in found]
     known = [plan.wanted for plan in plans if plan is not None]
     return sum(known) if known and len(known) == len(plans) else None

@@ -112,14 +112,21 @@ class VerificationReport:
             "units": self.units,
             "units_done": self.done,
             "generations": [
-                {"name": g.label, "units": g.count, "entries": g.plan.wanted if g.plan else None}
-                for g in self.revisions
+                {
+                    "name": revision.label,
+                    "units": revision.count,
+                    "entries": revision.plan.wanted if revision.plan else None,
+                }
+                for revision in self.revisions
             ],
             "files": len(self.listing.sizes),
             "bytes": self.bytes,
             "counts": counts,
             "missing": self.missing,
-            "findings": [{"severity": f.severity, "file": f.file, "what": f.what, "do": f.todo} for f in self.issues],
+            "findings": [
+                {"severity": issue.severity, "file": issue.file, "what": issue.what, "do": issue.todo}
+                for issue in self.issues
+            ],
         }
 
 

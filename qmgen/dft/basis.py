@@ -79,7 +79,7 @@ class Basis:
 
 
 def _least_overlap(shells: tuple[Shell, ...]) -> float:
-    """The smallest eigenvalue of the overlap matrix of normalized functions on one centre."""
+    """The smallest eigenvalue of the overlap matrix of normalized functions on one center."""
     least = 1.0
     functions = [
         (l, shell.exponents, shell.coefficients[:, k]) for shell in shells for k, l in enumerate(shell.angular_momenta)

@@ -41,16 +41,23 @@ class CoulombExchange(NamedTuple):
     """The two-electron operators of a molecule.
 
     Attributes:
-        coulomb: J. Of closed shells with exact exchange J - c/2 K, where ``exchange`` is None: one matrix is read
-            instead of two.
-        exchange: c K, or None.
+        coulomb: J; None where ``closed_shell`` holds it.
+        exchange: c K; None where there is no exact exchange, or ``closed_shell`` holds it.
+        closed_shell: J - c/2 K of one spin axis, which reads one matrix instead of two; None where J and K are apart.
     """
 
-    coulomb: TwoElectronOperator
+    coulomb: TwoElectronOperator | None = None
     exchange: TwoElectronOperator | None = None
+    closed_shell: TwoElectronOperator | None = None
 
     def jk(self, density: Array) -> tuple[Array, Array]:
-        """J - (s/2) c K (s, n, n) of a density (s, n, n), and its energy ()."""
+        """J - (s/2) c K (s, n, n) of a density (s, n, n), and its energy (). Raises ``ValueError`` for two spins where
+        J and K are not apart."""
+        if self.coulomb is None:
+            if self.closed_shell is None or len(density) != 1:
+                raise ValueError("densities of two spins need J and K apart")
+            both, energy = self.closed_shell.apply(density[0])
+            return both[None], energy
         both, energy = self.coulomb.apply(density.sum(axis=0))
         if self.exchange is None:
             return jnp.broadcast_to(both, density.shape), energy
@@ -107,7 +114,7 @@ def exact_integrals(
         return CoulombExchange(make())
     if apart:
         return CoulombExchange(make(), make(exchange=-2.0 * exact_exchange, coulomb=False))
-    return CoulombExchange(make(exchange=exact_exchange))
+    return CoulombExchange(closed_shell=make(exchange=exact_exchange))
 
 
 def block_rows(n_pairs: int, blocks: int) -> list[tuple[int, int]]:

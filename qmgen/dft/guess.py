@@ -93,7 +93,7 @@ def _by_momentum(shells: tuple[Shell, ...]) -> dict[int, list[tuple[np.ndarray, 
 
 
 def _overlaps(l: int, bra: list[tuple[np.ndarray, np.ndarray]], ket: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Overlaps of x^l exp(-a r^2) functions on one centre."""
+    """Overlaps of x^l exp(-a r^2) functions on one center."""
     return np.array([[radial_overlap(l, *a, *b) for b in ket] for a in bra]).reshape(len(bra), len(ket))
 
 

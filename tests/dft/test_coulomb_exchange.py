@@ -59,7 +59,7 @@ def test_coulomb_and_exchange_apart(backend: Backend, spins: int) -> None:
     every, values, index = integrals(n, n_real, n)
     densities = symmetric(n, spins, seed=2)
     apart = exact_integrals(backend, values, index, n_real, exact, apart=True)
-    assert apart.exchange is not None
+    assert apart.coulomb is not None and apart.exchange is not None
     # rounding of sums of n^2 terms of size one to ten
     total = densities.sum(axis=0)
     assert np.abs(np.asarray(apart.coulomb.apply(total)[0]) - coulomb(every, total)).max() < 1e-12 * n * n
@@ -76,9 +76,17 @@ def test_a_pure_functional_has_coulomb_alone() -> None:
     _, values, index = integrals(8, 7, 8)
     pure, hybrid = (exact_integrals(CPU, values, index, 7, share) for share in (0.0, 0.2))
     apart = exact_integrals(CPU, values, index, 7, 0.2, apart=True)
+    assert pure.coulomb is not None and apart.coulomb is not None and hybrid.closed_shell is not None
     for ours, theirs in zip(pure.coulomb.blocks, apart.coulomb.blocks, strict=True):
         assert np.array_equal(ours, theirs)  # the same matrix, made in the same way
-    assert not all(np.array_equal(a, b) for a, b in zip(pure.coulomb.blocks, hybrid.coulomb.blocks, strict=True))
+    joint = hybrid.closed_shell.blocks
+    assert not all(np.array_equal(a, b) for a, b in zip(pure.coulomb.blocks, joint, strict=True))
+
+
+def test_two_spins_are_refused_where_j_and_k_are_one_matrix() -> None:
+    _, values, index = integrals(8, 7, 8)
+    with pytest.raises(ValueError, match="J and K apart"):
+        exact_integrals(CPU, values, index, 7, 0.2).jk(symmetric(8, 2, seed=3))
 
 
 @pytest.mark.parametrize("rows", [1, 5, BLOCKS, 36, 2080])

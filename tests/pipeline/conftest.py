@@ -15,6 +15,8 @@ from qmgen.corpus import FAILURES, Plan, Splitter
 from qmgen.labeling.types import Settings
 from qmgen.molecules.embedding import PLAIN
 from qmgen.pipeline.job import LabelJob
+from qmgen.pipeline.run import generate
+from qmgen.pipeline.run_record import RunSummary
 from qmgen.pipeline.source import UnitInput
 from qmgen.pipeline.stages import Stages
 from qmgen.progress import RunProgress
@@ -48,6 +50,12 @@ def config(tmp_path: Path) -> Callable[..., GenerateConfig]:
 def lines() -> RunProgress:
     """Progress into a string, a line for every advance."""
     return RunProgress(io.StringIO(), every=0.0)
+
+
+@pytest.fixture
+def run(config: Callable[..., GenerateConfig], stages: Stages, lines: RunProgress) -> Callable[..., RunSummary]:
+    """``run(**settings)``: one `qmgen generate` of eight units."""
+    return lambda **settings: generate(config(**{"units": 8, **settings}), lines, stages)
 
 
 @pytest.fixture

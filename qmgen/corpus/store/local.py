@@ -1,4 +1,4 @@
-"""A corpus in a directory: temporary files on the same file system, synchronised and renamed.
+"""A corpus in a directory: temporary files on the same file system, synchronized and renamed.
 
 The directory itself may be a link, as the user names it. What lies in it may come from anybody: links in it are read,
 where they name regular files, and nothing is written, locked or removed through them.

@@ -1,6 +1,6 @@
 """Hermite Gaussians: the Boys function, index tables, expansion coefficients E, and the Coulomb recursion R.
 
-A product of two Gaussians on centres A and B is a sum of Hermite Gaussians on P = (aA + bB)/p,
+A product of two Gaussians on centers A and B is a sum of Hermite Gaussians on P = (aA + bB)/p,
 with coefficients E_t^{ij} per direction (McMurchie & Davidson, J. Comput. Phys. 26, 218 (1978);
 Helgaker, Joergensen, Olsen, "Molecular Electronic-Structure Theory", sections 9.2 and 9.9).
 Everything here is written for any angular momentum.

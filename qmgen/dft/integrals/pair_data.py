@@ -1,6 +1,6 @@
 """Device side: primitive groups as Hermite Gaussians.
 
-For every group: centres P, exponents p, and the matrix E that turns Hermite Gaussians on P into the products of the
+For every group: centers P, exponents p, and the matrix E that turns Hermite Gaussians on P into the products of the
 functions of a and b, with contraction coefficients and norms multiplied in.
 """
 

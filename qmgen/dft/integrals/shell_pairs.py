@@ -112,7 +112,7 @@ def _raw_pairs(
     a, b = ta.exponents[i], tb.exponents[j]
     p = a + b
     distance2 = ((positions[ta.atom[ta.shell[i]]] - positions[tb.atom[tb.shell[j]]]) ** 2).sum(axis=1)
-    # size of a function at the overlap centre: |c_l| (|PA| + width)^l
+    # size of a function at the overlap center: |c_l| (|PA| + width)^l
     width = 1.0 / np.sqrt(2 * p)
     amplitude = np.exp(-a * b / p * distance2)
     for table, index, other, place in ((ta, i, b, pair_class.a), (tb, j, a, pair_class.b)):

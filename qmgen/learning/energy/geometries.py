@@ -241,10 +241,10 @@ BOLTZMANN: Final = 3.166811563e-6
 #: below 2/k, where the dynamics would diverge
 MOBILITY: Final = 1.0
 #: an atom moves by no more than this in a step (Bohr, 0.1 Angstrom)
-LONGEST: Final = 0.1 / BOHR_TO_ANGSTROM
+LARGEST_STEP: Final = 0.1 / BOHR_TO_ANGSTROM
 #: what ends a walker: atoms nearer than this (Bohr, 0.5 Angstrom), an energy this much above where it began (Hartree)
-NEAREST: Final = 0.5 / BOHR_TO_ANGSTROM
-HIGHEST: Final = 1.0
+SMALLEST_DISTANCE: Final = 0.5 / BOHR_TO_ANGSTROM
+LARGEST_RISE: Final = 1.0
 #: seconds between writes of what is done
 _EVERY: Final = 30.0
 
@@ -347,7 +347,7 @@ class _Walk:
         def predicted(case: Case) -> tuple[jax.Array, jax.Array]:
             correction = network.correction(params, statistics, network.describe(case.inputs))
             hamiltonian = case.inputs.initial + correction
-            density = density_of(case.problem, case.orthogonaliser, hamiltonian)
+            density = density_of(case.problem, case.inverse_root, hamiltonian)
             return density, energy_and_fock_of(functional, case.problem)(density)[0]
 
         self._predicted = jax.jit(predicted)
@@ -368,7 +368,7 @@ class _Walk:
                 )
                 step = MOBILITY * force + spread * noise.normal(size=force.shape)
                 length = np.linalg.norm(step, axis=1, keepdims=True)
-                step *= np.minimum(1.0, LONGEST / np.maximum(length, 1e-12))
+                step *= np.minimum(1.0, LARGEST_STEP / np.maximum(length, 1e-12))
                 system = System(system.numbers, system.positions + step)
             _, energy = self._density(system, shape)
         except ERRORS as error:
@@ -385,9 +385,9 @@ def _spoiled(positions: np.ndarray, rise: float) -> str | None:
     if not (np.isfinite(positions).all() and np.isfinite(rise)):
         return "not finite"
     apart = np.linalg.norm(positions[:, None] - positions[None], axis=-1)[np.triu_indices(len(positions), 1)]
-    if apart.size and apart.min() < NEAREST:
+    if apart.size and apart.min() < SMALLEST_DISTANCE:
         return "atoms on top of each other"
-    return "far too high" if rise > HIGHEST else None
+    return "far too high" if rise > LARGEST_RISE else None
 
 
 def _key(model: StoredHamiltonian, level: LevelOfTheory, plan: WalkPlan, digest: str) -> str:

@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -53,11 +54,11 @@ _STEP = 8
 
 
 class Case(NamedTuple):
-    """One geometry, or many with a leading axis; ``orthogonaliser`` (n, n) is S^(-1/2), ``dipole`` (3, n, n) in Bohr,
+    """One geometry, or many with a leading axis; ``inverse_root`` (n, n) is S^(-1/2), ``dipole`` (3, n, n) in Bohr,
     where it is known."""
 
     problem: Problem
-    orthogonaliser: Any
+    inverse_root: Any
     inputs: Inputs
     dipole: Any = None
 
@@ -282,6 +283,15 @@ class Converged:
     cycles: int
 
 
+_solve = jax.jit(solve, static_argnums=(0, 3))
+
+
+@partial(jax.jit, static_argnums=(0, 3))
+def _fock(functional: Functional, problem: Problem, density: Array, backend: Backend) -> Array:
+    """(n, n) of ``density`` (n, n). ``backend`` tells compiled programs apart: it is that of this process."""
+    return energy_and_fock_of(functional, problem)(density)[1]
+
+
 @dataclass
 class References:
     """Of geometries by index: ``energies`` in Hartree. ``missing`` did not converge; of ``lower`` the network found the
@@ -295,9 +305,6 @@ class References:
     key: str = ""
 
     def __post_init__(self) -> None:
-        functional = self.store.level.functional
-        self._solve = jax.jit(lambda problem, options: solve(functional, problem, options))
-        self._field = jax.jit(lambda problem, density: energy_and_fock_of(functional, problem)(density)[1])
         self._kept = time.monotonic()
         if self.file is not None:
             self._take(self.file)
@@ -326,7 +333,7 @@ class References:
         wanted = coarse_precision(self.store.level.basis_set, float(options.conv_gradient))
         if problem.coarse is not None and problem.coarse.weights.dtype != wanted:  # further than its rounding allows
             problem = problem._replace(coarse=None)
-        solution = jax.tree.map(np.asarray, self._solve(problem, options))
+        solution = jax.tree.map(np.asarray, _solve(self.store.level.functional, problem, options, current()))
         if not solution.converged:
             return None
         return Converged(
@@ -335,7 +342,7 @@ class References:
 
     def fock(self, case: Case, density: np.ndarray) -> np.ndarray:
         """(n, n) the Fock matrix of a density."""
-        return np.asarray(self._field(case.problem, density))
+        return np.asarray(_fock(self.store.level.functional, case.problem, density, current()))
 
     def make(self, indices: Iterable[int]) -> None:
         """References for ``indices`` that have none yet."""

@@ -108,7 +108,7 @@ class LearnedGuess:
         def density(backend: Backend, params: Any, problem: Problem, inputs: Inputs) -> jax.Array:
             case = completed(backend, known, problem, inputs, on_coarse=problem.coarse is not None)
             correction = network.correction(params, statistics, network.describe(case.inputs))
-            return density_of(problem, case.orthogonaliser, case.inputs.initial + correction)
+            return density_of(problem, case.inverse_root, case.inputs.initial + correction)
 
         self._params, self._density = stored.params, jax.jit(density, static_argnums=0)
 

@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -24,6 +25,7 @@ import numpy as np
 
 from qmgen import machine, runtime
 from qmgen.constants import HARTREE_TO_EV
+from qmgen.dft.backend import Backend, current
 from qmgen.dft.functionals import Functional
 from qmgen.dft.level import LevelOfTheory
 from qmgen.dft.prepare import System
@@ -91,7 +93,6 @@ class HamiltonianTask:
         self.network, self.statistics, self.functional, self.aim = network, statistics, functional, aim
         self.references, self.monitored, self.recipe = references, list(monitored), recipe
         self._correct = jax.jit(lambda parameters, seen: network.correction(parameters, statistics, seen))
-        self._rebuild = jax.jit(_both, static_argnums=0)
 
     def loss(self, parameters: Params, batch: EnergyBatch) -> Any:
         """() float64 loss of a batch. By a recipe of FP8 each molecule's activations have scales of their own."""
@@ -112,7 +113,7 @@ class HamiltonianTask:
         def one(pair: tuple[Case, jax.Array]) -> tuple[jax.Array, jax.Array]:
             case, w = pair
             hamiltonian = case.inputs.initial + w
-            given = case.problem, case.orthogonaliser, hamiltonian, self.aim.refine
+            given = case.problem, case.inverse_root, hamiltonian, self.aim.refine
             return energy_and_gradient(self.functional, *given)
 
         fixed = jax.lax.stop_gradient((batch.cases, correction))
@@ -135,7 +136,7 @@ class HamiltonianTask:
 
     def trials(self, ready: PreparedGeometry, hamiltonian: np.ndarray) -> tuple[RoothaanStep, RoothaanStep]:
         """What follows from a Hamiltonian at once, and after ``REFINED`` rebuilds."""
-        return jax.tree.map(np.asarray, self._rebuild(self.functional, ready.case, hamiltonian))
+        return jax.tree.map(np.asarray, _both(self.functional, current(), ready.case, hamiltonian))
 
     def excesses(self, parameters: Params | None) -> np.ndarray:
         """(monitored, 2) energies above their references in Hartree, at once and after ``REFINED`` rebuilds; those of
@@ -161,9 +162,19 @@ class HamiltonianTask:
         return Score(errors, f"excess {plain:.4g} meV, {refined:.4g} after {REFINED} rebuilds", chosen)
 
 
-def _both(functional: Functional, case: Case, hamiltonian: jax.Array) -> tuple[RoothaanStep, RoothaanStep]:
-    chain = roothaan_steps(functional, case.problem, case.orthogonaliser, hamiltonian, REFINED)
+# ``backend`` tells compiled programs apart: it is that of this process
+@partial(jax.jit, static_argnums=(0, 1))
+def _both(
+    functional: Functional, backend: Backend, case: Case, hamiltonian: jax.Array
+) -> tuple[RoothaanStep, RoothaanStep]:
+    chain = roothaan_steps(functional, case.problem, case.inverse_root, hamiltonian, REFINED)
     return jax.tree.map(lambda leaf: leaf[0], chain.before), chain.last
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _plain(functional: Functional, backend: Backend, refine: int, case: Case) -> jax.Array:
+    """() the energy in Hartree without a correction, after ``refine`` rebuilds."""
+    return roothaan_steps(functional, case.problem, case.inverse_root, case.inputs.initial, refine).last.energy
 
 
 #: geometries that statistics are taken from, at most
@@ -294,13 +305,7 @@ def _train(
                 "excess_meV_without_correction": _by_refine(without),
             }
         )
-    functional = level.functional
-
-    @jax.jit
-    def plain(case: Case) -> Any:
-        given = case.problem, case.orthogonaliser, case.inputs.initial, aim.refine
-        return roothaan_steps(functional, *given).last.energy
-
+    plain = partial(_plain, level.functional, current(), aim.refine)
     feed = CaseFeed(store, indices, settings.batch_size, settings.seed, plain, labels)
     params = jax.tree.map(jnp.array, init.params) if init else network.init(jax.random.key(settings.seed))
     peak = _peak(settings, network)

@@ -21,9 +21,9 @@ import numpy as np
 from qmgen.dft.basis import Basis
 from qmgen.errors import UsageError
 from qmgen.learning.data.packed import HEAVIEST
-from qmgen.learning.hamiltonian import Inputs, blocks, qpt
+from qmgen.learning.hamiltonian import Inputs, block_description, blocks, qpt
+from qmgen.learning.hamiltonian.block_description import BlocksShape
 from qmgen.learning.hamiltonian.blocks import BLOCKS_PRESETS as BLOCKS
-from qmgen.learning.hamiltonian.blocks import BlocksShape
 from qmgen.learning.hamiltonian.qpt import ELEMENTS, PLACES, QptShape
 from qmgen.learning.hamiltonian.qpt import QPT_PRESETS as QPT
 from qmgen.learning.training.checkpoint import shape_of
@@ -80,16 +80,16 @@ class Blocks(Network):
         return blocks.init_blocks(key, self.shape)
 
     def describe(self, inputs: Inputs) -> Any:
-        return blocks.describe_blocks(self.shape, inputs)
+        return block_description.describe_blocks(self.shape, inputs)
 
     def correction(self, params: Params, statistics: Any, seen: Any) -> jax.Array:
-        return blocks.correct_blocks(params, self.shape, blocks.normalized(self.shape, statistics, seen))
+        return blocks.correct_blocks(params, self.shape, block_description.normalized(self.shape, statistics, seen))
 
     def statistics(self, seen: Sequence[Any]) -> Any:
-        return blocks.statistics_of(self.shape, list(seen))
+        return block_description.statistics_of(self.shape, list(seen))
 
     def statistics_from(self, leaves: Sequence[Any]) -> Any:
-        statistics, elements = blocks.InvariantStatistics(*leaves), len(self.shape.elements)
+        statistics, elements = block_description.InvariantStatistics(*leaves), len(self.shape.elements)
         mean, scale = np.shape(statistics.mean), np.shape(statistics.scale)
         if mean[:3] != (2, elements, elements) or mean != scale:
             raise ValueError("its statistics are of other elements")

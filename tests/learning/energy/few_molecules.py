@@ -16,7 +16,7 @@ from qmgen.labeling.level import level_of
 from qmgen.labeling.types import Settings
 from qmgen.learning.energy.problems import GeometryStore
 from qmgen.learning.hamiltonian import Inputs
-from qmgen.learning.hamiltonian.blocks import BlocksShape
+from qmgen.learning.hamiltonian.block_description import BlocksShape
 from qmgen.learning.hamiltonian.network import Blocks
 
 LEVEL = level_of(Settings("b3lyp5", "sto-3g", 0))

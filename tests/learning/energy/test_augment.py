@@ -46,7 +46,7 @@ def test_without_heat_a_stretched_bond_relaxes(tmp_path: Path) -> None:
     # three steps take the bond back by most of 0.4 Bohr, whose energy is 0.3 k x^2 or so: some 0.02 Hartree
     assert energy(found) < energy(stretched) - 0.01
     # the force on each of three atoms is at most a tenth of the longest step here, but that of the bond
-    assert np.linalg.norm(found.positions - far, axis=1).max() < 3 * module.LONGEST + 1e-9
+    assert np.linalg.norm(found.positions - far, axis=1).max() < 3 * module.LARGEST_STEP + 1e-9
 
 
 def test_each_walker_is_its_own_and_a_stop_changes_none(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_each_walker_is_its_own_and_a_stop_changes_none(tmp_path: Path) -> None:
     places = [one.positions for one in whole.geometries]
     assert all(np.abs(a - b).max() > 1e-3 for k, a in enumerate(places) for b in places[:k])
     # a twentieth of an Angstrom or so: the heat's share of two steps, sqrt(2 * 2 eta kT) = 0.07 Bohr
-    assert 0.01 < np.abs(places[0] - WATER[0].positions).max() < 2 * module.LONGEST
+    assert 0.01 < np.abs(places[0] - WATER[0].positions).max() < 2 * module.LARGEST_STEP
     with pytest.raises(Interrupted, match="after 0 moved geometries: the same command continues"):
         moved(tmp_path / "part", limit=1e-9)
     moved(tmp_path / "part", replace(PLAN, count=3))

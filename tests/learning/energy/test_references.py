@@ -41,7 +41,7 @@ def test_the_field_of_the_converged_density_has_its_levels(made: References) -> 
     case = ready(1).case
     found = made.converge(case)
     assert found is not None
-    root = np.asarray(case.orthogonaliser)[:8, :8]
+    root = np.asarray(case.inverse_root)[:8, :8]
     levels = np.linalg.eigvalsh(root @ made.fock(case, found.density)[:8, :8] @ root)
     # of first order in the orbital gradient, 1e-7
     assert np.abs(levels - found.levels[:8]).max() < 1e-6

@@ -22,7 +22,7 @@ STORE = store_of(NAMES)
 @cache
 def plain() -> Any:
     def energy(case: Any) -> jax.Array:
-        return roothaan_steps(LEVEL.functional, case.problem, case.orthogonaliser, case.inputs.initial, 0).last.energy
+        return roothaan_steps(LEVEL.functional, case.problem, case.inverse_root, case.inputs.initial, 0).last.energy
 
     return jax.jit(energy)
 

@@ -14,8 +14,9 @@ from qmgen.dft.basis import load_basis
 from qmgen.dft.prepare import Shape, System
 from qmgen.learning.energy.problems import bare_inputs
 from qmgen.learning.hamiltonian import Inputs
+from qmgen.learning.hamiltonian import block_description as described
 from qmgen.learning.hamiltonian import blocks as blocks_model
-from qmgen.learning.hamiltonian.blocks import BlocksShape, blocks_of, joined, layout_of, matrix_of, parts_of
+from qmgen.learning.hamiltonian.block_description import BlocksShape, blocks_of, joined, layout_of, matrix_of, parts_of
 from qmgen.learning.hamiltonian.network import shells_of
 
 NUMBERS = np.array([8, 6, 1, 7, 1])
@@ -71,7 +72,7 @@ def any_rotation(seed: int, reflect: bool) -> np.ndarray:
 
 @partial(jax.jit, static_argnums=0)
 def seen(shape: BlocksShape, inputs: Inputs) -> Any:
-    return blocks_model.describe_blocks(shape, inputs)
+    return described.describe_blocks(shape, inputs)
 
 
 @partial(jax.jit, static_argnums=1)
@@ -172,8 +173,8 @@ def test_invariants_do_not_turn() -> None:
 def test_statistics_center_and_scale_by_pair_of_elements() -> None:
     shape = shape_for("sto-3g")
     many = [jax.tree.map(np.asarray, seen(shape, made_up(seed=k))) for k in range(12)]
-    statistics = blocks_model.statistics_of(shape, many)
-    found = np.array([blocks_model.normalized(shape, statistics, one).invariants for one in many])
+    statistics = described.statistics_of(shape, many)
+    found = np.array([described.normalized(shape, statistics, one).invariants for one in many])
     pair = found[:, 0, 1]  # O with C, once in each molecule
     varies = pair.std(axis=0) > 0
     assert varies.any() and np.abs(pair.mean(axis=0)).max() < 0.3  # none beyond six spreads: means shift a little
@@ -184,14 +185,14 @@ def test_what_never_varies_is_nothing() -> None:
     """Its rounding, blown up to one, would be noise."""
     shape = shape_for("sto-3g")
     many = [jax.tree.map(np.asarray, seen(shape, made_up())) for _ in range(5)]
-    found = blocks_model.normalized(shape, blocks_model.statistics_of(shape, many), many[0])
+    found = described.normalized(shape, described.statistics_of(shape, many), many[0])
     assert np.abs(np.asarray(found.invariants)[0, 1]).max() == 0.0
 
 
 def test_pairs_that_were_not_seen_take_the_statistics_of_all() -> None:
     shape = shape_for("sto-3g")
     many = [jax.tree.map(np.asarray, seen(shape, made_up(seed=k))) for k in range(6)]
-    statistics = blocks_model.statistics_of(shape, many)
+    statistics = described.statistics_of(shape, many)
     nitrogen = 2
     assert not np.isnan(statistics.mean).any()
     # no molecule here has two nitrogen atoms
