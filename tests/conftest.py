@@ -25,25 +25,14 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 
-#: memory maps beyond which a process lets its compiled programs go: each takes several, and the kernel grants 65 530
-MANY_MAPS = 15_000
-
-
 @pytest.fixture(scope="module", autouse=True)
 def few_memory_maps() -> Iterator[None]:
     """Hundreds of programs compiled in one test process use up its memory maps, and the next compilation aborts."""
     yield
-    maps = Path("/proc/self/maps")
-    if "jax" not in sys.modules or not maps.exists() or maps.read_bytes().count(b"\n") < MANY_MAPS:
-        return
-    import gc
+    if "jax" in sys.modules:
+        from qmgen.labeling.compiling import leave_room
 
-    import jax
-
-    if (compiling := sys.modules.get("qmgen.labeling.compiling")) is not None:
-        compiling._COMPILED.clear()
-    jax.clear_caches()
-    gc.collect()
+        leave_room(0.25)
 
 
 @pytest.fixture

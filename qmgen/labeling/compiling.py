@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import hashlib
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,9 @@ _SEEN: set[Any] = set()
 #: seconds that another process is waited for: it may have been stopped (a job that was suspended) with the lock in hand
 _PATIENCE: Final = 300.0
 _LOOK_EVERY: Final = 0.05
+#: the part of a process's memory maps that compiled programs may take: each shape takes about a thousand, and beyond
+#: the limit the process dies in the next compilation
+_SHARE: Final = 0.5
 
 
 def compiled(key: Any, make: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:
@@ -26,9 +30,24 @@ def compiled(key: Any, make: Callable[[], Callable[..., Any]]) -> Callable[..., 
     has a bound: after it a process compiles the program itself.
     """
     if key not in _COMPILED:
+        leave_room(_SHARE)
         with _lock(repr(key)):
             _COMPILED[key] = make()
     return _COMPILED[key]
+
+
+def leave_room(share: float) -> None:
+    """Let all compiled programs of this process go where they take more than ``share`` of its memory maps; they are
+    read again from the cache when they are needed. Nothing where the system has no such limit."""
+    try:
+        maps = Path("/proc/self/maps").read_bytes().count(b"\n")
+        granted = int(Path("/proc/sys/vm/max_map_count").read_text())
+    except (OSError, ValueError):
+        return
+    if maps > share * granted:
+        _COMPILED.clear()
+        jax.clear_caches()
+        gc.collect()
 
 
 @contextmanager

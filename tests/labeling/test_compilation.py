@@ -14,7 +14,8 @@ import jax
 import numpy as np
 import pytest
 
-from qmgen.labeling import compiling
+from qmgen.labeling import Settings, compiling, label
+from qmgen.molecules.types import Conformer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -138,6 +139,25 @@ def test_a_second_process_takes_its_programs_from_the_cache(runs: list[dict]) ->
     # compilations shorter than a tenth of a second are not worth a file (runtime.SHORTEST_KEPT): those are made again
     assert second["hits"] > 10
     assert second["energies"] == first["energies"][: len(second["energies"])]
+
+
+def test_programs_go_before_they_use_up_the_memory_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    hydrogen = Conformer(0, 0, "", "", np.array([1, 1]), np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.74]]))
+    settings = Settings(xc="hf", grid_level=0)
+
+    def energy() -> float:
+        ((_, found),) = label([hydrogen], settings)
+        return float(found.energy)
+
+    first = energy()
+    assert compiling._COMPILED
+    for share, kept in ((1.0, True), (0.0, False)):
+        monkeypatch.setattr(compiling, "_SHARE", share)
+        before = set(compiling._COMPILED)
+        compiling.compiled(("test", share), lambda: abs)
+        assert (before <= set(compiling._COMPILED)) == kept
+    assert set(compiling._COMPILED) == {("test", 0.0)}
+    assert energy() == first
 
 
 def test_a_process_that_is_stopped_with_the_lock_keeps_nobody_from_compiling(
