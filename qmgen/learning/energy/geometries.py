@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import blake2b, sha256
 from io import BytesIO
 from pathlib import Path
@@ -34,7 +34,9 @@ import numpy as np
 from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.corpus import SPLITS, Place, open_corpus
 from qmgen.corpus.plan import hill_formula
+from qmgen.dft.backend import Backend, current
 from qmgen.dft.forces import forces
+from qmgen.dft.functionals import Functional
 from qmgen.dft.level import LevelOfTheory
 from qmgen.dft.prepare import Shape, System
 from qmgen.dft.variational import density_of, energy_and_fock_of
@@ -44,6 +46,7 @@ from qmgen.labeling.types import ERRORS
 from qmgen.learning.data.splits import select
 from qmgen.learning.energy.problems import Case, case_of, shapes_of
 from qmgen.learning.energy.stored import StoredHamiltonian
+from qmgen.learning.hamiltonian.network import Network
 from qmgen.learning.training import checkpoint
 from qmgen.molecules.embedding_pool import conformers as embedded
 from qmgen.molecules.geometry import symbol_of
@@ -337,20 +340,23 @@ def moved_for(
     return augment(model, level, beginnings, plan, settings.out / NAME, digest, stop, progress)
 
 
+# ``backend`` tells compiled programs apart: it is that of this process
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _predicted(
+    network: Network, functional: Functional, backend: Backend, params: Any, statistics: Any, case: Case
+) -> tuple[jax.Array, jax.Array]:
+    """The density of the predicted Hamiltonian, and its energy."""
+    correction = network.correction(params, statistics, network.describe(case.inputs))
+    density = density_of(case.problem, case.inverse_root, case.inputs.initial + correction)
+    return density, energy_and_fock_of(functional, case.problem)(density)[0]
+
+
 class _Walk:
     """One walker from its beginning to its end: positions in Bohr, or why it was given up."""
 
     def __init__(self, model: StoredHamiltonian, level: LevelOfTheory, plan: WalkPlan) -> None:
         self._level, self._plan = level, plan
-        network, params, statistics, functional = model.network, model.params, model.statistics, level.functional
-
-        def predicted(case: Case) -> tuple[jax.Array, jax.Array]:
-            correction = network.correction(params, statistics, network.describe(case.inputs))
-            hamiltonian = case.inputs.initial + correction
-            density = density_of(case.problem, case.inverse_root, hamiltonian)
-            return density, energy_and_fock_of(functional, case.problem)(density)[0]
-
-        self._predicted = jax.jit(predicted)
+        self._model = model
 
     def __call__(self, walker: int, beginning: Geometry, shape: Shape) -> np.ndarray | str:
         noise = np.random.default_rng([self._plan.seed, walker])
@@ -376,7 +382,9 @@ class _Walk:
         return _spoiled(system.positions, energy - (first or 0.0)) or system.positions
 
     def _density(self, system: System, shape: Shape) -> tuple[np.ndarray, float]:
-        density, energy = self._predicted(case_of(system, shape, self._level))
+        case, model = case_of(system, shape, self._level), self._model
+        known = model.network, self._level.functional, current()
+        density, energy = _predicted(*known, model.params, model.statistics, case)
         return np.asarray(density), float(energy)
 
 

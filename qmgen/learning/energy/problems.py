@@ -132,6 +132,11 @@ def stacked(cases: Sequence[Any], size: int) -> Any:
     return jax.tree.map(lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *every)
 
 
+@partial(jax.jit, static_argnums=0)
+def _described(network: Network, inputs: Inputs) -> Any:
+    return network.describe(inputs)
+
+
 @dataclass(frozen=True)
 class PreparedGeometry:
     """A geometry as the network and the loss take it; numpy arrays."""
@@ -149,7 +154,6 @@ class GeometryStore:
         self.shapes: list[Shape] = shapes_of([one.numbers for one in self.systems], level)
         self.failed: dict[int, str] = {}
         self._memory, self._kept, self._bytes = memory, dict[int, PreparedGeometry](), 0
-        self._describe = jax.jit(network.describe)
 
     def __len__(self) -> int:
         return len(self.systems)
@@ -162,7 +166,7 @@ class GeometryStore:
             return None
         try:
             case = case_of(self.systems[index], self.shapes[index], self.level)
-            ready = jax.tree.map(np.asarray, (case, self._describe(case.inputs)))
+            ready = jax.tree.map(np.asarray, (case, _described(self.network, case.inputs)))
         except ERRORS as error:
             self.failed[index] = f"{type(error).__name__}: {error}".splitlines()[0]
             return None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ import numpy as np
 
 from qmgen.dft.backend import Backend, current
 from qmgen.dft.basis import load_basis
-from qmgen.dft.functionals import functional
+from qmgen.dft.functionals import Functional, functional
 from qmgen.dft.prepare import Shape, System
 from qmgen.dft.scf import Problem
 from qmgen.dft.variational import density_of
@@ -103,14 +104,7 @@ class LearnedGuess:
         if self._basis.checksum != about["basis_checksum"]:
             raise UsageError(f"{stored.path} was trained with another {self.level[1]}: train it anew")
         self._elements = frozenset(int(z) for z in about["elements"])
-        network, statistics, known = stored.network, stored.statistics, functional(self.level[0])
-
-        def density(backend: Backend, params: Any, problem: Problem, inputs: Inputs) -> jax.Array:
-            case = completed(backend, known, problem, inputs, on_coarse=problem.coarse is not None)
-            correction = network.correction(params, statistics, network.describe(case.inputs))
-            return density_of(problem, case.inverse_root, case.inputs.initial + correction)
-
-        self._params, self._density = stored.params, jax.jit(density, static_argnums=0)
+        self._functional = functional(self.level[0])
 
     def __call__(self, problems: Sequence[Problem], numbers: Sequence[np.ndarray]) -> list[np.ndarray]:
         """A density (n, n) float64 for each of ``problems``, whose atoms are ``numbers`` (A,); not a number where the
@@ -125,7 +119,24 @@ class LearnedGuess:
         shape = Shape(n, len(positions), 1)
         inputs = bare_inputs(System(np.asarray(numbers, np.int64), positions[: len(numbers)]), shape, self._basis)
         typed = jax.tree.map(jnp.asarray, (problem, inputs))
-        return np.asarray(self._density(current(), self._params, *typed))
+        known = self.stored.network, self._functional, current()
+        return np.asarray(_density(*known, self.stored.params, self.stored.statistics, *typed))
+
+
+# ``backend`` tells compiled programs apart: it is that of this process
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _density(
+    network: Network,
+    known: Functional,
+    backend: Backend,
+    params: Any,
+    statistics: Any,
+    problem: Problem,
+    inputs: Inputs,
+) -> jax.Array:
+    case = completed(backend, known, problem, inputs, on_coarse=problem.coarse is not None)
+    correction = network.correction(params, statistics, network.describe(case.inputs))
+    return density_of(problem, case.inverse_root, case.inputs.initial + correction)
 
 
 def open_guess(path: str | Path) -> LearnedGuess:

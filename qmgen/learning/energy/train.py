@@ -77,25 +77,24 @@ class LossWeights:
     squared: bool = False
 
 
-class HamiltonianTask:
-    """What ``training.loop`` trains; ``references`` are those of the ``monitored`` geometries."""
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["statistics"],
+    meta_fields=["network", "functional", "aim", "recipe", "backend"],
+)
+@dataclass(frozen=True)
+class HamiltonianLoss:
+    """``loss(parameters, batch)``: () float64. By a ``recipe`` of FP8 each molecule's activations have scales of their
+    own. ``backend`` tells compiled programs apart: it is that of this process."""
 
-    def __init__(
-        self,
-        network: Network,
-        statistics: Any,
-        functional: Functional,
-        aim: LossWeights,
-        references: References,
-        monitored: Sequence[int],
-        recipe: ScalingRecipe = NONE,
-    ) -> None:
-        self.network, self.statistics, self.functional, self.aim = network, statistics, functional, aim
-        self.references, self.monitored, self.recipe = references, list(monitored), recipe
-        self._correct = jax.jit(lambda parameters, seen: network.correction(parameters, statistics, seen))
+    network: Network
+    statistics: Any
+    functional: Functional
+    aim: LossWeights
+    recipe: ScalingRecipe
+    backend: Backend
 
-    def loss(self, parameters: Params, batch: EnergyBatch) -> Any:
-        """() float64 loss of a batch. By a recipe of FP8 each molecule's activations have scales of their own."""
+    def __call__(self, parameters: Params, batch: EnergyBatch) -> Any:
         parameters = by_recipe(parameters, self.recipe)
         correction = jax.vmap(lambda seen: self.network.correction(parameters, self.statistics, seen))(batch.seen)
         correction = correction.astype(batch.baseline.dtype)
@@ -130,9 +129,33 @@ class HamiltonianTask:
         real = jnp.arange(off.shape[-1])[None, :] < n[:, None]
         return (cost * real[:, :, None] * real[:, None, :]).sum((1, 2)) / (n * n)
 
+
+@partial(jax.jit, static_argnums=0)
+def _correct(network: Network, statistics: Any, parameters: Params, seen: Any) -> jax.Array:
+    return network.correction(parameters, statistics, seen)
+
+
+class HamiltonianTask:
+    """What ``training.loop`` trains; ``references`` are those of the ``monitored`` geometries."""
+
+    def __init__(
+        self,
+        network: Network,
+        statistics: Any,
+        functional: Functional,
+        aim: LossWeights,
+        references: References,
+        monitored: Sequence[int],
+        recipe: ScalingRecipe = NONE,
+    ) -> None:
+        self.network, self.statistics, self.functional = network, statistics, functional
+        self.references, self.monitored = references, list(monitored)
+        self.loss = HamiltonianLoss(network, statistics, functional, aim, recipe, current())
+
     def predict(self, parameters: Params, ready: PreparedGeometry) -> np.ndarray:
         """(n, n) the predicted Hamiltonian in Hartree."""
-        return np.asarray(ready.case.inputs.initial) + np.asarray(self._correct(parameters, ready.seen), np.float64)
+        found = _correct(self.network, self.statistics, parameters, ready.seen)
+        return np.asarray(ready.case.inputs.initial) + np.asarray(found, np.float64)
 
     def trials(self, ready: PreparedGeometry, hamiltonian: np.ndarray) -> tuple[RoothaanStep, RoothaanStep]:
         """What follows from a Hamiltonian at once, and after ``REFINED`` rebuilds."""
@@ -158,7 +181,7 @@ class HamiltonianTask:
         """For ``training.loop``: mean excess energies of the monitored geometries in meV."""
         plain, refined = MEV * self.excesses(parameters).mean(axis=0)
         errors = {"excess": float(plain), f"excess_refined_{REFINED}": float(refined)}
-        chosen = float(plain) if self.aim.refine == 0 else float(refined)
+        chosen = float(plain) if self.loss.aim.refine == 0 else float(refined)
         return Score(errors, f"excess {plain:.4g} meV, {refined:.4g} after {REFINED} rebuilds", chosen)
 
 

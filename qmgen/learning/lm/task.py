@@ -30,7 +30,7 @@ from qmgen.learning.lm.model import Arithmetic, LmShape, forward
 from qmgen.learning.lm.texts import PAD_ID, Sequences
 from qmgen.learning.training import step as training
 from qmgen.learning.training.loop import Score
-from qmgen.learning.training.step import Step, TrainingState
+from qmgen.learning.training.step import Optimizer, Schedule, Step, TrainingState
 
 #: texts among which the next of a row is chosen
 WAITING: Final = 64
@@ -164,6 +164,43 @@ def gradient_times(factor: float, x: Array) -> Array:
 gradient_times.defvjp(lambda factor, x: (x, None), lambda factor, _, g: (g * jnp.asarray(factor, g.dtype),))
 
 
+@partial(jax.tree_util.register_dataclass, data_fields=[], meta_fields=["shape", "arithmetic", "loss_scale", "watched"])
+@dataclass(frozen=True)
+class LmLoss:
+    """``loss(parameters, batch)``: () float32, the mean over targets. Within the model its gradient is larger by
+    ``loss_scale``. Probes are taken where it is ``watched``."""
+
+    shape: LmShape
+    arithmetic: Arithmetic
+    loss_scale: float = 1.0
+    watched: bool = True
+
+    def __call__(self, parameters: Params, batch: TokenBatch) -> Array:
+        if not self.watched:
+            parameters = {**parameters, "probes": None}
+        if self.loss_scale != 1.0:
+            weights = jax.tree.map(partial(gradient_times, 1.0 / self.loss_scale), parameters["weights"])
+            parameters = {**parameters, "weights": weights}
+        total, _, number = sums(self.shape, self.arithmetic, self.loss_scale, parameters, batch)
+        return total / jnp.maximum(number, 1.0)
+
+
+def sums(
+    shape: LmShape, arithmetic: Arithmetic, scale: float, parameters: Params, batch: TokenBatch
+) -> tuple[Array, Array, Array]:
+    """Σ −ln p, how many targets are the likeliest token, how many targets there are."""
+    given = batch.tokens, batch.positions, batch.segments
+    logits = forward(parameters["weights"], shape, arithmetic, *given, parameters["probes"])
+    if scale != 1.0:
+        logits = gradient_times(scale, logits)
+    costs = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
+    right = (jnp.argmax(logits, -1) == batch.targets).astype(jnp.float32)
+    return jnp.sum(costs * batch.weights), jnp.sum(right * batch.weights), jnp.sum(batch.weights)
+
+
+_sums = jax.jit(sums, static_argnums=(0, 1, 2))
+
+
 @dataclass(frozen=True)
 class LmTask:
     """What ``training.loop`` trains; ``validation`` gives the batches of the held-out texts, anew each time."""
@@ -173,41 +210,22 @@ class LmTask:
     validation: Callable[[], Iterable[TokenBatch]]
     loss_scale: float = 1.0
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_sums", jax.jit(partial(self.sums, scale=1.0)))
+    @property
+    def loss(self) -> LmLoss:
+        """With probes."""
+        return LmLoss(self.shape, self.arithmetic, self.loss_scale)
 
-    def logits(self, parameters: Params, batch: TokenBatch) -> Array:
-        """(B, T, V) float32."""
-        given = batch.tokens, batch.positions, batch.segments
-        return forward(parameters["weights"], self.shape, self.arithmetic, *given, parameters["probes"])
-
-    def loss(self, parameters: Params, batch: TokenBatch) -> Array:
-        """() float32, the mean over targets. Within the model its gradient is larger by ``loss_scale``."""
-        if self.loss_scale != 1.0:
-            weights = jax.tree.map(partial(gradient_times, 1.0 / self.loss_scale), parameters["weights"])
-            parameters = {**parameters, "weights": weights}
-        total, _, number = self.sums(parameters, batch, self.loss_scale)
-        return total / jnp.maximum(number, 1.0)
-
-    def loss_unwatched(self, parameters: Params, batch: TokenBatch) -> Array:
+    @property
+    def loss_unwatched(self) -> LmLoss:
         """The same without probes."""
-        return self.loss({**parameters, "probes": None}, batch)
-
-    def sums(self, parameters: Params, batch: TokenBatch, scale: float = 1.0) -> tuple[Array, Array, Array]:
-        """Σ −ln p, how many targets are the likeliest token, how many targets there are."""
-        logits = self.logits(parameters, batch)
-        if scale != 1.0:
-            logits = gradient_times(scale, logits)
-        costs = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
-        right = (jnp.argmax(logits, -1) == batch.targets).astype(jnp.float32)
-        return jnp.sum(costs * batch.weights), jnp.sum(right * batch.weights), jnp.sum(batch.weights)
+        return LmLoss(self.shape, self.arithmetic, self.loss_scale, watched=False)
 
     def validate(self, parameters: Params) -> Score:
         """Loss in nats and next-token accuracy on the held-out texts."""
         total = right = number = 0.0  # in float64, on the host
         for batch in self.validation():
-            sums = self._sums(parameters, batch)  # type: ignore[attr-defined]
-            total, right, number = (old + float(new) for old, new in zip((total, right, number), sums))
+            found = _sums(self.shape, self.arithmetic, 1.0, parameters, batch)
+            total, right, number = (old + float(new) for old, new in zip((total, right, number), found))
         loss, accuracy = total / number, right / number
         return Score({"loss": loss, "accuracy": accuracy}, f"validation {loss:.4f} nats", loss)
 
@@ -222,8 +240,12 @@ def decayed(weights: Params) -> Any:
     return jax.tree_util.tree_map_with_path(one, weights)
 
 
-def adamw(rate: Callable[[Any], Any], weight_decay: float, clip: float) -> optax.GradientTransformation:
+def adamw(rate: Schedule, weight_decay: float, clip: float) -> Optimizer:
     """AdamW (β 0.9, 0.95) behind a clip of the gradients' global norm, over {"weights", "probes"}."""
+    return Optimizer(_adamw, (rate, weight_decay, clip))
+
+
+def _adamw(rate: Schedule, weight_decay: Any, clip: Any) -> optax.GradientTransformation:
     inner = optax.chain(
         optax.clip_by_global_norm(clip), optax.adamw(rate, b1=0.9, b2=0.95, weight_decay=weight_decay, mask=decayed)
     )
@@ -281,12 +303,17 @@ def watched(every: int) -> Callable[[Params, int], dict[str, Any]]:
 def in_use(task: LmTask, parameters: Params, batch: TokenBatch) -> dict[str, Any]:
     """The scales of activations and weights when the model is used on ``batch``, from one backward pass of a watched
     product: by layer and tensor, as ``described``; there are no gradients to scale."""
-    probes = jax.grad(lambda probes: task.loss({**parameters, "probes": probes}, batch))(parameters["probes"])
+    probes = _probes(task.loss, parameters, batch)
     scales = described(probes)["scales"]
     return {name: biases for name, biases in scales.items() if not name.endswith(".g")}
 
 
-def lm_stepper(task: LmTask, optimizer: optax.GradientTransformation, watch_every: int) -> Step:
+@jax.jit
+def _probes(loss: LmLoss, parameters: Params, batch: TokenBatch) -> Params:
+    return jax.grad(lambda probes: loss({**parameters, "probes": probes}, batch))(parameters["probes"])
+
+
+def lm_stepper(task: LmTask, optimizer: Optimizer, watch_every: int) -> Step:
     """``step(state, batch) -> (state, loss)`` whose probes are renewed in the first step, in each ``watch_every``-th,
     and in every one where the recipe needs them."""
     watching = training.stepper(task.loss, optimizer, applied, portions=False)

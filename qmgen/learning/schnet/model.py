@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -223,11 +223,16 @@ def outputs_of(targets: Sequence[Target]) -> int:
     return sum(target.kind is not Kind.FORCES for target in targets)
 
 
+def units_of(targets: Sequence[Target], normalization: Normalization) -> dict[str, float]:
+    """An e·Bohr of each dipole moment in the units of ``MoleculeBatch.values``."""
+    return {t.name: AU_TO_DEBYE / normalization.scale[t.name] for t in targets if t.kind is Kind.DIPOLE}
+
+
 def predict(
     params: Params,
     shape: SchNetShape,
     targets: Sequence[Target],
-    normalization: Normalization,
+    units: Mapping[str, Any],
     numbers: Any,
     positions: Any,
 ) -> dict[str, jax.Array]:
@@ -235,10 +240,10 @@ def predict(
     (B, n, 3).
 
     scalar   Σ_i o_i
-    dipole   Σ_i (q_i − q̄) r_i · (Debye per e·Bohr) / scale     latent charges q = o, of a neutral molecule
+    dipole   Σ_i (q_i − q̄) r_i · unit                           latent charges q = o, of a neutral molecule
     forces   −∂(energy)/∂r_i                                     in the energy's scale per Bohr
 
-    ``numbers`` (B, n) atomic numbers, 0 for padding; ``positions`` (B, n, 3) in Bohr.
+    ``numbers`` (B, n) atomic numbers, 0 for padding; ``positions`` (B, n, 3) in Bohr; ``units`` as ``units_of``.
     """
     place = {target.name: index for index, target in enumerate(t for t in targets if t.kind is not Kind.FORCES)}
 
@@ -258,8 +263,12 @@ def predict(
             values[target.name] = jnp.sum(atoms[..., place[target.name]], axis=1, keepdims=True)
         elif target.kind is Kind.DIPOLE:
             moment = _dipole(atoms[..., place[target.name]], jnp.asarray(numbers) > 0, positions)
-            values[target.name] = moment * (AU_TO_DEBYE / normalization.scale[target.name])
+            values[target.name] = moment * units[target.name]
     return {target.name: values[target.name] for target in targets}
+
+
+#: one program for all networks of a shape
+predict_compiled = jax.jit(predict, static_argnums=(1, 2))
 
 
 def _dipole(charges: jax.Array, there: jax.Array, positions: jax.Array) -> jax.Array:
@@ -361,12 +370,8 @@ class SchnetPredictor:
 
     def __init__(self, stored: StoredSchnet, batch_size: int = BATCH_SIZE) -> None:
         self.targets, self.normalization, self.metadata = stored.targets, stored.normalization, stored.metadata
-        self._params, self._batch_size = stored.params, batch_size
-        self._forward = jax.jit(
-            lambda parameters, numbers, positions: predict(
-                parameters, stored.shape, stored.targets, stored.normalization, numbers, positions
-            )
-        )
+        self._params, self._shape, self._batch_size = stored.params, stored.shape, batch_size
+        self._units = units_of(stored.targets, stored.normalization)
 
     def __call__(self, packed: Packed) -> dict[str, np.ndarray]:
         """(M, 1) for scalars, (M, 3) for the dipole moment, (A, 3) for forces: float64, in the column's unit, in the
@@ -380,7 +385,8 @@ class SchnetPredictor:
             rows = order[start : start + size]
             atoms = -(-int(packed.sizes[rows].max()) // _STEP) * _STEP
             batch = padded(packed, {}, rows, size, atoms)
-            values = self._forward(self._params, batch.numbers, batch.positions)
+            given = self._units, batch.numbers, batch.positions
+            values = predict_compiled(self._params, self._shape, self.targets, *given)
             mask = batch.numbers > 0
             for target in self.targets:
                 value = np.asarray(values[target.name], np.float64)

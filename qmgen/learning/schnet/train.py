@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,7 +30,17 @@ from qmgen.learning.data.source import RowSource
 from qmgen.learning.data.splits import VALIDATION_SEED, divided, select
 from qmgen.learning.fp8 import NONE, ScalingRecipe, by_recipe
 from qmgen.learning.schnet import model
-from qmgen.learning.schnet.model import KIND, PRESETS, SchNetShape, StoredSchnet, outputs_of, predict, save_model
+from qmgen.learning.schnet.model import (
+    KIND,
+    PRESETS,
+    SchNetShape,
+    StoredSchnet,
+    outputs_of,
+    predict,
+    predict_compiled,
+    save_model,
+    units_of,
+)
 from qmgen.learning.targets import Kind, Target, targets_of
 from qmgen.learning.training.checkpoint import MODEL
 from qmgen.learning.training.folder import finished, store_result
@@ -138,41 +149,32 @@ class ValidationErrors:
     total: float
 
 
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["units"],
+    meta_fields=["shape", "targets", "kind", "dtype", "recipe"],
+)
 @dataclass(frozen=True)
-class SchnetTask:
-    """What ``training.loop`` trains: the loss of a batch, and errors on rows that the network has not seen.
+class SchnetLoss:
+    """``loss(parameters, batch)``: () that of a batch,
 
         loss = mean over targets of  Σ_b w_b · d(prediction_b − value_b) / Σ_b w_b
 
-    with d by the recipe, a molecule's own mean over the components of a dipole moment and over its atoms' forces, and
-    w = 0 for dummies. Errors are taken in float64 on the host, from values restored to their column's unit.
-    ``validation`` gives the batches to choose the best weights by, anew each time.
-
-    ``dtype`` is that of the arithmetic. In steps of the training linear layers multiply by ``recipe``; errors are those
-    of the weights in ``dtype``, as they will be used.
-    """
+    with d by ``kind``, a molecule's own mean over the components of a dipole moment and over its atoms' forces, and
+    w = 0 for dummies. ``units`` as ``units_of``."""
 
     shape: SchNetShape
     targets: tuple[Target, ...]
-    normalization: Normalization
-    loss_kind: str
-    dtype: Any
-    validation: Callable[[], Iterable[tuple[MoleculeBatch, Any]]]
-    recipe: ScalingRecipe = NONE
+    units: dict[str, float]
+    kind: str
+    dtype: np.dtype
+    recipe: ScalingRecipe
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_forward", jax.jit(self.forward))
-
-    def forward(self, parameters: Params, numbers: Any, positions: Any) -> dict[str, Any]:
-        """Predictions in normalized units, as ``predict``."""
-        return predict(
-            parameters, self.shape, self.targets, self.normalization, numbers, jnp.asarray(positions, self.dtype)
-        )
-
-    def loss(self, parameters: Params, batch: MoleculeBatch) -> Any:
-        """() the loss of a batch."""
-        predicted = self.forward(by_recipe(parameters, self.recipe), batch.numbers, batch.positions)
-        cost = distance(self.loss_kind)
+    def __call__(self, parameters: Params, batch: MoleculeBatch) -> Any:
+        positions = jnp.asarray(batch.positions, self.dtype)
+        weights_of_products = by_recipe(parameters, self.recipe)
+        predicted = predict(weights_of_products, self.shape, self.targets, self.units, batch.numbers, positions)
+        cost = distance(self.kind)
         weights = jnp.asarray(batch.weights, self.dtype)
         atoms = jnp.asarray(batch.numbers > 0, self.dtype)
         total = jnp.zeros((), self.dtype)
@@ -185,16 +187,42 @@ class SchnetTask:
             total += jnp.sum(of_molecule * weights) / jnp.maximum(jnp.sum(weights), 1.0)
         return total / len(self.targets)
 
+
+@dataclass(frozen=True)
+class SchnetTask:
+    """What ``training.loop`` trains: the loss of a batch, and errors on rows that the network has not seen.
+
+    Errors are taken in float64 on the host, from values restored to their column's unit. ``validation`` gives the
+    batches to choose the best weights by, anew each time.
+
+    ``dtype`` is that of the arithmetic. In steps of the training linear layers multiply by ``recipe``; errors are those
+    of the weights in ``dtype``, as they will be used.
+    """
+
+    shape: SchNetShape
+    targets: tuple[Target, ...]
+    normalization: Normalization
+    loss_kind: str
+    dtype: np.dtype
+    validation: Callable[[], Iterable[tuple[MoleculeBatch, Any]]]
+    recipe: ScalingRecipe = NONE
+
+    @property
+    def loss(self) -> SchnetLoss:
+        """That of the training."""
+        units = units_of(self.targets, self.normalization)
+        return SchnetLoss(self.shape, self.targets, units, self.loss_kind, self.dtype, self.recipe)
+
     def errors(self, parameters: Params, batches: Iterable[tuple[MoleculeBatch, Any]]) -> ValidationErrors:
         """The mean absolute errors on all rows of ``Batches.in_order()``; dummies and padding do not count."""
         shown = dict.fromkeys((target.name for target in self.targets), 0.0)
         plain, trivial, counts = dict(shown), dict(shown), dict.fromkeys(shown, 0)
-        rows = 0
+        rows, units = 0, units_of(self.targets, self.normalization)
         for batch, _ in batches:
             real = np.asarray(batch.weights) > 0
             numbers = np.asarray(batch.numbers)[real]
             rows += len(numbers)
-            predicted = self._forward(parameters, batch.numbers, batch.positions)  # type: ignore[attr-defined]
+            predicted = predict_compiled(parameters, self.shape, self.targets, units, batch.numbers, batch.positions)
             for target in self.targets:
                 name = target.name
                 given, label = (

@@ -27,7 +27,7 @@ import optax
 from qmgen.errors import Interrupted, QmgenError, UsageError, first_line
 from qmgen.learning.training import checkpoint
 from qmgen.learning.training.folder import METRICS, Journal
-from qmgen.learning.training.step import Params, Step, TrainingState, emptied, first, stepper
+from qmgen.learning.training.step import Optimizer, Params, Step, TrainingState, emptied, first, stepper
 from qmgen.progress import TrainingProgress
 from qmgen.signals import StopWatch
 
@@ -140,8 +140,10 @@ class Score:
 class LearningTask(Protocol):
     """What is learned."""
 
-    def loss(self, parameters: Params, batch: Any) -> Any:
-        """() the loss of a batch, a pytree with ``weights`` of its molecules: a pure function, to be compiled."""
+    @property
+    def loss(self) -> Callable[[Params, Any], Any]:
+        """``loss(parameters, batch)``: () the loss of a batch, a pytree with ``weights`` of its molecules: a pure
+        function, to be compiled (``step.stepper``)."""
         ...
 
     def validate(self, parameters: Params) -> Score:
@@ -215,7 +217,7 @@ class _Books:
 
 def train(
     task: LearningTask,
-    optimizer: optax.GradientTransformation,
+    optimizer: Optimizer | optax.GradientTransformation,
     rate: Callable[[int], Any],
     parameters: Params,
     feed: BatchFeed,
@@ -319,7 +321,7 @@ def train(
 
 def _begin(
     parameters: Params,
-    optimizer: optax.GradientTransformation,
+    optimizer: Optimizer | optax.GradientTransformation,
     folder: Path,
     identity: Mapping[str, Any],
     progress: TrainingProgress,

@@ -1,9 +1,14 @@
-"""One step of a training as a pure function of its state; nothing in it waits for the device."""
+"""One step of a training as a pure function of its state; nothing in it waits for the device.
+
+Learning rates, decay and what a loss takes from its data are arguments of the compiled step, not constants in it:
+trainings that differ in these alone share one program, in this process and in the compilation cache.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import jax
@@ -38,7 +43,24 @@ class TrainingState:
 Step = Callable[[TrainingState, Any], tuple[TrainingState, Any]]
 
 
-def first(parameters: Params, optimizer: optax.GradientTransformation) -> TrainingState:
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Optimizer:
+    """The optax transformation ``make(*numbers)``. ``make`` is a function of a module; ``numbers`` is a pytree."""
+
+    make: Callable[..., optax.GradientTransformation] = field(metadata={"static": True})
+    numbers: tuple[Any, ...] = ()
+
+    def init(self, parameters: Params) -> Any:
+        """Its state before the first step."""
+        return self.make(*self.numbers).init(parameters)
+
+    def update(self, gradients: Params, state: Any, parameters: Params) -> tuple[Params, Any]:
+        """What to add to the parameters, and the next state."""
+        return self.make(*self.numbers).update(gradients, state, parameters)
+
+
+def first(parameters: Params, optimizer: Optimizer | optax.GradientTransformation) -> TrainingState:
     """The state before the first step."""
     dtype = jax.tree.leaves(parameters)[0].dtype
     return TrainingState(
@@ -52,36 +74,54 @@ def first(parameters: Params, optimizer: optax.GradientTransformation) -> Traini
 
 def stepper(
     loss: Callable[[Params, Any], Any],
-    optimizer: optax.GradientTransformation,
+    optimizer: Optimizer | optax.GradientTransformation,
     apply: Callable[[Params, Params], Params] = optax.apply_updates,
     portions: bool = True,
 ) -> Step:
     """``step(state, batch) -> (state, loss)``: compiled once per shape of the batch, the old state's memory re-used.
 
     ``loss`` is a mean over the molecules of a batch by their weights, so that the gradient may be taken in portions
-    (``portions``). ``apply`` makes the next parameters of the old ones and the optimizer's updates.
+    (``portions``). ``apply`` makes the next parameters of the old ones and the optimizer's updates. A ``loss`` that is
+    a pytree, and an ``Optimizer``, share their program with others of the same static fields.
     """
+    return partial(_step, _as_tree(loss), _as_optimizer(optimizer), apply, portions)
 
-    def step(state: TrainingState, batch: Any) -> tuple[TrainingState, Any]:
-        if portions:
-            value, gradients = by_portions(loss, portion_of(len(batch.weights)))(state.parameters, batch)
-        else:
-            value, gradients = jax.value_and_grad(loss)(state.parameters, batch)
-        updates, inner = optimizer.update(gradients, state.optimiser, state.parameters)
-        done = state.step + jnp.int32(1)
-        # a finite loss may have a gradient that is not, and the weights would be lost all the same
-        sound = jnp.isfinite(value) & jnp.isfinite(sum(jnp.sum(jnp.abs(leaf)) for leaf in jax.tree.leaves(gradients)))
-        lost = (state.bad < 0) & ~sound
-        after = TrainingState(
-            apply(state.parameters, updates),
-            inner,
-            done,
-            state.loss_sum + value.astype(state.loss_sum.dtype),
-            jnp.where(lost, done, state.bad),
-        )
-        return after, value
 
-    return jax.jit(step, donate_argnums=0)
+def _as_tree(function: Any) -> Any:
+    """A function as a pytree; one that is none yet has no numbers of its own."""
+    return jax.tree_util.Partial(function) if jax.tree_util.all_leaves([function]) else function
+
+
+def _as_optimizer(optimizer: Optimizer | optax.GradientTransformation) -> Optimizer:
+    return optimizer if isinstance(optimizer, Optimizer) else Optimizer(lambda: optimizer)
+
+
+@partial(jax.jit, static_argnums=(2, 3), donate_argnums=4)
+def _step(
+    loss: Callable[[Params, Any], Any],
+    optimizer: Optimizer,
+    apply: Callable[[Params, Params], Params],
+    portions: bool,
+    state: TrainingState,
+    batch: Any,
+) -> tuple[TrainingState, Any]:
+    if portions:
+        value, gradients = by_portions(loss, portion_of(len(batch.weights)))(state.parameters, batch)
+    else:
+        value, gradients = jax.value_and_grad(loss)(state.parameters, batch)
+    updates, inner = optimizer.update(gradients, state.optimiser, state.parameters)
+    done = state.step + jnp.int32(1)
+    # a finite loss may have a gradient that is not, and the weights would be lost all the same
+    sound = jnp.isfinite(value) & jnp.isfinite(sum(jnp.sum(jnp.abs(leaf)) for leaf in jax.tree.leaves(gradients)))
+    lost = (state.bad < 0) & ~sound
+    after = TrainingState(
+        apply(state.parameters, updates),
+        inner,
+        done,
+        state.loss_sum + value.astype(state.loss_sum.dtype),
+        jnp.where(lost, done, state.bad),
+    )
+    return after, value
 
 
 def emptied(state: TrainingState) -> TrainingState:
@@ -136,35 +176,49 @@ DECAY: Final = 0.96
 DECAY_STEPS: Final = 9600
 SCHEDULES: Final = ("cosine", "qm1b", "constant")
 
-Schedule = Callable[[Any], Any]
 
-
-def schedule_of(kind: str, peak: float, warmup: int, steps: int) -> Schedule:
+@partial(jax.tree_util.register_dataclass, data_fields=["peak", "warmup", "length"], meta_fields=["kind"])
+@dataclass(frozen=True)
+class Schedule:
     """The learning rate as a function of the number of steps done, float32; for inside jit and outside alike.
 
     warm-up   rate(t) = peak · (0.2 + 0.8 t / warmup)          t < warmup
-    cosine    rate(t) = peak · (1 + cos(π (t − warmup) / (steps − warmup))) / 2
+    cosine    rate(t) = peak · (1 + cos(π (t − warmup) / length)) / 2
     qm1b      rate(t) = peak · 0.96^⌊t / 9600⌋                 (arXiv 2311.01135, its authors' notebooks)
     constant  rate(t) = peak
-    """
-    if kind not in SCHEDULES:
-        raise ValueError(f"no schedule is called {kind!r}")
 
-    def rate(step: Any) -> Any:
+    ``length`` is the number of steps after the warm-up.
+    """
+
+    kind: str
+    peak: float
+    warmup: float
+    length: float
+
+    def __call__(self, step: Any) -> Any:
         t = jnp.asarray(step, jnp.float32)
-        if kind == "cosine":
-            share = jnp.clip((t - warmup) / max(steps - warmup, 1), 0.0, 1.0)
+        if self.kind == "cosine":
+            share = jnp.clip((t - self.warmup) / self.length, 0.0, 1.0)
             later = 0.5 * (1.0 + jnp.cos(jnp.float32(jnp.pi) * share))
-        elif kind == "qm1b":
+        elif self.kind == "qm1b":
             later = jnp.float32(DECAY) ** jnp.floor(t / DECAY_STEPS)
         else:
             later = jnp.ones_like(t)
-        begin = FIRST + (1.0 - FIRST) * t / max(warmup, 1)
-        return (jnp.float32(peak) * jnp.where(t < warmup, begin, later)).astype(jnp.float32)
-
-    return rate
+        begin = FIRST + (1.0 - FIRST) * t / jnp.maximum(self.warmup, 1.0)
+        return (jnp.float32(self.peak) * jnp.where(t < self.warmup, begin, later)).astype(jnp.float32)
 
 
-def adamw(rate: Schedule, weight_decay: float, clip: float) -> optax.GradientTransformation:
+def schedule_of(kind: str, peak: float, warmup: int, steps: int) -> Schedule:
+    """The schedule of a training of ``steps`` steps. Raises ``ValueError`` for a kind that is none."""
+    if kind not in SCHEDULES:
+        raise ValueError(f"no schedule is called {kind!r}")
+    return Schedule(kind, float(peak), float(warmup), float(max(steps - warmup, 1)))
+
+
+def adamw(rate: Schedule, weight_decay: float, clip: float) -> Optimizer:
     """AdamW behind a clip of the gradients' global norm."""
+    return Optimizer(_adamw, (rate, weight_decay, clip))
+
+
+def _adamw(rate: Schedule, weight_decay: Any, clip: Any) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(clip), optax.adamw(rate, weight_decay=weight_decay))

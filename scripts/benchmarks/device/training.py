@@ -141,7 +141,7 @@ def _step(shape: LmShape, rows: int, remat: bool, recipe: ScalingRecipe) -> tupl
     weights = init(jax.random.key(0), shape)
     state = first({"weights": weights, "probes": probes_of(shape, recipe)}, optimizer)
     step = stepper(task.loss_unwatched, optimizer, unwatched_applied, portions=False)
-    compiled = step.lower(state, batch).compile()  # type: ignore[attr-defined]
+    compiled = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
     held = [state]
 
     def run() -> Any:

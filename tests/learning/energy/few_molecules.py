@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ def write_xyz(path: Path, systems: Sequence[System]) -> Path:
     return path
 
 
+@dataclass(frozen=True)
 class Mixture:
     """A network of three numbers: W = sum_k a_k M_k of the two-electron part, the semilocal potential and S D S. All of
     it in float64, so that what is asked of the loss is not asked of a network's rounding."""

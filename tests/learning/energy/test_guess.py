@@ -67,7 +67,7 @@ def test_idempotent_with_all_electrons(guess: LearnedGuess, name: str) -> None:
 
 def test_it_is_not_the_guess_without_a_network(guess: LearnedGuess) -> None:
     problem = problem_of("water")
-    nothing = LearnedGuess(replace(open_stored(guess), params=jax.tree.map(jnp.zeros_like, guess._params)))
+    nothing = LearnedGuess(replace(open_stored(guess), params=jax.tree.map(jnp.zeros_like, guess.stored.params)))
     assert np.abs(density(guess, "water", problem) - density(nothing, "water", problem)).max() > 1e-4
 
 

@@ -18,7 +18,7 @@ from qmgen.errors import UsageError
 from qmgen.learning.data.source import open_rows
 from qmgen.learning.evaluate.corpus import evaluate_corpus
 from qmgen.learning.evaluate.run import predict_molecules
-from qmgen.learning.schnet.model import SchnetPredictor, StoredSchnet, predict
+from qmgen.learning.schnet.model import SchnetPredictor, StoredSchnet, predict_compiled, units_of
 from qmgen.molecules.types import Failure, Molecule, Reason
 
 WATER = np.array([[0.0, 0.0, 0.1173], [0.0, 0.7572, -0.4692], [0.0, -0.7572, -0.4692]])
@@ -48,9 +48,9 @@ def test_values_are_those_of_one_molecule_at_a_time(stored: StoredSchnet, toy: P
     found = SchnetPredictor(stored, batch_size=16)(packed)
     for row in range(0, len(packed), 7):
         one = packed.take(np.array([row]))
-        direct = predict(
-            stored.params, stored.shape, stored.targets, stored.normalization, one.numbers[None].astype(np.int32),
-            one.positions[None],
+        direct = predict_compiled(
+            stored.params, stored.shape, stored.targets, units_of(stored.targets, stored.normalization),
+            one.numbers[None].astype(np.int32), one.positions[None],
         )  # fmt: skip
         for name, value in direct.items():
             here = found[name][packed.atoms_of(np.array([row])) if name == "forces" else [row]]

@@ -91,7 +91,8 @@ def test_killed_and_continued_it_has_the_losses_of_an_undisturbed_one(
 
 
 def test_a_time_limit_stops_it_and_the_same_command_goes_on(smiles: Path, tmp_path: Path) -> None:
-    settings = settings_of(smiles, tmp_path / "run", steps=30, precision="fp8-amax")
+    # the model of ``trained``, whose programs are compiled
+    settings = settings_of(smiles, tmp_path / "run", steps=30, arch="llama", precision="fp8-amax")
     assert main([*words(settings), "--time-limit", "0.001"]) == 75
     assert main(words(settings)) == 0
     before = (settings.out / MODEL).stat().st_mtime_ns
@@ -101,9 +102,10 @@ def test_a_time_limit_stops_it_and_the_same_command_goes_on(smiles: Path, tmp_pa
 
 
 def test_fine_tuning_begins_with_a_run(trained: dict[str, Path], smiles: Path, tmp_path: Path) -> None:
-    before = json.loads((trained["gpt"] / "result.json").read_text())["validation_loss"]
-    result = run(settings_of(smiles, tmp_path / "more", init=trained["gpt"], steps=2, precision="fp8-amax"), quiet=True)
-    assert result["validation_loss"] < before + 0.1  # two steps in FP8 do not undo it
+    """In another precision: from FP8 to float32."""
+    before = json.loads((trained["llama"] / "result.json").read_text())["validation_loss"]
+    result = run(settings_of(smiles, tmp_path / "more", init=trained["llama"], steps=2, precision="f32"), quiet=True)
+    assert result["validation_loss"] < before + 0.1  # two steps do not undo it
     with pytest.raises(UsageError, match="leave --arch out"):
         run(settings_of(smiles, tmp_path / "other", init=trained["gpt"], arch="llama"), quiet=True)
     strange = tmp_path / "strange.smi"

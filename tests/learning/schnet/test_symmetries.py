@@ -12,14 +12,17 @@ import numpy as np
 import pytest
 
 from qmgen.learning.data.packed import Normalization
-from qmgen.learning.schnet.model import PRESETS, gather, init, outputs_of, pair_table, predict, spread
+from qmgen.learning.schnet.model import PRESETS, gather, init, outputs_of, pair_table, predict, spread, units_of
 from qmgen.learning.targets import targets_of
 
 TARGETS = targets_of(["y", "energy", "dipole", "forces"])
 SHAPE = PRESETS["tiny"].with_outputs(outputs_of(TARGETS))
 NAMES = [target.name for target in TARGETS]
-NORMALIZATION = Normalization(
-    mean=dict.fromkeys(NAMES, 0.0), scale=dict.fromkeys(NAMES, 1.0), references={}, elements=(1, 6, 7, 8, 9)
+UNITS = units_of(
+    TARGETS,
+    Normalization(
+        mean=dict.fromkeys(NAMES, 0.0), scale=dict.fromkeys(NAMES, 1.0), references={}, elements=(1, 6, 7, 8, 9)
+    ),
 )
 #: float32 has 24 bits; sums of some hundred terms in another order differ by tens of units in the last place
 FLOAT32 = 3e-5
@@ -35,7 +38,7 @@ def params() -> dict[str, Any]:
     return {**fresh, "lin2": {**fresh["lin2"], "weight": last}}  # zero at the start: nothing would show
 
 
-_predict = jax.jit(lambda p, z, r: predict(p, SHAPE, TARGETS, NORMALIZATION, z, r))
+_predict = jax.jit(lambda p, z, r: predict(p, SHAPE, TARGETS, UNITS, z, r))
 
 
 def found(params: Any, numbers: Any, positions: Any) -> dict[str, np.ndarray]:
@@ -115,9 +118,7 @@ def test_a_dummy_gives_zero_and_finite_gradients(params: Any, molecules: Callabl
     assert all(not value[1].any() for value in got.values())
 
     def loss(p: Any) -> Any:
-        return sum(
-            jnp.sum(value**2) for value in predict(p, SHAPE, TARGETS, NORMALIZATION, numbers, positions).values()
-        )
+        return sum(jnp.sum(value**2) for value in predict(p, SHAPE, TARGETS, UNITS, numbers, positions).values())
 
     gradient = jax.jit(jax.grad(loss))(params)
     assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(gradient))

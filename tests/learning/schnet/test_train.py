@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -102,17 +101,17 @@ def test_the_identity_of_a_training_without_held_out_molecules_is_as_it_was(whol
 
 def test_the_stored_network_makes_the_stored_error(toy: Path, whole: tuple[Path, dict[str, Any]]) -> None:
     """By hand, one molecule at a time without padding: sums in another order, so to float32's rounding."""
-    from qmgen.learning.schnet.model import predict
+    from qmgen.learning.schnet.model import predict_compiled
 
     folder, result = whole
     model = load_model(folder / "cell")
     rows = open_rows(toy, model.targets).read("validation")
-    forward = jax.jit(lambda z, r: predict(model.params, model.shape, model.targets, model.normalization, z, r))
+    network = model.params, model.shape, model.targets, {}
     errors = []
     for number in range(len(rows)):
         one = rows.take(np.array([number]))
         numbers = one.numbers.astype(np.int32)[None]
-        found = np.asarray(forward(numbers, one.positions[None])["y"], np.float64)
+        found = np.asarray(predict_compiled(*network, numbers, one.positions[None])["y"], np.float64)
         errors.append(abs(float(model.normalization.restore("y", found, numbers)[0, 0] - one.values["y"][0, 0])))
     assert 1000 * np.mean(errors) == pytest.approx(result["targets"]["y"]["validation_mae"], rel=1e-4)
 
