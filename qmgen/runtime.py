@@ -15,8 +15,11 @@ from typing import Any, Final
 from qmgen.caches import cache_directory, remove_damaged
 from qmgen.errors import UsageError, first_line
 
-#: compilations shorter than this (seconds) are not worth a file
+#: compilations shorter than this (seconds) are not worth a file, unless the variable says otherwise
 SHORTEST_KEPT = 0.1
+_SHORTEST: Final = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+#: directories that this process has looked through for damaged entries
+_LOOKED_THROUGH: set[Path] = set()
 #: the environment of a process that keeps to one thread; read when its libraries are loaded (NPROC is XLA's)
 ONE_THREAD: Final = dict.fromkeys(
     ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
@@ -86,9 +89,12 @@ def prepare(cache: Path | None = None, double: bool = True) -> Path | None:
     if not os.access(directory, os.R_OK | os.X_OK):
         return None
     jax.config.update("jax_compilation_cache_dir", str(directory))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", SHORTEST_KEPT)
+    if _SHORTEST not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", SHORTEST_KEPT)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    remove_damaged(directory)
+    if directory not in _LOOKED_THROUGH:  # once a process: there may be thousands of entries
+        _LOOKED_THROUGH.add(directory)
+        remove_damaged(directory)
     # another process may be killed while it writes, or the disk be full: JAX compiles, and the next start removes
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache entry")
     return directory
