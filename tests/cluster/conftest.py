@@ -65,15 +65,16 @@ def _write(folder: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def slurm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A Slurm of this test's own (``slurm_here.Slurm``); skips the test where there is none to start."""
-    monkeypatch.delenv("SLURM_CONF", raising=False)  # the tests themselves may run in a job
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    from slurm_here import slurm_here
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[Any]:
+    """A Slurm of the tests' own (``slurm_here.Slurm``); skips them where there is none to start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("SLURM_CONF", raising=False)  # the tests themselves may run in a job
+        patch.syspath_prepend(str(Path(__file__).parent))
+        from slurm_here import slurm_here
 
-    with slurm_here() as running:
-        yield running
+        with slurm_here() as running:
+            yield running
 
 
 @pytest.fixture
