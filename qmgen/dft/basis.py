@@ -21,7 +21,15 @@ from importlib import resources
 
 import numpy as np
 
-from qmgen.dft.integrals.shells import SHELL_CLASSES, SUPPORTED, ShellClass, class_of
+from qmgen.dft.integrals.shells import (
+    HIGHEST_ORBITAL,
+    SUPPORTED,
+    ShellClass,
+    ShellPairClass,
+    function_count,
+    merged_classes,
+    pair_classes,
+)
 from qmgen.errors import UsageError
 
 SHIPPED = ("sto-3g", "6-31g")
@@ -41,22 +49,20 @@ class Shell:
     exponents: np.ndarray
     coefficients: np.ndarray
 
-    @property
-    def n_functions(self) -> int:
-        return sum(2 * l + 1 for l in self.angular_momenta)
-
 
 @dataclass(frozen=True)
 class Basis:
     """A named basis set; ``table`` maps atomic number to its shells in the order of the orbitals.
 
-    ``beyond`` are elements of the set with shells of no ``ShellClass``: there are no integrals for them here yet.
+    ``beyond`` are elements of the set with shells that there are no integrals for. ``cartesian`` says that functions
+    from d on are Cartesian, and not spherical.
     """
 
     name: str
     table: dict[int, tuple[Shell, ...]]
     checksum: str
     beyond: frozenset[int] = frozenset()
+    cartesian: bool = False
 
     @property
     def elements(self) -> frozenset[int]:
@@ -74,8 +80,28 @@ class Basis:
         """
         return min(_least_overlap(shells) for shells in self.table.values())
 
+    @cached_property
+    def class_of(self) -> dict[tuple[int, ...], ShellClass]:
+        """The class of each kind of shell of the set, by its angular momenta."""
+        kinds = (shell.angular_momenta for shells in self.table.values() for shell in shells)
+        return merged_classes(kinds, self.cartesian)
+
+    @cached_property
+    def shell_classes(self) -> tuple[ShellClass, ...]:
+        """Ascending."""
+        return tuple(sorted(set(self.class_of.values())))
+
+    @property
+    def pair_classes(self) -> tuple[ShellPairClass, ...]:
+        """Ascending."""
+        return pair_classes(self.shell_classes)
+
     def n_orbitals(self, numbers: np.ndarray) -> int:
-        return sum(shell.n_functions for z in numbers if z for shell in self.table[int(z)])
+        return sum(self.n_functions(shell) for z in numbers if z for shell in self.table[int(z)])
+
+    def n_functions(self, shell: Shell) -> int:
+        """Orbitals of a shell."""
+        return sum(function_count(l, self.cartesian) for l in shell.angular_momenta)
 
 
 def _least_overlap(shells: tuple[Shell, ...]) -> float:
@@ -119,13 +145,15 @@ def _load(name: str, asked: str) -> Basis:
     else:
         raw = _from_pyscf(name, asked)
     whole = {int(z): _merge_shells(shells) for z, shells in raw.items()}
-    table = {z: shells for z, shells in whole.items() if all(class_of(s.angular_momenta) is not None for s in shells)}
+    table = {z: shells for z, shells in whole.items() if _highest(shells) <= HIGHEST_ORBITAL and z not in range(21, 31)}
     if not table:
-        raise UsageError(
-            f"basis '{asked}' has d or f functions on every element; only {SUPPORTED} shells are supported so far"
-        )
+        raise UsageError(f"basis '{asked}' has functions beyond {SUPPORTED} on every element: choose a smaller one")
     checksum = hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()[:16]
     return Basis(name, table, checksum, frozenset(whole) - frozenset(table))
+
+
+def _highest(shells: tuple[Shell, ...]) -> int:
+    return max(l for shell in shells for l in shell.angular_momenta)
 
 
 def _from_pyscf(name: str, asked: str) -> dict[str, list]:
@@ -159,7 +187,7 @@ def _all_electron(number: int, shells: list) -> bool:
 
 
 def _merge_shells(raw: list) -> tuple[Shell, ...]:
-    """Group general contractions of equal exponents; the n-th s goes with the n-th p that shares them.
+    """Shells of one function each; the n-th s goes with the n-th p that has the same exponents.
 
     Orbitals keep PySCF's order (by angular momentum, then as listed) through ``orbital_slots`` of the shell layout.
     """
@@ -182,7 +210,8 @@ def _merge_shells(raw: list) -> tuple[Shell, ...]:
             lj, ej, cj = plain[j]
             if (
                 j not in used
-                and lj == momenta[-1] + 1
+                and momenta == [0]
+                and lj == 1
                 and ej.shape == exponents.shape
                 and np.array_equal(ej, exponents)
             ):
@@ -221,19 +250,20 @@ class ShellTable:
 
 
 def shell_tables(numbers: np.ndarray, basis: Basis) -> tuple[ShellTable, ...]:
-    """One table per class, for atoms ``numbers`` (A,); orbitals in PySCF's order (atom, l, as listed)."""
+    """One table for each of ``basis.shell_classes``, for atoms ``numbers`` (A,); orbitals in PySCF's order (atom, l, as
+    listed)."""
     missing = sorted({int(z) for z in numbers} - basis.elements - {0})
     if missing:
         raise UsageError(f"basis '{basis.name}' has no element {missing[0]}")
-    collected: list[list[tuple[Shell, int, np.ndarray]]] = [[] for _ in SHELL_CLASSES]
+    collected: dict[ShellClass, list[tuple[Shell, int, np.ndarray]]] = {c: [] for c in basis.shell_classes}
     first = 0
     for atom, z in enumerate(numbers):
         if z == 0:
             continue
-        for place, shell, slots in _element_shells(basis.name, basis.checksum, int(z), basis):
+        for place, shell, slots in _element_shells(int(z), basis):
             collected[place].append((shell, atom, np.where(slots >= 0, slots + first, -1)))
         first += basis.n_orbitals(np.array([z]))
-    return tuple(_stack(shell_class, shells) for shell_class, shells in zip(SHELL_CLASSES, collected, strict=True))
+    return tuple(_stack(shell_class, shells) for shell_class, shells in collected.items())
 
 
 def shell_orbitals(numbers: np.ndarray, basis: Basis) -> list[tuple[int, Shell, list[int]]]:
@@ -242,9 +272,7 @@ def shell_orbitals(numbers: np.ndarray, basis: Basis) -> list[tuple[int, Shell, 
     for atom, z in enumerate(numbers):
         if z == 0:
             continue
-        for plain, (_, _, slots) in zip(
-            basis.shells(int(z)), _element_shells(basis.name, basis.checksum, int(z), basis)
-        ):
+        for plain, (_, _, slots) in zip(basis.shells(int(z)), _element_shells(int(z), basis)):
             placed.append((atom, plain, [int(slot) + first for slot in slots if slot >= 0]))
         first += basis.n_orbitals(np.array([z]))
     return placed
@@ -258,43 +286,44 @@ def orbital_atoms(numbers: np.ndarray, basis: Basis, n_orbitals: int) -> np.ndar
     return atoms
 
 
-def _element_shells(name: str, checksum: str, z: int, basis: Basis) -> list[tuple[int, Shell, np.ndarray]]:
-    key = (name, checksum, z)
+_Placed = tuple[ShellClass, Shell, np.ndarray]
+_CACHE: dict[tuple[str, str, bool, int], list[_Placed]] = {}
+
+
+def _element_shells(z: int, basis: Basis) -> list[_Placed]:
+    """Class, shell with a column for each angular momentum of its class, and the places of its functions."""
+    key = (basis.name, basis.checksum, basis.cartesian, z)
     if key not in _CACHE:
-        _CACHE[key] = _place(basis.shells(z))
+        _CACHE[key] = _place(basis.shells(z), basis)
     return _CACHE[key]
 
 
-_CACHE: dict[tuple[str, str, int], list[tuple[int, Shell, np.ndarray]]] = {}
-
-
-def _place(shells: tuple[Shell, ...]) -> list[tuple[int, Shell, np.ndarray]]:
+def _place(shells: tuple[Shell, ...], basis: Basis) -> list[_Placed]:
     """Give every function of an atom its slot: all s first, then all p, each in the order listed."""
     order = sorted((l, i) for i, shell in enumerate(shells) for l in shell.angular_momenta)
     slot, start = {}, 0
     for l, i in order:
         slot[(i, l)] = start
-        start += 2 * l + 1
+        start += function_count(l, basis.cartesian)
     placed = []
     for i, shell in enumerate(shells):
-        place = class_of(shell.angular_momenta)
-        assert place is not None  # others are not in a ``Basis``
+        shell_class = basis.class_of[shell.angular_momenta]
         slots, columns = [], []
-        for l in SHELL_CLASSES[place].angular_momenta:
-            present = l in shell.angular_momenta
-            slots += [slot[(i, l)] + m if present else -1 for m in range(2 * l + 1)]
+        for l in shell_class.angular_momenta:
+            present, count = l in shell.angular_momenta, function_count(l, basis.cartesian)
+            slots += [slot[(i, l)] + m if present else -1 for m in range(count)]
             columns.append(
                 shell.coefficients[:, shell.angular_momenta.index(l)] if present else np.zeros(len(shell.exponents))
             )
-        whole = Shell(SHELL_CLASSES[place].angular_momenta, shell.exponents, np.stack(columns, axis=1))
-        placed.append((place, whole, np.array(slots)))
+        whole = Shell(shell_class.angular_momenta, shell.exponents, np.stack(columns, axis=1))
+        placed.append((shell_class, whole, np.array(slots)))
     return placed
 
 
 def _stack(shell_class: ShellClass, shells: list[tuple[Shell, int, np.ndarray]]) -> ShellTable:
     if not shells:
         empty, columns = np.zeros(0, dtype=np.int64), len(shell_class.angular_momenta)
-        slots = np.zeros((0, len(shell_class.functions)), dtype=np.int64)
+        slots = np.zeros((0, shell_class.n_functions), dtype=np.int64)
         return ShellTable(np.zeros(0), np.zeros((0, columns)), empty, empty, slots)
     return ShellTable(
         exponents=np.concatenate([s.exponents for s, _, _ in shells]),

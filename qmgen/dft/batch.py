@@ -17,6 +17,7 @@ import numpy as np
 
 from qmgen.dft.backend import Backend, current
 from qmgen.dft.functionals import Functional
+from qmgen.dft.integrals.shells import ShellPairClass
 from qmgen.dft.prepare import BatchLists, Prepared, prepare_batch, require_float64
 from qmgen.dft.scf import Problem, ScfOptions, Solution, solve
 
@@ -39,11 +40,16 @@ def solve_many(functional: Functional, problems: Problem, options: ScfOptions, b
 
 #: of one molecule, and of many; functional and backend are static
 SOLVE_ONE, SOLVE_MANY = jax.jit(solve, static_argnums=(0, 3)), jax.jit(solve_many, static_argnums=(0, 3))
-_PREPARE = jax.jit(prepare_batch, static_argnums=(0, 1, 3))
+_PREPARE = jax.jit(prepare_batch, static_argnums=(0, 1, 2, 4))
 
 
-def prepare_lists(functional: Functional, lists: BatchLists, coarse_dtype: type[np.floating]) -> Prepared:
-    """Integrals and grids of a batch, in one program.
+def prepare_lists(
+    functional: Functional,
+    classes: tuple[ShellPairClass, ...],
+    lists: BatchLists,
+    coarse_dtype: type[np.floating],
+) -> Prepared:
+    """Integrals and grids of a batch, in one program; ``classes`` are the pair classes of the basis set.
 
     It stands apart from ``SOLVE_MANY``: the lengths of the lists differ a little from batch to batch, and what depends
     on them is compiled anew for each rung of their ladder; the SCF depends on the shape alone.
@@ -52,7 +58,7 @@ def prepare_lists(functional: Functional, lists: BatchLists, coarse_dtype: type[
         RuntimeError: float64 is off.
     """
     require_float64()
-    return _PREPARE(current(), functional, lists, np.dtype(coarse_dtype).name)
+    return _PREPARE(current(), functional, classes, lists, np.dtype(coarse_dtype).name)
 
 
 def _call(function: Any, functional: Functional, problem: Problem, options: ScfOptions, backend: Backend) -> Any:

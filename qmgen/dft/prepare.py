@@ -49,6 +49,7 @@ from qmgen.dft.integrals.shell_pairs import (
     shell_pairs,
     stacked_pairs,
 )
+from qmgen.dft.integrals.shells import ShellPairClass
 from qmgen.dft.orbital_values import OrbitalTable, orbital_table
 from qmgen.dft.scf import GAIN, GAIN_IN_FLOAT64, LEAST, Problem, ScfOptions
 
@@ -270,31 +271,39 @@ def batch_lists(
     facts = jax.tree.map(lambda *x: np.stack(x), *(molecule_facts(s, shape, basis) for s in every))
     molecules = [shell_pairs(s.numbers, s.positions, basis) for s in every]
     pairs, bounds = stacked_pairs(molecules)
-    rows = rows_of_batch(pairs)
+    rows = rows_of_batch(basis.pair_classes, pairs)
     n_blocks, n_coarse = (shape.n_blocks, shape.n_coarse) if functional.pieces else (0, 0)
     return BatchLists(
         facts=facts,
         pairs=pairs,
         index=np.stack([pair_index(molecule, rows, shape.n_orbitals) for molecule in molecules]),
-        work=batch_work(bounds, chunk_bytes),
+        work=batch_work(basis.pair_classes, bounds, chunk_bytes),
         grid=grid_lists(facts.numbers, grid_level, n_blocks),
         coarse=grid_lists(facts.numbers, COARSE, n_coarse),
     )
 
 
-def prepare_batch(backend: Backend, functional: Functional, lists: BatchLists, coarse_dtype: str) -> Prepared:
-    """``prepare`` of each molecule, with a leading axis; ``coarse_dtype`` names a precision."""
-    one, repulsion = integrals_batch(lists)
+def prepare_batch(
+    backend: Backend,
+    functional: Functional,
+    classes: tuple[ShellPairClass, ...],
+    lists: BatchLists,
+    coarse_dtype: str,
+) -> Prepared:
+    """``prepare`` of each molecule, with a leading axis; ``classes`` are the pair classes of the basis set,
+    ``coarse_dtype`` names a precision."""
+    one, repulsion = integrals_batch(classes, lists)
     matrix = exact_integrals_batch(backend, repulsion, jnp.asarray(lists.index), functional.exact_exchange)
     return _prepared(lists.facts, one, matrix, *grids_batch(backend, lists), coarse_dtype)
 
 
-def integrals_batch(lists: BatchLists) -> tuple[OneElectron, Array]:
+def integrals_batch(classes: tuple[ShellPairClass, ...], lists: BatchLists) -> tuple[OneElectron, Array]:
     """One-electron matrices, and the two-electron integrals (B, rows, rows)."""
-    xyz, index, rows = jnp.asarray(lists.facts.positions), jnp.asarray(lists.index), rows_of_batch(lists.pairs)
-    data = batched_pair_data(lists.pairs, xyz)
-    one = one_electron_batch(lists.pairs, data, rows, index, lists.facts.numbers, xyz)
-    return one, repulsion_batch(data, rows, lists.work)
+    xyz, index = jnp.asarray(lists.facts.positions), jnp.asarray(lists.index)
+    rows = rows_of_batch(classes, lists.pairs)
+    data = batched_pair_data(classes, lists.pairs, xyz)
+    one = one_electron_batch(classes, lists.pairs, data, rows, index, lists.facts.numbers, xyz)
+    return one, repulsion_batch(classes, data, rows, lists.work)
 
 
 def exact_integrals_batch(backend: Backend, repulsion: Array, index: Array, exact_exchange: float) -> CoulombExchange:

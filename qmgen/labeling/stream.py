@@ -216,7 +216,7 @@ def _prepare_group(group: list[System], shape: Shape, size: int, run: LabelRun) 
         return _prepare(group[0], shape, run)
     lists = batch_lists(group, shape, level.basis_set, level.functional, level.grid_level, size)
     with first_time(("together", shape)):
-        return prepare_lists(level.functional, lists, run.coarse_dtype)
+        return prepare_lists(level.functional, level.basis_set.pair_classes, lists, run.coarse_dtype)
 
 
 def _attempts(group: list[System], prepared: Prepared, shape: Shape, run: LabelRun) -> Iterator[Attempt]:

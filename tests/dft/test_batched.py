@@ -71,7 +71,7 @@ class Solved(NamedTuple):
 def solved(molecules: list[System], size: int = 4) -> Solved:
     lists = batch_lists(molecules, SHAPE, BASIS, XC, 0, size, CHUNK)
     with using(ACCELERATOR):
-        prepared = prepare_lists(XC, lists, COARSE)
+        prepared = prepare_lists(XC, BASIS.pair_classes, lists, COARSE)
         solution = SOLVE_MANY(XC, prepared.problem, OPTIONS, ACCELERATOR)
     return jax.tree.map(np.asarray, Solved(solution, prepared.one_electron))
 
@@ -124,7 +124,7 @@ def test_two_electron_part(one_by_one: tuple[list[Prepared], Solution]) -> None:
     lists = batch_lists(systems(), SHAPE, BASIS, XC, 0, 3, CHUNK)
 
     def matrices(lists):
-        _, values = integrals_batch(lists)
+        _, values = integrals_batch(BASIS.pair_classes, lists)
         return values, exact_integrals_batch(ACCELERATOR, values, lists.index, XC.exact_exchange)
 
     values, many = jax.jit(matrices)(lists)

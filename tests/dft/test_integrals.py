@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from qmgen.dft.integrals.pair_data import pair_data
 from qmgen.dft.integrals.quartets import ket_tile
 from qmgen.dft.integrals.repulsion import TileItems, block_integrals, repulsion_integrals
 from qmgen.dft.integrals.shell_pairs import blocks, pair_index, rows_of_molecule, shell_pairs
-from qmgen.dft.integrals.shells import BRA_TILE, LAYERS, PAIR_CLASSES
+from qmgen.dft.integrals.shells import BRA_TILE, LAYERS
 from qmgen.dft.prepare import Shape, System, batch_lists, integrals_batch
 
 #: libcint and we differ by the order of sums and by what both screen away (Hartree, e Bohr)
@@ -86,7 +86,7 @@ def batched(name: str) -> tuple[OneElectron, np.ndarray]:
     basis = our_basis(name)
     shape = Shape(basis.n_orbitals(numbers), len(numbers), 0)
     lists = batch_lists([System(numbers, positions)], shape, basis, functional("hf"), 0)
-    one, repulsion = jax.jit(integrals_batch)(lists)
+    one, repulsion = jax.jit(partial(integrals_batch, basis.pair_classes))(lists)
     return jax.tree.map(lambda x: np.asarray(x)[0], one), packed(repulsion[0], lists.index[0])
 
 
@@ -220,21 +220,18 @@ def test_gradient_of_repulsion_integrals_equals_finite_differences(tangents, bra
     direction, positions = tangents
     numbers, _ = system("water")
     molecule = shell_pairs(numbers, positions, load_basis("sto-3g"))
-    inputs = [blocks(shells)[0].pairs for shells in molecule]
+    inputs, classes = [blocks(shells)[0].pairs for shells in molecule], [shells.pair_class for shells in molecule]
     rng = np.random.default_rng(2)
 
     def integrals(x):
-        data = [pair_data(c, pairs, x) for c, pairs in zip(PAIR_CLASSES, inputs, strict=True)]
-        return [
-            block_integrals(PAIR_CLASSES[bra], PAIR_CLASSES[k], data[bra], data[k], none, tiles[k])
-            for k in range(bra + 1)
-        ]
+        data = [pair_data(c, pairs, x) for c, pairs in zip(classes, inputs, strict=True)]
+        return [block_integrals(classes[bra], classes[k], data[bra], data[k], none, tiles[k]) for k in range(bra + 1)]
 
     # water fits into one tile of the bra; all of its layers, and of the ket's tiles as many as there are pairs
     none = TileItems(np.zeros((1, 4), np.int32), 0)
     tiles = []
     for k in range(bra + 1):
-        count = -(-molecule[k].n // ket_tile(PAIR_CLASSES[bra], PAIR_CLASSES[k]))
+        count = -(-molecule[k].n // ket_tile(classes[bra], classes[k]))
         rows = [(i, 0, j, tile) for i in range(LAYERS) for j in range(LAYERS) for tile in range(count)]
         tiles.append(TileItems(np.array(rows, np.int32), len(rows)))
     mixing = [rng.normal(size=block.shape) for block in jax.eval_shape(integrals, positions)]
@@ -259,8 +256,8 @@ def check_gradient(total, positions: np.ndarray, direction: np.ndarray) -> None:
 
 def test_tiles_and_blocks_follow_from_budgets() -> None:
     """The sizes that were found fastest on a CPU for s and p."""
-    ss, ps, pp = PAIR_CLASSES
-    assert [c.block_pairs for c in PAIR_CLASSES] == [256, 128, 32]
+    ss, ps, pp = load_basis("sto-3g").pair_classes
+    assert [c.block_pairs for c in (ss, ps, pp)] == [256, 128, 32]
     widths = {(ss, ss): 32, (ps, ss): 16, (ps, ps): 8, (pp, ss): 8, (pp, ps): 4, (pp, pp): 2}
     assert {classes: ket_tile(*classes) for classes in widths} == widths
-    assert all(c.block_pairs % BRA_TILE == 0 for c in PAIR_CLASSES)
+    assert all(c.block_pairs % BRA_TILE == 0 for c in (ss, ps, pp))

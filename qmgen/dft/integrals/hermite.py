@@ -18,7 +18,11 @@ from jax import Array
 
 from qmgen.dft.backend import materialize
 
+#: the highest order whose recursion is one expression for each index: beyond, compiling takes longer than it saves
+_UNROLLED = 6
 T_MAX = 36.0
+#: beyond this the orders follow upward from F_0: their error falls with the order, as they do
+_T_UPWARD = 12.0
 _SCALE = 24.0
 #: of the polynomials, by precision: the error of the fit is below the rounding of the number
 _DEGREES = {"float64": 23, "float32": 11}
@@ -41,6 +45,24 @@ def boys(order: int, t: Array) -> list[Array]:
         result.append(jnp.where(t > T_MAX, asymptotic, _horner(m, y)))
         asymptotic = asymptotic * inverse * (m + 0.5)
     return result
+
+
+def boys_upward(order: int, t: Array) -> Array:
+    """(order + 1, ...) the same for high orders, to which a polynomial gives too few digits at large T: the relative
+    error of F_12(36) = 2e-12 would be 1e-4. There F_(m+1) = ((2m + 1) F_m - exp(-T)) / (2T) is stable."""
+    low = jnp.minimum(t, T_MAX)
+    y = (_SCALE - low) / (_SCALE + low)
+    table = np.array([_polynomial(m, _DEGREES[str(y.dtype)]) for m in range(order + 1)], y.dtype)
+    table = table.reshape(*table.shape, *[1] * t.ndim)
+    small = jnp.broadcast_to(table[:, -1], (order + 1, *t.shape))
+    for k in range(table.shape[1] - 2, -1, -1):
+        small = small * y + table[:, k]
+    half_over_t = 0.5 / jnp.maximum(t, _T_UPWARD)
+    decay = jnp.exp(-jnp.maximum(t, _T_UPWARD))
+    rows = [jnp.where(t > T_MAX, 0.5 * math.sqrt(math.pi) * jnp.sqrt(2.0 * half_over_t), small[0])]
+    for m in range(order):
+        rows.append(((2 * m + 1) * rows[m] - decay) * half_over_t)
+    return jnp.where(t > _T_UPWARD, jnp.stack(rows), small)
 
 
 def _horner(order: int, y: Array) -> Array:
@@ -105,6 +127,22 @@ def expansion_1d(la: int, lb: int, pa: Array, pb: Array, half_over_p: Array) -> 
     return table
 
 
+def overlaps_1d(la: int, lb: int, pa: Array, pb: Array, p: Array) -> Array:
+    """(la + 1, lb + 1, *shape) integrals of x_A^i x_B^j exp(-p x_P^2) along one direction, arguments as above.
+
+    S_(i+1)j = PA S_ij + (i S_(i-1)j + j S_i(j-1)) / (2p); source: Helgaker et al., eqs. 9.3.8 and 9.3.9.
+    """
+    half = 0.5 / p
+    table = [[jnp.sqrt(np.pi / p)] for _ in range(la + 1)]
+    for i in range(la):
+        table[i + 1][0] = pa * table[i][0] + (i * half * table[i - 1][0] if i else 0.0)
+    for j in range(lb):
+        for i in range(la + 1):
+            below = pb * table[i][j] + (j * half * table[i][j - 1] if j else 0.0)
+            table[i].append(below + (i * half * table[i - 1][j] if i else 0.0))
+    return jnp.stack([entry for row in table for entry in row]).reshape(la + 1, lb + 1, *p.shape)
+
+
 def _raise(previous: list[Array], t: int, shift: Array, half_over_p: Array) -> Array:
     terms = []
     if t >= 1:
@@ -142,6 +180,8 @@ def coulomb_recursion(order: int, alpha: Array, x: Array, y: Array, z: Array, sc
             factor = factor * (-2.0 * alpha)
         return tuple(terms)
 
+    if order > _UNROLLED:
+        return _by_degree(order, alpha, x, y, z, scale)
     # every R needs several of these, which cost more than all that follows
     positive = (alpha.reshape(-1)[0] > -1.0) if order else None
     terms = diagonal() if positive is None else materialize(diagonal, positive)
@@ -152,6 +192,37 @@ def coulomb_recursion(order: int, alpha: Array, x: Array, y: Array, z: Array, sc
             for tuv in hermite_indices(total)[hermite_count(total - 1) :]:
                 level[n][tuv] = _step(above, tuv, (x, y, z))
     return [level[0][tuv] for tuv in hermite_indices(order)]
+
+
+def _by_degree(order: int, alpha: Array, x: Array, y: Array, z: Array, scale: Array) -> list[Array]:
+    """The same, all indices of one degree at once: half as fast, and compiled in a fraction of the time.
+
+    In the order of ``hermite_indices`` the indices of a degree are those of the degree below with t raised, then those
+    of them that have t = 0 with u raised, then the last one with v raised: no gathers.
+    """
+    x, y, z = jnp.broadcast_arrays(x, y, z)
+    factors = [jnp.broadcast_to(scale, x.shape)]
+    for _ in range(order):
+        factors.append(factors[-1] * (-2.0 * alpha))
+    below = (boys_upward(order, alpha * (x * x + y * y + z * z)) * jnp.stack(factors))[:, None]
+    before, result = below, [below[0]]
+
+    def column(numbers: list[int]) -> np.ndarray:
+        return np.array(numbers, x.dtype).reshape(1, -1, *[1] * x.ndim)
+
+    for n in range(1, order + 1):
+        up = below[1:]
+        new = jnp.concatenate([x * up, y * up[:, -n:], z * up[:, -1:]], axis=1)
+        if n > 1:
+            tuv, down = hermite_indices(n)[hermite_count(n - 1) :], before[1:-1]
+            raised_t = down * column([t - 1 for t, _, _ in tuv if t > 1])
+            raised_u = down[:, 1 - n :] * column([u - 1 for t, u, _ in tuv if t == 0 and u > 1])
+            nothing = jnp.zeros_like(up[:, :1])
+            between = jnp.broadcast_to(nothing, (len(up), n, *x.shape))
+            new = new + jnp.concatenate([raised_t, between, raised_u, nothing, (n - 1) * down[:, -1:]], axis=1)
+        before, below = below, new
+        result.append(new[0])
+    return list(jnp.concatenate(result))
 
 
 def _step(above: dict[tuple[int, int, int], Array], tuv: tuple[int, int, int], xyz: Sequence[Array]) -> Array:

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from qmgen.dft.integrals.hermite import coulomb_recursion, dense_expansion, hermite_count, hermite_indices
+from qmgen.dft.integrals.hermite import coulomb_recursion, hermite_count, hermite_indices, overlaps_1d
 from qmgen.dft.integrals.pair_data import PairData, pair_data
 from qmgen.dft.integrals.shell_pairs import MoleculePairs, PairInput, PairRows, blocks, row_of
-from qmgen.dft.integrals.shells import PAIR_CLASSES, ShellPairClass
+from qmgen.dft.integrals.shells import ShellPairClass
 
 #: columns of ``block_values`` and of ``second_moments``
 _OPERATORS = 12
@@ -53,6 +53,7 @@ def one_electron_integrals(
 
 
 def one_electron_batch(
+    classes: tuple[ShellPairClass, ...],
     pairs: tuple[PairInput, ...],
     data: tuple[PairData, ...],
     rows: PairRows,
@@ -64,7 +65,7 @@ def one_electron_batch(
     (B, A, 3) in Bohr."""
     charges = jnp.asarray(numbers, positions.dtype)
     columns = []
-    for pair_class, p, d in zip(PAIR_CLASSES, pairs, data, strict=True):
+    for pair_class, p, d in zip(classes, pairs, data, strict=True):
         of_class = jax.vmap(partial(block_values, pair_class))(p, charges, positions, d)
         moments = jax.vmap(partial(second_moments, pair_class))(charges, positions, d)
         of_class = jnp.concatenate([of_class, moments], -1)
@@ -110,31 +111,33 @@ def _local_operators(pair_class: ShellPairClass, pairs: PairInput, positions: Ar
     center_a, center_b = positions[pairs.atom_a][:, None, :], positions[pairs.atom_b][:, None, :]
     p = data.exponent
     la, lb = pair_class.orders
-    powers_a, powers_b, column_a, column_b = pair_class.function_pairs
-    overlap, kinetic, moment = [], [], []
+    powers_a, powers_b, column_a, column_b = pair_class.monomial_pairs
+    overlap, kinetic = [], []
     for d in range(3):
         x = data.center[..., d]
-        e = dense_expansion(la, lb + 2, x - center_a[..., d], x - center_b[..., d], 0.5 / p)
-        e = e * jnp.sqrt(np.pi / p)
+        table = overlaps_1d(la, lb + 2, x - center_a[..., d], x - center_b[..., d], p)
         i, j = powers_a[:, d], powers_b[:, d]
-        zeroth = e[:, :, 0]
-        overlap.append(zeroth[i, j])
-        kinetic.append(_kinetic_1d(zeroth, i, j, b))
-        moment.append(e[i, j, 1] + x * zeroth[i, j])
+        overlap.append(table[i, j])
+        kinetic.append(_kinetic_1d(table, i, j, b))
     distance2 = ((center_a - center_b) ** 2).sum(axis=-1)
     decay = jnp.exp(-a * b / p * distance2)[..., None]
     scale = jnp.moveaxis(decay * pairs.coefficients_a[..., column_a] * pairs.coefficients_b[..., column_b], -1, 0)
-    s, t, r = overlap, kinetic, moment
-    products = jnp.stack(
-        [
-            s[0] * s[1] * s[2],
-            t[0] * s[1] * s[2] + s[0] * t[1] * s[2] + s[0] * s[1] * t[2],
-            r[0] * s[1] * s[2],
-            s[0] * r[1] * s[2],
-            s[0] * s[1] * r[2],
-        ]
-    )
-    return (products * scale).sum(axis=(-3, -1)).transpose(2, 1, 0)
+    s, t = overlap, kinetic
+    products = jnp.stack([s[0] * s[1] * s[2], t[0] * s[1] * s[2] + s[0] * t[1] * s[2] + s[0] * s[1] * t[2]])
+    values = (products * scale).sum(axis=(-3, -1))  # (operators, monomials, pairs)
+    if (transform := pair_class.transform) is not None:
+        values = jnp.asarray(transform) @ values
+    return jnp.concatenate([values.transpose(2, 1, 0), _dipole(data)], -1)
+
+
+def _dipole(data: PairData) -> Array:
+    """(pairs, functions, 3) about the origin: of a Hermite Gaussian of order 0 P, of order 1 one along its direction,
+    without the factor (pi / p)^(3/2)."""
+    whole = data.expansion * (np.pi / data.exponent[..., None, None]) ** 1.5
+    position = jnp.einsum("lskd,lskf->sfd", data.center, whole[..., 0, :])
+    if whole.shape[-2] == 1:
+        return position
+    return position + whole[..., 1:4, :].sum(axis=(0, 2)).transpose(0, 2, 1)
 
 
 def _kinetic_1d(s: Array, i: np.ndarray, j: np.ndarray, b: Array) -> Array:

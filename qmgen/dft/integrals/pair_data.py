@@ -16,7 +16,7 @@ from jax import Array
 
 from qmgen.dft.integrals.hermite import dense_expansion, hermite_indices
 from qmgen.dft.integrals.shell_pairs import PairInput
-from qmgen.dft.integrals.shells import PAIR_CLASSES, ShellPairClass
+from qmgen.dft.integrals.shells import ShellPairClass
 
 
 class PairData(NamedTuple):
@@ -33,9 +33,11 @@ class PairData(NamedTuple):
     expansion: Array
 
 
-def batched_pair_data(pairs: tuple[PairInput, ...], positions: Array) -> tuple[PairData, ...]:
+def batched_pair_data(
+    classes: tuple[ShellPairClass, ...], pairs: tuple[PairInput, ...], positions: Array
+) -> tuple[PairData, ...]:
     """``pair_data`` of each class, with a leading axis; ``positions`` (B, A, 3) in Bohr."""
-    every = zip(PAIR_CLASSES, pairs, strict=True)
+    every = zip(classes, pairs, strict=True)
     return tuple(jax.vmap(partial(pair_data, pair_class))(p, positions) for pair_class, p in every)
 
 
@@ -54,12 +56,14 @@ def pair_data(pair_class: ShellPairClass, pairs: PairInput, positions: Array) ->
         dense_expansion(la, lb, center[..., d] - center_a[..., d], center[..., d] - center_b[..., d], 0.5 / p)
         for d in range(3)
     ]
-    powers_a, powers_b, column_a, column_b = pair_class.function_pairs
+    powers_a, powers_b, column_a, column_b = pair_class.monomial_pairs
     tuv = np.array(hermite_indices(la + lb))
     # (hermite, functions, l, s, k): few gathers and products, which compile faster than one expression per element
     factors = [table[powers_a[None, :, d], powers_b[None, :, d], tuv[:, None, d]] for d, table in enumerate(tables)]
     coefficients = pairs.coefficients_a[..., column_a] * pairs.coefficients_b[..., column_b] * overlap[..., None]
     expansion = jnp.moveaxis(factors[0] * factors[1] * factors[2], (0, 1), (-2, -1)) * coefficients[..., None, :]
+    if (transform := pair_class.transform) is not None:
+        expansion = expansion @ transform.T
     return PairData(center, p, expansion)
 
 
@@ -69,9 +73,11 @@ def supports(pair_class: ShellPairClass) -> tuple[tuple[int, ...], ...]:
 
     E_t^(ij) vanishes for t > i + j along each direction; for ``SP SP`` that leaves 46 of 160 products.
     """
-    powers_a, powers_b, _, _ = pair_class.function_pairs
+    powers_a, powers_b, _, _ = pair_class.monomial_pairs
     tuv = np.array(hermite_indices(pair_class.hermite_order))
     inside = (tuv[None] <= (powers_a + powers_b)[:, None]).all(axis=-1)
+    if (transform := pair_class.transform) is not None:
+        inside = (np.abs(transform) > 0).astype(int) @ inside > 0
     return tuple(tuple(int(t) for t in np.flatnonzero(row)) for row in inside)
 
 

@@ -20,7 +20,7 @@ from jax import Array
 from qmgen.dft.integrals.pair_data import PairData, pair_data
 from qmgen.dft.integrals.quartets import QuartetSide, bra_side, hermite_bytes, ket_side, ket_tile, tile_part
 from qmgen.dft.integrals.shell_pairs import MoleculePairs, PairRows, blocks, round_up, row_of
-from qmgen.dft.integrals.shells import BRA_TILE, PAIR_CLASSES, ShellPairClass
+from qmgen.dft.integrals.shells import BRA_TILE, ShellPairClass
 
 #: quartets of groups are skipped when the product of their bounds (Schwarz) is below this (Hartree)
 QUARTET_THRESHOLD = 1e-12
@@ -29,8 +29,11 @@ QUARTET_THRESHOLD = 1e-12
 FLOAT32_BELOW = 1e-5
 #: the molecule of a tile that is padding: outside of every batch, so that nothing is written
 _NO_MOLECULE: Final = np.iinfo(np.int32).max
-#: (bra class, ket class) by their places among ``PAIR_CLASSES``, in the order of the lists
-QUARTET_CLASSES: Final = tuple((b, k) for b in range(len(PAIR_CLASSES)) for k in range(b + 1))
+
+
+def quartet_classes(count: int) -> tuple[tuple[int, int], ...]:
+    """(bra class, ket class) by their places among ``count`` classes of shell pairs, in the order of the lists."""
+    return tuple((b, k) for b in range(count) for k in range(b + 1))
 
 
 def significant(
@@ -64,8 +67,8 @@ def repulsion_integrals(molecule: MoleculePairs, rows: PairRows, positions: Arra
     """(ab|cd) of one molecule in Hartree, (rows, rows); ``positions`` (A, 3) in Bohr, A with padding."""
     values = jnp.zeros((rows.size, rows.size))
     lists = [[(block, pair_data(s.pair_class, block.pairs, positions)) for block in blocks(s)] for s in molecule]
-    for b, k in QUARTET_CLASSES:
-        bra_class, ket_class = PAIR_CLASSES[b], PAIR_CLASSES[k]
+    for b, k in quartet_classes(len(molecule)):
+        bra_class, ket_class = molecule[b].pair_class, molecule[k].pair_class
         for bra, bra_data in lists[b]:
             for ket, ket_data in lists[k]:
                 if k == b and ket.first > bra.first:
@@ -135,8 +138,9 @@ def block_integrals(
     shape = (bra.expansion.shape[-1], ket.expansion.shape[-1], ket.exponent.shape[1], bra.exponent.shape[1])
     block = jnp.zeros(shape, jnp.float32)
     for items in (small, large):
-        sides = bra_side(bra_class, bra, block.dtype), ket_side(ket_class, ket, block.dtype)
-        block = _add_items(bra_class, ket_class, *sides, items, block)
+        of_bra = bra_side(bra_class, ket_class, bra, block.dtype)
+        of_ket = ket_side(bra_class, ket_class, ket, block.dtype)
+        block = _add_items(bra_class, ket_class, of_bra, of_ket, items, block)
         block = block.astype(jnp.float64)
     return block
 
@@ -162,7 +166,7 @@ def _add_items(
 
 
 def tile_place(rows: PairRows, bra: int, ket: int) -> TilePlace:
-    """Of classes by their places among ``PAIR_CLASSES``."""
+    """Of classes by their places among those of the rows."""
     first, stride = (np.array([x[bra], x[ket]]) for x in (rows.first, rows.stride))
     return TilePlace(first, stride, np.bool_(bra == ket))
 
@@ -209,17 +213,17 @@ class TileChunks(NamedTuple):
     n: Any
 
 
-#: of each of ``QUARTET_CLASSES``, in float32 and in float64
+#: of each of ``quartet_classes``, in float32 and in float64
 BatchWork = tuple[tuple[TileChunks, TileChunks], ...]
 
 
-def batch_work(bounds: tuple[np.ndarray, ...], chunk_bytes: int) -> BatchWork:
+def batch_work(classes: tuple[ShellPairClass, ...], bounds: tuple[np.ndarray, ...], chunk_bytes: int) -> BatchWork:
     """The chunks of a batch from the bounds (B, l, s) of each class; a chunk holds ``chunk_bytes`` at most."""
     work = []
-    for b, k in QUARTET_CLASSES:
-        classes = PAIR_CLASSES[b], PAIR_CLASSES[k]
-        largest = max(1, chunk_bytes // (hermite_bytes(*classes) * ket_tile(*classes)))
-        small, large = significant(*classes, bounds[b], bounds[k], b == k)
+    for b, k in quartet_classes(len(classes)):
+        two = classes[b], classes[k]
+        largest = max(1, chunk_bytes // (hermite_bytes(*two) * ket_tile(*two)))
+        small, large = significant(*two, bounds[b], bounds[k], b == k)
         work.append((_chunks(small, largest), _chunks(large, largest)))
     return tuple(work)
 
@@ -253,16 +257,18 @@ def _chunks(chosen: np.ndarray, largest: int) -> TileChunks:
     )
 
 
-def repulsion_batch(data: tuple[PairData, ...], rows: PairRows, work: BatchWork) -> Array:
+def repulsion_batch(
+    classes: tuple[ShellPairClass, ...], data: tuple[PairData, ...], rows: PairRows, work: BatchWork
+) -> Array:
     """(ab|cd) of a batch in Hartree, (B, rows, rows), from its ``batched_pair_data``."""
     batch = data[0].exponent.shape[0]
     values = jnp.zeros((batch, rows.size * rows.size))
-    for (b, k), lists in zip(QUARTET_CLASSES, work, strict=True):
-        bra_class, ket_class = PAIR_CLASSES[b], PAIR_CLASSES[k]
+    for (b, k), lists in zip(quartet_classes(len(classes)), work, strict=True):
+        bra_class, ket_class = classes[b], classes[k]
         place = tile_place(rows, b, k)
         for dtype, listed in zip((jnp.float32, jnp.float64), lists, strict=True):
-            bra = _all_layers(jax.vmap(partial(bra_side, bra_class, dtype=dtype))(data[b]))
-            ket = _all_layers(jax.vmap(partial(ket_side, ket_class, dtype=dtype))(data[k]))
+            bra = _all_layers(jax.vmap(partial(bra_side, bra_class, ket_class, dtype=dtype))(data[b]))
+            ket = _all_layers(jax.vmap(partial(ket_side, bra_class, ket_class, dtype=dtype))(data[k]))
             values = _add_chunks((bra_class, ket_class), place, rows.size, bra, ket, listed, batch, values)
     return values.reshape(batch, rows.size, rows.size)
 
@@ -285,7 +291,7 @@ def _add_chunks(
     """Add the tiles of ``work`` to ``values`` (B, size size)."""
     dtype = bra.weight.dtype
     depth, width = (bra.center.shape[0] // batch, ket.center.shape[0] // batch), ket_tile(*classes)
-    shape = (work.rows.shape[1], bra.weight.shape[-2], ket.weight.shape[-2], width, BRA_TILE)
+    shape = (work.rows.shape[1], classes[0].n_functions, classes[1].n_functions, width, BRA_TILE)
     _, f, g, ket_pair, bra_pair = np.ogrid[tuple(slice(n) for n in shape)]
     all_rows, all_layers, steps = (jnp.asarray(x) for x in (work.rows, work.layers, work.steps))
 

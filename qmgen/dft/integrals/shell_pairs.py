@@ -24,9 +24,6 @@ from qmgen.dft.integrals.shells import (
     BLOCK_PAIRS,
     BRA_TILE,
     LAYERS,
-    PAIR_CLASSES,
-    PRIMITIVES,
-    SHELL_CLASSES,
     ShellPairClass,
 )
 
@@ -83,18 +80,19 @@ class ShellPairs:
         return max(1, int(self.bound.any(axis=1).sum()))
 
 
-#: the shell pairs of a molecule, one entry per ``PAIR_CLASSES``
+#: the shell pairs of a molecule, one entry for each of the pair classes of its basis set
 MoleculePairs = tuple[ShellPairs, ...]
 
 
 def shell_pairs(numbers: np.ndarray, positions: np.ndarray, basis: Basis) -> MoleculePairs:
     """Packed pairs of a molecule: ``numbers`` (A,), ``positions`` (A, 3) in Bohr."""
-    tables = shell_tables(numbers, basis)
-    raw = [_raw_pairs(pair_class, tables[pair_class.a], tables[pair_class.b], positions) for pair_class in PAIR_CLASSES]
+    tables = dict(zip(basis.shell_classes, shell_tables(numbers, basis), strict=True))
+    classes = basis.pair_classes
+    raw = [_raw_pairs(pair_class, tables[pair_class.a], tables[pair_class.b], positions) for pair_class in classes]
     largest = max((r[2].max() for r in raw if len(r[2])), default=1.0)
     return tuple(
         _pack(pair_class, tables[pair_class.a], tables[pair_class.b], r, largest)
-        for pair_class, r in zip(PAIR_CLASSES, raw, strict=True)
+        for pair_class, r in zip(classes, raw, strict=True)
     )
 
 
@@ -117,7 +115,7 @@ def _raw_pairs(
     amplitude = np.exp(-a * b / p * distance2)
     for table, index, other, place in ((ta, i, b, pair_class.a), (tb, j, a, pair_class.b)):
         reach = other / p * np.sqrt(distance2) + width
-        momenta = np.array(SHELL_CLASSES[place].angular_momenta)
+        momenta = np.array(place.angular_momenta)
         amplitude = amplitude * (np.abs(table.coefficients[index]) * reach[:, None] ** momenta).max(axis=1)
     self_repulsion = 2 * np.pi**2.5 / (p * p * np.sqrt(2 * p))
     return i, j, amplitude * np.sqrt(self_repulsion)
@@ -149,23 +147,24 @@ def _pack(
     i, j, bound, pair = i[order], j[order], bound[order], pair[order]
     counts = np.bincount(pair, minlength=n)
     rank = np.arange(len(pair)) - np.repeat(np.cumsum(counts) - counts, counts)
-    layer, slot = rank // PRIMITIVES, rank % PRIMITIVES
+    group = pair_class.group
+    layer, slot = rank // group, rank % group
 
     # the order of the shell pairs
     largest_of = np.zeros(n)
     np.maximum.at(largest_of, pair, bound)
-    groups = -(-counts // PRIMITIVES)
+    groups = -(-counts // group)
     by_size = np.lexsort((-largest_of, -groups))
     place = np.empty(n, dtype=np.int64)
     place[by_size] = np.arange(n)
     column = place[pair]
 
-    layers = max(1, -(-int(counts.max(initial=0)) // (PRIMITIVES * LAYERS))) * LAYERS
+    layers = max(1, -(-int(counts.max(initial=0)) // (group * LAYERS))) * LAYERS
     capacity = max(1, -(-n // pair_class.block_pairs)) * pair_class.block_pairs
 
     def primitives(table: ShellTable, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        exponents = np.ones((layers, capacity, PRIMITIVES))
-        coefficients = np.zeros((layers, capacity, PRIMITIVES, table.coefficients.shape[1]))
+        exponents = np.ones((layers, capacity, group))
+        coefficients = np.zeros((layers, capacity, group, table.coefficients.shape[1]))
         exponents[layer, column, slot] = table.exponents[index]
         coefficients[layer, column, slot] = table.coefficients[index]
         return exponents, coefficients
@@ -175,7 +174,7 @@ def _pack(
         out[place] = values
         return out
 
-    fa, fb = (len(SHELL_CLASSES[c].functions) for c in pair_class)
+    fa, fb = pair_class.a.n_functions, pair_class.b.n_functions
     orbital_a = np.repeat(ta.orbitals[shell_a], fb, axis=1)
     orbital_b = np.tile(tb.orbitals[shell_b], (1, fa))
     unused = (orbital_a < 0) | (orbital_b < 0)
@@ -285,26 +284,26 @@ def row_of(first: Any, stride: Any, function: Any, pair: Any) -> Any:
 def rows_of_molecule(molecule: MoleculePairs, n_orbitals: int) -> PairRows:
     """Rows without gaps. Their number depends on ``n_orbitals`` alone (and on whether shells have empty slots), and
     leaves room behind the last class for the padding of its last block."""
-    slots = n_orbitals
+    classes, slots = [shells.pair_class.a for shells in molecule], n_orbitals
     if any(shells.spare for shells in molecule):  # shells with their highest angular momentum alone
-        slots = max(-(-len(c.functions) * n_orbitals // (2 * c.order + 1)) for c in SHELL_CLASSES)
+        slots = max(-(-c.n_functions * n_orbitals // (2 * c.order + 1)) for c in classes)
     # in a pair of one shell with itself most functions are there twice
-    twice = max(f * (f - 1) // 2 * (slots // f + 1) for f in (len(c.functions) for c in SHELL_CLASSES))
+    twice = max(f * (f - 1) // 2 * (slots // f + 1) for f in (c.n_functions for c in classes))
     size = slots * (slots + 1) // 2 + twice + BLOCK_PAIRS
     stride = tuple(shells.n for shells in molecule)
-    return PairRows(_first_rows(stride)[:-1], stride, size)
+    return PairRows(_first_rows([shells.pair_class for shells in molecule], stride)[:-1], stride, size)
 
 
-def rows_of_batch(pairs: Sequence[PairInput]) -> PairRows:
+def rows_of_batch(classes: Sequence[ShellPairClass], pairs: Sequence[PairInput]) -> PairRows:
     """Rows in which every function of a class has places for the pairs of the largest molecule, so that what two tiles
     give is a rectangle that no other two tiles touch; a few rows behind the last class belong to no pair."""
     stride = tuple(p.exponents_a.shape[-2] for p in pairs)
-    first = _first_rows(stride)
+    first = _first_rows(classes, stride)
     return PairRows(first[:-1], stride, first[-1] + 8)
 
 
-def _first_rows(stride: Sequence[int]) -> tuple[int, ...]:
-    lengths = [pair_class.n_functions * n for pair_class, n in zip(PAIR_CLASSES, stride, strict=True)]
+def _first_rows(classes: Sequence[ShellPairClass], stride: Sequence[int]) -> tuple[int, ...]:
+    lengths = [pair_class.n_functions * n for pair_class, n in zip(classes, stride, strict=True)]
     return tuple(int(x) for x in np.cumsum([0, *lengths]))
 
 

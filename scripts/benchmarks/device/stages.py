@@ -163,11 +163,11 @@ def _measure_batched_stages(task: Task) -> None:
         return found[name]
 
     lists = made("host lists", lambda: jax.device_put(make_lists()))
-    integrals = jax.jit(integrals_batch)
+    integrals = jax.jit(partial(integrals_batch, level.basis_set.pair_classes))
     _, repulsion = made("integrals", lambda: integrals(lists))
     matrices = jax.jit(lambda r: exact_integrals_batch(ACCELERATOR, r, jnp.asarray(lists.index), xc.exact_exchange))
     grids = jax.jit(lambda x: grids_batch(ACCELERATOR, x))
-    whole = jax.jit(lambda x: prepare_batch(ACCELERATOR, xc, x, coarse))
+    whole = jax.jit(lambda x: prepare_batch(ACCELERATOR, xc, level.basis_set.pair_classes, x, coarse))
     problems = made("problems", lambda: whole(lists)).problem
     field = jax.jit(lambda p: solve_many(xc, p, options, ACCELERATOR))
     solution = made("field", lambda: field(problems))

@@ -91,7 +91,7 @@ def test_problems_of_the_batched_path(guess: LearnedGuess) -> None:
     shape = shape_of(one.numbers, LEVEL.basis_set, LEVEL.functional, 0)
     lists = batch_lists([one], shape, LEVEL.basis_set, LEVEL.functional, 0, 1)
     with using(ACCELERATOR):
-        problems = prepare_batch(ACCELERATOR, LEVEL.functional, lists, "float32").problem
+        problems = prepare_batch(ACCELERATOR, LEVEL.functional, LEVEL.basis_set.pair_classes, lists, "float32").problem
         found = density(guess, "water", jax.tree.map(lambda leaf: leaf[0], problems))
     expected = density(guess, "water", problem_of("water", shape))
     # the coarse grid is in float32 on both sides, and its sums are ordered otherwise
