@@ -13,6 +13,9 @@ LARGEST_SEED: Final = 2**31 - 1
 XC: Final = "b3lyp5"
 BASIS: Final = "sto-3g"
 GRID_LEVEL: Final = 1
+#: integrals of J and K: four-index ones, density fitting, or by the basis set
+JkChoice = Literal["auto", "exact", "df"]
+JK: Final = "auto"
 #: convergence thresholds of the SCF in Hartree: change of the energy between two cycles, orbital gradient
 CONV_ENERGY: Final = 1e-9
 CONV_GRADIENT: Final = 1e-6

@@ -21,6 +21,7 @@ import numpy as np
 import qmgen
 from qmgen.dft.level import LevelOfTheory
 from qmgen.errors import UsageError
+from qmgen.labeling.level import resolved_level
 from qmgen.labeling.types import Settings
 from qmgen.machine import peak_memory
 from qmgen.molecules.types import Conformer, Failure, Molecule
@@ -50,7 +51,7 @@ class Setup:
 
     @property
     def level(self) -> LevelOfTheory:
-        return LevelOfTheory(self.settings.xc, self.settings.basis, self.settings.grid_level)
+        return resolved_level(self.settings)
 
 
 class Qmgen:
@@ -75,7 +76,8 @@ class Qmgen:
 
 
 class PySCF:
-    """PySCF's defaults with ``conv_tol`` 1e-9: RKS, integrals in memory, one molecule after another."""
+    """PySCF's defaults with ``conv_tol`` 1e-9: RKS, integrals in memory, one molecule after another; with density
+    fitting in the same fitting set where qmgen has it."""
 
     def __init__(self, setup: Setup) -> None:
         from pyscf import lib

@@ -53,10 +53,7 @@ def run(config: BenchConfig, *, stages: Stages | None = None, progress: bool = T
     Raises ``UsageError`` for a level or source that will not do, ``QmgenError`` when a process died.
     """
     stages = stages or Stages()
-    wanted = [
-        _without_aliases(Settings(xc=config.xc, basis=config.basis, grid_level=level), stages)
-        for level in config.grid_levels
-    ]
+    wanted = [_without_aliases(_settings(config, level), stages) for level in config.grid_levels]
     chosen = subjects(config.molecules, config.count, config.conformers, config.seed, stages)
     about = provenance()
     levels = []
@@ -87,10 +84,16 @@ def run(config: BenchConfig, *, stages: Stages | None = None, progress: bool = T
     return result
 
 
+def _settings(config: BenchConfig, grid_level: int) -> Settings:
+    names = {name: getattr(config, name) for name in ("xc", "basis", "jk", "auxbasis", "cartesian")}
+    return Settings(**names, grid_level=grid_level)
+
+
 def _without_aliases(settings: Settings, stages: Stages) -> Settings:
     """The level by names that PySCF has too. Raises ``UsageError`` for unknown names."""
     theory = stages.theory(settings)
-    return replace(settings, xc=theory["xc"], basis=theory["basis"])
+    more = {name: theory[name] for name in ("jk", "auxbasis", "cartesian") if name in theory}
+    return replace(settings, xc=theory["xc"], basis=theory["basis"], **more)
 
 
 def _prefixed(tell: Teller, settings: Settings) -> Teller:
@@ -154,6 +157,9 @@ def whole(
         workers=workers,
         xc=level.xc,
         basis=level.basis,
+        jk=level.jk,
+        auxbasis=level.auxbasis,
+        cartesian=level.cartesian,
         grid_level=level.grid_level,
     )
     begin = perf_counter()

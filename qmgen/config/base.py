@@ -34,7 +34,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from qmgen.defaults import LARGEST_SEED
+from qmgen.defaults import LARGEST_SEED, JkChoice
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,20 @@ MOLECULE_FILES: Final = ".smi .csv .tsv .sdf .mol .xyz .extxyz (also with .gz), 
 
 Corpus = Annotated[Place, Setting("Directory of the corpus, or s3://bucket/prefix.", metavar="DIR", argument=True)]
 Xc = Annotated[str, Setting("Exchange-correlation functional, such as b3lyp5, pbe0 or pbe.")]
-Basis = Annotated[str, Setting("Basis set, such as sto-3g or 6-31g.")]
+Basis = Annotated[str, Setting("Basis set, such as sto-3g, 6-31g* or def2-svp.")]
+Jk = Annotated[
+    JkChoice,
+    Setting(
+        "Integrals of Coulomb and exchange: exact, or density fitting (df); auto: df for polarized basis sets, "
+        "exact for others."
+    ),
+]
+AuxBasis = Annotated[
+    str | None, Setting("Fitting set of --jk df, such as def2-universal-jkfit.", unset="by basis set", metavar="NAME")
+]
+Cartesian = Annotated[
+    bool, Setting("Use Cartesian d and f functions, as 6-31G* is defined, instead of spherical ones.")
+]
 GRID_HELP: Final = "Integration grid, PySCF's level."
 #: elements and rules of `qmgen enumerate` and `qmgen generate --enumerate`
 DEFAULT_ELEMENTS: Final = ("C", "N", "O", "F")

@@ -16,7 +16,9 @@ from qmgen.config.base import (
     GRID_HELP,
     LARGEST_COUNT,
     MOLECULE_FILES,
+    AuxBasis,
     Basis,
+    Cartesian,
     CommandConfig,
     Corpus,
     Count,
@@ -24,6 +26,7 @@ from qmgen.config.base import (
     Files,
     Fraction,
     GridLevel,
+    Jk,
     MaxFailures,
     MaxHydrogens,
     Names,
@@ -49,15 +52,24 @@ MOST_CYCLES: Final = 6000
 
 
 class TheoryConfig(CommandConfig):
-    """Functional and basis set. Unknown names are found by ``qmgen.dft``, which owns them."""
+    """Functional, basis set, integrals. Unknown names are found by ``qmgen.dft``, which owns them."""
 
     xc: Xc = defaults.XC
     basis: Basis = defaults.BASIS
+    jk: Jk = defaults.JK
+    auxbasis: AuxBasis = None
+    cartesian: Cartesian = False
 
-    @field_validator("xc", "basis")
+    @field_validator("xc", "basis", "auxbasis")
     @classmethod
-    def _lower_case(cls, value: str) -> str:
-        return value.strip().lower()
+    def _lower_case(cls, value: str | None) -> str | None:
+        return value if value is None else value.strip().lower()
+
+    @model_validator(mode="after")
+    def _a_fitting_set_fits(self) -> TheoryConfig:
+        if self.auxbasis is not None and self.jk == "exact":
+            raise ValueError(f"auxbasis = {self.auxbasis!r} is of no use with jk = 'exact': leave out one of them")
+        return self
 
 
 class LevelConfig(TheoryConfig):
@@ -85,6 +97,9 @@ class LabelConfig(LevelConfig):
         "energy_window": None,
         "stereo": None,
         "max_stereo_isomers": ("stereo", "as-given"),
+        "jk": None,
+        "auxbasis": None,
+        "cartesian": None,
     }
 
     smiles_column: Annotated[

@@ -216,9 +216,10 @@ class TrainHamiltonianConfig(LevelConfig):
     of_process: ClassVar[frozenset[str]] = frozenset({"overwrite", "time_limit"})
     #: settings without which a config.toml is of another command
     of_command: ClassVar[frozenset[str]] = frozenset()
-    #: settings that change no number of the training
+    #: settings that change no number of the training, among them those that leave no choice for networks
     outside_training: ClassVar[frozenset[str]] = frozenset(
         {"molecules", "data", "out", "memory", "checkpoint_every", "overwrite", "time_limit"}
+        | {"jk", "auxbasis", "cartesian"}
     )
 
     molecules: Annotated[Files | None, Setting(f"File with molecules: {MOLECULE_FILES}.", metavar="FILE")] = None

@@ -4,23 +4,21 @@
     basis.shells(6)     # carbon: a 1s shell, and a 2s2p shell whose functions share their exponents
     shell_tables(numbers, basis)    # of a molecule, sorted by ``ShellClass``
 
-Functions of one element that share exponents form one ``Shell`` with several angular momenta (the "sp shells" of
-Pople's sets), so that a pair of shells is evaluated once for all of them. Tables come from the data files
-beside this module; other names are read through PySCF by ``basis_pyscf``.
+An s and a p function of one element that share exponents form one ``Shell`` (the "sp shells" of Pople's sets), so that
+a pair of shells is evaluated once for both. Where tables come from, and what sets are called: ``basis_names``.
 """
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import json
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from importlib import resources
+from typing import Any
 
 import numpy as np
 
+from qmgen.dft.basis_names import ELEMENTS, LARGE, WHOLE, canonical_name, is_auxiliary, read_table
 from qmgen.dft.integrals.shells import (
     HIGHEST_ORBITAL,
     SUPPORTED,
@@ -32,8 +30,6 @@ from qmgen.dft.integrals.shells import (
 )
 from qmgen.errors import UsageError
 
-SHIPPED = ("sto-3g", "6-31g")
-
 
 @dataclass(frozen=True)
 class Shell:
@@ -43,19 +39,22 @@ class Shell:
         angular_momenta: l of the functions, ascending; each stands for 2l+1 functions.
         exponents: (K,) in 1/Bohr^2, descending.
         coefficients: (K, len(angular_momenta)), with the norms of primitives and of the contracted function in them.
+        places: of each angular momentum, its place among all functions of the atom as the set lists them.
     """
 
     angular_momenta: tuple[int, ...]
     exponents: np.ndarray
     coefficients: np.ndarray
+    places: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Basis:
     """A named basis set; ``table`` maps atomic number to its shells in the order of the orbitals.
 
-    ``beyond`` are elements of the set with shells that there are no integrals for. ``cartesian`` says that functions
-    from d on are Cartesian, and not spherical.
+    ``beyond`` are elements of the set with shells that there are no integrals for, ``core_potentials`` those that it
+    has for effective core potentials alone. ``cartesian`` says that functions from d on are Cartesian, and not
+    spherical. ``source`` is what ``table`` was made of: shells in PySCF's format, by atomic number.
     """
 
     name: str
@@ -63,6 +62,8 @@ class Basis:
     checksum: str
     beyond: frozenset[int] = frozenset()
     cartesian: bool = False
+    core_potentials: frozenset[int] = frozenset()
+    source: Mapping[int, list[Any]] = field(default_factory=dict, repr=False)
 
     @property
     def elements(self) -> frozenset[int]:
@@ -70,6 +71,17 @@ class Basis:
 
     def shells(self, number: int) -> tuple[Shell, ...]:
         return self.table[number]
+
+    @cached_property
+    def highest(self) -> int:
+        """The highest angular momentum of all elements."""
+        return max(shell_class.order for shell_class in self.shell_classes)
+
+    @cached_property
+    def polarized(self) -> bool:
+        """Whether a boron, carbon ... neon has functions beyond p; of a set without these elements, any."""
+        first_row = [shells for z, shells in self.table.items() if 5 <= z <= 10]
+        return max(l for shells in first_row or self.table.values() for s in shells for l in s.angular_momenta) > 1
 
     @cached_property
     def least_overlap(self) -> float:
@@ -124,102 +136,75 @@ def radial_overlap(l: int, a: np.ndarray, c_a: np.ndarray, b: np.ndarray, c_b: n
     return float(c_a @ ((np.pi / p) ** 1.5 * double_factorial / (2 * p) ** l) @ c_b)
 
 
-def load_basis(name: str) -> Basis:
-    """The basis set called ``name``; case, hyphens, underscores and spaces do not matter.
-
-    A set that does not ship is called what PySCF calls it, without any of these, so that it has one name.
+def load_basis(name: str, cartesian: bool = False) -> Basis:
+    """The basis set called ``name``; case, hyphens, underscores and spaces do not matter. ``cartesian``: functions from
+    d on are Cartesian.
 
     Raises:
-        UsageError: no set of that name, one whose elements all have shells without integrals here, or one
-            made for effective core potentials.
+        UsageError: no set of that name, one that holds no orbitals, one whose elements all have shells without
+            integrals here, or one made for effective core potentials.
     """
-    plain = name.lower().translate(str.maketrans("", "", "-_ "))
-    return _load({shipped.replace("-", ""): shipped for shipped in SHIPPED}.get(plain, plain), name.strip().lower())
+    return _load(canonical_name(name), " ".join(name.split()).lower(), cartesian)
 
 
 @lru_cache(maxsize=16)
-def _load(name: str, asked: str) -> Basis:
+def _load(name: str, asked: str, cartesian: bool) -> Basis:
     """``asked`` is what the user wrote, for the messages."""
-    if name in SHIPPED:
-        raw = json.loads(resources.files("qmgen.dft").joinpath("data", f"{name}.json").read_text())["elements"]
-    else:
-        raw = _from_pyscf(name, asked)
-    whole = {int(z): _merge_shells(shells) for z, shells in raw.items()}
-    table = {z: shells for z, shells in whole.items() if _highest(shells) <= HIGHEST_ORBITAL and z not in range(21, 31)}
-    if not table:
-        raise UsageError(f"basis '{asked}' has functions beyond {SUPPORTED} on every element: choose a smaller one")
-    checksum = hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()[:16]
-    return Basis(name, table, checksum, frozenset(whole) - frozenset(table))
-
-
-def _highest(shells: tuple[Shell, ...]) -> int:
-    return max(l for shell in shells for l in shell.angular_momenta)
-
-
-def _from_pyscf(name: str, asked: str) -> dict[str, list]:
-    try:
-        from qmgen.dft.basis_pyscf import known_names, read_tables
-    except ImportError as error:
+    if is_auxiliary(name):
         raise UsageError(
-            f"basis '{asked}' is not one of {', '.join(SHIPPED)}, and PySCF, which has more, is missing"
-        ) from error
-    raw = read_tables(name)
-    if not raw:
-        shown = {plain.replace("-", ""): plain for plain in (*known_names(), *SHIPPED)}
-        near = difflib.get_close_matches(name, shown, n=1, cutoff=0.5)
-        hint = f"; did you mean '{shown[near[0]]}'?" if near else ""
-        raise UsageError(f"unknown basis '{asked}'{hint} (shipped: {', '.join(SHIPPED)})")
-    complete = {z: shells for z, shells in raw.items() if _all_electron(int(z), shells)}
-    if not complete:
-        raise UsageError(f"basis '{asked}' belongs to effective core potentials, which are not supported")
-    return complete
+            f"basis '{asked}' is an auxiliary set, and holds no orbitals: use an orbital set, such as {WHOLE}"
+        )
+    source = read_table(asked)
+    known = {z: shells for z, shells in source.elements.items() if z in ELEMENTS}
+    beyond = frozenset(z for z, shells in known.items() if max(shell[0] for shell in shells) > HIGHEST_ORBITAL)
+    table = {z: merged_shells(split_shells(shells)) for z, shells in known.items() if z not in beyond}
+    if not table:
+        raise UsageError(
+            f"basis '{asked}' has functions beyond {SUPPORTED} on every element: use a smaller one, such as {LARGE}"
+        )
+    return Basis(name, table, source.checksum, beyond, cartesian, source.core_potentials, source.elements)
 
 
-def _all_electron(number: int, shells: list) -> bool:
-    """Whether a table describes the 1s core: its steepest s exponent is then well above Z^2/2 (STO-3G: 1.6 Z^2).
-
-    Sets made for effective core potentials have none, and would give wrong energies with all electrons in.
-    """
-    steepest = max(
-        (row[0] for l, *rows in shells if l == 0 for row in rows if isinstance(row, (list, tuple))), default=0
-    )
-    return number <= 2 or steepest > 0.5 * number**2
-
-
-def _merge_shells(raw: list) -> tuple[Shell, ...]:
-    """Shells of one function each; the n-th s goes with the n-th p that has the same exponents.
-
-    Orbitals keep PySCF's order (by angular momentum, then as listed) through ``orbital_slots`` of the shell layout.
-    """
-    plain: list[tuple[int, np.ndarray, np.ndarray]] = []
+def split_shells(raw: Sequence[Any]) -> list[Shell]:
+    """Shells of one function each, in the order listed, from shells in PySCF's format; primitives without a part in a
+    contraction are left out."""
+    shells: list[Shell] = []
     for entry in raw:
         l, rows = entry[0], entry[1:]
         if rows and not isinstance(rows[0], (list, tuple)):  # [l, kappa, rows...]: PySCF's relativistic marker
             rows = rows[1:]
         array = np.asarray(rows, dtype=np.float64)
-        order = np.argsort(-array[:, 0], kind="stable")
-        for column in range(1, array.shape[1]):
-            plain.append((l, array[order, 0], _normalized(l, array[order, 0], array[order, column])))
-    shells: list[Shell] = []
+        array = array[np.argsort(-array[:, 0], kind="stable")]
+        for column in array.T[1:]:
+            part = column != 0
+            exponents = array[part, 0]
+            shells.append(Shell((l,), exponents, _normalized(l, exponents, column[part])[:, None]))
+    return shells
+
+
+def merged_shells(shells: Sequence[Shell]) -> tuple[Shell, ...]:
+    """An s shell and the first p shell with the same exponents, from shells of one function each, as one.
+
+    Orbitals keep PySCF's order (by angular momentum, then as listed) through ``Shell.places``.
+    """
+    merged: list[Shell] = []
     used: set[int] = set()
-    for i, (l, exponents, coefficients) in enumerate(plain):
+    for i, shell in enumerate(shells):
         if i in used:
             continue
-        momenta, columns = [l], [coefficients]
-        for j in range(i + 1, len(plain)):
-            lj, ej, cj = plain[j]
-            if (
-                j not in used
-                and momenta == [0]
-                and lj == 1
-                and ej.shape == exponents.shape
-                and np.array_equal(ej, exponents)
-            ):
-                momenta.append(lj)
-                columns.append(cj)
-                used.add(j)
-        shells.append(Shell(tuple(momenta), exponents, np.stack(columns, axis=1)))
-    return tuple(shells)
+        partner = next((j for j, p in enumerate(shells) if j not in used and _share_exponents(shell, p)), None)
+        if partner is None:
+            merged.append(replace(shell, places=(i,)))
+            continue
+        used.add(partner)
+        coefficients = np.concatenate([shell.coefficients, shells[partner].coefficients], axis=1)
+        merged.append(Shell((0, 1), shell.exponents, coefficients, (i, partner)))
+    return tuple(merged)
+
+
+def _share_exponents(s: Shell, p: Shell) -> bool:
+    momenta = s.angular_momenta, p.angular_momenta
+    return momenta == ((0,), (1,)) and np.array_equal(s.exponents, p.exponents)
 
 
 def _normalized(l: int, exponents: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
@@ -300,9 +285,13 @@ def _element_shells(z: int, basis: Basis) -> list[_Placed]:
 
 def _place(shells: tuple[Shell, ...], basis: Basis) -> list[_Placed]:
     """Give every function of an atom its slot: all s first, then all p, each in the order listed."""
-    order = sorted((l, i) for i, shell in enumerate(shells) for l in shell.angular_momenta)
+    order = sorted(
+        (l, place, i)
+        for i, shell in enumerate(shells)
+        for l, place in zip(shell.angular_momenta, shell.places, strict=True)
+    )
     slot, start = {}, 0
-    for l, i in order:
+    for l, _, i in order:
         slot[(i, l)] = start
         start += function_count(l, basis.cartesian)
     placed = []

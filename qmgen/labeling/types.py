@@ -68,7 +68,8 @@ class LabelCosts:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to label: the level of theory, when to stop, and how the work is laid out.
+    """How to label: the level of theory, when to stop, and how the work is laid out. ``jk`` is one of
+    ``defaults.JkChoice``.
 
     Each may change the numbers of a row; ``batch_size`` by no more than 1e-10 Ha. Energies in Hartree. ``guess`` is one
     of ``defaults.PLAIN_GUESSES``, or names a network (``network_guess``), which then has to be there too.
@@ -83,6 +84,9 @@ class Settings:
     conv_gradient: float = defaults.CONV_GRADIENT
     max_cycles: int = defaults.MAX_CYCLES
     batch_size: int | None = None
+    jk: defaults.JkChoice = defaults.JK
+    auxbasis: str | None = None
+    cartesian: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ can see what was labeled; a run that is started again goes on with it, or finds 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -22,7 +22,7 @@ from qmgen.corpus.identity import config_hash
 from qmgen.corpus.plan import Splitter
 from qmgen.corpus.store import Place, store_of
 from qmgen.corpus.store.local import TEMPORARY
-from qmgen.defaults import PLAIN_GUESSES
+from qmgen.defaults import JK, PLAIN_GUESSES
 from qmgen.errors import BeingWritten, Interrupted, UsageError
 from qmgen.labeling.types import Settings
 from qmgen.molecules.embedding import PLAIN, Procedure
@@ -83,7 +83,19 @@ def canonical(
     An alias is the same level, and must not look like another corpus. Raises ``UsageError`` on an unknown name.
     """
     theory, network = with_guess(config, stages, network)
-    return config.model_copy(update={name: theory[name] for name in ("xc", "basis")}), theory, network
+    return config.model_copy(update=_names(theory)), theory, network
+
+
+def _names(theory: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the level of theory, by their own names. Where ``theory`` does not say how J and K are made, it
+    is as before there was a choice, and must not look like another corpus."""
+    return {
+        "xc": theory["xc"],
+        "basis": theory["basis"],
+        "jk": theory.get("jk", JK),
+        "auxbasis": theory.get("auxbasis"),
+        "cartesian": theory.get("cartesian", False),
+    }
 
 
 def with_guess(
@@ -92,8 +104,7 @@ def with_guess(
     """The level of theory, and what ``config.guess`` names. Raises ``UsageError`` on an unknown name."""
     if network is None and config.guess not in PLAIN_GUESSES:
         plain = stages.theory(replace(settings_of(config), guess=PLAIN_GUESSES[0]))
-        names = {name: plain[name] for name in ("xc", "basis")}
-        network = network_guess_of(config.guess, replace(settings_of(config), **names), stages)
+        network = network_guess_of(config.guess, replace(settings_of(config), **_names(plain)), stages)
     return stages.theory(settings_of(config, network)), network
 
 

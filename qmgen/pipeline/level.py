@@ -23,6 +23,7 @@ from qmgen.molecules.geometry import symbol_of
 from qmgen.molecules.types import Failure, Molecule, failure
 
 if TYPE_CHECKING:
+    from qmgen.dft.level import LevelOfTheory
     from qmgen.labeling.types import Guess
     from qmgen.pipeline.stages import Stages
 
@@ -42,9 +43,13 @@ def level_of_theory(settings: Settings) -> dict[str, Any]:
     """
     from qmgen.labeling.level import level_of
 
-    level = level_of(settings)
+    return described(level_of(settings), settings)
+
+
+def described(level: LevelOfTheory, settings: Settings) -> dict[str, Any]:
+    """``level_of_theory`` of a level that is known; ``settings`` hold the thresholds."""
     values = asdict(settings)
-    for said_otherwise in ("xc", "basis", "batch_size"):
+    for said_otherwise in (*asdict(level), "batch_size"):
         values.pop(said_otherwise)
     return {
         "method": "closed-shell Kohn-Sham (RKS)",
@@ -52,26 +57,42 @@ def level_of_theory(settings: Settings) -> dict[str, Any]:
         "functional": level.functional.description,
         "basis": level.basis_set.name,
         "basis_checksum": level.basis_set.checksum,
+        **_coulomb_exchange(level),
         "grid": GRID,
+        "grid_level": level.grid_level,
         **values,
     }
 
 
+def _coulomb_exchange(level: LevelOfTheory) -> dict[str, Any]:
+    """How J and K are made, and Cartesian functions; nothing where all of it is as it was when there was no choice."""
+    from qmgen.dft.fitting import RATIO, default_jk, generated
+
+    basis, fitting = level.basis_set, level.fitting_set
+    values: dict[str, Any] = {"cartesian": True} if level.cartesian else {}
+    if level.jk == "exact" == default_jk(basis):
+        return values
+    values["jk"] = level.jk
+    if fitting is None:
+        return values
+    values |= {"auxbasis": fitting.name, "auxbasis_checksum": fitting.checksum}
+    if parts := generated(basis, fitting):
+        # [l, number, smallest exponent in 1/Bohr^2] of each element
+        values["auxbasis_even_tempered"] = {symbol_of(z): [list(part) for part in found] for z, found in parts.items()}
+        values["auxbasis_ratio"] = RATIO
+    return values
+
+
 def check_level(entry: Molecule | Failure, settings: Settings) -> Molecule | Failure:
     """The entry, or one failure for all its conformers, before any of them is made, if the basis set will not do."""
-    from qmgen.dft.integrals.shells import SUPPORTED
-    from qmgen.labeling.level import level_of, virtual_orbital_problem
+    from qmgen.labeling.level import element_problem, level_of, virtual_orbital_problem
 
-    basis = level_of(settings).basis_set
-    checked = check_supported(entry, basis.elements)
     if isinstance(entry, Failure):
         return entry
-    numbers = atomic_numbers(entry)
+    basis, numbers = level_of(settings).basis_set, atomic_numbers(entry)
+    checked = check_supported(entry, basis.elements)
     if isinstance(checked, Failure):
-        beyond = sorted(basis.beyond.intersection(numbers.tolist()))
-        names = ", ".join(map(symbol_of, beyond))
-        detail = f"basis {basis.name} has d or f functions on {names}; only {SUPPORTED} functions are supported so far"
-        return replace(checked, detail=detail) if beyond else checked
+        return replace(checked, detail=element_problem(numbers, basis) or checked.detail)
     problem = virtual_orbital_problem(numbers, basis)
     if problem is None:
         return entry

@@ -265,7 +265,7 @@ class ValidationReport:
             "schema_version": SCHEMA_VERSION,
             "passed": self.passed,
             "directory": self.directory,
-            "level_of_theory": asdict(self.level),
+            "level_of_theory": self.level.about(),
             "tolerances": asdict(self.tolerances),
             "sample": self.sample,
             "seed": self.seed,

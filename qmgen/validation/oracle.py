@@ -11,7 +11,6 @@ inside the functions, never at import.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from time import perf_counter
@@ -21,6 +20,7 @@ import numpy as np
 
 from qmgen.constants import AU_TO_DEBYE, BOHR_TO_ANGSTROM
 from qmgen.corpus.columns import CHECKED
+from qmgen.dft.basis import Basis
 from qmgen.dft.level import LevelOfTheory
 from qmgen.errors import UsageError
 
@@ -83,22 +83,28 @@ def mean_field(numbers: np.ndarray, positions: np.ndarray, level: LevelOfTheory,
     if int(np.sum(numbers)) % 2:
         raise UsageError(f"{int(np.sum(numbers))} electrons: the oracle is for closed shells")
     atoms = [(int(z), tuple(map(float, xyz))) for z, xyz in zip(numbers, np.reshape(positions, (-1, 3)), strict=True)]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # advice to install another package
-            mol = gto.M(atom=atoms, basis=level.basis, unit="Bohr", symmetry=False, verbose=0)
-    except (KeyError, RuntimeError) as error:  # BasisNotFoundError is a RuntimeError
-        reason = " ".join(str(error).split())
-        raise UsageError(f"PySCF has no basis {level.basis!r} for these elements: {reason}") from error
-    if level.xc == "hf":
-        mf = scf.RHF(mol)
-    else:
-        mf = dft.RKS(mol, xc=FUNCTIONALS[level.xc])
+    elements = {int(z) for z in numbers}
+    # the shells themselves: a name may mean others in another version of PySCF
+    shells = _shells(level.basis_set, elements)
+    mol = gto.M(atom=atoms, basis=shells, unit="Bohr", cart=level.cartesian, symmetry=False, verbose=0)
+    mf = scf.RHF(mol) if level.xc == "hf" else dft.RKS(mol, xc=FUNCTIONALS[level.xc])
+    if level.fitting_set is not None:
+        mf = mf.density_fit(auxbasis=_shells(level.fitting_set, elements))
+    if level.xc != "hf":
         mf.grids.level = level.grid_level
     mf.chkfile = None  # no file per molecule
     for name, value in attributes.items():
         setattr(mf, name, value)
     return mf
+
+
+def _shells(basis: Basis, elements: set[int]) -> dict[str, Any]:
+    """What PySCF takes for a basis set. Raises ``UsageError`` for an element that it lacks."""
+    from pyscf.data.elements import ELEMENTS
+
+    if missing := sorted(elements - basis.elements):
+        raise UsageError(f"basis {basis.name!r} has no {ELEMENTS[missing[0]]}")
+    return {ELEMENTS[z]: basis.source[z] for z in elements}
 
 
 def solve(

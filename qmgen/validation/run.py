@@ -63,7 +63,14 @@ def level_of(corpus: Corpus) -> LevelOfTheory:
     missing = [key for key in ("xc", "basis", "grid_level") if key not in stated]
     if missing:
         raise UsageError(f"{corpus.place} does not state its level of theory (no {', '.join(missing)} in the metadata)")
-    level = LevelOfTheory(str(stated["xc"]), str(stated["basis"]), int(stated["grid_level"]))
+    level = LevelOfTheory(
+        str(stated["xc"]),
+        str(stated["basis"]),
+        int(stated["grid_level"]),
+        str(stated.get("jk", "exact")),
+        stated.get("auxbasis"),
+        bool(stated.get("cartesian", False)),
+    )
     if level.xc not in FUNCTIONALS:
         raise UsageError(
             f"{corpus.place} was made with the functional {level.xc!r}, which has no PySCF counterpart here; "

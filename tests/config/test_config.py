@@ -244,7 +244,7 @@ def test_every_setting_of_every_command_can_come_from_the_environment(
     model: type[CommandConfig], without: set[str]
 ) -> None:
     given = {"directory": "corpus", "out": "there", "molecules": "a.smi", "guess": "core", "precision": "float64"}
-    given |= {"embed": "etkdg3", "relax": "mmff", "stereo": "enumerate"}
+    given |= {"embed": "etkdg3", "relax": "mmff", "stereo": "enumerate", "jk": "df"}
     text = {key: given.get(key, "1") for key in model.model_fields if key not in without}
     text |= {key: "0.25" for key in text if key.endswith("_fraction")}
     text |= {key: "false" for key in text if key == "extend"}  # of a corpus that is overwritten

@@ -75,7 +75,7 @@ def test_the_first_solution_stands_where_nothing_lies_below(water):
     ("numbers", "level", "message"),
     [
         (NUMBERS, LevelOfTheory("b3lyp7", "sto-3g", 1), "unknown functional"),
-        (NUMBERS, LevelOfTheory("pbe", "sto-33g", 1), "no basis"),
+        (NUMBERS, LevelOfTheory("pbe", "sto-33g", 1), "unknown basis"),
         (NUMBERS[:2], SMALL, "closed shells"),
     ],
 )

@@ -52,6 +52,7 @@ from qmgen.learning.training.checkpoint import MODEL
 from qmgen.learning.training.folder import alone, claim, finished, store_result
 from qmgen.learning.training.loop import Score, TrainingPlan, train
 from qmgen.learning.training.step import adamw, schedule_of
+from qmgen.molecules.geometry import symbol_of
 from qmgen.progress import TrainingProgress
 from qmgen.signals import StopWatch
 from qmgen.tables import aligned
@@ -234,10 +235,13 @@ def run(
     do, ``QmgenError`` where the loss is not finite.
     """
     runtime.prepare()
-    level = level_of(Settings(settings.xc, settings.basis, settings.grid_level))
+    names = {name: getattr(settings, name) for name in ("xc", "basis", "grid_level", "jk", "auxbasis", "cartesian")}
+    level = level_of(Settings(**names))
+    _refuse_fitted(level)
     init = load_model(settings.init) if settings.init else None
     files = None if settings.molecules is None else [Path(file) for file in settings.molecules]
     read = read_geometries(files, settings.data, level, settings.limit, settings.seed, settings.conformers)
+    _refuse_d_shells(level, read)
     sets = _split(read, settings)
     if init:
         _check_init(init, level, read)
@@ -345,7 +349,7 @@ def _train(
         "basis": level.basis,
         "basis_checksum": level.basis_set.checksum,
         "grid_level": level.grid_level,
-        "level_of_theory": {"xc": level.xc, "basis": level.basis, "grid_level": level.grid_level},
+        "level_of_theory": level.about(),
         "elements": init.about["elements"] if init else elements_of(read),
         "refine": settings.refine,
         "precision": settings.precision,
@@ -382,6 +386,23 @@ def _train(
 def _peak(settings: TrainHamiltonianConfig, network: Network) -> float:
     """The highest learning rate."""
     return settings.learning_rate or network.learning_rate * (FINE_TUNING if settings.init else 1.0)
+
+
+def _refuse_fitted(level: LevelOfTheory) -> None:
+    """Raises ``UsageError`` for density fitting, with which nothing of a training is made."""
+    if level.jk == "df":
+        raise UsageError(f"networks are trained with exact integrals, and {level.basis} has --jk df: use --basis 6-31g")
+
+
+def _refuse_d_shells(level: LevelOfTheory, read: GeometrySet) -> None:
+    """Raises ``UsageError`` where the geometries have functions that the networks have no blocks for."""
+    basis = level.basis_set
+    beyond = [z for z in elements_of(read) if max(l for shell in basis.shells(z) for l in shell.angular_momenta) > 1]
+    if beyond:
+        raise UsageError(
+            f"basis {basis.name} has d functions on {symbol_of(beyond[0])}, and networks know s and p alone: use "
+            "--basis 6-31g"
+        )
 
 
 def _check_init(init: StoredHamiltonian, level: LevelOfTheory, read: GeometrySet) -> None:

@@ -87,9 +87,13 @@ class EnergySettings:
     memory: float = 4.0
     checkpoint_every: float = 60.0
     overwrite: bool = False
+    jk: str = "exact"
+    auxbasis: str | None = None
+    cartesian: bool = False
     of_command: ClassVar[frozenset[str]] = frozenset()
     _outside: ClassVar[frozenset[str]] = frozenset(
         {"molecules", "data", "out", "memory", "checkpoint_every", "overwrite", "time_limit"}
+        | {"jk", "auxbasis", "cartesian"}
     )
 
     def training_fields(self) -> dict[str, Any]:
