@@ -32,7 +32,8 @@ def _sections(result: dict[str, Any], form: Callable[[Lines], str], bullet: str)
     lines = []
     for level in result["levels"]:
         settings, total = level["settings"], result["subjects"]["conformers"]
-        name = f"{settings['xc']}/{settings['basis']}, grid level {settings['grid_level']}"
+        fitted = f", density fitting in {settings['auxbasis']}" if settings.get("jk") == "df" else ""
+        name = f"{settings['xc']}/{settings['basis']}{fitted}, grid level {settings['grid_level']}"
         lines += [
             "",
             f"{name}:",

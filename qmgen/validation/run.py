@@ -68,7 +68,7 @@ def level_of(corpus: Corpus) -> LevelOfTheory:
         str(stated["basis"]),
         int(stated["grid_level"]),
         str(stated.get("jk", "exact")),
-        stated.get("auxbasis"),
+        None if stated.get("auxbasis") is None else str(stated["auxbasis"]),
         bool(stated.get("cartesian", False)),
     )
     if level.xc not in FUNCTIONALS:
@@ -76,6 +76,9 @@ def level_of(corpus: Corpus) -> LevelOfTheory:
             f"{corpus.place} was made with the functional {level.xc!r}, which has no PySCF counterpart here; "
             f"known: {', '.join(FUNCTIONALS)}"
         )
+    fitting = level.fitting_set
+    if level.jk not in ("exact", "df") or (fitting and fitting.checksum != stated.get("auxbasis_checksum")):
+        raise UsageError(f"{corpus.place} was made with other fitting functions than those of this qmgen: {level}")
     return level
 
 

@@ -126,6 +126,32 @@ GOOD = ("--molecules", "good.smi")
         ((*GOOD, "--grid-level", "6"), "less than or equal to 5"),
         ((*GOOD, "--guess", "magic"), "should be atoms, core, or a run of"),
         ((*GOOD, "--out", "corpus"), "corpus holds another corpus"),
+        (
+            (*GOOD, "--basis", "crenbs"),
+            "effective core potentials, which are not supported: use a set for all",
+        ),
+        ((*GOOD, "--basis", "cc-pvdz-jkfit"), "holds no orbitals: use an orbital set, such as def2-svp"),
+        ((*GOOD, "--basis", "cc-pv5z", "--jk", "exact"), "use a smaller, such as def2-tzvp"),
+        ((*GOOD, "--jk", "fitted"), "jk = 'fitted' given as --jk: should be 'auto', 'exact' or 'df'"),
+        ((*GOOD, "--jk", "df"), "no fitting set belongs to sto-3g: use --jk exact, or name one, as --auxbasis"),
+        (
+            (*GOOD, "--jk", "exact", "--auxbasis", "def2-tzvp-jkfit"),
+            "of no use with jk = 'exact': leave out one",
+        ),
+        (
+            (*GOOD, "--auxbasis", "def2-tzvp-jkfit"),
+            "of no use with --jk exact, the default of sto-3g: leave it out",
+        ),
+        ((*GOOD, "--basis", "6-31g*", "--auxbasis", "cc-pvdz-fit"), "such as def2-universal-jkfit"),
+        (
+            (*GOOD, "--basis", "6-31g*", "--auxbasis", "cc-pvz-jkfit"),
+            "unknown fitting set 'cc-pvz-jkfit'; did you",
+        ),
+        ((*GOOD, "--basis", "6-31g*", "--auxbasis", "cc-pv5z-jkfit"), "has functions beyond h: use a smaller one"),
+        (
+            (*GOOD, "--basis", "def2-svp", "--auxbasis", "weigend"),
+            "made for J alone, and b3lyp5 needs K: use def2",
+        ),
         (("bad.toml",), "there is no setting 'confomers'; did you mean 'conformers'"),
     ],
     ids=[
@@ -139,6 +165,17 @@ GOOD = ("--molecules", "good.smi")
             "grid",
             "guess",
             "another corpus",
+            "core potentials",
+            "no orbitals",
+            "beyond f",
+            "another jk",
+            "no fitting set",
+            "exact with a fitting set",
+            "exact by default with a fitting set",
+            "of another kind",
+            "unknown fitting set",
+            "beyond h",
+            "J alone",
             "key",
         ),
     ],
@@ -168,9 +205,10 @@ def test_a_file_of_other_bytes_is_counted_line_by_line(place: Path) -> None:
     assert set(corpus.failures()["reason"].to_pylist()) == {"unreadable"}
 
 
-def test_a_basis_beyond_p_says_so(place: Path) -> None:
+def test_a_basis_beyond_f_says_so(place: Path) -> None:
     import qmgen
 
-    (failure,) = qmgen.label(["O"], basis="def2-svp", conformers=3).failures.to_pylist()
+    (failure,) = qmgen.label(["O"], basis="def2-qzvp", jk="exact", conformers=3).failures.to_pylist()
     assert failure["reason"] == "unsupported_element"
-    assert "d or f functions on O" in failure["detail"]
+    said = "O with functions beyond s, p, d and f in basis def2qzvp: use a smaller, such as def2-tzvp"
+    assert failure["detail"] == said

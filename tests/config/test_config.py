@@ -141,6 +141,9 @@ def test_the_row_fields_are_all_but_place_speed_and_paperwork() -> None:
         ({"prune_rms": 0.5, "energy_window": 3.0}, {"prune_rms", "energy_window"}),
         ({"stereo": "enumerate", "max_stereo_isomers": 2}, {"stereo", "max_stereo_isomers"}),
         ({"embed": "qm1b", "conformers": 1, "seed": 1}, {"embed"}),
+        ({"jk": "auto", "auxbasis": None, "cartesian": False}, set()),
+        ({"jk": "df", "auxbasis": "def2-universal-jkfit"}, {"jk", "auxbasis"}),
+        ({"jk": "exact", "cartesian": True}, {"jk", "cartesian"}),
     ],
 )
 def test_later_settings_are_row_fields_where_they_change_a_row(settings: dict[str, Any], more: set[str]) -> None:

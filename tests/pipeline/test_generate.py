@@ -111,10 +111,16 @@ def test_only_failures_still_make_a_readable_corpus(config: Config, stages: Stag
 @pytest.mark.parametrize(
     ("settings", "basis", "said"),
     [
-        (["C", "CC", "CCO"], "6-31g*", "none of the 3 molecules (basis 631g* has d or f functions on C"),
+        (["C", "CC", "CCO"], "def2-qzvp", "none of the 3 molecules (C with functions beyond s, p, d and f in basis"),
+        (
+            ["CCl", "CBr"],
+            "lanl2dz",
+            "none of the 2 molecules (Cl with an effective core potential in basis lanl2dz",
+        ),
+        (["[K+].[Cl-]", "[K+].[Br-]"], "cc-pvdz", "none of the 2 molecules (K not in this basis: use another, such as"),
         (["CCI", "CBr"], "6-31g", "none of the 2 molecules (I not in this basis"),
         (["[He]", "[He]"], "sto-3g", "leaves no orbital unoccupied"),
-        ({"enumerate": "2", "elements": ["C", "N"]}, "pc-1", "none of the 2 elements that are enumerated"),
+        ({"enumerate": "2", "elements": ["C", "N"]}, "cc-pv5z", "none of the 2 elements that are enumerated"),
     ],
 )
 def test_a_level_that_can_label_nothing_is_refused_before_any_work(
@@ -123,9 +129,9 @@ def test_a_level_that_can_label_nothing_is_refused_before_any_work(
     names = ("read", "parse", "check", "theory")
     real = stages.replace(**{name: getattr(Stages(), name) for name in names})
     if isinstance(settings, list):
-        asked = config(settings, basis=basis)
+        asked = config(settings, basis=basis, jk="exact")
     else:
-        asked = config(basis=basis, molecules=[], **settings)
+        asked = config(basis=basis, jk="exact", molecules=[], **settings)
     for run in (lambda: generate(asked, lines, real), lambda: estimate(asked, real)):
         with pytest.raises(UsageError, match=re.escape(said)) as caught:
             run()
