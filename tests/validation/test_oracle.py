@@ -6,12 +6,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+from pyscf import dft, gto, scf
 
 from qmgen.constants import AU_TO_DEBYE, BOHR_TO_ANGSTROM
 from qmgen.corpus.columns import CHECKED
 from qmgen.dft.level import LevelOfTheory
 from qmgen.errors import UsageError
-from qmgen.validation.oracle import REFERENCES, Thresholds, solve, solve_lower
+from qmgen.validation.oracle import REFERENCES, Thresholds, mean_field, solve, solve_lower
 
 NUMBERS = np.array([8, 1, 1], dtype=np.uint8)
 POSITIONS = (
@@ -32,6 +33,34 @@ def test_functionals_mean_what_other_programs_mean(xc):
     found = solve(NUMBERS, POSITIONS, LevelOfTheory(xc, "6-31g", 3))
     assert found.converged
     assert abs(found.energy - Q_CHEM[xc]) < 2e-5
+
+
+@pytest.mark.parametrize(
+    ("level", "basis", "cartesian", "auxbasis"),
+    [
+        (LevelOfTheory("pbe", "6-31g*", 0, cartesian=True), "6-31g*", True, None),
+        (LevelOfTheory("pbe", "def2-svp", 0, "df"), "def2-svp", False, "def2-universal-jkfit"),
+        (LevelOfTheory("hf", "6-31g*", 0, "df", "def2-universal-jkfit", True), "6-31g*", True, "def2-universal-jkfit"),
+    ],
+)
+def test_shells_are_those_of_the_names(level, basis, cartesian, auxbasis):
+    """PySCF gets shells from us, and has the same energy as with the names of its own tables."""
+    mol = gto.M(atom=list(zip(map(int, NUMBERS), POSITIONS)), basis=basis, cart=cartesian, unit="Bohr", verbose=0)
+    mf = scf.RHF(mol) if level.xc == "hf" else dft.RKS(mol, xc="pbe,pbe")
+    mf = mf if auxbasis is None else mf.density_fit(auxbasis=auxbasis)
+    if level.xc != "hf":
+        mf.grids.level = 0
+    assert abs(mf.kernel(dm0=mf.get_init_guess(key="minao")) - mean_field(NUMBERS, POSITIONS, level).kernel()) < 1e-9
+
+
+def test_fitting_functions_are_ours():
+    """In a set that lacks an element, and in one without a name."""
+    numbers, positions = np.array([3, 1]), np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 3.0]])
+    for basis in ("6-31g*", "dzvp"):
+        level = LevelOfTheory("pbe", basis, 0, "df")
+        mf = mean_field(numbers, positions, level)
+        mf.with_df.build()
+        assert mf.with_df.auxmol.nao == level.fitting_set.n_orbitals(numbers)
 
 
 def test_hartree_fock_needs_no_grid():

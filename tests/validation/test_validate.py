@@ -21,13 +21,14 @@ from qmgen.corpus.schema import failure_schema, failure_table, row_schema, row_t
 from qmgen.corpus.unit_records import write_unit
 from qmgen.dft.level import LevelOfTheory
 from qmgen.errors import UsageError
+from qmgen.labeling.level import resolved_level
 from qmgen.labeling.types import Label, Settings
 from qmgen.molecules.types import Conformer
-from qmgen.pipeline.level import level_of_theory
+from qmgen.pipeline.level import described, level_of_theory
 from qmgen.pipeline.rows import CONSTANTS, row
 from qmgen.validation import Tolerances, validate
 from qmgen.validation.oracle import Reference, own_density, solve
-from qmgen.validation.run import FILE_NAME, ReferenceTask, _target, _write, draw, recompute
+from qmgen.validation.run import FILE_NAME, ReferenceTask, _target, _write, draw, level_of, recompute
 
 ROWS = 6
 LEVEL = LevelOfTheory("b3lyp5", "sto-3g", 0)
@@ -202,6 +203,28 @@ def test_energies_come_back_to_the_hartree_they_were_made_from(corpus):
     assert abs(entry.energy - label(0).energy) < 1e-12
     np.testing.assert_array_equal(entry.positions, conformer(0).positions)
     assert recompute(ReferenceTask(0, entry, LEVEL, 1e-6)).reference is not None
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(),
+        Settings(basis="def2-svp"),
+        Settings(basis="6-31g*", cartesian=True),
+        Settings(jk="exact", basis="dzvp"),
+    ],
+)
+def test_the_level_comes_back_from_the_metadata(corpus, settings):
+    level = resolved_level(settings)
+    assert level_of(open_corpus(corpus(level_of_theory=described(level, settings)))) == level
+
+
+@pytest.mark.parametrize("changes", [{"auxbasis_checksum": "0"}, {"jk": "fitted"}, {"auxbasis": "cc-pvdz-jkfit"}])
+def test_other_fitting_functions_are_one_line(corpus, changes):
+    stated = described(resolved_level(settings := Settings(basis="def2-svp")), settings) | changes
+    with pytest.raises(UsageError, match="was made with other fitting functions") as caught:
+        validate(corpus(level_of_theory=stated), sample=1, jobs=1)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

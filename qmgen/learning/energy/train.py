@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -52,7 +52,6 @@ from qmgen.learning.training.checkpoint import MODEL
 from qmgen.learning.training.folder import alone, claim, finished, store_result
 from qmgen.learning.training.loop import Score, TrainingPlan, train
 from qmgen.learning.training.step import adamw, schedule_of
-from qmgen.molecules.geometry import symbol_of
 from qmgen.progress import TrainingProgress
 from qmgen.signals import StopWatch
 from qmgen.tables import aligned
@@ -237,11 +236,11 @@ def run(
     runtime.prepare()
     names = {name: getattr(settings, name) for name in ("xc", "basis", "grid_level", "jk", "auxbasis", "cartesian")}
     level = level_of(Settings(**names))
-    _refuse_fitted(level)
+    _refuse_beyond_networks(level)
     init = load_model(settings.init) if settings.init else None
     files = None if settings.molecules is None else [Path(file) for file in settings.molecules]
     read = read_geometries(files, settings.data, level, settings.limit, settings.seed, settings.conformers)
-    _refuse_d_shells(level, read)
+    _refuse_beyond_networks(level, elements_of(read))
     sets = _split(read, settings)
     if init:
         _check_init(init, level, read)
@@ -388,21 +387,14 @@ def _peak(settings: TrainHamiltonianConfig, network: Network) -> float:
     return settings.learning_rate or network.learning_rate * (FINE_TUNING if settings.init else 1.0)
 
 
-def _refuse_fitted(level: LevelOfTheory) -> None:
-    """Raises ``UsageError`` for density fitting, with which nothing of a training is made."""
+def _refuse_beyond_networks(level: LevelOfTheory, elements: Iterable[int] = ()) -> None:
+    """Raises ``UsageError`` for functions that the networks have no blocks for, in the first row or on ``elements``,
+    and for density fitting, with which nothing of a training is made."""
+    basis, use = level.basis_set, "use --basis 6-31g"
+    if basis.polarized or any(l > 1 for z in elements for shell in basis.shells(z) for l in shell.angular_momenta):
+        raise UsageError(f"basis {basis.name} has d functions here, and networks know s and p alone: {use}")
     if level.jk == "df":
-        raise UsageError(f"networks are trained with exact integrals, and {level.basis} has --jk df: use --basis 6-31g")
-
-
-def _refuse_d_shells(level: LevelOfTheory, read: GeometrySet) -> None:
-    """Raises ``UsageError`` where the geometries have functions that the networks have no blocks for."""
-    basis = level.basis_set
-    beyond = [z for z in elements_of(read) if max(l for shell in basis.shells(z) for l in shell.angular_momenta) > 1]
-    if beyond:
-        raise UsageError(
-            f"basis {basis.name} has d functions on {symbol_of(beyond[0])}, and networks know s and p alone: use "
-            "--basis 6-31g"
-        )
+        raise UsageError(f"networks are trained with exact integrals, and this is --jk df: {use} --jk exact")
 
 
 def _check_init(init: StoredHamiltonian, level: LevelOfTheory, read: GeometrySet) -> None:

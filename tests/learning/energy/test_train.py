@@ -57,6 +57,19 @@ def whole(water: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     return folder, run(settings_of(water, folder), quiet=True)
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"basis": "def2-svp", "jk": "exact"}, "basis def2-svp has d functions here, and networks know s and p alone"),
+        ({"basis": "6-31g*", "jk": "exact"}, "use --basis 6-31g"),
+    ],
+)
+def test_d_functions_are_refused_in_one_line(water: Path, tmp_path: Path, settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said) as caught:
+        run(settings_of(water, tmp_path / "no", **settings), quiet=True)
+    assert "\n" not in str(caught.value) and not (tmp_path / "no").exists()
+
+
 def test_it_learns_from_geometries_alone(whole: tuple[Path, dict[str, Any]]) -> None:
     folder, result = whole
     before, after = (result[key]["refine_0"] for key in ("excess_meV_without_correction", "excess_meV"))
