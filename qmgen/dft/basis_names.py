@@ -160,15 +160,12 @@ def _from_packages(name: str, asked: str, kind: Kind) -> dict[int, list[Any]]:
     plain = plain_name(name)
     if raw := read_tables(plain) or read_exchange(lambda known: plain_name(known) == plain, ELEMENTS):
         return raw
-    shipped, known = ([one for one in names if is_fitting(one) == (kind != "basis")] for names in (SHIPPED, NAMES))
-    shown = {
-        plain_name(one): one
-        for one in (*(one for one in known_names() if is_fitting(one) == (kind != "basis")), *known)
-    }
+    of_kind = is_fitting if kind == "fitting set" else lambda one: not is_auxiliary(one)
+    shown = {plain_name(one): one for one in (*known_names(), *NAMES) if of_kind(one)}
     near = difflib.get_close_matches(plain, shown, n=1, cutoff=0.5)
     hint = f"; did you mean '{shown[near[0]]}'?" if near else ""
     more = "" if installed() else f"; {INSTALL}"
-    raise UsageError(f"unknown {kind} '{asked}'{hint} (shipped: {', '.join(shipped)}{more})")
+    raise UsageError(f"unknown {kind} '{asked}'{hint} (shipped: {', '.join(filter(of_kind, SHIPPED))}{more})")
 
 
 def _all_electron(number: int, shells: list[Any]) -> bool:

@@ -85,12 +85,12 @@ def reject(conformer: Conformer, level: LevelOfTheory) -> Failure | None:
 def element_problem(numbers: np.ndarray, basis: Basis) -> str | None:
     """Which of the atoms ``numbers`` (A,) a basis set lacks, why, and what to use instead; None where it has all."""
     missing = {int(z) for z in numbers} - basis.elements
-    whole = f"use another, such as {WHOLE}"
+    whole = f"use another one, such as {WHOLE}"
     cases = (
         (missing.difference(ELEMENTS), "not in this basis, nor in others here: they have H to Ca and Ga to Kr"),
         (
             missing & basis.beyond,
-            f"with functions beyond {SUPPORTED} in basis {basis.name}: use a smaller, such as {LARGE}",
+            f"with functions beyond {SUPPORTED} in basis {basis.name}: use a smaller one, such as {LARGE}",
         ),
         (missing & basis.core_potentials, f"with an effective core potential in basis {basis.name}: {whole}"),
         (missing, f"not in this basis: {whole}"),

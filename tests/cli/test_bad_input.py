@@ -131,7 +131,7 @@ GOOD = ("--molecules", "good.smi")
             "effective core potentials, which are not supported: use a set for all",
         ),
         ((*GOOD, "--basis", "cc-pvdz-jkfit"), "holds no orbitals: use an orbital set, such as def2-svp"),
-        ((*GOOD, "--basis", "cc-pv5z", "--jk", "exact"), "use a smaller, such as def2-tzvp"),
+        ((*GOOD, "--basis", "cc-pv5z", "--jk", "exact"), "use a smaller one, such as def2-tzvp"),
         ((*GOOD, "--jk", "fitted"), "jk = 'fitted' given as --jk: should be 'auto', 'exact' or 'df'"),
         ((*GOOD, "--jk", "df"), "no fitting set belongs to sto-3g: use --jk exact, or name one, as --auxbasis"),
         (
@@ -210,5 +210,5 @@ def test_a_basis_beyond_f_says_so(place: Path) -> None:
 
     (failure,) = qmgen.label(["O"], basis="def2-qzvp", jk="exact", conformers=3).failures.to_pylist()
     assert failure["reason"] == "unsupported_element"
-    said = "O with functions beyond s, p, d and f in basis def2qzvp: use a smaller, such as def2-tzvp"
+    said = "O with functions beyond s, p, d and f in basis def2qzvp: use a smaller one, such as def2-tzvp"
     assert failure["detail"] == said
