@@ -60,9 +60,9 @@ def our_basis(name: str):
     basis = MOLECULES[name][1]
     if isinstance(basis, str):
         return load_basis(basis)
-    from qmgen.dft.basis import Basis, _merge_shells
+    from qmgen.dft.basis import Basis, merged_shells, split_shells
 
-    shells = _merge_shells(basis)
+    shells = merged_shells(split_shells(basis))
     return Basis(name, dict.fromkeys(range(1, 10), shells), "test")
 
 
