@@ -1,4 +1,4 @@
-"""Coulomb and exchange of a density: one interface, ``CoulombExchange.jk``, whatever holds the integrals.
+"""Coulomb and exchange of a density: one interface, ``jk``, whatever holds the integrals.
 
     J_ij = sum_kl (ij|kl) D_kl,    K_ij = sum_kl (ik|jl) D_kl
 
@@ -14,12 +14,18 @@ with a = 1, b = 0 for J, a = 0, b = -2c for c K, and a = 1, b = c for both. G is
 takes to read it: only the lower triangle is made and kept, in blocks of whole rows that end with the block's own
 diagonal. The diagonal is stored by half, so that a block A with rows R and columns C adds A x_C to y_R and its
 transpose A^T x_R to y_C, whatever the block.
+
+``FittedCoulombExchange`` holds the fitted integrals (ij|kl) = sum_P B_ijP B_klP, row by row of orbital pairs:
+
+    J_ij = sum_P B_ijP sum_kl B_klP D_kl,    K_ij = sum_oP w_o X_ioP X_joP,  X_ioP = sum_k B_ikP C_ko
+
+for a density D = sum_o w_o C_o C_o^T of few orbitals C.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -50,9 +56,10 @@ class CoulombExchange(NamedTuple):
     exchange: TwoElectronOperator | None = None
     closed_shell: TwoElectronOperator | None = None
 
-    def jk(self, density: Array) -> tuple[Array, Array]:
+    def jk(self, density: Array, orbitals: Array | None = None, n_occupied: Any = None) -> tuple[Array, Array]:
         """J - (s/2) c K (s, n, n) of a density (s, n, n), and its energy (). Raises ``ValueError`` for two spins where
-        J and K are not apart."""
+        J and K are not apart. Nothing else is needed."""
+        del orbitals, n_occupied
         if self.coulomb is None:
             if self.closed_shell is None or len(density) != 1:
                 raise ValueError("densities of two spins need J and K apart")
@@ -64,6 +71,70 @@ class CoulombExchange(NamedTuple):
         matrices, energies = jax.vmap(self.exchange.apply)(density)
         of_spin = 0.5 * len(density)
         return both - of_spin * matrices, energy - of_spin * energies.sum()
+
+
+class FittedCoulombExchange(NamedTuple):
+    """The fitted integrals of a molecule.
+
+    Attributes:
+        fitted: (rows, n_fitting) B, a row for each pair of orbitals.
+        pair_row: (n, n) int32 the row of two orbitals.
+        exact_exchange: () c, or None where there is no exact exchange.
+        places: (o,) int32 0 ... o - 1, where o is the most orbitals that are occupied.
+    """
+
+    fitted: Array
+    pair_row: Array
+    exact_exchange: Array | None
+    places: Array
+
+    def jk(self, density: Array, orbitals: Array | None = None, n_occupied: Any = None) -> tuple[Array, Array]:
+        """J - (s/2) c K (s, n, n) of a density (s, n, n), and its energy (). The density is that of the first
+        ``n_occupied`` () of ``orbitals`` (s, n, n), with 2/s electrons in each; without them it is decomposed."""
+        total = density.sum(axis=0)
+        packed = jnp.zeros(self.fitted.shape[0], total.dtype).at[self.pair_row].add(total)
+        of_rows = self.fitted @ (packed @ self.fitted)
+        both = jnp.broadcast_to(of_rows[self.pair_row], density.shape)
+        if self.exact_exchange is not None:
+            share = 0.5 * len(density) * self.exact_exchange
+            if orbitals is None:
+                exchange = jnp.stack([self._of_density(one) for one in density])
+            else:
+                weights = jnp.where(self.places < n_occupied, 2.0 / len(density), 0.0)
+                exchange = jnp.stack([self._of_orbitals(one[:, : len(weights)], weights) for one in orbitals])
+            both = both - share * exchange
+        return both, 0.5 * (both * density).sum()
+
+    def _of_density(self, density: Array) -> Array:
+        """K (n, n) of a density (n, n)."""
+        weights, vectors = jnp.linalg.eigh(density)
+        order = jnp.argsort(-jnp.abs(weights))
+        weights, vectors, size = weights[order], vectors[:, order], len(self.places)
+        missing = -len(weights) % size
+        vectors = jnp.pad(vectors, ((0, 0), (0, missing)))
+        weights = jnp.pad(weights, (0, missing))
+        # the guess has the rank of a minimal basis set
+        count = (jnp.abs(weights) > _NO_WEIGHT).sum()
+
+        def add(part: Array, total: Array) -> Array:
+            first = part * size
+            columns = jax.lax.dynamic_slice(vectors, (jnp.zeros_like(first), first), (len(vectors), size))
+            return total + self._of_orbitals(columns, jax.lax.dynamic_slice(weights, (first,), (size,)))
+
+        return jax.lax.fori_loop(0, (count + size - 1) // size, add, jnp.zeros_like(density))
+
+    def _of_orbitals(self, orbitals: Array, weights: Array) -> Array:
+        """K (n, n) of orbitals (n, o) with weights (o,)."""
+
+        def row(of_orbital: Array) -> Array:
+            return orbitals.T @ self.fitted[of_orbital]  # (o, P)
+
+        x = jax.lax.map(row, self.pair_row)
+        return jnp.einsum("iop,jop->ij", x * weights[:, None], x)
+
+
+#: weights of a density below this are rounding
+_NO_WEIGHT: Final = 1e-13
 
 
 class Supermatrix(NamedTuple):

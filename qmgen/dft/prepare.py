@@ -22,7 +22,7 @@ from jax.typing import DTypeLike
 
 from qmgen.dft.backend import ACCELERATOR, Backend, current
 from qmgen.dft.basis import Basis
-from qmgen.dft.coulomb_exchange import CoulombExchange, exact_integrals
+from qmgen.dft.coulomb_exchange import CoulombExchange, FittedCoulombExchange, exact_integrals
 from qmgen.dft.electrons import doubly_occupied
 from qmgen.dft.functionals import Functional
 from qmgen.dft.grid import (
@@ -38,11 +38,20 @@ from qmgen.dft.grid import (
 )
 from qmgen.dft.grid.quadrature import quadrature, quadratures
 from qmgen.dft.guess import superposition_of_atoms
+from qmgen.dft.integrals.fitting import (
+    fitted_rows,
+    fitting_pairs,
+    fitting_rows,
+    metric_integrals,
+    three_index_integrals,
+)
 from qmgen.dft.integrals.one_electron import OneElectron, one_electron_batch, one_electron_integrals
 from qmgen.dft.integrals.pair_data import batched_pair_data
 from qmgen.dft.integrals.repulsion import BatchWork, batch_work, repulsion_batch, repulsion_integrals
 from qmgen.dft.integrals.shell_pairs import (
+    MoleculePairs,
     PairInput,
+    PairRows,
     pair_index,
     rows_of_batch,
     rows_of_molecule,
@@ -62,12 +71,15 @@ COARSE_ROUNDING = 4.0
 
 @dataclass(frozen=True, order=True)
 class Shape:
-    """Static sizes, each padded: orbitals, atoms, blocks of points of the fine grid and of the coarse one (0: none)."""
+    """Static sizes, each padded: orbitals, atoms, blocks of points of the fine grid and of the coarse one (0: none);
+    fitting functions, and occupied orbitals (0: integrals are exact)."""
 
     n_orbitals: int
     n_atoms: int
     n_blocks: int
     n_coarse: int = 0
+    n_fitting: int = 0
+    n_occupied: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,8 +98,11 @@ class Prepared(NamedTuple):
     one_electron: OneElectron
 
 
-def shape_of(numbers: np.ndarray, basis: Basis, functional: Functional, grid_level: int) -> Shape:
-    """The smallest shape that holds a molecule: orbitals in steps of 8, atoms of 16, blocks of two to an octave."""
+def shape_of(
+    numbers: np.ndarray, basis: Basis, functional: Functional, grid_level: int, fitting: Basis | None = None
+) -> Shape:
+    """The smallest shape that holds a molecule: orbitals in steps of 8, atoms of 16, blocks of two to an octave,
+    fitting functions of 64, occupied orbitals of 8."""
     blocks = -(-points_count(numbers, grid_level) // BLOCK) if functional.pieces else 1
     fine = _up(blocks, max(1, 2 ** ((blocks - 1).bit_length() - 2)) if blocks > 1 else 1)
     coarse = 0
@@ -96,7 +111,8 @@ def shape_of(numbers: np.ndarray, basis: Basis, functional: Functional, grid_lev
         elements = {*numbers.tolist(), *COMMON} - {0}
         share = max(len(atomic_grid(z, COARSE).weights) / len(atomic_grid(z, grid_level).weights) for z in elements)
         coarse = math.ceil(fine * share)
-    return Shape(_up(basis.n_orbitals(numbers), 8), _up(len(numbers), 16), fine, coarse)
+    fitted = (_up(fitting.n_orbitals(numbers), 64), _up(int(doubly_occupied(numbers)), 8)) if fitting else (0, 0)
+    return Shape(_up(basis.n_orbitals(numbers), 8), _up(len(numbers), 16), fine, coarse, *fitted)
 
 
 def _up(n: int, step: int) -> int:
@@ -126,10 +142,12 @@ def prepare(
     functional: Functional,
     grid_level: int,
     coarse_dtype: type[np.floating] | None = None,
+    fitting: Basis | None = None,
 ) -> Prepared:
     """All that the self-consistent field of one molecule needs, on the device.
 
     ``coarse_dtype`` is the precision of the cycles on the coarse grid (default: ``coarse_precision`` of the basis).
+    With a ``fitting`` set, for which ``shape`` has places, Coulomb and exchange are fitted; without one they are exact.
 
     Raises:
         RuntimeError: float64 is off.
@@ -140,16 +158,44 @@ def prepare(
     rows = rows_of_molecule(pairs, shape.n_orbitals)
     index = pair_index(pairs, rows, shape.n_orbitals)
     one = one_electron_integrals(pairs, rows, index, facts.numbers, xyz)
-    repulsion = repulsion_integrals(pairs, rows, xyz)
+    coulomb_exchange: CoulombExchange | FittedCoulombExchange
+    if fitting is None:
+        repulsion = repulsion_integrals(pairs, rows, xyz)
+        coulomb_exchange = exact_integrals(backend, repulsion, index, facts.n_real, functional.exact_exchange)
+    else:
+        coulomb_exchange = fitted_integrals(system, shape, fitting, functional, pairs, rows, index, xyz)
     n_blocks, n_coarse = (shape.n_blocks, shape.n_coarse) if functional.pieces else (0, 0)
     atoms = facts.numbers, facts.positions, facts.adjust
     return _prepared(
         facts,
         one,
-        exact_integrals(backend, repulsion, index, facts.n_real, functional.exact_exchange),
+        coulomb_exchange,
         quadrature(backend, *atoms, grid_level, n_blocks),
         quadrature(backend, *atoms, COARSE, n_coarse),
         coarse_dtype or coarse_precision(basis),
+    )
+
+
+def fitted_integrals(
+    system: System,
+    shape: Shape,
+    fitting: Basis,
+    functional: Functional,
+    pairs: MoleculePairs,
+    rows: PairRows,
+    index: np.ndarray,
+    positions: Array,
+) -> FittedCoulombExchange:
+    """Of the shell pairs of one molecule, ``positions`` (A, 3) padded."""
+    auxiliary = fitting_pairs(system.numbers, system.positions, fitting)
+    columns = fitting_rows(auxiliary, shape.n_fitting)
+    metric = metric_integrals(auxiliary, columns, positions)
+    three_index = three_index_integrals(pairs, rows, auxiliary, columns, positions)
+    return FittedCoulombExchange(
+        fitted=fitted_rows(three_index, metric, shape.n_fitting),
+        pair_row=jnp.asarray(index),
+        exact_exchange=jnp.asarray(functional.exact_exchange) if functional.exact_exchange else None,
+        places=jnp.arange(shape.n_occupied, dtype=jnp.int32),
     )
 
 
@@ -195,7 +241,7 @@ def molecule_facts(system: System, shape: Shape, basis: Basis) -> MoleculeFacts:
 def _prepared(
     facts: MoleculeFacts,
     one_electron: OneElectron,
-    coulomb_exchange: CoulombExchange,
+    coulomb_exchange: CoulombExchange | FittedCoulombExchange,
     grid: Quadrature,
     coarse: Quadrature,
     coarse_dtype: DTypeLike,

@@ -42,7 +42,7 @@ from jax import Array
 
 from qmgen import defaults
 from qmgen.dft.backend import Backend, current
-from qmgen.dft.coulomb_exchange import CoulombExchange
+from qmgen.dft.coulomb_exchange import CoulombExchange, FittedCoulombExchange
 from qmgen.dft.diis import DiisState, extrapolate, init_diis, shift
 from qmgen.dft.exchange_correlation import GridFunctions, Terms, grid_functions
 from qmgen.dft.functionals import Functional
@@ -83,7 +83,7 @@ class Problem(NamedTuple):
 
     overlap: Any
     core: Any
-    coulomb_exchange: CoulombExchange
+    coulomb_exchange: CoulombExchange | FittedCoulombExchange
     nuclear_repulsion: Any
     n_occupied: Any
     n_real: Any
@@ -107,10 +107,12 @@ class ScfOptions(NamedTuple):
 
 
 class ScfPath(NamedTuple):
-    """Where DIIS stands: the next density, the Fock matrix that gave it, the history, cycles so far; and of the cycle
-    before the density, the Fock matrix (``fock``, not extrapolated) and the orbital gradient."""
+    """Where DIIS stands: the next density and what is linear in it (``linear_part``), the Fock matrix that gave it, the
+    history, cycles so far; and of the cycle before the density, the Fock matrix (``fock``, not extrapolated) and the
+    orbital gradient."""
 
     density: Array
+    linear: tuple[Array, Array]
     used: Array
     diis: DiisState
     cycles: Array
@@ -187,6 +189,11 @@ def solve(functional: Functional, problem: Problem, options: ScfOptions, backend
         """(s, n, n) one on the virtual orbitals of an idempotent density, zero on the occupied ones."""
         return problem.overlap - problem.overlap @ density @ problem.overlap / electrons
 
+    def occupy(orbitals: Array) -> tuple[Array, tuple[Array, Array]]:
+        """The density of the lowest orbitals, and what is linear in it."""
+        density = fill(orbitals, problem.n_occupied, electrons)
+        return density, linear_part(problem, density, orbitals)
+
     def advance(path: ScfPath, fock: Array, level_shift: Array) -> ScfPath:
         """One DIIS step from ``path.density``, whose Fock matrix is ``fock``."""
         density = path.density
@@ -196,8 +203,8 @@ def solve(functional: Functional, problem: Problem, options: ScfOptions, backend
         damped = extrapolated + options.damping * (path.used - extrapolated)
         used = jnp.where(path.cycles > 0, damped, extrapolated)
         _, orbitals = diagonalize(inverse_root, used + level_shift * virtual_part(density), problem.n_real)
-        filled = fill(orbitals, problem.n_occupied, electrons)
-        return ScfPath(filled, used, diis, path.cycles + 1, density, fock, size_of(error))
+        filled, linear = occupy(orbitals)
+        return ScfPath(filled, linear, used, diis, path.cycles + 1, density, fock, size_of(error))
 
     def solve_model(path: ScfPath, correction: Array, target: Array, done: Array) -> tuple[ScfPath, Array]:
         """DIIS on the model until the gradient of the density it stands at is below ``target``, and V_coarse there.
@@ -212,14 +219,12 @@ def solve(functional: Functional, problem: Problem, options: ScfOptions, backend
         def step(state: tuple[ScfPath, Array, Array]) -> tuple[ScfPath, Array, Array]:
             path = state[0]
             _, potential, _ = model(path.density)
-            linear, _ = linear_part(problem, path.density)
-            fock = linear + potential + correction
+            fock = path.linear[0] + potential + correction
             gradient = size_of(error_of(fock, path.density))
             out_of_cycles = path.cycles >= options.max_cycles - 1
             enough = done | out_of_cycles | (gradient <= target) | jnp.isnan(gradient)
-            further = advance(path, fock, options.level_shift)
-            path = jax.tree.map(lambda old, new: jnp.where(enough, old, new), path, further)
-            return path, potential, enough
+            further = jax.lax.cond(enough, lambda: path, lambda: advance(path, fock, options.level_shift))
+            return further, potential, enough
 
         path, potential, _ = jax.lax.while_loop(unfinished, step, (path, nothing, jnp.asarray(False)))
         return path, potential
@@ -234,7 +239,7 @@ def solve(functional: Functional, problem: Problem, options: ScfOptions, backend
             target = jnp.where(state.inverted, jnp.inf, target)
             path, coarse_potential = solve_model(path, correction, target, state.done)
         density = path.density
-        linear, energy = linear_part(problem, density)
+        linear, energy = path.linear
         exchange_correlation, potential, counted = semilocal(density)
         fock, energy = linear + potential, energy + exchange_correlation
         if problem.coarse is not None:
@@ -262,7 +267,16 @@ def solve(functional: Functional, problem: Problem, options: ScfOptions, backend
     no_history = init_diis(DIIS_SPACE, shape, dtype)
     zero, big = jnp.zeros((), dtype), jnp.asarray(jnp.inf, dtype)
     start = ScfState(
-        path=ScfPath(problem.guess, nothing, no_history, jnp.asarray(0), nothing, nothing, big),
+        path=ScfPath(
+            problem.guess,
+            linear_part(problem, problem.guess),
+            nothing,
+            no_history,
+            jnp.asarray(0),
+            nothing,
+            nothing,
+            big,
+        ),
         correction=nothing,
         evaluated=problem.guess,
         fock=nothing,
@@ -282,8 +296,8 @@ def solve(functional: Functional, problem: Problem, options: ScfOptions, backend
         _, orbitals = diagonalize(inverse_root, apart, problem.n_real)
         last = problem.n_occupied - 1
         between = (orbitals[..., last] + orbitals[..., last + 1]) / jnp.sqrt(2.0)
-        density = fill(orbitals, last, electrons) + electrons * between[..., :, None] * between[..., None, :]
-        path = state.path._replace(density=density, diis=no_history)
+        density, linear = occupy(orbitals.at[..., last].set(between))
+        path = state.path._replace(density=density, linear=linear, diis=no_history)
         return state._replace(path=path, done=jnp.asarray(False), inverted=jnp.asarray(True))
 
     def unfinished(state: ScfState) -> Array:
@@ -320,9 +334,12 @@ def solve(functional: Functional, problem: Problem, options: ScfOptions, backend
     )
 
 
-def linear_part(problem: Problem, density: Array) -> tuple[Array, Array]:
-    """What is linear in the density: core Hamiltonian, Coulomb and exact exchange (s, n, n), and their energy ()."""
-    repulsion, energy = problem.coulomb_exchange.jk(density)
+def linear_part(problem: Problem, density: Array, orbitals: Array | None = None) -> tuple[Array, Array]:
+    """What is linear in the density: core Hamiltonian, Coulomb and exact exchange (s, n, n), and their energy ().
+
+    ``orbitals`` (s, n, n) are those whose lowest make the density, where they are known.
+    """
+    repulsion, energy = problem.coulomb_exchange.jk(density, orbitals, problem.n_occupied)
     return problem.core + repulsion, (problem.core * density).sum() + energy + problem.nuclear_repulsion
 
 

@@ -37,7 +37,13 @@ def quartet_classes(count: int) -> tuple[tuple[int, int], ...]:
 
 
 def significant(
-    bra_class: ShellPairClass, ket_class: ShellPairClass, bra: np.ndarray, ket: np.ndarray, same: bool
+    bra_class: ShellPairClass,
+    ket_class: ShellPairClass,
+    bra: np.ndarray,
+    ket: np.ndarray,
+    same: bool,
+    threshold: float = QUARTET_THRESHOLD,
+    float32_below: float = FLOAT32_BELOW,
 ) -> tuple[np.ndarray, np.ndarray]:
     """What is evaluated in float32, and what in float64: (..., tile of the bra, tile of the ket, layer of the bra,
     layer of the ket) bool, from the bounds (..., l, s) of both sides.
@@ -52,7 +58,7 @@ def significant(
     if same:
         last, first = np.arange(rows.shape[-1])[:, None] * BRA_TILE + BRA_TILE - 1, np.arange(columns.shape[-1]) * width
         bound = bound * (first <= last)[:, :, None, None]
-    wanted, big = bound > QUARTET_THRESHOLD, bound > FLOAT32_BELOW
+    wanted, big = bound > threshold, bound > float32_below
     return wanted & ~big, wanted & big
 
 
@@ -74,7 +80,7 @@ def repulsion_integrals(molecule: MoleculePairs, rows: PairRows, positions: Arra
                 if k == b and ket.first > bra.first:
                     continue
                 same = k == b and ket.first == bra.first
-                small, large = (_items(x) for x in significant(bra_class, ket_class, bra.bound, ket.bound, same))
+                small, large = (tile_items(x) for x in significant(bra_class, ket_class, bra.bound, ket.bound, same))
                 if small.n + large.n == 0:
                     continue
                 block = block_integrals(bra_class, ket_class, bra_data, ket_data, small, large)
@@ -108,7 +114,7 @@ class TilePlace(NamedTuple):
         return jnp.where(self.same, below, 1.0)
 
 
-def _items(chosen: np.ndarray) -> TileItems:
+def tile_items(chosen: np.ndarray) -> TileItems:
     """Tile by tile, layers innermost."""
     where = np.argwhere(chosen)[:, [2, 0, 3, 1]].astype(np.int32)
     rows = np.zeros((chosen.size, 4), np.int32)
@@ -122,7 +128,7 @@ def block_integrals(
     ket_class: ShellPairClass,
     bra: PairData,
     ket: PairData,
-    small: TileItems,
+    small: TileItems | None,
     large: TileItems,
 ) -> Array:
     """Integrals of all pairs of one block with all pairs of another.
@@ -130,14 +136,16 @@ def block_integrals(
     Args:
         bra_class, ket_class: the classes.
         bra, ket: Hermite form of the two blocks.
-        small, large: what to evaluate in float32, and what in float64.
+        small, large: what to evaluate in float32 (None: nothing is compiled for it), and what in float64.
 
     Returns:
         (f, g, pairs of the ket, pairs of the bra) float64 in Hartree; zero where no item is.
     """
     shape = (bra.expansion.shape[-1], ket.expansion.shape[-1], ket.exponent.shape[1], bra.exponent.shape[1])
-    block = jnp.zeros(shape, jnp.float32)
+    block = jnp.zeros(shape, jnp.float64 if small is None else jnp.float32)
     for items in (small, large):
+        if items is None:
+            continue
         of_bra = bra_side(bra_class, ket_class, bra, block.dtype)
         of_ket = ket_side(bra_class, ket_class, ket, block.dtype)
         block = _add_items(bra_class, ket_class, of_bra, of_ket, items, block)

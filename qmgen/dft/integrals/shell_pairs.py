@@ -1,6 +1,6 @@
 """Host side: the significant primitive pairs of molecules, packed for the device, and the rows of pairs of orbitals.
 
-Every pair of shells owns a column of *primitive groups* of ``PRIMITIVES`` primitive pairs, largest first: its first
+Every pair of shells owns a column of *primitive groups* of a few primitive pairs, largest first: its first
 group lies in contraction layer 0, the next in layer 1, and so on. Primitive pairs whose bound is negligible are
 dropped: of the nine of two distant STO-3G shells often one to three survive, and deeper layers are short. Shell pairs
 stand in the order of their number of groups, then of their bound: every layer is a full prefix, and what is negligible
@@ -36,8 +36,8 @@ class PairInput(NamedTuple):
     """What the device needs of shell pairs of one class; with a leading axis of a batch.
 
     Attributes:
-        exponents_a, exponents_b: (layers, pairs, PRIMITIVES); padding has exponent 1.
-        coefficients_a, coefficients_b: (layers, pairs, PRIMITIVES, angular momenta); padding is zero.
+        exponents_a, exponents_b: (layers, pairs, primitives of a group); padding has exponent 1.
+        coefficients_a, coefficients_b: (layers, pairs, primitives of a group, angular momenta); padding is zero.
         atom_a, atom_b: (pairs,) int32.
     """
 
@@ -91,9 +91,16 @@ def shell_pairs(numbers: np.ndarray, positions: np.ndarray, basis: Basis) -> Mol
     raw = [_raw_pairs(pair_class, tables[pair_class.a], tables[pair_class.b], positions) for pair_class in classes]
     largest = max((r[2].max() for r in raw if len(r[2])), default=1.0)
     return tuple(
-        _pack(pair_class, tables[pair_class.a], tables[pair_class.b], r, largest)
+        _pack(pair_class, tables[pair_class.a], tables[pair_class.b], r, PAIR_THRESHOLD / largest)
         for pair_class, r in zip(classes, raw, strict=True)
     )
+
+
+def pack_pairs(
+    pair_class: ShellPairClass, ta: ShellTable, tb: ShellTable, positions: np.ndarray, threshold: float
+) -> ShellPairs:
+    """The pairs of two tables; primitive pairs with a bound of ``threshold`` or less are dropped."""
+    return _pack(pair_class, ta, tb, _raw_pairs(pair_class, ta, tb, positions), threshold)
 
 
 def _raw_pairs(
@@ -126,7 +133,7 @@ def _pack(
     ta: ShellTable,
     tb: ShellTable,
     raw: tuple[np.ndarray, np.ndarray, np.ndarray],
-    largest: float,
+    threshold: float,
 ) -> ShellPairs:
     # the shell pairs, and the number of each
     width = max(len(tb.atom), 1)
@@ -140,7 +147,7 @@ def _pack(
 
     # significant primitive pairs, shell pair by shell pair, largest first
     i, j, bound = raw
-    keep = bound * largest > PAIR_THRESHOLD
+    keep = bound > threshold
     i, j, bound = i[keep], j[keep], bound[keep]
     pair = number[ta.shell[i] * width + tb.shell[j]]
     order = np.lexsort((-bound, pair))
@@ -291,18 +298,18 @@ def rows_of_molecule(molecule: MoleculePairs, n_orbitals: int) -> PairRows:
     twice = max(f * (f - 1) // 2 * (slots // f + 1) for f in (c.n_functions for c in classes))
     size = slots * (slots + 1) // 2 + twice + BLOCK_PAIRS
     stride = tuple(shells.n for shells in molecule)
-    return PairRows(_first_rows([shells.pair_class for shells in molecule], stride)[:-1], stride, size)
+    return PairRows(first_rows([shells.pair_class for shells in molecule], stride)[:-1], stride, size)
 
 
 def rows_of_batch(classes: Sequence[ShellPairClass], pairs: Sequence[PairInput]) -> PairRows:
     """Rows in which every function of a class has places for the pairs of the largest molecule, so that what two tiles
     give is a rectangle that no other two tiles touch; a few rows behind the last class belong to no pair."""
     stride = tuple(p.exponents_a.shape[-2] for p in pairs)
-    first = _first_rows(classes, stride)
+    first = first_rows(classes, stride)
     return PairRows(first[:-1], stride, first[-1] + 8)
 
 
-def _first_rows(classes: Sequence[ShellPairClass], stride: Sequence[int]) -> tuple[int, ...]:
+def first_rows(classes: Sequence[ShellPairClass], stride: Sequence[int]) -> tuple[int, ...]:
     lengths = [pair_class.n_functions * n for pair_class, n in zip(classes, stride, strict=True)]
     return tuple(int(x) for x in np.cumsum([0, *lengths]))
 
