@@ -19,7 +19,7 @@ from jax import Array
 
 from qmgen.dft.basis import Basis, ShellTable, shell_tables
 from qmgen.dft.integrals.pair_data import PairData, pair_data
-from qmgen.dft.integrals.repulsion import block_integrals, significant, tile_items
+from qmgen.dft.integrals.repulsion import block_integrals, quartet_classes, significant, tile_items
 from qmgen.dft.integrals.shell_pairs import (
     MoleculePairs,
     PairRows,
@@ -78,18 +78,33 @@ def three_index_integrals(
     """(P|ij) of one molecule in Hartree, (columns, rows); ``positions`` (A, 3) in Bohr, A with padding."""
     values = jnp.zeros((columns.size, rows.size))
     kets = [_blocks_of(shells, positions) for shells in fitting]
-    for shells, first, stride in zip(orbitals, rows.first, rows.stride, strict=True):
+    for b, shells in enumerate(orbitals):
         for bra in _blocks_of(shells, positions):
-            for of_ket, ket_first, ket_stride, every in zip(fitting, columns.first, columns.stride, kets, strict=True):
-                for ket in every:
-                    where = np.array([first + bra[0].first, stride, ket_first + ket[0].first, ket_stride], np.int32)
-                    values = _with_block(values, (shells.pair_class, of_ket.pair_class), bra, ket, where)
+            for k, of_class in enumerate(kets):
+                for ket in of_class:
+                    place = _place(rows, b, bra), _place(columns, k, ket)
+                    classes = shells.pair_class, fitting[k].pair_class
+                    values = _with_block(values, classes, bra, ket, np.concatenate(place))
     return values
 
 
 def metric_integrals(fitting: MoleculePairs, columns: PairRows, positions: Array) -> Array:
-    """(P|Q) of one molecule in Hartree, (columns, columns)."""
-    return three_index_integrals(fitting, columns, fitting, columns, positions)
+    """(P|Q) of one molecule in Hartree, (columns, columns): of two classes of shells only where that of P is not the
+    higher one, else zero."""
+    values = jnp.zeros((columns.size, columns.size))
+    every = [_blocks_of(shells, positions) for shells in fitting]
+    for q, p in quartet_classes(len(fitting)):
+        classes = fitting[q].pair_class, fitting[p].pair_class
+        for bra in every[q]:
+            for ket in every[p]:
+                place = _place(columns, q, bra), _place(columns, p, ket)
+                values = _with_block(values, classes, bra, ket, np.concatenate(place))
+    return values
+
+
+def _place(rows: PairRows, of_class: int, block: tuple[ShellPairBlock, PairData]) -> np.ndarray:
+    """The first row of a block, and the stride of its class."""
+    return np.array([rows.first[of_class] + block[0].first, rows.stride[of_class]], np.int32)
 
 
 def _with_block(
@@ -124,10 +139,12 @@ def _put(values: Array, block: Array, where: Array) -> Array:
 @partial(jax.jit, static_argnums=2)
 def fitted_rows(three_index: Array, metric: Array, n_fitting: int) -> Array:
     """(rows, n_fitting) B with B B^T = (ij|P) (P|Q)^-1 (Q|kl), by the eigenvalues of the metric in float64; columns of
-    what is dropped, and of padding, are zero."""
+    what is dropped, and of padding, are zero. ``metric`` is that of ``metric_integrals``."""
     metric, three_index = metric[:n_fitting, :n_fitting], three_index[:n_fitting]
+    # between two classes one of both triangles is zero; within a class, whole or not, the other has the same
+    whole = jnp.where(metric == 0.0, metric.T, metric)
     # of padding nothing is known: its eigenvalues are zero
-    values, vectors = jnp.linalg.eigh(0.5 * (metric + metric.T))
+    values, vectors = jnp.linalg.eigh(0.5 * (whole + whole.T))
     kept = values > METRIC_THRESHOLD * values[-1]
     scaled = vectors * jnp.where(kept, 1.0 / jnp.sqrt(jnp.where(kept, values, 1.0)), 0.0)
     return three_index.T @ scaled

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +19,7 @@ from jax import Array
 from qmgen.dft.backend import materialize
 
 #: the highest order whose recursion is one expression for each index: beyond, compiling takes longer than it saves
-_UNROLLED = 6
+_UNROLLED = 4
 T_MAX = 36.0
 #: beyond this the orders follow upward from F_0: their error falls with the order, as they do
 _T_UPWARD = 12.0
@@ -195,34 +195,47 @@ def coulomb_recursion(order: int, alpha: Array, x: Array, y: Array, z: Array, sc
 
 
 def _by_degree(order: int, alpha: Array, x: Array, y: Array, z: Array, scale: Array) -> list[Array]:
-    """The same, all indices of one degree at once: half as fast, and compiled in a fraction of the time.
+    """The same, all indices of one degree at once, each degree written to memory: for high orders as fast, and compiled
+    in a fraction of the time.
 
     In the order of ``hermite_indices`` the indices of a degree are those of the degree below with t raised, then those
     of them that have t = 0 with u raised, then the last one with v raised: no gathers.
     """
     x, y, z = jnp.broadcast_arrays(x, y, z)
-    factors = [jnp.broadcast_to(scale, x.shape)]
-    for _ in range(order):
-        factors.append(factors[-1] * (-2.0 * alpha))
-    below = (boys_upward(order, alpha * (x * x + y * y + z * z)) * jnp.stack(factors))[:, None]
+    positive = alpha.reshape(-1)[0] > -1.0
+
+    def diagonal() -> Array:
+        factors = [jnp.broadcast_to(scale, x.shape)]
+        for _ in range(order):
+            factors.append(factors[-1] * (-2.0 * alpha))
+        return boys_upward(order, alpha * (x * x + y * y + z * z)) * jnp.stack(factors)
+
+    below = materialize(diagonal, positive)[:, None]
     before, result = below, [below[0]]
+    for degree in range(1, order + 1):
+        following = materialize(partial(_raised, degree, (x, y, z), below, before), positive)
+        before, below = below, following
+        result.append(below[0])
+    return list(jnp.concatenate(result))
+
+
+def _raised(degree: int, xyz: Sequence[Array], below: Array, before: Array) -> Array:
+    """(auxiliary orders, indices, ...) of ``degree`` from those of the two degrees below."""
+    x, y, z = xyz
+    up = below[1:]
+    new = jnp.concatenate([x * up, y * up[:, -degree:], z * up[:, -1:]], axis=1)
+    if degree == 1:
+        return new
 
     def column(numbers: list[int]) -> np.ndarray:
         return np.array(numbers, x.dtype).reshape(1, -1, *[1] * x.ndim)
 
-    for n in range(1, order + 1):
-        up = below[1:]
-        new = jnp.concatenate([x * up, y * up[:, -n:], z * up[:, -1:]], axis=1)
-        if n > 1:
-            tuv, down = hermite_indices(n)[hermite_count(n - 1) :], before[1:-1]
-            raised_t = down * column([t - 1 for t, _, _ in tuv if t > 1])
-            raised_u = down[:, 1 - n :] * column([u - 1 for t, u, _ in tuv if t == 0 and u > 1])
-            nothing = jnp.zeros_like(up[:, :1])
-            between = jnp.broadcast_to(nothing, (len(up), n, *x.shape))
-            new = new + jnp.concatenate([raised_t, between, raised_u, nothing, (n - 1) * down[:, -1:]], axis=1)
-        before, below = below, new
-        result.append(new[0])
-    return list(jnp.concatenate(result))
+    tuv, down = hermite_indices(degree)[hermite_count(degree - 1) :], before[1:-1]
+    raised_t = down * column([t - 1 for t, _, _ in tuv if t > 1])
+    raised_u = down[:, 1 - degree :] * column([u - 1 for t, u, _ in tuv if t == 0 and u > 1])
+    nothing = jnp.zeros_like(up[:, :1])
+    between = jnp.broadcast_to(nothing, (len(up), degree, *x.shape))
+    return new + jnp.concatenate([raised_t, between, raised_u, nothing, (degree - 1) * down[:, -1:]], axis=1)
 
 
 def _step(above: dict[tuple[int, int, int], Array], tuv: tuple[int, int, int], xyz: Sequence[Array]) -> Array:

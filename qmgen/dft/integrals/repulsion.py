@@ -18,7 +18,7 @@ import numpy as np
 from jax import Array
 
 from qmgen.dft.integrals.pair_data import PairData, pair_data
-from qmgen.dft.integrals.quartets import QuartetSide, bra_side, hermite_bytes, ket_side, ket_tile, tile_part
+from qmgen.dft.integrals.quartets import QuartetSide, bra_side, hermite_bytes, ket_side, ket_tile, sparse, tile_part
 from qmgen.dft.integrals.shell_pairs import MoleculePairs, PairRows, blocks, round_up, row_of
 from qmgen.dft.integrals.shells import BRA_TILE, ShellPairClass
 
@@ -80,10 +80,15 @@ def repulsion_integrals(molecule: MoleculePairs, rows: PairRows, positions: Arra
                 if k == b and ket.first > bra.first:
                     continue
                 same = k == b and ket.first == bra.first
-                small, large = (tile_items(x) for x in significant(bra_class, ket_class, bra.bound, ket.bound, same))
-                if small.n + large.n == 0:
+                small, large = significant(bra_class, ket_class, bra.bound, ket.bound, same)
+                if not (small.any() or large.any()):
                     continue
-                block = block_integrals(bra_class, ket_class, bra_data, ket_data, small, large)
+                items: tuple[TileItems | None, TileItems]
+                if sparse(bra_class, ket_class):
+                    items = tile_items(small), tile_items(large)
+                else:  # kernels of higher shells are compiled once
+                    items = None, tile_items(small | large)
+                block = block_integrals(bra_class, ket_class, bra_data, ket_data, *items)
                 place = tile_place(rows, b, k)
                 values = _put_block(values, block, place, np.int32(bra.first), np.int32(ket.first))
     return values
