@@ -126,15 +126,30 @@ class FittedCoulombExchange(NamedTuple):
     def _of_orbitals(self, orbitals: Array, weights: Array) -> Array:
         """K (n, n) of orbitals (n, o) with weights (o,)."""
 
-        def row(of_orbital: Array) -> Array:
-            return orbitals.T @ self.fitted[of_orbital]  # (o, P)
+        n, size = orbitals.shape[0], exchange_columns(*orbitals.shape, self.fitted.shape[1])
+        missing = -len(weights) % size
+        columns = jnp.pad(orbitals, ((0, 0), (0, missing))).reshape(n, -1, size).transpose(1, 2, 0)
 
-        x = jax.lax.map(row, self.pair_row)
-        return jnp.einsum("iop,jop->ij", x * weights[:, None], x)
+        def add(total: Array, part: tuple[Array, Array]) -> tuple[Array, None]:
+            def row(of_orbital: Array) -> Array:
+                return part[0] @ self.fitted[of_orbital]  # (o, P)
+
+            x = jax.lax.map(row, self.pair_row)
+            return total + jnp.einsum("iop,jop->ij", x * part[1][:, None], x), None
+
+        parts = columns, jnp.pad(weights, (0, missing)).reshape(-1, size)
+        return jax.lax.scan(add, jnp.zeros((n, n), self.fitted.dtype), parts)[0]
 
 
 #: weights of a density below this are rounding
 _NO_WEIGHT: Final = 1e-13
+#: bytes of X that are in memory at a time
+_X_BYTES: Final = 2**29
+
+
+def exchange_columns(n: int, occupied: int, n_fitting: int) -> int:
+    """Orbitals that X is made of at a time: all of ``occupied``, as far as ``_X_BYTES`` allow."""
+    return max(1, min(occupied, _X_BYTES // (8 * n * n_fitting)))
 
 
 class Supermatrix(NamedTuple):

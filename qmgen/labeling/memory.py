@@ -5,9 +5,10 @@ from __future__ import annotations
 import jax
 
 from qmgen.dft.backend import Backend, current
-from qmgen.dft.coulomb_exchange import block_rows
+from qmgen.dft.coulomb_exchange import block_rows, exchange_columns
 from qmgen.dft.functionals import Functional
 from qmgen.dft.grid import BLOCK
+from qmgen.dft.integrals.shells import BLOCK_PAIRS
 from qmgen.dft.level import LevelOfTheory
 from qmgen.dft.prepare import Shape
 from qmgen.dft.scf import DIIS_SPACE
@@ -44,6 +45,12 @@ def bytes_by_part(shape: Shape, functional: Functional, batch: int, backend: Bac
       conformer.
     - ``history``: of DIIS: Fock matrices, errors and densities (n, n).
 
+    With density fitting, whose integrals are made one molecule after the other, the first two are instead:
+
+    - ``integrals``: three-index integrals and their transpose; the metric and its eigenvectors.
+    - ``fitted``: for each conformer what is made of them.
+    - ``exchange``: half-transformed integrals X and a copy.
+
     Compiled programs, Python and its libraries come on top: some hundred megabytes, whatever the molecule.
     """
     n = shape.n_orbitals
@@ -54,18 +61,31 @@ def bytes_by_part(shape: Shape, functional: Functional, batch: int, backend: Bac
     if backend.batched:
         values = 16 * shape.n_coarse * block + 3 * 8 * min(backend.fine_blocks, shape.n_blocks) * block
         values += 2 * 4 * 8 * BLOCK * (shape.n_blocks + shape.n_coarse)
+        rest = {"grid": batch * values, "history": batch * history}
+        if shape.n_fitting:
+            return _fitted_bytes(shape, batch, batch) | rest
         return {
             "integrals": (2 * batch + 3) * matrix + 2 * backend.chunk_bytes,
             "supermatrix": batch * matrix,
-            "grid": batch * values,
-            "history": batch * history,
-        }
+        } | rest
     triangle = 8 * sum((last - first) * last for first, last in block_rows(pairs, backend.supermatrix_blocks))
-    return {
-        "integrals": 3 * matrix,
-        "supermatrix": batch * triangle,
+    rest = {
         "grid": (12 * shape.n_coarse + 2 * 8 * min(backend.fine_blocks, shape.n_blocks)) * block,
         "history": history,
+    }
+    if shape.n_fitting:
+        return _fitted_bytes(shape, batch, 1) | rest
+    return {"integrals": 3 * matrix, "supermatrix": batch * triangle} | rest
+
+
+def _fitted_bytes(shape: Shape, batch: int, solved: int) -> dict[str, int]:
+    """Of density fitting, ``solved`` molecules at once."""
+    n, fitting = shape.n_orbitals, shape.n_fitting
+    tensor = 8 * (n * (n + 1) // 2 + BLOCK_PAIRS) * (fitting + BLOCK_PAIRS)
+    return {
+        "integrals": 2 * tensor + 4 * 8 * fitting**2,
+        "fitted": batch * tensor,
+        "exchange": solved * 2 * 8 * n * fitting * exchange_columns(n, shape.n_occupied, fitting),
     }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, overload
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from qmgen.dft.backend import Backend, current
@@ -123,7 +124,7 @@ def label(
         if failure is not None:
             yield failure
             continue
-        shape = shape_of(conformer.numbers, level.basis_set, level.functional, level.grid_level)
+        shape = shape_of(conformer.numbers, level.basis_set, level.functional, level.grid_level, level.fitting_set)
         failure = _too_large(conformer, shape, level)
         if failure is not None:
             yield failure
@@ -214,6 +215,10 @@ def _prepare_group(group: list[System], shape: Shape, size: int, run: LabelRun) 
     level = run.level
     if not current().batched:
         return _prepare(group[0], shape, run)
+    if level.fitting_set is not None:  # each molecule fills the device; places without one repeat the first
+        made = [_prepare(system, shape, run) for system in group]
+        made += made[:1] * (size - len(made))
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *made)
     lists = batch_lists(group, shape, level.basis_set, level.functional, level.grid_level, size)
     with first_time(("together", shape)):
         return prepare_lists(level.functional, level.basis_set.pair_classes, lists, run.coarse_dtype)
@@ -305,7 +310,8 @@ def _usable(density: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
 def _prepare(system: System, shape: Shape, run: LabelRun) -> Prepared:
     level = run.level
     with first_time(("prepare", "kernels")), first_time(("prepare", shape)):
-        return prepare(system, shape, level.basis_set, level.functional, level.grid_level, run.coarse_dtype)
+        given = level.basis_set, level.functional, level.grid_level, run.coarse_dtype, level.fitting_set
+        return prepare(system, shape, *given)
 
 
 def _until_converged(attempt: Attempt, system: System, shape: Shape, run: LabelRun) -> tuple[Solution, int]:
