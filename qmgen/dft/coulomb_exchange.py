@@ -126,7 +126,8 @@ class FittedCoulombExchange(NamedTuple):
     def _of_orbitals(self, orbitals: Array, weights: Array) -> Array:
         """K (n, n) of orbitals (n, o) with weights (o,)."""
 
-        n, size = orbitals.shape[0], exchange_columns(*orbitals.shape, self.fitted.shape[1])
+        n = orbitals.shape[0]
+        size = exchange_columns(n, len(weights), self.fitted.shape[1])
         missing = -len(weights) % size
         columns = jnp.pad(orbitals, ((0, 0), (0, missing))).reshape(n, -1, size).transpose(1, 2, 0)
 

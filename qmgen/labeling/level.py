@@ -36,8 +36,6 @@ def level_of(settings: Settings) -> LevelOfTheory:
     if settings.grid_level not in LEVELS:
         raise UsageError(f"grid level {settings.grid_level} does not exist; choose 0 to {max(LEVELS)}")
     level = resolved_level(settings)
-    if level.jk == "df":
-        raise UsageError(f"{level}: there is no self-consistent field with density fitting yet: use --jk exact")
     if is_network(settings.guess) and level.basis_set.polarized:
         raise UsageError(f"basis {level.basis} has d functions, and networks know s and p alone: use --guess atoms")
     return level
