@@ -46,8 +46,13 @@ def compare(names: tuple[str, ...], settings: Settings) -> None:
         assert np.linalg.norm(ours.properties["dipole"] - theirs.dipole) * AU_TO_DEBYE < DIPOLE_LIMIT
 
 
-@pytest.mark.parametrize("jk", ["df", "exact"])
-@pytest.mark.parametrize("xc", ["hf", "pbe", "b3lyp"])
+@pytest.mark.parametrize(
+    ("xc", "jk"),
+    [
+        *(("hf", "df"), ("pbe", "df"), ("b3lyp", "df"), ("b3lyp", "exact")),
+        *(pytest.param(xc, "exact", marks=pytest.mark.slow) for xc in ("hf", "pbe")),
+    ],
+)
 def test_labels_in_def2_svp_equal_pyscf(xc: str, jk: str) -> None:
     compare(SMALL, Settings(xc=xc, basis="def2-svp", jk=jk, grid_level=1))
 
