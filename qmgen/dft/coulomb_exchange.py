@@ -106,39 +106,37 @@ class FittedCoulombExchange(NamedTuple):
         return both, 0.5 * (both * density).sum()
 
     def _of_density(self, density: Array) -> Array:
-        """K (n, n) of a density (n, n)."""
+        """K (n, n) of a density (n, n): of its eigenvectors with positive weights, less that of the others."""
         weights, vectors = jnp.linalg.eigh(density)
-        order = jnp.argsort(-jnp.abs(weights))
-        weights, vectors, size = weights[order], vectors[:, order], len(self.places)
-        missing = -len(weights) % size
-        vectors = jnp.pad(vectors, ((0, 0), (0, missing)))
-        weights = jnp.pad(weights, (0, missing))
-        # the guess has the rank of a minimal basis set
-        count = (jnp.abs(weights) > _NO_WEIGHT).sum()
+        return self._of_largest(weights[::-1], vectors[:, ::-1]) - self._of_largest(-weights, vectors)
+
+    def _of_largest(self, weights: Array, vectors: Array) -> Array:
+        """K (n, n) of the vectors (n, n) whose weights (n,), which descend, are positive."""
+        size, n = len(self.places), len(weights)
+        vectors = jnp.pad(vectors, ((0, 0), (0, -n % size)))
+        weights = jnp.pad(weights, (0, -n % size))
+        # a guess has the rank of a minimal basis set
+        count = (weights > _NO_WEIGHT).sum()
 
         def add(part: Array, total: Array) -> Array:
             first = part * size
-            columns = jax.lax.dynamic_slice(vectors, (jnp.zeros_like(first), first), (len(vectors), size))
-            return total + self._of_orbitals(columns, jax.lax.dynamic_slice(weights, (first,), (size,)))
+            columns = jax.lax.dynamic_slice(vectors, (jnp.zeros_like(first), first), (n, size))
+            of_columns = jnp.maximum(jax.lax.dynamic_slice(weights, (first,), (size,)), 0.0)
+            return total + self._of_orbitals(columns, of_columns)
 
-        return jax.lax.fori_loop(0, (count + size - 1) // size, add, jnp.zeros_like(density))
+        return jax.lax.fori_loop(0, (count + size - 1) // size, add, jnp.zeros((n, n), weights.dtype))
 
     def _of_orbitals(self, orbitals: Array, weights: Array) -> Array:
-        """K (n, n) of orbitals (n, o) with weights (o,)."""
+        """K (n, n) of orbitals (n, o) with weights (o,), none of which is negative."""
+        n, size = orbitals.shape[0], exchange_columns(len(orbitals), len(weights), self.fitted.shape[1])
+        scaled = jnp.pad(orbitals * jnp.sqrt(weights), ((0, 0), (0, -len(weights) % size)))
 
-        n = orbitals.shape[0]
-        size = exchange_columns(n, len(weights), self.fitted.shape[1])
-        missing = -len(weights) % size
-        columns = jnp.pad(orbitals, ((0, 0), (0, missing))).reshape(n, -1, size).transpose(1, 2, 0)
+        def add(total: Array, part: Array) -> tuple[Array, None]:
+            # row by row, and nothing between the two products: both are then as fast as products of matrices can be
+            x = jax.lax.map(lambda row: part @ self.fitted[row], self.pair_row).reshape(n, -1)
+            return total + x @ x.T, None
 
-        def add(total: Array, part: tuple[Array, Array]) -> tuple[Array, None]:
-            def row(of_orbital: Array) -> Array:
-                return part[0] @ self.fitted[of_orbital]  # (o, P)
-
-            x = jax.lax.map(row, self.pair_row)
-            return total + jnp.einsum("iop,jop->ij", x * part[1][:, None], x), None
-
-        parts = columns, jnp.pad(weights, (0, missing)).reshape(-1, size)
+        parts = scaled.T.reshape(-1, size, n)
         return jax.lax.scan(add, jnp.zeros((n, n), self.fitted.dtype), parts)[0]
 
 

@@ -145,7 +145,7 @@ def test_integrals_of_density_fitting_equal_libcint(atoms: str, name: str) -> No
     whole = np.where(whole == 0.0, whole.T, whole)[np.ix_(place, place)]
     reference = auxiliary.intor("int2c2e")
     assert (np.abs(whole - reference) < bound(reference)).all()
-    found = np.asarray(three)[place][:, index]
+    found = np.moveaxis(np.asarray(three)[:, place][index], -1, 0)
     reference = df.incore.aux_e2(mol, auxiliary, "int3c2e").transpose(2, 0, 1)
     assert (np.abs(found - reference) < bound(reference)).all()
     # what is made of both gives the fitted four-index integrals

@@ -75,8 +75,8 @@ def _blocks_of(shells: ShellPairs, positions: Array) -> _Blocks:
 def three_index_integrals(
     orbitals: MoleculePairs, rows: PairRows, fitting: MoleculePairs, columns: PairRows, positions: Array
 ) -> Array:
-    """(P|ij) of one molecule in Hartree, (columns, rows); ``positions`` (A, 3) in Bohr, A with padding."""
-    values = jnp.zeros((columns.size, rows.size))
+    """(ij|P) of one molecule in Hartree, (rows, columns); ``positions`` (A, 3) in Bohr, A with padding."""
+    values = jnp.zeros((rows.size, columns.size))
     kets = [_blocks_of(shells, positions) for shells in fitting]
     for b, shells in enumerate(orbitals):
         for bra in _blocks_of(shells, positions):
@@ -129,8 +129,8 @@ def _put(values: Array, block: Array, where: Array) -> Array:
 
     def rectangle(i: Array, values: Array) -> Array:
         f, g = i // functions, i % functions
-        at = row_of(where[2], where[3], g, 0), row_of(where[0], where[1], f, 0)
-        part = block[f, g]
+        at = row_of(where[0], where[1], f, 0), row_of(where[2], where[3], g, 0)
+        part = block[f, g].T
         return jax.lax.dynamic_update_slice(values, jax.lax.dynamic_slice(values, at, part.shape) + part, at)
 
     return jax.lax.fori_loop(0, block.shape[0] * functions, rectangle, values)
@@ -140,11 +140,11 @@ def _put(values: Array, block: Array, where: Array) -> Array:
 def fitted_rows(three_index: Array, metric: Array, n_fitting: int) -> Array:
     """(rows, n_fitting) B with B B^T = (ij|P) (P|Q)^-1 (Q|kl), by the eigenvalues of the metric in float64; columns of
     what is dropped, and of padding, are zero. ``metric`` is that of ``metric_integrals``."""
-    metric, three_index = metric[:n_fitting, :n_fitting], three_index[:n_fitting]
+    metric, three_index = metric[:n_fitting, :n_fitting], three_index[:, :n_fitting]
     # between two classes one of both triangles is zero; within a class, whole or not, the other has the same
     whole = jnp.where(metric == 0.0, metric.T, metric)
     # of padding nothing is known: its eigenvalues are zero
     values, vectors = jnp.linalg.eigh(0.5 * (whole + whole.T))
     kept = values > METRIC_THRESHOLD * values[-1]
     scaled = vectors * jnp.where(kept, 1.0 / jnp.sqrt(jnp.where(kept, values, 1.0)), 0.0)
-    return three_index.T @ scaled
+    return three_index @ scaled
