@@ -219,11 +219,14 @@ class ShellPairBlock(NamedTuple):
 
 
 def blocks(shells: ShellPairs) -> list[ShellPairBlock]:
-    """The pairs of a class in blocks of ``block_pairs`` shell pairs and ``LAYERS`` layers; at least one.
+    """The pairs of a class in blocks of ``block_pairs`` shell pairs and ``LAYERS`` layers; none of a class that the
+    molecule has no pairs of, so that nothing is compiled for it.
 
     Where no pair has a primitive in a group of layers, that group is left out, but for the first.
     """
     size, out = shells.pair_class.block_pairs, []
+    if shells.n == 0:
+        return out
     for start in range(0, shells.capacity, size):
         here = slice(start, start + size)
         for low in range(0, len(shells.bound), LAYERS):
