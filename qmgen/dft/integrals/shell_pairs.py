@@ -224,7 +224,7 @@ def blocks(shells: ShellPairs) -> list[ShellPairBlock]:
 
     Where no pair has a primitive in a group of layers, that group is left out, but for the first.
     """
-    size, out = shells.pair_class.block_pairs, []
+    size, out = shells.pair_class.block_pairs, list[ShellPairBlock]()
     if shells.n == 0:
         return out
     for start in range(0, shells.capacity, size):
