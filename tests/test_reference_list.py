@@ -28,6 +28,9 @@ OUR_NAME = {"lda,vwn": "lda"}
 #: (functional, basis, row) where the stationary point that PySCF's second-order solver finds has its highest occupied
 #: level 1.3 mHa above its lowest virtual one (nitrosobenzene, PBE): there is no Aufbau solution to label
 NO_AUFBAU_SOLUTION = {("pbe", "sto-3g", 167)}
+#: (functional, basis, row) that PySCF's DIIS and its level shift do not solve: only its second-order solver does (LDA,
+#: a gap of 6 mHa). Such a molecule may be a failure, but never another energy
+SECOND_ORDER_ALONE = {("lda", "sto-3g", 167)}
 SHAPES, PER_SHAPE = 5, 4
 SMALL = [1, 2, 3, 4]
 #: 95 % of the molecules converge in at most 20 cycles
@@ -133,6 +136,10 @@ def check_other_levels(few: bool) -> None:
                     bad.append(f"{molecules()[row].name} at {xc}/{basis}: labeled, but has no Aufbau solution")
                 continue
             reference = stored.reference(case, column)
+            if (xc, basis, row) in SECOND_ORDER_ALONE:
+                assert stored.arrays["helped"][case, column] == 2
+                if isinstance(unsolved := found[row], Failure) and unsolved.reason is Reason.NOT_CONVERGED:
+                    continue
             bad += complaints(molecules()[row], found[row], LevelOfTheory(xc, basis, grid_level), reference)
     assert not bad, "\n".join(bad)
 

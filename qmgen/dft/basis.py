@@ -104,6 +104,11 @@ class Basis:
         return tuple(sorted(set(self.class_of.values())))
 
     @property
+    def lone_p(self) -> bool:
+        """Whether shells of p alone are in the class of sp shells, without a function in the place of s."""
+        return any(kind != shell_class.angular_momenta for kind, shell_class in self.class_of.items())
+
+    @property
     def pair_classes(self) -> tuple[ShellPairClass, ...]:
         """Ascending."""
         return pair_classes(self.shell_classes)
@@ -192,7 +197,9 @@ def merged_shells(shells: Sequence[Shell]) -> tuple[Shell, ...]:
     for i, shell in enumerate(shells):
         if i in used:
             continue
-        partner = next((j for j, p in enumerate(shells) if j not in used and _share_exponents(shell, p)), None)
+        partner = next(
+            (j for j, p in enumerate(shells) if j > i and j not in used and _share_exponents(shell, p)), None
+        )
         if partner is None:
             merged.append(replace(shell, places=(i,)))
             continue

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from qmgen.dft.basis import Basis, Shell, load_basis, radial_overlap
+from qmgen.dft.integrals.shells import ShellClass, function_count, solid_harmonics
 
 #: (l, capacity) in the order of filling, to krypton: 1s 2s 2p 3s 3p 4s 3d 4p
 _SUBSHELLS = ((0, 2), (0, 2), (1, 6), (0, 2), (1, 6), (0, 2), (2, 10), (1, 6))
@@ -17,13 +18,13 @@ _SUBSHELLS = ((0, 2), (0, 2), (1, 6), (0, 2), (1, 6), (0, 2), (2, 10), (1, 6))
 
 def atomic_density(number: int, basis: Basis) -> np.ndarray:
     """Density matrix (n, n) of one neutral spherical atom; orbitals in the order of ``shell_tables``."""
-    key = (basis.name, basis.checksum, number)
+    key = (basis.name, basis.checksum, basis.cartesian, number)
     if key not in _CACHE:
         _CACHE[key] = _atomic_density(number, basis)
     return _CACHE[key]
 
 
-_CACHE: dict[tuple[str, str, int], np.ndarray] = {}
+_CACHE: dict[tuple[str, str, bool, int], np.ndarray] = {}
 
 
 def superposition_of_atoms(numbers: np.ndarray, basis: Basis, n_orbitals: int) -> np.ndarray:
@@ -54,10 +55,11 @@ def _atomic_density(number: int, basis: Basis) -> np.ndarray:
         minimal = basis
     functions, reference = _by_momentum(basis.shells(number)), _by_momentum(minimal.shells(number))
     sizes = [len(functions.get(l, [])) for l in range(max(functions) + 1)]
-    n = sum((2 * l + 1) * size for l, size in enumerate(sizes))
+    counts = [function_count(l, basis.cartesian) for l in range(len(sizes))]
+    n = sum(count * size for count, size in zip(counts, sizes, strict=True))
     density = np.zeros((n, n))
     start = 0
-    for l, size in enumerate(sizes):
+    for l, (count, size) in enumerate(zip(counts, sizes, strict=True)):
         occupied = reference.get(l, [])[:size]
         occupation = _occupations(number, l, len(occupied))
         if occupation.any():
@@ -66,11 +68,19 @@ def _atomic_density(number: int, basis: Basis) -> np.ndarray:
             # orthonormal occupied orbitals, inner ones first
             orbitals = _gram_schmidt(np.linalg.solve(overlap, cross), overlap)
             radial = (orbitals * (occupation / (2 * l + 1))) @ orbitals.T
-            for m in range(2 * l + 1):
-                index = start + m + (2 * l + 1) * np.arange(size)
-                density[np.ix_(index, index)] = radial
-        start += (2 * l + 1) * size
+            # each spherical function of the subshell alike, as a sum of the functions that there are
+            angular = _spherical_in(l, basis.cartesian)
+            block = np.einsum("ij,ma,mb->iajb", radial, angular, angular)
+            density[start : start + count * size, start : start + count * size] = block.reshape(count * size, -1)
+        start += count * size
     return density
+
+
+def _spherical_in(l: int, cartesian: bool) -> np.ndarray:
+    """(2 l + 1, functions) the spherical functions of an angular momentum as sums of those of a basis set."""
+    if not cartesian or l < 2:
+        return np.eye(2 * l + 1)
+    return solid_harmonics(l) / ShellClass((l,), cartesian=True).transform[0, 0]
 
 
 def _occupations(number: int, momentum: int, available: int) -> np.ndarray:

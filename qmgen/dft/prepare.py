@@ -187,13 +187,19 @@ def fitted_integrals(
     positions: Array,
 ) -> FittedCoulombExchange:
     """Of the shell pairs of one molecule, ``positions`` (A, 3) padded."""
+    if not doubly_occupied(system.numbers) <= shape.n_occupied:
+        raise ValueError(f"the shape has {shape.n_occupied} places for occupied orbitals, too few for this molecule")
     auxiliary = fitting_pairs(system.numbers, system.positions, fitting)
     columns = fitting_rows(auxiliary, shape.n_fitting)
     metric = metric_integrals(auxiliary, columns, positions)
     three_index = three_index_integrals(pairs, rows, auxiliary, columns, positions)
+    # pairs of orbitals without gaps: the others were room for padding
+    i, j = np.tril_indices(shape.n_orbitals)
+    packed = np.zeros((shape.n_orbitals, shape.n_orbitals), np.int32)
+    packed[i, j] = packed[j, i] = np.arange(len(i))
     return FittedCoulombExchange(
-        fitted=fitted_rows(three_index, metric, shape.n_fitting),
-        pair_row=jnp.asarray(index),
+        fitted=fitted_rows(three_index, index[i, j], metric, shape.n_fitting),
+        pair_row=jnp.asarray(packed),
         exact_exchange=jnp.asarray(functional.exact_exchange) if functional.exact_exchange else None,
         places=jnp.arange(shape.n_occupied, dtype=jnp.int32),
     )

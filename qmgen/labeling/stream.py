@@ -139,10 +139,11 @@ def label(
 
 def _too_large(conformer: Conformer, shape: Shape, level: LevelOfTheory) -> Failure | None:
     backend = current()
-    needed, there = bytes_needed(shape, level.functional, 1, backend), memory_limit(backend)
+    needed, there = bytes_needed(shape, level, 1, backend), memory_limit(backend)
     if needed > there:
         detail = f"{shape.n_orbitals} orbitals need {needed / 1e9:.1f} GB, this device has {there / 1e9:.1f}"
-        return fail(conformer, Reason.OUT_OF_MEMORY, detail)
+        # what is fitted grows with the third power of the molecule, and not with the fourth
+        return fail(conformer, Reason.OUT_OF_MEMORY, detail + (": use --jk df" if level.jk == "exact" else ""))
     return None
 
 

@@ -274,7 +274,7 @@ def _shape(conformer: Conformer, level: LevelOfTheory) -> Shape:
 
 
 def _by_part(shape: Shape, level: LevelOfTheory, batch: int) -> dict[str, int]:
-    return bytes_by_part(shape, level.functional, batch, current())
+    return bytes_by_part(shape, level, batch, current())
 
 
 def tables(result: dict[str, Any]) -> str:

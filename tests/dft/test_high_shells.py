@@ -149,7 +149,7 @@ def test_integrals_of_density_fitting_equal_libcint(atoms: str, name: str) -> No
     reference = df.incore.aux_e2(mol, auxiliary, "int3c2e").transpose(2, 0, 1)
     assert (np.abs(found - reference) < bound(reference)).all()
     # what is made of both gives the fitted four-index integrals
-    fitted = np.asarray(fitted_rows(three, metric, n_fitting))[index]
+    fitted = np.asarray(fitted_rows(three, index.ravel(), metric, n_fitting)).reshape(n, n, n_fitting)
     expected = np.einsum(
         "pij,pkl->ijkl", found, np.linalg.solve(whole, found.reshape(n_fitting, -1)).reshape(found.shape)
     )

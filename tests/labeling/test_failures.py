@@ -10,7 +10,7 @@ import pytest
 
 from qmgen.constants import BOHR_TO_ANGSTROM
 from qmgen.dft.backend import ACCELERATOR, CPU
-from qmgen.dft.functionals import functional
+from qmgen.dft.level import LevelOfTheory
 from qmgen.dft.prepare import Shape
 from qmgen.errors import UsageError
 from qmgen.labeling import Label, Settings, label, memory
@@ -78,15 +78,15 @@ def test_the_parts_of_the_memory_add_up() -> None:
     the coarse grid in float32 and float64 and twice 4 of the fine one, of 1024 points and 4 values an orbital; 12
     matrices of DIIS, thrice."""
     shape = Shape(n_orbitals=64, n_atoms=32, n_blocks=96, n_coarse=12)
-    parts = memory.bytes_by_part(shape, functional("pbe"), batch=2, backend=CPU)
+    parts = memory.bytes_by_part(shape, LevelOfTheory("pbe", "sto-3g", 1), batch=2, backend=CPU)
     assert parts == {
         "integrals": 3 * 8 * 2080**2,
         "supermatrix": 2 * 8 * 2080**2 * 9 // 16,
         "grid": (12 * 12 + 2 * 8 * 4) * 1024 * 4 * 64,
         "history": 3 * 12 * 8 * 64**2,
     }
-    assert memory.bytes_needed(shape, functional("pbe"), 2, CPU) == sum(parts.values())
-    together = memory.bytes_by_part(shape, functional("pbe"), batch=2, backend=ACCELERATOR)
+    assert memory.bytes_needed(shape, LevelOfTheory("pbe", "sto-3g", 1), 2, CPU) == sum(parts.values())
+    together = memory.bytes_by_part(shape, LevelOfTheory("pbe", "sto-3g", 1), batch=2, backend=ACCELERATOR)
     assert together == {
         "integrals": (2 * 2 + 3) * 8 * 2080**2 + 2 * 2**27,
         "supermatrix": 2 * 8 * 2080**2,

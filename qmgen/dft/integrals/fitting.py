@@ -136,11 +136,12 @@ def _put(values: Array, block: Array, where: Array) -> Array:
     return jax.lax.fori_loop(0, block.shape[0] * functions, rectangle, values)
 
 
-@partial(jax.jit, static_argnums=2)
-def fitted_rows(three_index: Array, metric: Array, n_fitting: int) -> Array:
-    """(rows, n_fitting) B with B B^T = (ij|P) (P|Q)^-1 (Q|kl), by the eigenvalues of the metric in float64; columns of
-    what is dropped, and of padding, are zero. ``metric`` is that of ``metric_integrals``."""
-    metric, three_index = metric[:n_fitting, :n_fitting], three_index[:, :n_fitting]
+@partial(jax.jit, static_argnums=3)
+def fitted_rows(three_index: Array, pairs: Array, metric: Array, n_fitting: int) -> Array:
+    """(pairs, n_fitting) B with B B^T = (ij|P) (P|Q)^-1 (Q|kl), by the eigenvalues of the metric in float64; columns of
+    what is dropped, and of padding, are zero. ``metric`` is that of ``metric_integrals``,
+    ``pairs`` are the rows of pairs of orbitals."""
+    metric, three_index = metric[:n_fitting, :n_fitting], three_index[pairs, :n_fitting]
     # between two classes one of both triangles is zero; within a class, whole or not, the other has the same
     whole = jnp.where(metric == 0.0, metric.T, metric)
     # of padding nothing is known: its eigenvalues are zero

@@ -237,6 +237,8 @@ def batch_work(classes: tuple[ShellPairClass, ...], bounds: tuple[np.ndarray, ..
         two = classes[b], classes[k]
         largest = max(1, chunk_bytes // (hermite_bytes(*two) * ket_tile(*two)))
         small, large = significant(*two, bounds[b], bounds[k], b == k)
+        if not sparse(*two):  # those of higher shells are made in float64 alone
+            small, large = np.zeros_like(small), small | large
         work.append((_chunks(small, largest), _chunks(large, largest)))
     return tuple(work)
 

@@ -14,7 +14,7 @@ orbitals are found through the rows of other pairs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +24,7 @@ from qmgen.dft.integrals.shells import (
     BLOCK_PAIRS,
     BRA_TILE,
     LAYERS,
+    ShellClass,
     ShellPairClass,
 )
 
@@ -59,7 +60,8 @@ class ShellPairs:
             transposed function of the same shell already counts.
         bound: (layers, capacity) sqrt of the largest (ab|ab) in the group, in sqrt(Hartree); zero where empty.
         n: number of real shell pairs.
-        spare: whether some shell has no function in one of its slots.
+        spare: whether the basis set has shells without a function in one of their slots, in this molecule or not: the
+            number of rows may depend on the shape alone.
     """
 
     pair_class: ShellPairClass
@@ -90,10 +92,11 @@ def shell_pairs(numbers: np.ndarray, positions: np.ndarray, basis: Basis) -> Mol
     classes = basis.pair_classes
     raw = [_raw_pairs(pair_class, tables[pair_class.a], tables[pair_class.b], positions) for pair_class in classes]
     largest = max((r[2].max() for r in raw if len(r[2])), default=1.0)
-    return tuple(
+    packed = (
         _pack(pair_class, tables[pair_class.a], tables[pair_class.b], r, PAIR_THRESHOLD / largest)
         for pair_class, r in zip(classes, raw, strict=True)
     )
+    return tuple(replace(shells, spare=basis.lone_p) for shells in packed)
 
 
 def pack_pairs(
@@ -185,7 +188,6 @@ def _pack(
     orbital_a = np.repeat(ta.orbitals[shell_a], fb, axis=1)
     orbital_b = np.tile(tb.orbitals[shell_b], (1, fa))
     unused = (orbital_a < 0) | (orbital_b < 0)
-    spare = bool(unused.any())
     if pair_class.a == pair_class.b:
         unused |= (shell_a == shell_b)[:, None] & (orbital_a < orbital_b)
     exponents_a, coefficients_a = primitives(ta, i)
@@ -206,7 +208,7 @@ def _pack(
         orbital_b=per_pair(np.where(unused, -1, orbital_b), -1),
         bound=bounds,
         n=n,
-        spare=spare,
+        spare=False,
     )
 
 
@@ -292,16 +294,21 @@ def row_of(first: Any, stride: Any, function: Any, pair: Any) -> Any:
 
 
 def rows_of_molecule(molecule: MoleculePairs, n_orbitals: int) -> PairRows:
-    """Rows without gaps. Their number depends on ``n_orbitals`` alone (and on whether shells have empty slots), and
-    leaves room behind the last class for the padding of its last block."""
-    classes, slots = [shells.pair_class.a for shells in molecule], n_orbitals
-    if any(shells.spare for shells in molecule):  # shells with their highest angular momentum alone
+    """Rows without gaps. Their number is that of ``rows_count``."""
+    size = rows_count([shells.pair_class.a for shells in molecule], n_orbitals, molecule[0].spare)
+    stride = tuple(shells.n for shells in molecule)
+    return PairRows(first_rows([shells.pair_class for shells in molecule], stride)[:-1], stride, size)
+
+
+def rows_count(classes: Sequence[ShellClass], n_orbitals: int, spare: bool) -> int:
+    """Rows of a molecule of ``n_orbitals``, whatever its shells, with room behind the last class for the padding of its
+    last block; ``spare`` as of ``ShellPairs``."""
+    slots = n_orbitals
+    if spare:  # shells with their highest angular momentum alone
         slots = max(-(-c.n_functions * n_orbitals // (2 * c.order + 1)) for c in classes)
     # in a pair of one shell with itself most functions are there twice
     twice = max(f * (f - 1) // 2 * (slots // f + 1) for f in (c.n_functions for c in classes))
-    size = slots * (slots + 1) // 2 + twice + BLOCK_PAIRS
-    stride = tuple(shells.n for shells in molecule)
-    return PairRows(first_rows([shells.pair_class for shells in molecule], stride)[:-1], stride, size)
+    return slots * (slots + 1) // 2 + twice + BLOCK_PAIRS
 
 
 def rows_of_batch(classes: Sequence[ShellPairClass], pairs: Sequence[PairInput]) -> PairRows:

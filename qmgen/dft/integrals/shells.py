@@ -187,7 +187,7 @@ class ShellPairClass(NamedTuple):
     """Pairs of a shell of class ``a`` with one of class ``b``, a >= b.
 
     ``group`` primitive pairs make a primitive group. ``single`` marks pairs of a shell with a constant: the exponent of
-    b is zero, and both have one center.
+    b is zero, so that the center is that of a.
     """
 
     a: ShellClass
@@ -248,12 +248,11 @@ def _monomial_pairs(pair_class: ShellPairClass) -> FunctionPairs:
 
 
 @lru_cache(maxsize=32)
-def pair_classes(shells: tuple[ShellClass, ...], contracted: bool = True) -> tuple[ShellPairClass, ...]:
-    """The classes of pairs of ``shells``, ascending; primitive groups hold several pairs where the sets that use them
-    are ``contracted``, and both shells are s or p."""
+def pair_classes(shells: tuple[ShellClass, ...]) -> tuple[ShellPairClass, ...]:
+    """The classes of pairs of ``shells``, ascending; primitive groups hold several pairs where both are s or p."""
     ascending = sorted(shells)
     return tuple(
-        ShellPairClass(a, b, PRIMITIVES if contracted and max(a.order, b.order) < 2 else 1)
+        ShellPairClass(a, b, PRIMITIVES if max(a.order, b.order) < 2 else 1)
         for n, a in enumerate(ascending)
         for b in ascending[: n + 1]
     )

@@ -177,7 +177,7 @@ def one_batch(task: Task, settings: Settings, size: int) -> Entry:
     done = to_parquet(chosen, settings, task.scratch)
     stats = jax.devices()[0].memory_stats() or {}
     in_batch = places(shape, settings)
-    parts = bytes_by_part(shape, level_of(settings).functional, in_batch, current())
+    parts = bytes_by_part(shape, level_of(settings), in_batch, current())
     return {
         "device_peak": stats.get("peak_bytes_in_use"),
         "device_limit": stats.get("bytes_limit"),
