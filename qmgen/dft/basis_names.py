@@ -43,7 +43,7 @@ LARGE: Final = "def2-tzvp"
 _JK: Final = re.compile(r".*jkfit")
 _J: Final = re.compile(r".*(jfit|cfit)|demon|ahlrichs")
 #: other auxiliary sets: for exchange-correlation, correlation, resolutions of the identity, atomic potentials
-_AUXILIARY: Final = re.compile(r".*(xfit|mp2fit|pv.zp?p?fit|ri)|sapgrasp.*")
+_AUXILIARY: Final = re.compile(r".*(xfit|mp2fit|pv.zp?p?fit|ri|rifit|autoaux|autoabs|optri)|sap.*")
 #: Pople's star notation; PySCF's tables of both are the same, but that some elements are in one alone
 _STARS: Final = (
     (re.compile(r"(6311?\+{0,2}g)\(d,p\)"), r"\1**"),

@@ -152,6 +152,8 @@ def test_star_notation_is_of_the_same_tables(base: str, stars: str, letters: str
         ("cc-pv6z", "unknown basis 'cc-pv6z'"),
         ("def2-universal-jkfit", "an auxiliary set, and holds no orbitals: use an orbital set, such as def2-svp"),
         ("cc-pvdz-ri", "an auxiliary set"),
+        ("cc-pvdz-rifit", "an auxiliary set"),
+        ("def2-svp-autoaux", "an auxiliary set"),
         ("crenbs", "belongs to effective core potentials, which are not supported: use a set for all electrons"),
     ],
 )
