@@ -58,7 +58,8 @@ def significant(
     if same:
         last, first = np.arange(rows.shape[-1])[:, None] * BRA_TILE + BRA_TILE - 1, np.arange(columns.shape[-1]) * width
         bound = bound * (first <= last)[:, :, None, None]
-    wanted, big = bound > threshold, bound > float32_below
+    # kernels of higher shells are compiled once, in float64
+    wanted, big = bound > threshold, bound > (float32_below if sparse(bra_class, ket_class) else 0.0)
     return wanted & ~big, wanted & big
 
 
@@ -83,12 +84,8 @@ def repulsion_integrals(molecule: MoleculePairs, rows: PairRows, positions: Arra
                 small, large = significant(bra_class, ket_class, bra.bound, ket.bound, same)
                 if not (small.any() or large.any()):
                     continue
-                items: tuple[TileItems | None, TileItems]
-                if sparse(bra_class, ket_class):
-                    items = tile_items(small), tile_items(large)
-                else:  # kernels of higher shells are compiled once
-                    items = None, tile_items(small | large)
-                block = block_integrals(bra_class, ket_class, bra_data, ket_data, *items)
+                of_small = tile_items(small) if sparse(bra_class, ket_class) else None
+                block = block_integrals(bra_class, ket_class, bra_data, ket_data, of_small, tile_items(large))
                 place = tile_place(rows, b, k)
                 values = _put_block(values, block, place, np.int32(bra.first), np.int32(ket.first))
     return values
@@ -237,8 +234,6 @@ def batch_work(classes: tuple[ShellPairClass, ...], bounds: tuple[np.ndarray, ..
         two = classes[b], classes[k]
         largest = max(1, chunk_bytes // (hermite_bytes(*two) * ket_tile(*two)))
         small, large = significant(*two, bounds[b], bounds[k], b == k)
-        if not sparse(*two):  # those of higher shells are made in float64 alone
-            small, large = np.zeros_like(small), small | large
         work.append((_chunks(small, largest), _chunks(large, largest)))
     return tuple(work)
 

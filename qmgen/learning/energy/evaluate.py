@@ -29,7 +29,7 @@ from qmgen.labeling.types import Guess, LabelCosts, Settings
 from qmgen.learning.energy.geometries import Geometry, GeometrySet, read_geometries
 from qmgen.learning.energy.problems import Converged, GeometryStore, PreparedGeometry, References
 from qmgen.learning.energy.stored import LearnedGuess, StoredHamiltonian, load_model
-from qmgen.learning.energy.train import MEV, REFINED, HamiltonianTask, LossWeights
+from qmgen.learning.energy.task import MEV, REFINED, HamiltonianTask, LossWeights
 from qmgen.learning.evaluate.run import Prediction
 from qmgen.learning.targets import targets_of
 from qmgen.molecules.types import Conformer, Failure

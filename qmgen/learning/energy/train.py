@@ -1,13 +1,4 @@
-"""``qmgen train energy`` and ``qmgen train labels``: from settings to a trained network and what is known of it.
-
-The loss without labels, the loss with them, and how far a network's energies are above the converged ones:
-
-    energy   mean over molecules of  E[D(H_init + W)] - E[D(H_init)]          (Hartree; the second term is a constant
-                                                                               that keeps float32 sums exact)
-    labels   mean over molecules of the mean over elements of |H_init + W - F*|, plus energy_weight * (E - E*)
-
-Both after the same network; the first reads no label.
-"""
+"""``qmgen train energy`` and ``qmgen train labels``: from settings to a trained network and what is known of it."""
 
 from __future__ import annotations
 
@@ -24,33 +15,28 @@ import jax.numpy as jnp
 import numpy as np
 
 from qmgen import machine, runtime
-from qmgen.constants import HARTREE_TO_EV
-from qmgen.dft.backend import Backend, current
-from qmgen.dft.functionals import Functional
+from qmgen.dft.backend import current
 from qmgen.dft.level import LevelOfTheory
 from qmgen.dft.prepare import System
-from qmgen.dft.variational import RoothaanStep, energy_and_gradient, roothaan_steps
 from qmgen.errors import Interrupted, QmgenError, UsageError
 from qmgen.labeling.level import level_of
 from qmgen.labeling.types import Settings
 from qmgen.learning.energy.geometries import GeometrySet, moved_for, read_geometries, split
 from qmgen.learning.energy.problems import REFERENCES as KEPT
 from qmgen.learning.energy.problems import (
-    Case,
     CaseFeed,
     ConvergedLabels,
-    EnergyBatch,
     GeometryStore,
-    PreparedGeometry,
     References,
     make_labels,
 )
 from qmgen.learning.energy.stored import KIND, StoredHamiltonian, load_model, save_model
-from qmgen.learning.fp8 import AMAX, NONE, NOTE, ScalingRecipe, by_recipe, emulated
+from qmgen.learning.energy.task import MEV, REFINED, HamiltonianTask, LossWeights, uncorrected_energy
+from qmgen.learning.fp8 import AMAX, NONE, NOTE, emulated
 from qmgen.learning.hamiltonian.network import Network, network_of
 from qmgen.learning.training.checkpoint import MODEL
 from qmgen.learning.training.folder import alone, claim, finished, store_result
-from qmgen.learning.training.loop import Score, TrainingPlan, train
+from qmgen.learning.training.loop import TrainingPlan, train
 from qmgen.learning.training.step import adamw, schedule_of
 from qmgen.progress import TrainingProgress
 from qmgen.signals import StopWatch
@@ -61,145 +47,6 @@ if TYPE_CHECKING:
 
 
 Params = Any
-MEV: Final = 1000.0 * HARTREE_TO_EV
-#: rebuilds after which every training is measured, beside none
-REFINED: Final = 3
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """What is minimized: ``energy_weight`` of the energy and ``label_weight`` of the Hamiltonian's error, whose cost is
-    its size (``l1``) or its square."""
-
-    refine: int
-    energy_weight: float = 1.0
-    label_weight: float = 0.0
-    squared: bool = False
-
-
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["statistics"],
-    meta_fields=["network", "functional", "aim", "recipe", "backend"],
-)
-@dataclass(frozen=True)
-class HamiltonianLoss:
-    """``loss(parameters, batch)``: () float64. By a ``recipe`` of FP8 each molecule's activations have scales of their
-    own. ``backend`` tells compiled programs apart: it is that of this process."""
-
-    network: Network
-    statistics: Any
-    functional: Functional
-    aim: LossWeights
-    recipe: ScalingRecipe
-    backend: Backend
-
-    def __call__(self, parameters: Params, batch: EnergyBatch) -> Any:
-        parameters = by_recipe(parameters, self.recipe)
-        correction = jax.vmap(lambda seen: self.network.correction(parameters, self.statistics, seen))(batch.seen)
-        correction = correction.astype(batch.baseline.dtype)
-        weights = batch.weights.astype(batch.baseline.dtype)
-        each = jnp.zeros_like(batch.baseline)
-        if self.aim.energy_weight:
-            each += self.aim.energy_weight * self._energies(batch, correction)
-        if self.aim.label_weight:
-            each += self.aim.label_weight * self._errors(batch, correction)
-        return (each * weights).sum() / jnp.maximum(weights.sum(), 1.0)
-
-    def _energies(self, batch: EnergyBatch, correction: jax.Array) -> jax.Array:
-        """(B,) energies above those without a correction; a linear term has their derivative."""
-
-        def one(pair: tuple[Case, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            case, w = pair
-            hamiltonian = case.inputs.initial + w
-            given = case.problem, case.inverse_root, hamiltonian, self.aim.refine
-            return energy_and_gradient(self.functional, *given)
-
-        fixed = jax.lax.stop_gradient((batch.cases, correction))
-        # on a CPU one after another, each in the cache
-        every = jax.lax.map(one, fixed) if jax.default_backend() == "cpu" else jax.vmap(one)(fixed)
-        energy, slope = jax.lax.stop_gradient(every)
-        return energy - batch.baseline + ((correction - fixed[1]) * slope).sum((1, 2))
-
-    def _errors(self, batch: EnergyBatch, correction: jax.Array) -> jax.Array:
-        """(B,) mean error of the Hamiltonian's elements, padding left out."""
-        off = correction - (batch.targets - batch.cases.inputs.initial)
-        cost = off * off if self.aim.squared else jnp.abs(off)
-        n = jnp.asarray(batch.cases.problem.n_real, cost.dtype)
-        real = jnp.arange(off.shape[-1])[None, :] < n[:, None]
-        return (cost * real[:, :, None] * real[:, None, :]).sum((1, 2)) / (n * n)
-
-
-@partial(jax.jit, static_argnums=0)
-def _correct(network: Network, statistics: Any, parameters: Params, seen: Any) -> jax.Array:
-    return network.correction(parameters, statistics, seen)
-
-
-class HamiltonianTask:
-    """What ``training.loop`` trains; ``references`` are those of the ``monitored`` geometries."""
-
-    def __init__(
-        self,
-        network: Network,
-        statistics: Any,
-        functional: Functional,
-        aim: LossWeights,
-        references: References,
-        monitored: Sequence[int],
-        recipe: ScalingRecipe = NONE,
-    ) -> None:
-        self.network, self.statistics, self.functional = network, statistics, functional
-        self.references, self.monitored = references, list(monitored)
-        self.loss = HamiltonianLoss(network, statistics, functional, aim, recipe, current())
-
-    def predict(self, parameters: Params, ready: PreparedGeometry) -> np.ndarray:
-        """(n, n) the predicted Hamiltonian in Hartree."""
-        found = _correct(self.network, self.statistics, parameters, ready.seen)
-        return np.asarray(ready.case.inputs.initial) + np.asarray(found, np.float64)
-
-    def trials(self, ready: PreparedGeometry, hamiltonian: np.ndarray) -> tuple[RoothaanStep, RoothaanStep]:
-        """What follows from a Hamiltonian at once, and after ``REFINED`` rebuilds."""
-        return jax.tree.map(np.asarray, _both(self.functional, current(), ready.case, hamiltonian))
-
-    def excesses(self, parameters: Params | None) -> np.ndarray:
-        """(monitored, 2) energies above their references in Hartree, at once and after ``REFINED`` rebuilds; those of
-        no correction for None."""
-        energies = []
-        for index in self.monitored:
-            ready = self.references.store.get(index)
-            if ready is None or index not in self.references.energies:
-                continue
-            initial = np.asarray(ready.case.inputs.initial)
-            hamiltonian = initial if parameters is None else self.predict(parameters, ready)
-            trials = self.trials(ready, hamiltonian)
-            for one in trials:  # either may lower the reference, of which both are measured
-                self.references.excess(index, float(one.energy), np.asarray(one.density))
-            energies.append([float(one.energy) - self.references.energies[index] for one in trials])
-        return np.array(energies)
-
-    def validate(self, parameters: Params) -> Score:
-        """For ``training.loop``: mean excess energies of the monitored geometries in meV."""
-        plain, refined = MEV * self.excesses(parameters).mean(axis=0)
-        errors = {"excess": float(plain), f"excess_refined_{REFINED}": float(refined)}
-        chosen = float(plain) if self.loss.aim.refine == 0 else float(refined)
-        return Score(errors, f"excess {plain:.4g} meV, {refined:.4g} after {REFINED} rebuilds", chosen)
-
-
-# ``backend`` tells compiled programs apart: it is that of this process
-@partial(jax.jit, static_argnums=(0, 1))
-def _both(
-    functional: Functional, backend: Backend, case: Case, hamiltonian: jax.Array
-) -> tuple[RoothaanStep, RoothaanStep]:
-    chain = roothaan_steps(functional, case.problem, case.inverse_root, hamiltonian, REFINED)
-    return jax.tree.map(lambda leaf: leaf[0], chain.before), chain.last
-
-
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _plain(functional: Functional, backend: Backend, refine: int, case: Case) -> jax.Array:
-    """() the energy in Hartree without a correction, after ``refine`` rebuilds."""
-    return roothaan_steps(functional, case.problem, case.inverse_root, case.inputs.initial, refine).last.energy
-
-
 #: geometries that statistics are taken from, at most
 DESCRIBED: Final = 512
 #: validations in a training
@@ -331,7 +178,7 @@ def _train(
                 "excess_meV_without_correction": _by_refine(without),
             }
         )
-    plain = partial(_plain, level.functional, current(), aim.refine)
+    plain = partial(uncorrected_energy, level.functional, current(), aim.refine)
     feed = CaseFeed(store, indices, settings.batch_size, settings.seed, plain, labels)
     params = jax.tree.map(jnp.array, init.params) if init else network.init(jax.random.key(settings.seed))
     peak = _peak(settings, network)

@@ -13,7 +13,7 @@ from few_molecules import LEVEL, SMALL, SOMEWHERE, Mixture, store_of
 
 from qmgen.dft.variational import roothaan_steps
 from qmgen.learning.energy.problems import LOWER, CaseFeed, ConvergedLabels, EnergyBatch, GeometryStore, References
-from qmgen.learning.energy.train import MEV, HamiltonianTask, LossWeights
+from qmgen.learning.energy.task import MEV, HamiltonianTask, LossWeights
 
 NAMES = ["water", "ammonia", "fluoride"]
 STORE = store_of(NAMES)
